@@ -1,0 +1,1 @@
+"""What users ask for: connectors, their schedules, their table, and the use cases over it."""

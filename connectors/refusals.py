@@ -1,0 +1,60 @@
+"""Refusals: why a field cannot be accepted, in a sentence that a business user understands.
+
+One place turns what pydantic says into the house's sentences, so that the status row, the REST API and the forms in the
+Prefect UI say the same. No refusal repeats the value it refuses: the value may be a secret put into the wrong field.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one field cannot be accepted.
+
+    `pointer` is a JSON pointer (RFC 6901) into the connector in the table's own names (`/source/base_url`);
+    `message` is a sentence that names the field and the way out.
+    """
+
+    pointer: str
+    message: str
+
+
+def from_pydantic(error: ValidationError, root: str = "") -> list[Refusal]:
+    """The refusals of a pydantic validation, each below `root`, in the order of the fields."""
+    return [
+        _refusal(root, detail["type"], detail["loc"], detail["msg"], detail.get("ctx", {}))
+        for detail in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def _refusal(root: str, kind: str, loc: tuple[int | str, ...], message: str, context: dict[str, Any]) -> Refusal:
+    # pydantic puts the chosen member of a tagged union into the location; it is no key of the user's JSON, and
+    # the models mark it by wrapping it in angle brackets.
+    parts = [str(part) for part in loc if not (isinstance(part, str) and part.startswith("<"))]
+    path = [root, *parts] if root else parts
+    field = ".".join(path)
+    pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
+    return Refusal(pointer, _sentence(kind, field, message, context))
+
+
+def _sentence(kind: str, field: str, message: str, context: dict[str, Any]) -> str:
+    match kind:
+        case "missing":
+            return f"{field} is required."
+        case "extra_forbidden":
+            return f"{field} is not a known setting: check its spelling, or remove it."
+        case "literal_error" | "enum":
+            return f"{field} must be {context['expected']}."
+        case "union_tag_not_found":
+            return f"{field} needs a {context['discriminator']} that says which kind it is."
+        case "union_tag_invalid":
+            return f"{field} must be one of: {context['expected_tags']}."
+        case "value_error":
+            return str(context["error"])
+        case "model_attributes_type" | "model_type" | "dict_type":
+            return f"{field} must be a JSON object."
+        case _:
+            return f"{field}: {message[0].lower()}{message[1:]}."

@@ -1,0 +1,1 @@
+"""What Prefect must hold, and how it gets there."""

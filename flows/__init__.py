@@ -1,0 +1,1 @@
+"""What Prefect runs: thin entry points without logic of their own."""

@@ -1,0 +1,145 @@
+"""All configuration, in one place: environment variables with the prefix ``CAI_``.
+
+Prefect's own settings (``PREFECT_API_URL`` and the like) stay Prefect's and are not repeated here.
+"""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent
+"""The repository's root (or the image's working directory): relative entry points start here."""
+
+
+class MissingDatabaseError(RuntimeError):
+    """No database is configured and none is running here."""
+
+
+def _split(value: object) -> object:
+    """``"a, b"`` to ``["a", "b"]``: lists in the environment are comma separated."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+class Settings(BaseSettings):
+    """Everything that an installation can turn. Read once at an entry point and passed down."""
+
+    model_config = SettingsConfigDict(env_prefix="CAI_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    database_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL that holds `cai_connectors`, as postgresql://user:password@host/db. "
+        "Unset: the embedded PostgreSQL that `make run` started under CAI_DATA_DIR.",
+    )
+    instance: str = Field(
+        "clinical-ai",
+        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
+        description="Name of this installation on a shared Prefect server: lowercase letters, digits and dashes.",
+    )
+    work_pool: str = Field("default", min_length=1, description="Work pool of connectors that name none.")
+    work_queue: str = Field("default", min_length=1, description="Work queue of connectors that name none.")
+    code_path: Path = Field(ROOT, description="Directory, on the worker, that holds this code: where its runs start.")
+    data_dir: Path = Field(
+        ROOT / ".local",
+        description="State of a local installation: embedded database, DuckDB files, working directories of runs.",
+    )
+    default_destination: dict[str, Any] | None = Field(
+        None,
+        description="Destination (JSON) of connectors that name none. "
+        "Unset: DuckDB at {CAI_DATA_DIR}/warehouse.duckdb.",
+    )
+    local_file_roots: Annotated[list[Path], NoDecode] = Field(
+        default_factory=list,
+        description="Directories, comma separated, that a `files` source may read. Unset: no local files.",
+    )
+
+    poll_interval_seconds: float = Field(10, gt=0, description="Seconds between two polls of the table.")
+    audit_interval_seconds: float = Field(600, gt=0, description="Seconds between two full listings of Prefect.")
+    apply_concurrency: int = Field(25, ge=1, le=200, description="Most Prefect calls in flight.")
+    max_prune_fraction: float = Field(
+        0.25, ge=0, le=1, description="A cycle that would delete more than this part of the deployments is withheld."
+    )
+    lease_ttl_seconds: float = Field(30, gt=1, description="Seconds after which a dead leader's lease is free.")
+    retry_base_seconds: float = Field(5, gt=0, description="First wait before a failed connector is tried again.")
+    retry_max_seconds: float = Field(900, gt=0, description="Longest wait between two tries of a connector.")
+    server_backoff_max_seconds: float = Field(
+        60, gt=0, description="Longest wait between two probes of a Prefect server that is down."
+    )
+    controller_max_runtime_seconds: float = Field(
+        43_200, gt=0, description="A controller run ends after this time and its successor goes on."
+    )
+    alert_urls: Annotated[list[SecretStr], NoDecode] = Field(
+        default_factory=list, description="Apprise URLs, comma separated, that operations are told through."
+    )
+    alert_after_seconds: float = Field(
+        120, ge=0, description="Prefect may be down this long before operations are told."
+    )
+
+    api_token: Annotated[list[SecretStr], NoDecode] = Field(
+        default_factory=list, description="Bearer tokens of the REST API, comma separated. Unset: loopback only."
+    )
+    api_host: str = Field("127.0.0.1", description="Address that the REST API binds.")
+    api_port: int = Field(8080, ge=1, le=65535, description="Port of the REST API.")
+
+    _split_lists = field_validator("local_file_roots", "alert_urls", "api_token", mode="before")(_split)
+
+    @field_validator("code_path", "data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value if value.is_absolute() else (ROOT / value).resolve()
+
+    @model_validator(mode="after")
+    def _retry_order(self) -> Self:
+        if self.retry_max_seconds < self.retry_base_seconds:
+            raise ValueError("CAI_RETRY_MAX_SECONDS must be at least CAI_RETRY_BASE_SECONDS.")
+        return self
+
+    @cached_property
+    def destination(self) -> dict[str, Any]:
+        """The platform's default destination, as the JSON of DESIGN.md section 6."""
+        return self.default_destination or {"type": "duckdb", "path": str(self.data_dir / "warehouse.duckdb")}
+
+    def resolved_database_url(self) -> str:
+        """The database's URL: the setting, else what a running `make run` wrote to ``{data_dir}/env``.
+
+        Returns a ``postgresql://`` URL with its password: never log it.
+
+        Raises:
+            MissingDatabaseError: when neither is there.
+        """
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        joined = read_env_file(self.data_dir / "env").get("CAI_DATABASE_URL")
+        if joined is None:
+            raise MissingDatabaseError(
+                "CAI_DATABASE_URL is not set and no local stack has run under "
+                f"{self.data_dir}: start one with `make run`, or set CAI_DATABASE_URL=postgresql://user:password@host/db."
+            )
+        return joined
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """The ``KEY=value`` lines of a file; empty when there is no such file."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """Each setting as (variable, default, description), for the documentation and its test."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "" if default is None or default == [] else json.dumps(default, default=str).strip('"')
+        rows.append((f"CAI_{name.upper()}", shown.replace(str(ROOT), "."), field.description or ""))
+    return rows
+
+
+
