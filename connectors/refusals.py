@@ -27,34 +27,47 @@ def from_pydantic(error: ValidationError, root: str = "") -> list[Refusal]:
     return [
         _refusal(root, detail["type"], detail["loc"], detail["msg"], detail.get("ctx", {}))
         for detail in error.errors(include_url=False, include_input=False)
+        # A default that is made of other fields can't be made when those are refused: nothing new to say.
+        if detail["type"] != "default_factory_not_called"
     ]
 
 
 def _refusal(root: str, kind: str, loc: tuple[int | str, ...], message: str, context: dict[str, Any]) -> Refusal:
-    # pydantic puts the chosen member of a tagged union into the location; it is no key of the user's JSON, and
-    # the models mark it by wrapping it in angle brackets.
-    parts = [str(part) for part in loc if not (isinstance(part, str) and part.startswith("<"))]
+    # pydantic puts the chosen member of a union into the location; it is no key of the user's JSON, and the models mark
+    # it by wrapping it in angle brackets. `[key]` is what it writes after a dictionary's key that is itself at fault.
+    parts = [str(part) for part in loc if not (isinstance(part, str) and part.startswith("<")) and part != "[key]"]
+    parts += [str(part) for part in context.get("below", ()) if part != ""]
+    if kind == "kind":
+        parts.append("type")
     path = [root, *parts] if root else parts
-    field = ".".join(path)
+    field = ".".join(path) or "this"
     pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
     return Refusal(pointer, _sentence(kind, field, message, context))
 
 
-def _sentence(kind: str, field: str, message: str, context: dict[str, Any]) -> str:
+def _sentence(kind: str, field: str, message: str, context: dict[str, Any]) -> str:  # noqa: PLR0911
     match kind:
+        case "refused" | "kind":
+            return message.replace("{field}", field)
         case "missing":
             return f"{field} is required."
         case "extra_forbidden":
             return f"{field} is not a known setting: check its spelling, or remove it."
         case "literal_error" | "enum":
             return f"{field} must be {context['expected']}."
-        case "union_tag_not_found":
-            return f"{field} needs a {context['discriminator']} that says which kind it is."
-        case "union_tag_invalid":
-            return f"{field} must be one of: {context['expected_tags']}."
         case "value_error":
             return str(context["error"])
         case "model_attributes_type" | "model_type" | "dict_type":
             return f"{field} must be a JSON object."
+        case "tuple_type" | "list_type":
+            return f"{field} must be a JSON list."
+        case "too_short" | "string_too_short":
+            return f"{field} must not be empty."
+        case "string_too_long":
+            return f"{field} is too long: at most {context['max_length']} characters."
+        case "string_type":
+            return f"{field} must be text."
+        case "bool_type" | "bool_parsing":
+            return f"{field} must be true or false."
         case _:
             return f"{field}: {message[0].lower()}{message[1:]}."

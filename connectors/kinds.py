@@ -1,0 +1,314 @@
+"""The kinds of sources and destinations a connector may name: the shapes of its JSON, typed.
+
+One union for each side, chosen by `type`. Models are frozen and refuse unknown keys, so a typing error in the table is
+a sentence in the status and not a setting that silently does nothing. This module is pure: whether a host answers or a
+local path may be read is the run's business. A new kind is a model here, a line in its union, and a module of its name
+in `pipelines.sources`.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, Tag, model_validator
+
+from connectors.landing import (
+    AnySource,
+    Columns,
+    CursorValue,
+    Landing,
+    SchemaContract,
+    Some,
+    TableName,
+    distinct,
+    normalised,
+)
+from connectors.references import BlockRef, Credential, EnvRef, HttpUrl, Name, PlainUrl, SecretRef, Strict, refused
+from connectors.rest_shapes import Auth, Headers, Paginator, RestResource, by_type, chooser
+
+__all__ = [
+    "AnySource",
+    "BlockRef",
+    "Credential",
+    "Destination",
+    "DuckdbDestination",
+    "EnvRef",
+    "FhirSource",
+    "FilesSource",
+    "FilesystemDestination",
+    "OtherDestination",
+    "PostgresDestination",
+    "RedcapSource",
+    "RestApiSource",
+    "SchemaContract",
+    "SecretRef",
+    "Source",
+    "SqlDatabaseSource",
+    "SqlTable",
+    "normalised",
+]
+
+
+class RestApiSource(AnySource):
+    """Any REST API that answers with JSON."""
+
+    type: Literal["rest_api"]
+    base_url: HttpUrl
+    resources: Some[RestResource]
+    auth: Auth | None = None
+    headers: Headers = Field(default_factory=dict)
+    paginator: Paginator | None = None
+
+    @model_validator(mode="after")
+    def _resources_are_distinct(self) -> Self:
+        distinct((resource.name for resource in self.resources), "resources", "name")
+        return self
+
+    def cursors(self) -> tuple[str, ...]:
+        return tuple(resource.cursor_path for resource in self.resources if resource.cursor_path)
+
+
+def _fhir_type(value: str) -> str:
+    if not re.fullmatch(r"[A-Z][A-Za-z]+", value):
+        raise refused("{field} must be a FHIR resource type, such as 'Patient' or 'MedicationRequest'.")
+    return value
+
+
+def _instant(value: str) -> str:
+    if not re.fullmatch(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?)?)?", value):
+        raise refused("{field} must be a date, such as '2024-01-01' or '2024-01-01T00:00:00Z'.")
+    return value
+
+
+class FhirSource(AnySource):
+    """A FHIR R4 or R5 server: search pages of each resource type, newest changes by `_lastUpdated`."""
+
+    type: Literal["fhir"]
+    base_url: HttpUrl
+    resource_types: Some[Annotated[Name, AfterValidator(_fhir_type)]] = (
+        "Patient",
+        "Encounter",
+        "Condition",
+        "Observation",
+        "Procedure",
+        "MedicationRequest",
+    )
+    auth: Auth | None = None
+    headers: Headers = Field(default_factory=dict)
+    page_size: Annotated[int, Field(ge=1, le=10_000)] = 200
+    since: Annotated[Name, AfterValidator(_instant)] | None = None
+
+    @model_validator(mode="after")
+    def _types_are_distinct(self) -> Self:
+        distinct(self.resource_types, "resource_types", "")
+        return self
+
+
+class RedcapSource(AnySource):
+    """A REDCap project by its API."""
+
+    type: Literal["redcap"]
+    api_url: HttpUrl
+    token: Credential
+    content: Some[Literal["record", "metadata", "event", "arm", "instrument", "formEventMapping"]] = (
+        "record",
+        "metadata",
+    )
+    forms: tuple[Name, ...] = ()
+    date_range: bool = True
+
+    @model_validator(mode="after")
+    def _contents_are_distinct(self) -> Self:
+        distinct(self.content, "content", "")
+        return self
+
+
+class SqlTable(Landing):
+    """One table or view of a database."""
+
+    name: TableName
+    cursor_column: Name | None = None
+    initial_value: CursorValue | None = None
+    columns: Columns = ()
+
+    @model_validator(mode="after")
+    def _initial_value_has_a_cursor(self) -> Self:
+        if self.initial_value is not None and self.cursor_column is None:
+            raise refused("{field} needs a cursor_column, whose newest value a run goes on from.", "initial_value")
+        return self
+
+
+class SqlDatabaseSource(AnySource):
+    """Tables of a relational database that SQLAlchemy reaches."""
+
+    type: Literal["sql_database"]
+    credentials: Credential
+    tables: Some[SqlTable]
+    # `schema` is a method of pydantic's BaseModel, so the attribute has another name than the key.
+    schema_name: Annotated[Name | None, Field(alias="schema")] = None
+
+    @model_validator(mode="after")
+    def _tables_are_distinct(self) -> Self:
+        distinct((table.name for table in self.tables), "tables", "name")
+        return self
+
+    def cursors(self) -> tuple[str, ...]:
+        return tuple(table.cursor_column for table in self.tables if table.cursor_column)
+
+
+FileFormat = Literal["csv", "jsonl", "parquet"]
+
+FILE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "sftp")
+"""Schemes that a `files` source reads; a plain absolute path is `file`."""
+
+
+def _file_url(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    known = scheme in FILE_SCHEMES and bool(rest) if separator else value.startswith("/")
+    if not known:
+        raise refused(
+            "{field} must be an absolute path or an address that starts with one of: "
+            + ", ".join(f"{scheme}://" for scheme in FILE_SCHEMES)
+            + "."
+        )
+    if ".." in PurePosixPath(rest or value).parts:
+        raise refused("{field} must not go up with '..': name the directory itself.")
+    return value
+
+
+def _glob(value: str) -> str:
+    if value.startswith("/") or ".." in PurePosixPath(value).parts:
+        raise refused("{field} must be a pattern below the url, such as '**/*.csv'.")
+    return value
+
+
+def _format_of_names(data: dict[str, Any]) -> FileFormat:
+    for name in (data.get("glob"), data.get("url")):
+        for extension in ("csv", "jsonl", "parquet"):
+            if name and name.lower().rstrip("/").removesuffix(".gz").endswith("." + extension):
+                return extension
+    return "csv"
+
+
+def _table_of_url(data: dict[str, Any]) -> str:
+    name = PurePosixPath(str(data.get("url", "")).partition("?")[0]).name
+    stem = re.sub(r"\.(csv|jsonl|parquet)(\.gz)?$", "", name, flags=re.IGNORECASE)
+    return stem if re.search("[A-Za-z0-9]", stem) and not normalised(stem).startswith("_dlt") else "files"
+
+
+class FilesSource(AnySource, Landing):
+    """Files below a directory or bucket, all of one format, into one table. A run reads new and changed files only."""
+
+    type: Literal["files"]
+    url: Annotated[PlainUrl, AfterValidator(_file_url)]
+    glob: Annotated[Name, AfterValidator(_glob)] | None = None
+    format: FileFormat = Field(default_factory=_format_of_names)
+    table: TableName = Field(default_factory=_table_of_url)
+    credentials: Credential | None = None
+
+
+Source = Annotated[
+    Annotated[RestApiSource, Tag("<rest_api>")]
+    | Annotated[FhirSource, Tag("<fhir>")]
+    | Annotated[RedcapSource, Tag("<redcap>")]
+    | Annotated[SqlDatabaseSource, Tag("<sql_database>")]
+    | Annotated[FilesSource, Tag("<files>")],
+    by_type(
+        chooser(
+            rest_api="<rest_api>", fhir="<fhir>", redcap="<redcap>", sql_database="<sql_database>", files="<files>"
+        ),
+        "rest_api, fhir, redcap, sql_database, files",
+    ),
+]
+"""Where a connector's rows come from."""
+
+
+# --- destinations -----------------------------------------------------------------------------------------------------
+
+
+class AnyDestination(Strict):
+    """What every kind of destination takes."""
+
+    schema_contract: SchemaContract | None = None
+
+
+def _duckdb_path(value: str) -> str:
+    if "://" in value or value.startswith(("md:", ":")):
+        raise refused("{field} must be the path of a DuckDB file, such as '/data/warehouse.duckdb'.")
+    return value
+
+
+class DuckdbDestination(AnyDestination):
+    """A DuckDB file; a relative path starts in the data directory."""
+
+    type: Literal["duckdb"]
+    path: Annotated[PlainUrl, AfterValidator(_duckdb_path)]
+
+
+class PostgresDestination(AnyDestination):
+    """A PostgreSQL database."""
+
+    type: Literal["postgres"]
+    credentials: Credential
+
+
+def _bucket(value: str) -> str:
+    if not (value.startswith("/") or re.match(r"[a-z][a-z0-9+.-]*://.", value)):
+        raise refused("{field} must be an absolute path or a bucket's address, such as 's3://lake/clinical'.")
+    return value
+
+
+class FilesystemDestination(AnyDestination):
+    """Files in a directory or a bucket."""
+
+    type: Literal["filesystem"]
+    url: Annotated[PlainUrl, AfterValidator(_bucket)]
+    format: Literal["parquet", "jsonl", "csv", "delta", "iceberg"] = "parquet"
+    credentials: Credential | None = None
+
+
+OTHER_DESTINATIONS = (
+    "athena",
+    "bigquery",
+    "clickhouse",
+    "databricks",
+    "dremio",
+    "ducklake",
+    "fabric",
+    "lance",
+    "lancedb",
+    "motherduck",
+    "mssql",
+    "qdrant",
+    "redshift",
+    "snowflake",
+    "sqlalchemy",
+    "synapse",
+    "weaviate",
+)
+"""The destinations that dlt has besides those with a model of their own here."""
+
+
+class OtherDestination(AnyDestination):
+    """Any other destination of dlt, by its name there, with credentials as dlt takes them (an address or JSON)."""
+
+    type: Annotated[str, StringConstraints(pattern="|".join(OTHER_DESTINATIONS))]
+    credentials: Credential
+
+
+def _destination_tag(value: object) -> str | None:
+    kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
+    if kind in OTHER_DESTINATIONS:
+        return "<other>"
+    return f"<{kind}>" if kind in ("duckdb", "postgres", "filesystem") else None
+
+
+Destination = Annotated[
+    Annotated[DuckdbDestination, Tag("<duckdb>")]
+    | Annotated[PostgresDestination, Tag("<postgres>")]
+    | Annotated[FilesystemDestination, Tag("<filesystem>")]
+    | Annotated[OtherDestination, Tag("<other>")],
+    by_type(_destination_tag, "duckdb, postgres, filesystem, " + ", ".join(OTHER_DESTINATIONS)),
+]
+"""Where a connector's rows go."""

@@ -1,0 +1,106 @@
+"""How rows land: the parts of a connector's JSON that name tables, columns, keys and what is done with rows.
+
+Shared by every kind of source, so that a primary key means the same for a table, a resource and a file.
+This module is pure.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from connectors.references import Name, Strict, refused
+
+WriteDisposition = Literal["append", "merge", "replace"]
+SchemaContract = Literal["evolve", "freeze", "discard_row", "discard_value"]
+CursorValue = str | int | float
+
+
+def normalised(name: str) -> str:
+    """The name under which dlt's `snake_case` convention lands a table or column (names of up to 60 characters)."""
+    name = re.sub(r"[^a-zA-Z\d_]", "_", name.strip().translate(str.maketrans("+-*@|", "x_xal")))
+    name = re.sub("([^_])([A-Z][a-z]+)", r"\1_\2", name)
+    name = re.sub("([a-z0-9])([A-Z])", r"\1_\2", name).lower()
+    name = "_" + name if name[:1].isdigit() else name
+    bare = name.rstrip("_")
+    return re.sub("__+", "_", bare + "x" * (len(name) - len(bare)))
+
+
+def _one_or_many(value: object) -> object:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
+def _table_name(value: str) -> str:
+    if not re.search(r"[A-Za-z0-9]", value) or normalised(value).startswith("_dlt"):
+        raise refused("{field} must have a letter or digit and must not start with '_dlt', which dlt keeps for itself.")
+    return value
+
+
+def distinct(names: Iterable[str], field: str, key: str) -> None:
+    """Refuse two names that would land in one table or column."""
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        landed = normalised(name)
+        if landed in seen:
+            raise refused(
+                f"{{field}} is there twice: both would land as '{landed}'; give one another name.", field, index, key
+            )
+        seen.add(landed)
+
+
+TableName = Annotated[Name, AfterValidator(_table_name)]
+Columns = Annotated[tuple[Name, ...], BeforeValidator(_one_or_many)]
+T = TypeVar("T")
+
+
+def _some(value: tuple[T, ...]) -> tuple[T, ...]:
+    # pydantic's own min_length also complains when the only item is itself refused, which says one thing twice.
+    if not value:
+        raise refused("{field} must not be empty.")
+    return value
+
+
+Some = Annotated[tuple[T, ...], AfterValidator(_some)]
+"""A list with at least one item."""
+
+
+def _by_primary_key(data: dict[str, Any]) -> WriteDisposition:
+    return "merge" if data.get("primary_key") else "append"
+
+
+class Landing(Strict):
+    """How the rows of one table are written: shared by resources, tables and files."""
+
+    primary_key: Columns = ()
+    write_disposition: WriteDisposition = Field(default_factory=_by_primary_key)
+
+    @model_validator(mode="after")
+    def _merge_has_a_key(self) -> Self:
+        if self.write_disposition == "merge" and not self.primary_key:
+            raise refused(
+                "{field} merge needs a primary_key: name its columns, or use append or replace.", "write_disposition"
+            )
+        return self
+
+
+class AnySource(Strict):
+    """What every kind of source takes."""
+
+    schema_contract: SchemaContract | None = None
+    mask: Columns = ()
+
+    @model_validator(mode="after")
+    def _cursors_stay_plain(self) -> Self:
+        # dlt keeps the last value of a cursor in its state, in plain: a masked cursor would be an open secret.
+        masked = {normalised(column) for column in self.mask}
+        for cursor in self.cursors():
+            if normalised(cursor) in masked:
+                raise refused("{field} must not hold a cursor: its last value is kept to find newer rows.", "mask")
+        return self
+
+    def cursors(self) -> tuple[str, ...]:
+        """The names of the columns whose last value a run keeps."""
+        return ()
