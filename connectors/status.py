@@ -1,0 +1,65 @@
+"""Where a connector stands with Prefect: one row of `cai_connector_status`, written by the controller alone.
+
+Phases and reasons are closed sets: the REST API, the fleet view and alerts switch on them.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class Phase(StrEnum):
+    """The closed set of `cai_connector_status.phase`."""
+
+    PENDING = "pending"
+    SYNCED = "synced"
+    PAUSED = "paused"
+    INVALID = "invalid"
+    RETRYING = "retrying"
+    CONFLICT = "conflict"
+    DELETING = "deleting"
+
+
+class Reason(StrEnum):
+    """The closed set of `cai_connector_status.reason`: why the connector is in its phase."""
+
+    IN_SYNC = "InSync"
+    INACTIVE = "Inactive"
+
+    INVALID_NAME = "InvalidName"
+    INVALID_SCHEDULE = "InvalidSchedule"
+    INVALID_TIMEZONE = "InvalidTimezone"
+    INVALID_SOURCE = "InvalidSource"
+    INVALID_DESTINATION = "InvalidDestination"
+    INVALID_DATASET = "InvalidDataset"
+    INVALID_RUN_POLICY = "InvalidRunPolicy"
+    INVALID_WORK_POOL = "InvalidWorkPool"
+
+    SERVER_UNAVAILABLE = "ServerUnavailable"
+    REQUEST_REFUSED = "RequestRefused"
+    WORK_POOL_MISSING = "WorkPoolMissing"
+    SERVER_ERROR = "ServerError"
+    INTERNAL_ERROR = "InternalError"
+
+    FOREIGN_DEPLOYMENT = "ForeignDeployment"
+    UNKNOWN_DEPLOYMENT = "UnknownDeployment"
+
+    ROW_GONE = "RowGone"
+    PRUNE_WITHHELD = "PruneWithheld"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One row of `cai_connector_status`. Times are aware, in UTC."""
+
+    connector_id: int
+    phase: Phase
+    reason: Reason | None = None
+    message: str | None = None
+    deployment_id: UUID | None = None
+    spec_version: str | None = None
+    observed_generation: int | None = None
+    attempts: int = 0
+    next_attempt_at: datetime | None = None
+    last_synced_at: datetime | None = None

@@ -1,0 +1,152 @@
+"""Reading and writing `cai_connectors` and `cai_connector_status`.
+
+Every statement of the controller's side is here, so that what it may write is seen in one place: the status rows, and of
+a connector's row the deployment's id alone.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, fields
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from connectors import tables
+from connectors.models import ConnectorRow
+from connectors.status import Phase, Reason, Status
+
+CONNECT_TIMEOUT_SECONDS = 10
+STATEMENT_TIMEOUT_SECONDS = 30
+
+Fence = Callable[[AsyncConnection], Awaitable[None]]
+"""Called first in every writing transaction; raises when the writer may no longer write."""
+
+
+def dsn(url: str) -> str:
+    """`url` as asyncpg takes it: a SQLAlchemy driver suffix (`postgresql+asyncpg://`) is dropped.
+
+    Raises:
+        ValueError: when it is no PostgreSQL URL.
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.split("+")[0]
+    if scheme not in {"postgresql", "postgres"}:
+        raise ValueError("CAI_DATABASE_URL must be a PostgreSQL URL, such as postgresql://user:password@host/database.")
+    return urlunsplit(parts._replace(scheme="postgresql"))
+
+
+def open_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
+    """An engine on the PostgreSQL at `url`. Its repr and its errors hold neither password nor parameters."""
+    address = dsn(url)
+
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(
+            address, timeout=CONNECT_TIMEOUT_SECONDS, command_timeout=STATEMENT_TIMEOUT_SECONDS
+        )
+
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, pool_size=pool_size, pool_pre_ping=True, hide_parameters=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one connector's reconciliation leaves behind: its status, or None when nothing is left to remember."""
+
+    connector_id: int
+    status: Status | None
+
+
+class Store:
+    """The connectors' tables, as the controller, the API and a run see them."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    async def generations(self) -> dict[int, int]:
+        """The generation of every connector by its id: the one query of a quiet cycle."""
+        async with self.engine.connect() as connection:
+            result = await connection.execute(sa.select(tables.connectors.c.id, tables.connectors.c.generation))
+            return {row[0]: row[1] for row in result}
+
+    async def rows(self, ids: Collection[int] | None = None) -> list[ConnectorRow]:
+        """The rows of these connectors (of all for None), in one snapshot, by id."""
+        query = sa.select(tables.connectors).order_by(tables.connectors.c.id)
+        if ids is not None:
+            query = query.where(tables.connectors.c.id == sa.func.any(sa.cast(list(ids), sa.ARRAY(sa.BigInteger))))
+        async with self.engine.connect() as connection:
+            return [ConnectorRow(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def row(self, connector_id: int) -> ConnectorRow | None:
+        """The row of one connector, or None when it is gone."""
+        found = await self.rows([connector_id])
+        return found[0] if found else None
+
+    async def statuses(self, ids: Collection[int] | None = None) -> dict[int, Status]:
+        """The status rows of these connectors (of all for None), by connector id."""
+        columns = [tables.status.c[field.name] for field in fields(Status)]
+        query = sa.select(*columns)
+        if ids is not None:
+            query = query.where(
+                tables.status.c.connector_id == sa.func.any(sa.cast(list(ids), sa.ARRAY(sa.BigInteger)))
+            )
+        async with self.engine.connect() as connection:
+            found = (await connection.execute(query)).mappings().all()
+        return {row["connector_id"]: _status(dict(row)) for row in found}
+
+    async def record(self, records: Sequence[Record], fence: Fence) -> None:
+        """Write statuses and deployment ids, all in one transaction, guarded by the fence.
+
+        If the process dies before the commit, Prefect is ahead of the table: the next audit finds the deployment by its
+        name and tag and stores its id.
+        """
+        if not records:
+            return
+        kept = [record.status for record in records if record.status is not None]
+        gone = [record.connector_id for record in records if record.status is None]
+        async with self.engine.begin() as connection:
+            await fence(connection)
+            if kept:
+                statement = insert(tables.status)
+                new = statement.excluded
+                await connection.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=["connector_id"],
+                        set_={
+                            **{f.name: new[f.name] for f in fields(Status) if f.name != "connector_id"},
+                            "last_transition_at": sa.case(
+                                (tables.status.c.phase != new.phase, sa.func.now()),
+                                else_=tables.status.c.last_transition_at,
+                            ),
+                        },
+                    ),
+                    [asdict(status) for status in kept],
+                )
+                connectors = tables.connectors
+                await connection.execute(
+                    sa.update(connectors)
+                    .where(connectors.c.id == sa.bindparam("connector"))
+                    .where(connectors.c.prefect_deployment_id.is_distinct_from(sa.bindparam("deployment")))
+                    .values(prefect_deployment_id=sa.bindparam("deployment")),
+                    [{"connector": status.connector_id, "deployment": status.deployment_id} for status in kept],
+                )
+            if gone:
+                await connection.execute(
+                    sa.delete(tables.status).where(
+                        tables.status.c.connector_id == sa.func.any(sa.cast(gone, sa.ARRAY(sa.BigInteger)))
+                    )
+                )
+
+    async def database_id(self) -> str:
+        """The UUID of this database, which tells a shared Prefect server whose deployments it holds."""
+        async with self.engine.connect() as connection:
+            return str(await connection.scalar(sa.select(tables.database.c.id)))
+
+
+def _status(row: dict[str, object]) -> Status:
+    reason = row["reason"]
+    row["phase"] = Phase(str(row["phase"]))
+    row["reason"] = None if reason is None else Reason(str(reason))
+    return Status(**row)  # type: ignore[arg-type]  # the columns are the fields

@@ -1,0 +1,77 @@
+"""The two tables of DESIGN.md section 3, as SQLAlchemy Core sees them.
+
+`cai_connectors` belongs to the people and back ends that write it, `cai_connector_status` to the controller. The
+triggers, constraints and the adoption of a back end's older table live in the migrations.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
+
+CHANNEL = "cai_connectors"
+"""The channel that carries the id of every connector whose row changed in a way that matters to Prefect."""
+
+metadata = sa.MetaData()
+
+connectors = sa.Table(
+    "cai_connectors",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("description", sa.Text),
+    sa.Column("schedule", sa.Text),
+    sa.Column("timezone", sa.Text, nullable=False, server_default="UTC"),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("source", JSONB(none_as_null=True), nullable=False),
+    sa.Column("destination", JSONB(none_as_null=True)),
+    sa.Column("dataset_name", sa.Text),
+    sa.Column("run_policy", JSONB(none_as_null=True), nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Column("work_pool_name", sa.Text),
+    sa.Column("work_queue_name", sa.Text),
+    sa.Column("prefect_deployment_id", UUID(as_uuid=True)),
+    sa.Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("updated_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("generation", sa.BigInteger, nullable=False, server_default=sa.text("1")),
+)
+
+status = sa.Table(
+    "cai_connector_status",
+    metadata,
+    # No foreign key: the row outlives its connector until Prefect has confirmed the delete.
+    sa.Column("connector_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("deployment_id", UUID(as_uuid=True)),
+    sa.Column("phase", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("spec_version", sa.Text),
+    sa.Column("observed_generation", sa.BigInteger),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("next_attempt_at", TIMESTAMP(timezone=True)),
+    sa.Column("last_synced_at", TIMESTAMP(timezone=True)),
+    sa.Column("last_transition_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+)
+
+lease = sa.Table(
+    "cai_controller_lease",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text),
+    sa.Column("token", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("expires_at", TIMESTAMP(timezone=True)),
+)
+
+database = sa.Table(
+    "cai_database",
+    metadata,
+    # One row: the identity of this database, which the controller compares with what Prefect remembers of it.
+    sa.Column("id", UUID(as_uuid=True), primary_key=True, server_default=sa.func.gen_random_uuid()),
+)
+
+cycle_requests = sa.Table(
+    "cai_cycle_requests",
+    metadata,
+    # A controller that finds another leading asks it for a cycle here and reads the report back.
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("allow_mass_prune", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("requested_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("report", JSONB(none_as_null=True)),
+)

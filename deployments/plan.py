@@ -1,0 +1,360 @@
+"""Desired against observed: which action each connector needs. The heart of the controller, and pure.
+
+`plan` takes frozen data and the time, and returns frozen data; it reads no clock and talks to nobody. The table it
+implements is DESIGN.md section 5, one `_decide_*` function for each kind of row. It is level-triggered: nothing here
+knows what happened, only what is and what must be, so a lost message, a crash and a hand edit all heal the same way.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from connectors.models import ConnectorRow, InvalidConnectorError, validate
+from connectors.schedule import next_runs
+from connectors.status import Phase, Reason, Status
+from deployments.spec import (
+    MANAGED_BY,
+    FieldChange,
+    Observed,
+    Platform,
+    Spec,
+    desired_spec,
+    drift,
+    obsolete_schedules,
+)
+
+ROLL_OUT_MARGIN = timedelta(seconds=15)
+"""Prefect's scheduler refills a patched deployment within 5 s (measured); three times that is safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """Why a row asks for nothing that can be had: the user must act."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What one row asks for: a spec, or the reason why it cannot be had."""
+
+    connector_id: int
+    generation: int
+    is_active: bool
+    recorded_id: UUID | None
+    """The id in the row itself, which a back end may have written."""
+    wants: Spec | Invalid
+    next_run: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What Prefect holds for the connectors in question, by connector id."""
+
+    deployments: Mapping[int, Observed]
+    complete: bool = True
+    """False when a page may be missing: absence then means nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The limits within which a plan may act."""
+
+    tag: str
+    max_prune_fraction: float = 0.25
+    min_withheld_prunes: int = 6
+    allow_mass_prune: bool = False
+    max_roll_out: int | None = None
+    """Most deployments patched in one cycle for a new release alone; None for no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make the deployment; nothing of its name exists."""
+
+    spec: Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Repair the owned fields that differ, in place."""
+
+    held: Observed
+    spec: Spec
+    changes: tuple[FieldChange, ...]
+    remove_schedules: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Pause, and change nothing else: the row is not valid."""
+
+    held: Observed
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete the deployment and its future runs."""
+
+    held: Observed
+
+
+Action = Create | Patch | Pause | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What happens to one connector: an action or none, and the status that stands once it is done."""
+
+    connector_id: int
+    action: Action | None
+    status: Status | None
+    """None: nothing is left to remember."""
+    roll_out: bool = False
+    """The row did not change; the release did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The decisions of one cycle, in the order in which they are carried out."""
+
+    decisions: tuple[Decision, ...]
+    withheld: tuple[int, ...] = ()
+    """Connectors whose deployment a guard keeps from being deleted."""
+    deferred: tuple[int, ...] = ()
+    """Connectors whose patch waits for a later cycle of the roll-out."""
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """Every action, in order."""
+        return tuple(decision.action for decision in self.decisions if decision.action is not None)
+
+
+class Ownership(StrEnum):
+    """Whose a deployment of one of our names is."""
+
+    OURS = "ours"
+    ADOPTABLE = "adoptable"
+    FOREIGN = "foreign"
+    UNKNOWN = "unknown"
+
+
+def desire(row: ConnectorRow, platform: Platform, now: datetime) -> Desired:
+    """What a row asks for: its spec, or the refusal that makes it invalid."""
+    try:
+        connector = validate(row)
+    except InvalidConnectorError as error:
+        reason = _REASONS[error.refusals[0].pointer.split("/")[1]]
+        invalid = Invalid(reason, str(error))
+        return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, invalid)
+    next_run = next_runs(connector.schedule, now, 1)[0] if connector.schedule and connector.is_active else None
+    spec = desired_spec(connector, platform)
+    return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, spec, next_run)
+
+
+_REASONS = {
+    "name": Reason.INVALID_NAME,
+    "schedule": Reason.INVALID_SCHEDULE,
+    "timezone": Reason.INVALID_TIMEZONE,
+    "source": Reason.INVALID_SOURCE,
+    "destination": Reason.INVALID_DESTINATION,
+    "dataset_name": Reason.INVALID_DATASET,
+    "run_policy": Reason.INVALID_RUN_POLICY,
+    "work_pool_name": Reason.INVALID_WORK_POOL,
+    "work_queue_name": Reason.INVALID_WORK_POOL,
+}
+
+
+def ownership(held: Observed, connector_id: int, recorded: Iterable[UUID | None], tag: str) -> Ownership:
+    """Whose `held` is, by DESIGN.md section 4. `recorded` are the ids that the row and its status hold."""
+    managers = {own for own in held.fields.tags if own.startswith(MANAGED_BY)}
+    if managers - {tag}:
+        return Ownership.FOREIGN
+    if tag in managers or held.id in recorded:
+        return Ownership.OURS
+    if held.fields.parameters.get("connector_id") == connector_id:
+        return Ownership.ADOPTABLE
+    return Ownership.UNKNOWN
+
+
+def plan(
+    desired: Mapping[int, Desired],
+    known: Mapping[int, Status],
+    observation: Observation,
+    policy: Policy,
+    *,
+    scope: Iterable[int],
+    fleet_size: int,
+    now: datetime,
+) -> Plan:
+    """The decisions for the connectors in `scope`.
+
+    Args:
+        desired: what the rows of the scope ask for; a connector of the scope that is not in it has no row.
+        known: the status rows, of at least the scope.
+        observation: what Prefect holds of the scope.
+        policy: the limits.
+        scope: the connectors in question.
+        fleet_size: how many deployments are ours altogether: what the share of deletes is measured by.
+        now: the time, aware.
+    """
+    decisions = []
+    for connector_id in sorted(scope):
+        wanted = desired.get(connector_id)
+        held = observation.deployments.get(connector_id)
+        status = known.get(connector_id)
+        if wanted is None:
+            decisions.append(_decide_gone(connector_id, held, status, observation.complete, policy.tag))
+        elif isinstance(wanted.wants, Invalid):
+            decisions.append(_decide_invalid(wanted, wanted.wants, held, status, policy.tag))
+        else:
+            decisions.append(_decide_valid(wanted, wanted.wants, held, status, policy.tag))
+    guarded, withheld = _guard_prunes(decisions, policy, fleet_size)
+    kept, deferred = _limit_roll_out(guarded, desired, policy, now)
+    return Plan(tuple(kept), withheld, deferred)
+
+
+def _decide_valid(wanted: Desired, spec: Spec, held: Observed | None, known: Status | None, tag: str) -> Decision:
+    status = _settled(wanted, spec, None if held is None else held.id)
+    if held is None:
+        return Decision(wanted.connector_id, Create(spec) if wanted.is_active else None, status)
+    whose = ownership(held, wanted.connector_id, _recorded(wanted, known), tag)
+    if whose in {Ownership.FOREIGN, Ownership.UNKNOWN}:
+        return Decision(wanted.connector_id, None, _conflict(wanted, held, whose))
+    changes = drift(spec, held)
+    if not changes:
+        return Decision(wanted.connector_id, None, status)
+    remove = obsolete_schedules(spec, held) if any(change.field == "schedules" for change in changes) else ()
+    roll_out = (
+        known is not None
+        and known.phase in {Phase.SYNCED, Phase.PAUSED}
+        and known.observed_generation == wanted.generation
+        and known.spec_version == held.fields.version != spec.fields.version
+    )
+    return Decision(wanted.connector_id, Patch(held, spec, changes, remove), status, roll_out)
+
+
+def _decide_invalid(wanted: Desired, why: Invalid, held: Observed | None, known: Status | None, tag: str) -> Decision:
+    whose = None if held is None else ownership(held, wanted.connector_id, _recorded(wanted, known), tag)
+    ours = held if whose in {Ownership.OURS, Ownership.ADOPTABLE} else None
+    kept_id = known.deployment_id if known is not None else wanted.recorded_id
+    invalid = Status(
+        wanted.connector_id,
+        Phase.INVALID,
+        why.reason,
+        why.message,
+        deployment_id=ours.id if ours is not None else kept_id,
+        spec_version=known.spec_version if known is not None else None,
+        observed_generation=wanted.generation,
+        last_synced_at=known.last_synced_at if known is not None else None,
+    )
+    if wanted.is_active:
+        # The last good deployment stays as it is: a typing error must not stop a pipeline that works.
+        return Decision(wanted.connector_id, None, invalid)
+    if ours is None:
+        text = f"Deactivated. Before it can run again: {why.message}"
+        paused = Status(wanted.connector_id, Phase.PAUSED, Reason.INACTIVE, text, observed_generation=wanted.generation)
+        return Decision(wanted.connector_id, None, paused)
+    return Decision(wanted.connector_id, None if ours.fields.paused else Pause(ours), invalid)
+
+
+def _decide_gone(connector_id: int, held: Observed | None, known: Status | None, complete: bool, tag: str) -> Decision:
+    recorded = known.deployment_id if known is not None else None
+    deletable = held is not None and (
+        ownership(held, connector_id, (recorded,), tag) is Ownership.OURS
+        and (tag in held.fields.tags or held.id == recorded)
+    )
+    if held is not None and deletable:
+        status = Status(
+            connector_id,
+            Phase.DELETING,
+            Reason.ROW_GONE,
+            "The connector was deleted; its deployment is being removed.",
+            deployment_id=held.id,
+            attempts=known.attempts if known is not None and known.phase is Phase.DELETING else 0,
+        )
+        return Decision(connector_id, Delete(held) if complete else None, status)
+    if held is None and not complete and known is not None:
+        return Decision(connector_id, None, replace(known, phase=Phase.DELETING, reason=Reason.ROW_GONE))
+    return Decision(connector_id, None, None)
+
+
+def _recorded(wanted: Desired, known: Status | None) -> tuple[UUID | None, ...]:
+    return (wanted.recorded_id, known.deployment_id if known is not None else None)
+
+
+def _settled(wanted: Desired, spec: Spec, deployment_id: UUID | None) -> Status:
+    """The status that stands once Prefect equals the row."""
+    if not wanted.is_active:
+        phase, reason, message = Phase.PAUSED, Reason.INACTIVE, "Deactivated: nothing is scheduled."
+    else:
+        phase, reason, message = Phase.SYNCED, Reason.IN_SYNC, f"Runs {spec.when}."
+    return Status(
+        wanted.connector_id,
+        phase,
+        reason,
+        message,
+        deployment_id=deployment_id,
+        spec_version=spec.fields.version if deployment_id is not None or wanted.is_active else None,
+        observed_generation=wanted.generation,
+    )
+
+
+def _conflict(wanted: Desired, held: Observed, whose: Ownership) -> Status:
+    if whose is Ownership.FOREIGN:
+        manager = ", ".join(sorted(own.removeprefix(MANAGED_BY) for own in held.fields.tags if MANAGED_BY in own))
+        reason, owner = Reason.FOREIGN_DEPLOYMENT, f"belongs to another installation ({manager})"
+    else:
+        reason, owner = Reason.UNKNOWN_DEPLOYMENT, "was made by somebody else and runs something else"
+    message = (
+        f"Prefect already holds a deployment named {held.name} that {owner}. It is left alone: "
+        "operations must delete it, or run this installation under its name, before the connector can run."
+    )
+    return Status(wanted.connector_id, Phase.CONFLICT, reason, message, observed_generation=wanted.generation)
+
+
+def _guard_prunes(decisions: list[Decision], policy: Policy, fleet_size: int) -> tuple[list[Decision], tuple[int, ...]]:
+    """Withhold the deletes of a cycle that would delete too much at once; all else goes on."""
+    prunes = [decision.connector_id for decision in decisions if isinstance(decision.action, Delete)]
+    too_many = len(prunes) >= policy.min_withheld_prunes and len(prunes) > policy.max_prune_fraction * fleet_size
+    if policy.allow_mass_prune or not too_many:
+        return decisions, ()
+    withheld = set(prunes)
+    message = (
+        f"Deleting {len(prunes)} of {fleet_size} deployments at once was withheld. If that is meant, run the "
+        "controller with allow_mass_prune; if not, restore the rows."
+    )
+    return [
+        replace(decision, action=None, status=replace(decision.status, reason=Reason.PRUNE_WITHHELD, message=message))
+        if decision.connector_id in withheld and decision.status is not None
+        else decision
+        for decision in decisions
+    ], tuple(prunes)
+
+
+def _limit_roll_out(
+    decisions: list[Decision], desired: Mapping[int, Desired], policy: Policy, now: datetime
+) -> tuple[list[Decision], tuple[int, ...]]:
+    """Hold back patches that only a new release asks for: each removes and refills its deployment's future runs.
+
+    The next run that comes first is served first, and manual ones come last; but a run that is due within
+    `ROLL_OUT_MARGIN` is let go first: patched now, it might not be refilled in time.
+    """
+    if policy.max_roll_out is None:
+        return decisions, ()
+
+    def next_run(decision: Decision) -> datetime | None:
+        return desired[decision.connector_id].next_run
+
+    def urgency(decision: Decision) -> tuple[float, int]:
+        due = next_run(decision)
+        return (float("inf") if due is None else due.timestamp(), decision.connector_id)
+
+    waiting = [decision for decision in decisions if decision.roll_out]
+    ready = [d for d in waiting if (due := next_run(d)) is None or due - now > ROLL_OUT_MARGIN]
+    chosen = {decision.connector_id for decision in sorted(ready, key=urgency)[: policy.max_roll_out]}
+    deferred = {decision.connector_id for decision in waiting} - chosen
+    return [d for d in decisions if d.connector_id not in deferred], tuple(sorted(deferred))

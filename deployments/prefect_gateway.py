@@ -1,0 +1,299 @@
+"""The only module that talks to Prefect's deployment API.
+
+It goes through Prefect's own client (address, authentication, TLS, CSRF and headers are Prefect's business) but reads
+the JSON itself: the client's models cost half of a listing's time, and the spec compares only the fields that it owns.
+The client's retries are switched off: with them a dead server holds a call for a minute, inside our loop; the controller
+backs off by itself. Every failure leaves as one of `deployments.errors`.
+"""
+
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NoReturn, Protocol, TypeVar
+from uuid import UUID
+
+import httpx
+import orjson
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from deployments import spec
+from deployments.errors import (
+    OverloadedError,
+    RefusedError,
+    ServerError,
+    ServerUnavailableError,
+    WorkPoolMissingError,
+)
+from deployments.plan import Patch
+from deployments.spec import FLOW_NAME, Observed, Spec
+
+T = TypeVar("T")
+
+PAGE_SIZE = 200
+"""Prefect's own limit of a page; it refuses more."""
+
+BULK_SIZE = 50
+"""Prefect's own limit of one bulk delete."""
+
+LISTING_TRIES = 3
+"""Rows shift between pages when somebody creates or deletes meanwhile; then the listing starts anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Every deployment of our flow, and whether the pages add up to the count that Prefect gave."""
+
+    deployments: tuple[Observed, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledRun:
+    """A run that Prefect's scheduler made and that has not started."""
+
+    id: UUID
+    deployment_id: UUID | None
+    expected_start_time: datetime
+
+
+class Gateway(Protocol):
+    """What the controller needs of Prefect. `PrefectGateway` is the real one; the contract suite holds both to it."""
+
+    async def probe(self) -> None:
+        """Return when Prefect answers and lets us in; raise `ServerUnavailableError` otherwise."""
+
+    async def list_deployments(self) -> Listing:
+        """Every deployment of the flow `run_connector_pipeline`."""
+
+    async def read_deployments(self, names: Sequence[str]) -> list[Observed]:
+        """Those deployments of these names that exist."""
+
+    async def create(self, wanted: Spec) -> UUID:
+        """Make the deployment and return its id. Only for a name that was just seen to be free."""
+
+    async def patch(self, patch: Patch) -> None:
+        """Carry out one patch of a plan."""
+
+    async def pause(self, deployment_id: UUID) -> None:
+        """Pause; future and late runs go, finished ones stay."""
+
+    async def delete(self, deployment_ids: Sequence[UUID]) -> None:
+        """Delete deployments with their scheduled runs; an id that does not exist is no error."""
+
+
+class PrefectGateway:
+    """`Gateway` over Prefect's REST API. Counts its calls by kind in `calls`."""
+
+    def __init__(self, client: PrefectClient, may_write: Callable[[], None] = lambda: None) -> None:
+        """`may_write` is asked before every call that changes something, and raises when we may not."""
+        self._client = client
+        self._may_write = may_write
+        self._flow_id: str | None = None
+        self.calls: Counter[str] = Counter()
+
+    @property
+    def writes(self) -> int:
+        """How many calls that change something were made."""
+        return sum(count for kind, count in self.calls.items() if kind not in READS)
+
+    async def probe(self) -> None:
+        """Return when Prefect answers and lets us in; raise `ServerUnavailableError` otherwise.
+
+        Reads one flow rather than `/health`, which answers without credentials and while the database is down.
+        """
+        try:
+            await self._call("probe", "POST", "/flows/filter", {"limit": 1, "flows": {"name": {"any_": [FLOW_NAME]}}})
+        except ServerUnavailableError:
+            raise
+        except (OverloadedError, ServerError, RefusedError) as error:
+            raise ServerUnavailableError(str(error)) from error
+
+    async def list_deployments(self) -> Listing:
+        """Every deployment of the flow `run_connector_pipeline`, in pages of 200."""
+        found: dict[UUID, Observed] = {}
+        for _ in range(LISTING_TRIES):
+            pages = [page async for page in self._pages()]
+            found = {held.id: held for page in pages for held in page[0]}
+            if len(found) == pages[-1][1]:
+                return Listing(tuple(found.values()), complete=True)
+        return Listing(tuple(found.values()), complete=False)
+
+    async def _pages(self) -> AsyncIterator[tuple[list[Observed], int]]:
+        """Each page's deployments with the count of all that Prefect gave along with it."""
+        number, pages = 1, 1
+        while number <= pages:
+            body = {"limit": PAGE_SIZE, "page": number, "sort": "NAME_ASC", "flows": {"name": {"any_": [FLOW_NAME]}}}
+            answer = await self._call("list", "POST", "/deployments/paginate", body)
+            try:
+                yield [spec.observed(row) for row in answer["results"]], int(answer["count"])
+                pages = int(answer["pages"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise ServerError("Prefect's list of deployments was not whole.") from error
+            number += 1
+
+    async def read_deployments(self, names: Sequence[str]) -> list[Observed]:
+        """Those deployments of these names, of our flow, that exist; 200 names a call."""
+        found: list[Observed] = []
+        for chunk in chunks(names, PAGE_SIZE):
+            body = {
+                "limit": PAGE_SIZE,
+                "flows": {"name": {"any_": [FLOW_NAME]}},
+                "deployments": {"name": {"any_": list(chunk)}},
+            }
+            answer = await self._call("read", "POST", "/deployments/filter", body)
+            try:
+                found += [spec.observed(row) for row in answer]
+            except (KeyError, TypeError, ValueError) as error:
+                raise ServerError("Prefect's answer was not whole.") from error
+        return found
+
+    async def create(self, wanted: Spec) -> UUID:
+        """Make the deployment and return its id.
+
+        `POST /deployments/` is an upsert that replaces all schedules of what it finds, so this is only for a name that
+        was just seen to be free. If the process dies before the id is stored, the next cycle finds the deployment by
+        its name and tag and stores it.
+        """
+        try:
+            answer = await self._call("create", "POST", "/deployments/", spec.creation(wanted, await self._flow()))
+        except (RefusedError, ServerError):
+            self._flow_id = None  # somebody may have deleted the flow: ask for it again at the next try
+            raise
+        return UUID(answer["id"])
+
+    async def _flow(self) -> str:
+        """The id of our flow, made when there is none: `POST /flows/` is get-or-create."""
+        if self._flow_id is None:
+            answer = await self._call("flow", "POST", "/flows/", {"name": FLOW_NAME})
+            self._flow_id = str(answer["id"])
+        return self._flow_id
+
+    async def patch(self, patch: Patch) -> None:
+        """Carry out one patch of a plan: obsolete schedules go, then one PATCH, then the pause if it is to be paused.
+
+        If the process dies between two of these calls, the deployment is left with fewer schedules or unpaused, never
+        with a wrong one; the row is still due, so the next cycle patches what then differs.
+        """
+        held, wanted = patch.held, patch.spec
+        for schedule_id in patch.remove_schedules:
+            await self._call("patch", "DELETE", f"/deployments/{held.id}/schedules/{schedule_id}", gone_is_fine=True)
+        body = spec.patch(wanted, patch.changes)
+        if body:
+            await self._call("patch", "PATCH", f"/deployments/{held.id}", body)
+        if any(change.field == "paused" for change in patch.changes) and wanted.fields.paused:
+            await self.pause(held.id)
+
+    async def pause(self, deployment_id: UUID) -> None:
+        """Pause by Prefect's own call, which clears late runs as well as future ones; finished ones stay."""
+        await self._call("pause", "POST", f"/deployments/{deployment_id}/pause_deployment")
+
+    async def delete(self, deployment_ids: Sequence[UUID]) -> None:
+        """Delete deployments with their scheduled runs, 50 a call; an id that does not exist is no error."""
+        for chunk in chunks(deployment_ids, BULK_SIZE):
+            body = {"deployments": {"id": {"any_": [str(held) for held in chunk]}}, "limit": BULK_SIZE}
+            await self._call("delete", "POST", "/deployments/bulk_delete", body)
+
+    async def _call(
+        self, kind: str, method: str, path: str, body: Mapping[str, Any] | None = None, *, gone_is_fine: bool = False
+    ) -> Any:
+        """One request; its parsed answer. `kind` names it in `calls`."""
+        if kind not in READS:
+            self._may_write()
+        self.calls[kind] += 1
+        try:
+            # The client types its routes as literals; several that the server has are missing there.
+            request: Any = self._client.request
+            response: httpx.Response = await request(
+                method,
+                path,
+                content=None if body is None else orjson.dumps(body, default=_plain),
+                headers={"Content-Type": "application/json"},
+            )
+            return orjson.loads(response.content) if response.content else None
+        except httpx.HTTPStatusError as error:
+            if gone_is_fine and error.response.status_code == httpx.codes.NOT_FOUND:
+                return None
+            _raise_for(error.response)
+        except httpx.TimeoutException as error:
+            raise OverloadedError("Prefect did not answer in time.") from error
+        except httpx.ConnectError as error:
+            raise ServerUnavailableError("Prefect cannot be reached.") from error
+        except (httpx.TransportError, orjson.JSONDecodeError) as error:
+            raise ServerError("The connection to Prefect broke off.") from error
+
+
+READS = frozenset({"probe", "list", "read"})
+"""The kinds of calls that change nothing."""
+
+_POOL_MISSING = re.compile(r'Work pool "([^"]*)" not found')
+
+
+def _raise_for(response: httpx.Response) -> NoReturn:
+    """Turn an error's status into the exception that says who must act."""
+    code = response.status_code
+    detail = _detail(response)
+    if code in {401, 403}:
+        raise ServerUnavailableError(f"Prefect refuses our credentials ({code}): check PREFECT_API_AUTH_STRING.")
+    if code in {408, 429, 502, 503, 504}:
+        raise OverloadedError(f"Prefect is busy ({code}).")
+    if code >= 500:
+        raise ServerError(f"Prefect failed ({code}).")
+    if (pool := _POOL_MISSING.search(detail)) is not None:
+        raise WorkPoolMissingError(
+            f"The work pool {pool[1]!r} does not exist in Prefect: create it, or name another one.", code
+        )
+    raise RefusedError(f"Prefect refused it ({code}): {detail}", code)
+
+
+def _detail(response: httpx.Response) -> str:
+    """What Prefect says of a refusal, without the value it refused."""
+    try:
+        detail = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        return "no reason given"
+    if isinstance(detail, dict) and "exception_detail" in detail:
+        return "; ".join(f"{'.'.join(map(str, e.get('loc', ())))}: {e.get('msg')}" for e in detail["exception_detail"])
+    text = str(detail.get("detail", "no reason given")) if isinstance(detail, dict) else "no reason given"
+    return text[:300]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, frozenset | tuple):
+        return list(value)
+    raise TypeError(type(value).__name__)
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """`items` in pieces of at most `size`."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+@asynccontextmanager
+async def open_gateway(
+    *,
+    timeout_seconds: float,
+    connections: int,
+    may_write: Callable[[], None] = lambda: None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncIterator[PrefectGateway]:
+    """A gateway to the server of `PREFECT_API_URL`.
+
+    Args:
+        timeout_seconds: how long one call may take: a third of the lease's TTL, so that none outlives the lease.
+        connections: how many calls may be in flight.
+        may_write: asked before every call that changes something.
+        transport: what carries the requests; the tests put their faults here.
+    """
+    options: dict[str, Any] = {
+        "timeout": timeout_seconds,
+        "limits": httpx.Limits(max_connections=connections + 2, max_keepalive_connections=connections + 2),
+    }
+    if transport is not None:
+        options["transport"] = transport
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        async with get_client(httpx_settings=options) as client:
+            yield PrefectGateway(client, may_write)

@@ -1,0 +1,416 @@
+"""One cycle: load, probe, observe, plan, apply, record, report.
+
+The order matters. What needs no Prefect (an invalid row) is recorded first and never waits for it. What is recorded
+follows what was carried out, never the other way round: if the process dies in between, Prefect is ahead of the tables,
+and the next cycle sees that nothing differs and records it.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from connectors.status import Phase, Reason, Status
+from connectors.store import Fence, Record, Store
+from deployments.alerts import Alerts
+from deployments.apply import Outcome, apply
+from deployments.errors import (
+    OverloadedError,
+    RefusedError,
+    ServerUnavailableError,
+    TransientError,
+    WorkPoolMissingError,
+)
+from deployments.limiter import AdaptiveLimiter
+from deployments.plan import Create, Decision, Delete, Desired, Invalid, Observation, Plan, Policy, desire, plan
+from deployments.prefect_gateway import Gateway
+from deployments.queue import RetryQueue, backoff_seconds
+from deployments.report import describe
+from deployments.server import ServerWatch
+from deployments.spec import Observed, Platform, connector_id_of, deployment_name
+
+logger = logging.getLogger(__name__)
+
+ALERT_AFTER_TRIES = 5
+"""A connector that failed this often in a row is operations' business."""
+
+RECORD_BATCH = 50
+"""Outcomes written in one transaction."""
+
+BUSY_ROUNDS = 3
+"""Rounds in which an overloaded server carried out nothing at all, before it counts as down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a reconciler behaves; from the settings."""
+
+    max_prune_fraction: float
+    retry_base_seconds: float
+    retry_max_seconds: float
+    max_roll_out: int | None = None
+
+
+@dataclass
+class Report:
+    """What one cycle did."""
+
+    lines: list[str] = field(default_factory=list)
+    """One line an action, for people."""
+    failed: dict[int, str] = field(default_factory=dict)
+    withheld: tuple[int, ...] = ()
+    deferred: tuple[int, ...] = ()
+    server_down: str | None = None
+    audited: bool = False
+
+
+class Reconciler:
+    """Brings Prefect to match the table, one cycle at a time. Holds what the last cycles learnt."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        gateway: Gateway,
+        platform: Platform,
+        options: Options,
+        fence: Fence,
+        alerts: Alerts,
+        server: ServerWatch,
+        limiter: AdaptiveLimiter,
+        clock: Callable[[], datetime],
+        rng: random.Random,
+    ) -> None:
+        self._store = store
+        self._gateway = gateway
+        self._platform = platform
+        self._options = options
+        self._fence = fence
+        self._alerts = alerts
+        self._server = server
+        self._limiter = limiter
+        self._clock = clock
+        self._rng = rng
+        self._generations: dict[int, int] = {}
+        self._known: dict[int, Status] = {}
+        self._queue = RetryQueue()
+
+    @property
+    def known(self) -> dict[int, Status]:
+        """The statuses as they were last read or written, by connector id."""
+        return self._known
+
+    async def start(self) -> None:
+        """Take over where the last controller stopped: its statuses, and with them its backoff."""
+        self._known = await self._store.statuses()
+        self._queue.load(self._known.values())
+        self._generations = {}
+
+    def seconds_until_due(self) -> float | None:
+        """Seconds until waiting work is due; None when nothing waits."""
+        return self._queue.seconds_until_next(self._clock())
+
+    async def probe(self) -> bool:
+        """Ask whether Prefect is there; True when it is. The first good answer makes all waiting work due."""
+        now = self._clock()
+        try:
+            await self._gateway.probe()
+        except ServerUnavailableError as error:
+            self._server.failed(now, str(error))
+            return False
+        if self._server.answered(now):
+            self._queue.hurry(now)
+        return True
+
+    async def cycle(
+        self, *, audit: bool = False, hints: Collection[int] = (), allow_mass_prune: bool = False
+    ) -> Report:
+        """Reconcile what changed, what is due and what the hints name; with `audit`, everything.
+
+        Raises:
+            TerminalError: when this controller may not write any more.
+            SQLAlchemyError, OSError: when the database does not answer. Nothing is lost: the next cycle sees the same.
+        """
+        report = Report()
+        generations = await self._store.generations()
+        changed = {i for i, generation in generations.items() if self._generations.get(i) != generation}
+        changed |= self._generations.keys() - generations.keys()
+        changed |= set(hints)
+        unknown_gone = {i for i in self._known.keys() - generations.keys() if self._known[i].next_attempt_at is None}
+        waiting = changed | unknown_gone | self._queue.due(self._clock())
+        if not waiting and not audit:
+            return report
+
+        rows = await self._store.rows(None if audit else waiting)
+        now = self._clock()
+        desired = {row.id: desire(row, self._platform, now) for row in rows}
+        # From here on a change of these rows is a change against what was just read.
+        self._generations = {
+            i: desired[i].generation if i in desired else generation
+            for i, generation in generations.items()
+            if i in desired or i not in waiting
+        }
+        needs_prefect = {i for i in waiting if not _only_invalid(desired.get(i))}
+        await self._settle_invalid(desired, waiting - needs_prefect)
+        if not needs_prefect and not audit:
+            return report
+        if not self._server.may_try(now) or not await self.probe():
+            report.server_down = "Prefect is unavailable."
+            await self._wait_for_server(desired, needs_prefect)
+            return report
+        if audit:
+            scope = set(desired) | set(self._known)
+        else:
+            scope = needs_prefect | (self._queue.due(self._clock()) & (desired.keys() | self._known.keys()))
+            missing_rows = scope - waiting
+            if missing_rows:  # the good probe made more work due
+                desired |= {row.id: desire(row, self._platform, now) for row in await self._store.rows(missing_rows)}
+        try:
+            await self._reconcile(desired, scope, report, audit=audit, allow_mass_prune=allow_mass_prune)
+        except ServerUnavailableError as error:
+            self._server.failed(self._clock(), str(error))
+            report.server_down = str(error)
+            await self._wait_for_server(desired, needs_prefect)
+        return report
+
+    async def preview(self) -> list[str]:
+        """The plan of a full cycle as lines of text, with nothing written anywhere."""
+        await self.start()
+        now = self._clock()
+        desired = {row.id: desire(row, self._platform, now) for row in await self._store.rows()}
+        await self._gateway.probe()
+        observation = await self._observe(desired, set(desired) | set(self._known), audit=True)
+        planned = self._plan(desired, observation, set(desired) | set(self._known) | set(observation.deployments))
+        return [line for decision in planned.decisions for line in describe(decision, self._known)] + [
+            f"connector {i}: delete withheld" for i in planned.withheld
+        ]
+
+    async def _reconcile(
+        self, desired: dict[int, Desired], scope: set[int], report: Report, *, audit: bool, allow_mass_prune: bool
+    ) -> None:
+        """Observe, plan and apply until nothing is left that Prefect was merely too busy for."""
+        idle_rounds = 0
+        while scope:
+            observation = await self._observe(desired, scope, audit=audit)
+            planned = self._plan(desired, observation, scope | set(observation.deployments), allow_mass_prune)
+            if audit and not observation.complete:
+                raise ServerUnavailableError("Prefect's list of deployments changes faster than it can be read.")
+            self._note_plan(planned, report)
+            busy: set[int] = set()
+            done = await self._record_idle(planned, desired)
+            batch: list[Record] = []
+            async for outcome in apply(planned, self._gateway, self._limiter):
+                connector_id = outcome.decision.connector_id
+                if isinstance(outcome.error, ServerUnavailableError):
+                    await self._record(batch)
+                    raise outcome.error
+                if isinstance(outcome.error, OverloadedError):
+                    # Whether it was carried out is unknown, so it is observed again before it is tried again.
+                    busy.add(connector_id)
+                    continue
+                done += 1
+                batch.append(self._outcome_record(outcome, report))
+                if len(batch) >= RECORD_BATCH:
+                    await self._record(batch)
+                    batch = []
+            await self._record(batch)
+            report.audited = report.audited or audit
+            idle_rounds = 0 if done else idle_rounds + 1
+            if busy and idle_rounds >= BUSY_ROUNDS:
+                raise ServerUnavailableError("Prefect is too busy to carry out anything.")
+            scope, audit = busy, False
+
+    async def _observe(self, desired: dict[int, Desired], scope: set[int], *, audit: bool) -> Observation:
+        """What Prefect holds of the scope; in an audit, of everything.
+
+        A name that a listing lacks may have shifted between its pages, and Prefect's create overwrites: such a name is
+        read by itself before it counts as free.
+        """
+        if not audit:
+            held = await self._gateway.read_deployments([deployment_name(i) for i in sorted(scope)])
+            return Observation(_by_connector(held))
+        listing = await self._gateway.list_deployments()
+        found = _by_connector(listing.deployments)
+        missing = [deployment_name(i) for i in sorted((scope | desired.keys()) - found.keys())]
+        if missing:
+            found |= _by_connector(await self._gateway.read_deployments(missing))
+        return Observation(found, listing.complete)
+
+    def _plan(
+        self, desired: dict[int, Desired], observation: Observation, scope: set[int], allow_mass_prune: bool = False
+    ) -> Plan:
+        policy = Policy(
+            tag=self._platform.tag,
+            max_prune_fraction=self._options.max_prune_fraction,
+            allow_mass_prune=allow_mass_prune,
+            max_roll_out=self._options.max_roll_out,
+        )
+        ours = {i for i, status in self._known.items() if status.deployment_id is not None}
+        ours |= {i for i, held in observation.deployments.items() if policy.tag in held.fields.tags}
+        return plan(desired, self._known, observation, policy, scope=scope, fleet_size=len(ours), now=self._clock())
+
+    def _note_plan(self, planned: Plan, report: Report) -> None:
+        report.withheld += planned.withheld
+        report.deferred = planned.deferred
+        for decision in planned.decisions:
+            for line in describe(decision, self._known):
+                logger.info(line, extra={"connector_id": decision.connector_id})
+                report.lines.append(line)
+        if planned.withheld:
+            self._alerts.begin(
+                "prune",
+                f"{len(planned.withheld)} deletes were withheld because they are too many at once. If they are meant, "
+                "run the controller with allow_mass_prune.",
+            )
+        elif report.audited or not report.withheld:
+            self._alerts.end("prune", "No deletes are withheld any more.")
+
+    async def _record_idle(self, planned: Plan, desired: dict[int, Desired]) -> int:
+        """Record the decisions that need no call, where they differ from what is known; how many decisions those are."""
+        idle = [decision for decision in planned.decisions if decision.action is None]
+        records = []
+        for decision in idle:
+            wanted = desired.get(decision.connector_id)
+            stored = wanted.recorded_id if wanted is not None else None
+            known = self._known.get(decision.connector_id)
+            status = decision.status
+            if status is None:
+                if known is not None:
+                    records.append(Record(decision.connector_id, None))
+                continue
+            self._alert_conflict(status)
+            if _same(status, known) and (wanted is None or stored == status.deployment_id):
+                continue
+            records.append(Record(decision.connector_id, self._stamped(status)))
+        await self._record(records)
+        return len(idle)
+
+    def _outcome_record(self, outcome: Outcome, report: Report) -> Record:
+        decision = outcome.decision
+        if outcome.error is not None:
+            status = self._failure(decision, outcome.error)
+            report.failed[decision.connector_id] = status.message or ""
+            return Record(decision.connector_id, status)
+        self._alerts.end(f"failing:{decision.connector_id}", f"Connector {decision.connector_id} is in sync.")
+        if isinstance(decision.action, Delete) or decision.status is None:
+            return Record(decision.connector_id, None)
+        return Record(
+            decision.connector_id, self._stamped(replace(decision.status, deployment_id=outcome.deployment_id))
+        )
+
+    def _stamped(self, status: Status) -> Status:
+        """`status` with the time at which Prefect was seen to match, if it does."""
+        if status.phase in {Phase.SYNCED, Phase.PAUSED}:
+            return replace(status, last_synced_at=self._clock())
+        known = self._known.get(status.connector_id)
+        return replace(status, last_synced_at=known.last_synced_at if known is not None else None)
+
+    def _failure(self, decision: Decision, error: Exception) -> Status:
+        """The status of a connector whose action failed: why, and when the next try is."""
+        known = self._known.get(decision.connector_id)
+        attempts = 1
+        # A changed row starts over: its failures were another row's.
+        if known is not None and decision.status is not None:
+            same_row = known.observed_generation == decision.status.observed_generation
+            attempts = known.attempts + 1 if same_row else 1
+        wait = backoff_seconds(attempts, self._options.retry_base_seconds, self._options.retry_max_seconds, self._rng)
+        deleting = isinstance(decision.action, Delete)
+        message = f"{error} Tried {attempts} times." if attempts > 1 else str(error)
+        if attempts >= ALERT_AFTER_TRIES:
+            self._alerts.begin(
+                f"failing:{decision.connector_id}", f"Connector {decision.connector_id} fails: {message}"
+            )
+        logger.warning(
+            "connector %s: %s Next try in %.0f s.",
+            decision.connector_id,
+            message,
+            wait,
+            extra={"connector_id": decision.connector_id},
+        )
+        return Status(
+            decision.connector_id,
+            Phase.DELETING if deleting else Phase.RETRYING,
+            _failure_reason(error),
+            message,
+            deployment_id=_deployment_id(decision, known),
+            spec_version=known.spec_version if known is not None else None,
+            observed_generation=decision.status.observed_generation if decision.status is not None else None,
+            attempts=attempts,
+            next_attempt_at=self._clock() + timedelta(seconds=wait),
+            last_synced_at=known.last_synced_at if known is not None else None,
+        )
+
+    async def _settle_invalid(self, desired: dict[int, Desired], ids: set[int]) -> None:
+        """Record what is invalid and asks for nothing in Prefect: it does not wait for a server."""
+        if ids:
+            await self._record_idle(self._plan(desired, Observation({}), ids), desired)
+
+    async def _wait_for_server(self, desired: dict[int, Desired], ids: Iterable[int]) -> None:
+        """Say of the waiting work that it waits for Prefect, and until when."""
+        records = []
+        for connector_id in sorted(ids):
+            wanted, known = desired.get(connector_id), self._known.get(connector_id)
+            if wanted is None and known is None:
+                continue
+            base = known or Status(connector_id, Phase.PENDING)
+            status = replace(
+                base,
+                phase=Phase.RETRYING if wanted is not None else Phase.DELETING,
+                reason=Reason.SERVER_UNAVAILABLE,
+                message="Prefect is unavailable. This waits, and goes on by itself as soon as Prefect answers.",
+                deployment_id=base.deployment_id or (wanted.recorded_id if wanted is not None else None),
+                observed_generation=wanted.generation if wanted is not None else base.observed_generation,
+                next_attempt_at=self._server.next_probe_at,
+            )
+            if status != known:
+                records.append(Record(connector_id, status))
+        await self._record(records)
+
+    async def _record(self, records: list[Record]) -> None:
+        await self._store.record(records, self._fence)
+        for record in records:
+            self._queue.follow(record.connector_id, record.status)
+            if record.status is None:
+                self._known.pop(record.connector_id, None)
+            else:
+                self._known[record.connector_id] = record.status
+
+    def _alert_conflict(self, status: Status) -> None:
+        key = f"conflict:{status.connector_id}"
+        if status.phase is Phase.CONFLICT:
+            self._alerts.begin(key, f"Connector {status.connector_id}: {status.message}")
+        else:
+            self._alerts.end(key, f"Connector {status.connector_id} is in conflict no more.")
+
+
+def _only_invalid(wanted: Desired | None) -> bool:
+    """An active row that is invalid asks nothing of Prefect: its last good deployment stays as it is."""
+    return wanted is not None and isinstance(wanted.wants, Invalid) and wanted.is_active
+
+
+def _same(status: Status, known: Status | None) -> bool:
+    return known is not None and status == replace(known, last_synced_at=status.last_synced_at)
+
+
+def _by_connector(held: Iterable[Observed]) -> dict[int, Observed]:
+    return {i: deployment for deployment in held if (i := connector_id_of(deployment.name)) is not None}
+
+
+def _deployment_id(decision: Decision, known: Status | None) -> UUID | None:
+    if decision.action is not None and not isinstance(decision.action, Create):
+        return decision.action.held.id
+    return known.deployment_id if known is not None else None
+
+
+def _failure_reason(error: Exception) -> Reason:
+    match error:
+        case WorkPoolMissingError():
+            return Reason.WORK_POOL_MISSING
+        case RefusedError():
+            return Reason.REQUEST_REFUSED
+        case TransientError():
+            return Reason.SERVER_ERROR
+        case _:
+            return Reason.INTERNAL_ERROR
