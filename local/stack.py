@@ -35,6 +35,7 @@ _SERVER_SECONDS = 180.0
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 15.0
 _CONTROLLER_QUEUE = "controller"
+_SERVER = "prefect-server"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -126,7 +127,7 @@ class Stack:
         data = self.settings.data_dir
         (data / "prefect").mkdir(mode=0o700, exist_ok=True)
         # It starts slowly, so it starts first.
-        server = self._child("prefect-server", "prefect", "server", "start")
+        server = self._child(_SERVER, "prefect", "server", "start")
         server.environment.update(environment.prefect_server(self.settings, self.prefect_port))
         self._launch(server)
         database_url, clinic_url = self._databases()
@@ -248,11 +249,14 @@ class Stack:
             raise StackError(_failure("The embedded PostgreSQL has ended", server.log))
 
     def _stop(self) -> None:
-        """Ends everything in reverse order, so that a run that is cut off can still tell the Prefect server so."""
+        """Ends everything in reverse order: the Prefect server is still told which runs were cut off."""
         for name in _ENDING:
             signal.signal(name, signal.SIG_IGN)  # it ends as fast as it can: asked twice, nothing is left behind
         say("Stopping.")
         for child in reversed(self._children):
+            if child.name == _SERVER:
+                with contextlib.suppress(httpx.HTTPError):
+                    crash_dead_runs(self.api)
             child.end(_GRACE_SECONDS)
         end(marked(self._mark), _GRACE_SECONDS)
         if self._postgres is not None:
