@@ -22,18 +22,6 @@ from connectors.schedule import parse as parse_schedule
 T = TypeVar("T")
 
 
-class Phase(StrEnum):
-    """Where a connector stands with Prefect: the closed set of `cai_connector_status.phase`."""
-
-    PENDING = "pending"
-    SYNCED = "synced"
-    PAUSED = "paused"
-    INVALID = "invalid"
-    RETRYING = "retrying"
-    CONFLICT = "conflict"
-    DELETING = "deleting"
-
-
 class MissedRuns(StrEnum):
     """What happens to runs that were due while nothing could run them."""
 
@@ -172,7 +160,9 @@ def validate(row: ConnectorRow) -> Connector:
 
 
 def _is_dataset_name(value: str) -> bool:
-    return value.isascii() and value.isidentifier() and value == value.lower() and value[0].isalpha() and len(value) <= 63
+    return (
+        value.isascii() and value.isidentifier() and value == value.lower() and value[0].isalpha() and len(value) <= 63
+    )
 
 
 def _checked(adapter: TypeAdapter[T], name: str, value: Any, refusals: list[Refusal]) -> T | None:

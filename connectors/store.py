@@ -1,7 +1,7 @@
 """Reading and writing `cai_connectors` and `cai_connector_status`.
 
-Every statement of the controller's side is here, so that what it may write is seen in one place: the status rows, and of
-a connector's row the deployment's id alone.
+Every statement of the controller's side is here, so that what it may write is seen in one place: the status rows, and
+of a connector's row the deployment's id alone.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -75,7 +75,7 @@ class Store:
         """The rows of these connectors (of all for None), in one snapshot, by id."""
         query = sa.select(tables.connectors).order_by(tables.connectors.c.id)
         if ids is not None:
-            query = query.where(tables.connectors.c.id == sa.func.any(sa.cast(list(ids), sa.ARRAY(sa.BigInteger))))
+            query = query.where(tables.connectors.c.id == _any(ids))
         async with self.engine.connect() as connection:
             return [ConnectorRow(**row) for row in (await connection.execute(query)).mappings()]
 
@@ -89,9 +89,7 @@ class Store:
         columns = [tables.status.c[field.name] for field in fields(Status)]
         query = sa.select(*columns)
         if ids is not None:
-            query = query.where(
-                tables.status.c.connector_id == sa.func.any(sa.cast(list(ids), sa.ARRAY(sa.BigInteger)))
-            )
+            query = query.where(tables.status.c.connector_id == _any(ids))
         async with self.engine.connect() as connection:
             found = (await connection.execute(query)).mappings().all()
         return {row["connector_id"]: _status(dict(row)) for row in found}
@@ -133,16 +131,17 @@ class Store:
                     [{"connector": status.connector_id, "deployment": status.deployment_id} for status in kept],
                 )
             if gone:
-                await connection.execute(
-                    sa.delete(tables.status).where(
-                        tables.status.c.connector_id == sa.func.any(sa.cast(gone, sa.ARRAY(sa.BigInteger)))
-                    )
-                )
+                await connection.execute(sa.delete(tables.status).where(tables.status.c.connector_id == _any(gone)))
 
     async def database_id(self) -> str:
         """The UUID of this database, which tells a shared Prefect server whose deployments it holds."""
         async with self.engine.connect() as connection:
             return str(await connection.scalar(sa.select(tables.database.c.id)))
+
+
+def _any(ids: Collection[int]) -> sa.ColumnElement[int]:
+    """`= ANY(array)`: one parameter, however many ids."""
+    return sa.func.any(sa.cast(list(ids), sa.ARRAY(sa.BigInteger)))
 
 
 def _status(row: dict[str, object]) -> Status:

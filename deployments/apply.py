@@ -45,9 +45,10 @@ async def apply(plan: Plan, gateway: Gateway, limiter: AdaptiveLimiter) -> Async
 
     async def worker() -> None:
         for batch in work:
+            if server_gone:
+                finished.put_nowait([Outcome(decision, error=server_gone[0]) for decision in batch])
+                continue
             try:
-                if server_gone:
-                    raise server_gone[0]
                 async with limiter.slot():
                     outcomes = await _carry_out(batch, gateway)
             except TerminalError as error:

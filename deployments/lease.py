@@ -37,7 +37,7 @@ class Lease:
         ttl_seconds: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`name` is the instance, `holder` says to people who leads, `ttl_seconds` after which a dead leader is over."""
+        """`name` is the instance; `holder` says to people who leads; a dead leader is over after `ttl_seconds`."""
         self._engine = engine
         self._name = name
         self._holder = holder

@@ -2,8 +2,8 @@
 
 It goes through Prefect's own client (address, authentication, TLS, CSRF and headers are Prefect's business) but reads
 the JSON itself: the client's models cost half of a listing's time, and the spec compares only the fields that it owns.
-The client's retries are switched off: with them a dead server holds a call for a minute, inside our loop; the controller
-backs off by itself. Every failure leaves as one of `deployments.errors`.
+The client's retries are switched off: with them a dead server holds a call for a minute, inside our loop, and the
+controller backs off by itself. Every failure leaves as one of `deployments.errors`.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Connectors and their status, with the triggers that count generations and wake the controller.
 
 A back end's existing `cai_connectors` is adopted: what is missing is added and back-filled, and nothing of its own is
-dropped. A table that this migration made itself is marked by its comment, and only such a table does the downgrade drop.
+dropped. A table that this migration made itself is marked by its comment, and the downgrade drops only such a table.
 """
 
 import sqlalchemy as sa
@@ -67,14 +67,14 @@ def _columns(connection: sa.Connection) -> dict[str, str]:
             "WHERE attrelid = to_regclass('cai_connectors') AND attnum > 0 AND NOT attisdropped"
         )
     )
-    return {name: kind for name, kind in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def _adopt_id(connection: sa.Connection, existing: dict[str, str]) -> None:
     """A back end's id becomes a bigint primary key that numbers itself, if it does not yet."""
     if existing.get("id") not in {"bigint", "integer", "smallint"}:
         raise RuntimeError(
-            f"cai_connectors.id is {existing.get('id', 'missing')}; connectors are numbered: give the table a bigint id first."
+            f"cai_connectors.id is {existing.get('id', 'missing')}; connectors are numbered: give it a bigint id first."
         )
     if existing["id"] != "bigint":
         op.execute("ALTER TABLE cai_connectors ALTER COLUMN id TYPE bigint")
