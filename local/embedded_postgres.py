@@ -163,13 +163,12 @@ class EmbeddedPostgres:
             pointer.write_text(f"{self._home}\n")
         if self._home != self.data_dir:
             self._home.mkdir(parents=True, exist_ok=True)
-            self._own(self._home)
+            self._home.chmod(0o711)  # root's, and passable: the server's user owns the cluster in it and nothing else
 
-    def _own(self, directory: Path) -> None:
-        """Gives a directory of ours to the server's user, and to nobody else."""
-        directory.chmod(0o700)
+    def _own(self, path: Path) -> None:
+        """Gives a file or directory of ours to the server's user."""
         if self._user is not None:
-            os.chown(directory, self._user.pw_uid, self._user.pw_gid)
+            os.chown(path, self._user.pw_uid, self._user.pw_gid)
 
     def _lock_home(self) -> None:
         """One supervisor a cluster. The server does not inherit the lock: who holds it may end whatever runs there."""
@@ -251,12 +250,11 @@ class EmbeddedPostgres:
         _write_private(password_file, self._password)
         fresh = self._home / "cluster.new"
         shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir()
+        fresh.mkdir(mode=0o700)
         self._own(fresh)
         handed = self._home / "initial-password"
         _write_private(handed, self._password)
-        if self._user is not None:
-            os.chown(handed, self._user.pw_uid, self._user.pw_gid)
+        self._own(handed)
         try:
             done = self._run_as_server(
                 [
