@@ -1,0 +1,110 @@
+"""What many tests stand on: a real PostgreSQL and a real Prefect server, started once, clean for each test."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+from connectors.store import Store, open_engine
+from deployments.spec import FLOW_NAME
+from local.embedded_postgres import EmbeddedPostgres
+from tests.migrated import migrate
+from tests.prefect_server import PrefectServer
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A throwaway PostgreSQL cluster."""
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), throwaway=True) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def template(postgres: EmbeddedPostgres) -> str:
+    """The name of a migrated database that others are copied from."""
+    migrate(postgres.create_database("template_cai"))
+    return "template_cai"
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, template: str) -> str:
+    """A fresh, migrated database of this test's own."""
+    name = f"cai_{next(_numbers)}"
+
+    async def copy() -> None:
+        admin = await asyncpg.connect(postgres.url("postgres"))
+        try:
+            await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        finally:
+            await admin.close()
+
+    asyncio.run(copy())
+    return postgres.url(name)
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on this test's database."""
+    engine = open_engine(database_url)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def store(engine: AsyncEngine) -> Store:
+    """The connectors' tables of this test."""
+    return Store(engine)
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's home directory for the tests' own processes."""
+    return tmp_path_factory.mktemp("prefect-home")
+
+
+@pytest.fixture(scope="session")
+def shared_prefect_server(prefect_home: Path) -> Iterator[PrefectServer]:
+    """One Prefect server for all tests that leave it running."""
+    server = PrefectServer(prefect_home)
+    server.start()
+    try:
+        httpx.post(f"{server.url}/work_pools/", json={"name": "default", "type": "process"}).raise_for_status()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def prefect_server(shared_prefect_server: PrefectServer) -> Iterator[PrefectServer]:
+    """The Prefect server, without a deployment or a run, and the client's settings pointing at it."""
+    empty_prefect(shared_prefect_server.url)
+    with temporary_settings({PREFECT_API_URL: shared_prefect_server.url, PREFECT_HOME: shared_prefect_server.home}):
+        yield shared_prefect_server
+
+
+def empty_prefect(url: str) -> None:
+    """Delete every deployment and run of our flow, and what controllers left."""
+    ours = {"name": {"any_": [FLOW_NAME]}}
+    with httpx.Client(base_url=url, timeout=60) as client:
+        while client.post("/deployments/count", json={"flows": ours}).json():
+            listed = client.post("/deployments/filter", json={"flows": ours, "limit": 50}).json()
+            ids = [deployment["id"] for deployment in listed]
+            body = {"deployments": {"id": {"any_": ids}}, "limit": 50}
+            client.post("/deployments/bulk_delete", json=body).raise_for_status()
+        while runs := client.post("/flow_runs/filter", json={"flows": ours, "limit": 50}).json():
+            body = {"flow_runs": {"id": {"any_": [run["id"] for run in runs]}}, "limit": 50}
+            client.post("/flow_runs/bulk_delete", json=body).raise_for_status()
+        for variable in client.post("/variables/filter", json={}).json():
+            client.delete(f"/variables/{variable['id']}")

@@ -1,0 +1,75 @@
+"""A real Prefect server for tests, on a free port, on SQLite in a directory of its own."""
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from local.processes import Child, tail
+
+START_SECONDS = 90
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class PrefectServer:
+    """A Prefect server that can be stopped and started again on what it left, on the same port."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        """`home` is its `PREFECT_HOME`; `settings` are further environment variables."""
+        self.home = home
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.environment = {
+            **os.environ,
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": self.url,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_ENABLED": "false",
+            "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "DO_NOT_TRACK": "1",
+            **settings,
+        }
+        command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
+        self._child = Child(
+            name="prefect-server",
+            command=[sys.executable, "-m", *command],
+            environment=self.environment,
+            directory=home,
+            log=home / "server.log",
+            restarts=False,
+        )
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._child.start()
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._child.ended() is not None:
+                break
+            try:
+                httpx.get(f"{self.url}/health", timeout=2).raise_for_status()
+            except httpx.HTTPError:
+                time.sleep(0.1)  # the condition is the answer; this is only how often it is asked
+            else:
+                return
+        raise RuntimeError(f"The Prefect server did not start:\n{tail(self.home / 'server.log', 30)}")
+
+    def stop(self) -> None:
+        """Stop it as an operator does, and wait for it."""
+        self._child.end(grace_seconds=10)
+
+    def kill(self) -> None:
+        """End it as a dying machine does."""
+        if self._child.process is not None:
+            self._child.process.kill()
+            self._child.process.wait()
