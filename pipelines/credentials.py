@@ -1,0 +1,197 @@
+"""Secrets of one run: the only place that turns a reference into its value, and the layer that keeps values inside.
+
+References are resolved when the run needs them, from Prefect's blocks or the worker's environment. Every value that was
+resolved is remembered together with the shapes in which it may turn up (quoted, as JSON, the password of an address),
+and `Secrets.guard` removes all of them from whatever the process logs while the run lasts. Errors pass `redact` too.
+"""
+
+import base64
+import contextlib
+import json
+import logging
+import os
+import re
+import traceback
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
+
+from connectors.kinds import BlockRef, Credential, EnvRef, SecretRef
+from connectors.references import TextOrCredential, looks_secret
+from pipelines.errors import ConfigurationError, TransientError
+
+HIDDEN = "***"
+SHORTEST = 4
+"""Shorter values are not searched for: they would blot out half of every text."""
+
+
+class Secrets:
+    """The values that one run resolved. Its repr and its pickle show none of them."""
+
+    def __init__(self) -> None:
+        self._shapes: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def __repr__(self) -> str:
+        return f"Secrets({len(self._shapes)} hidden)"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return (Secrets, ())
+
+    def resolve(self, reference: Credential) -> Any:
+        """The value behind a reference: text, or what a block holds as JSON.
+
+        Raises:
+            ConfigurationError: when there is no such block or variable.
+            TransientError: when Prefect can't be asked now.
+        """
+        match reference:
+            case SecretRef(secret=name):
+                value = _block("secret", name).get("value")
+            case BlockRef(block=slug):
+                value = _block(*slug.split("/", 1))
+            case EnvRef(env=name):
+                value = os.environ.get(name)
+                if value is None:
+                    raise ConfigurationError(f"The worker has no variable {name}: set it there, or refer to a block.")
+        value = value.strip() if isinstance(value, str) else value
+        if value in (None, "", {}):
+            raise ConfigurationError(f"{_named(reference)} is empty: give it a value.")
+        self.hide(value)
+        return value
+
+    def text(self, reference: Credential) -> str:
+        """`resolve`, where only a text will do: a token, a password.
+
+        Raises:
+            ConfigurationError: also when the reference holds something else.
+        """
+        value = self.resolve(reference)
+        if isinstance(value, Mapping) and isinstance(value.get("value"), str):
+            value = value["value"]
+        if not isinstance(value, str):
+            raise ConfigurationError(f"{_named(reference)} must hold a text: use a Secret block.")
+        return value
+
+    def plain_or_text(self, value: TextOrCredential) -> str:
+        """A text as it is, or the text behind a reference."""
+        return value if isinstance(value, str) else self.text(value)
+
+    def hide(self, value: Any) -> None:
+        """Remember a value, so that `redact` removes it and the shapes that drivers make of it."""
+        shapes = {shape for text in _texts(value) for shape in _shapes(text)}
+        self._shapes |= {shape for shape in shapes if len(shape) >= SHORTEST}
+        if self._shapes:
+            # Longest first: a password that begins with another one must go as a whole.
+            longest = sorted(self._shapes, key=len, reverse=True)
+            self._pattern = re.compile("|".join(re.escape(shape) for shape in longest))
+
+    def redact(self, text: str) -> str:
+        """`text` without any of the secrets."""
+        return self._pattern.sub(HIDDEN, text) if self._pattern else text
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Redact everything that this process logs, tracebacks included, until the end of the block."""
+        make = logging.getLogRecordFactory()
+
+        def make_redacted(*args: Any, **kwargs: Any) -> logging.LogRecord:
+            record = make(*args, **kwargs)
+            if self._pattern is None:
+                return record
+            record.msg, record.args = self.redact(record.getMessage()), ()
+            if record.exc_info and record.exc_info[1] is not None:
+                trace = "".join(traceback.format_exception(record.exc_info[1]))
+                clean = self.redact(trace)
+                if clean != trace:
+                    record.msg, record.exc_info, record.exc_text = f"{record.msg}\n{clean}", None, None
+            return record
+
+        logging.setLogRecordFactory(make_redacted)
+        try:
+            yield
+        finally:
+            logging.setLogRecordFactory(make)
+
+
+def _named(reference: Credential) -> str:
+    match reference:
+        case SecretRef(secret=name):
+            return f"The Secret block '{name}'"
+        case BlockRef(block=slug):
+            return f"The block '{slug}'"
+        case EnvRef(env=name):
+            return f"The worker's variable {name}"
+
+
+def _block(kind: str, name: str) -> dict[str, Any]:
+    """The data of a block document, secrets included. Reads the document itself: no block class has to be installed."""
+    from prefect.client.orchestration import get_client  # noqa: PLC0415  # not needed when all references are env
+    from prefect.exceptions import ObjectNotFound  # noqa: PLC0415
+
+    try:
+        with get_client(sync_client=True) as client:
+            document = client.read_block_document_by_name(name, kind, include_secrets=True)
+    except ObjectNotFound:
+        raise ConfigurationError(
+            f"Prefect has no block '{kind}/{name}': create it under Blocks in the Prefect UI, or correct the reference."
+        ) from None
+    except Exception as error:  # whatever httpx or the server made of it, Prefect did not answer
+        raise TransientError(
+            f"Prefect could not be asked for the block '{kind}/{name}' ({type(error).__name__})."
+        ) from None
+    return dict(document.data)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a resolved value that may be secret: all of a text, and of JSON what isn't plainly public."""
+    if isinstance(value, str):
+        yield value
+        with contextlib.suppress(ValueError):
+            parsed = json.loads(value)
+            if isinstance(parsed, dict):
+                yield from _texts(parsed)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if isinstance(item, Mapping | list):
+                yield from _texts(item)
+            elif isinstance(item, str) and (
+                looks_secret(str(key)) or key == "value" or "://" in item or "private" in str(key)
+            ):
+                yield item
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+def _shapes(text: str) -> Iterator[str]:
+    """The forms in which a secret turns up in messages: itself, quoted, as JSON, and the passwords in an address."""
+    for part in {text, *_passwords(text)}:
+        yield from (
+            part,
+            unquote(part),
+            quote(part, safe=""),
+            quote_plus(part),
+            json.dumps(part)[1:-1],
+            repr(part)[1:-1],
+        )
+        yield base64.b64encode(part.encode()).decode()
+        if "\n" in part:
+            yield from (line for line in part.splitlines() if len(line) > 2 * SHORTEST)
+
+
+def _passwords(text: str) -> Iterator[str]:
+    """The passwords inside an address or a libpq connection string, also of one too malformed to be parsed."""
+    if "://" in text:
+        # The last @ ends the user part; a password with @, : or / in it makes drivers show pieces of it as a host.
+        user_part, at, _ = text.split("://", 1)[1].rpartition("@")
+        password = user_part.partition(":")[2]
+        if at and password:
+            yield password
+            yield from (piece for piece in re.split(r"[@:/?#\[\]]", password) if len(piece) >= SHORTEST)
+        with contextlib.suppress(ValueError):
+            yield from (value for key, value in parse_qsl(urlsplit(text).query) if looks_secret(key))
+    for match in re.finditer(
+        r"(?:password|pwd|accountkey|sharedaccesskey)\s*=\s*('[^']*'|[^\s;]+)", text, re.IGNORECASE
+    ):
+        yield match.group(1).strip("'")

@@ -1,0 +1,181 @@
+"""Where a run's rows go: dlt's destinations, made from a connector's JSON and resolved credentials.
+
+Everything is passed explicitly: no secrets.toml, no environment. The loader's file format is chosen here because dlt's
+own choice for DuckDB and PostgreSQL (INSERT statements) is some hundred times slower than parquet.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from connectors.kinds import (
+    Destination,
+    DuckdbDestination,
+    FilesystemDestination,
+    OtherDestination,
+    PostgresDestination,
+)
+from pipelines.credentials import Secrets
+from pipelines.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from dlt.common.destination import Destination as DltDestination
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A destination that is ready for a pipeline.
+
+    `exclusive` names what only one run may have open at a time, or is None.
+    """
+
+    destination: "DltDestination[Any, Any]"
+    file_format: str | None
+    exclusive: str | None = None
+    table_format: str | None = None
+
+
+def open_target(destination: Destination, connector_id: int, secrets: Secrets, data_dir: Path) -> Target:
+    """The dlt destination of a connector, with a staging dataset of the connector's own.
+
+    Raises:
+        ConfigurationError: when its credentials or the package that it needs are missing.
+    """
+    # Merges go through the staging dataset. Shared by two connectors, it would lose or double rows.
+    staging = f"connector_{connector_id}_staging"
+    match destination:
+        case DuckdbDestination(path=path):
+            return _duckdb(data_dir / path, staging)
+        case PostgresDestination(credentials=reference):
+            return _postgres(secrets.resolve(reference), staging)
+        case FilesystemDestination():
+            return _filesystem(destination, secrets)
+        case OtherDestination(type=kind, credentials=reference):
+            return _other(kind, secrets.resolve(reference), staging)
+
+
+def _duckdb(path: Path, staging: str) -> Target:
+    import dlt  # noqa: PLC0415  # seconds: only in a run
+
+    # dlt would open whatever stands there; a directory of clinical data is for its owner alone.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    target = dlt.destinations.duckdb(credentials=str(path), staging_dataset_name_layout=staging)
+    return Target(target, "parquet", exclusive=f"duckdb:{path.resolve()}")
+
+
+def _postgres(value: Any, staging: str) -> Target:
+    import dlt  # noqa: PLC0415  # seconds: only in a run
+
+    target = dlt.destinations.postgres(credentials=postgres_url(value), staging_dataset_name_layout=staging)
+    return Target(target, "parquet")
+
+
+def postgres_url(value: Any) -> str:
+    """A resolved credential as the PostgreSQL address that dlt takes: without a driver, and with a password.
+
+    Raises:
+        ConfigurationError: when it is none.
+    """
+    url = database_url(value, "destination.credentials")
+    parts = urlsplit(url)
+    scheme = parts.scheme.partition("+")[0]
+    try:
+        complete = scheme in {"postgresql", "postgres"} and parts.hostname and parts.port != 0
+    except ValueError:
+        complete = False
+    if not complete:
+        raise ConfigurationError(
+            "destination.credentials must be a PostgreSQL address, such as postgresql://user:password@host:5432/database."
+        )
+    if parts.password is None:
+        # dlt insists on one; an empty password lets libpq look into .pgpass or trust the host.
+        user, _, host = parts.netloc.rpartition("@")
+        parts = parts._replace(netloc=f"{user}:@{host}")
+    return urlunsplit(parts._replace(scheme="postgresql"))
+
+
+def database_url(value: Any, field: str) -> str:
+    """A resolved credential as a SQLAlchemy address: a text, or what a SqlAlchemyConnector block holds.
+
+    Raises:
+        ConfigurationError: when it is neither.
+    """
+    if isinstance(value, dict):
+        value = value.get("connection_info", value.get("value", value))
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and "driver" in value:
+        import sqlalchemy  # noqa: PLC0415  # not needed for addresses
+
+        return sqlalchemy.URL.create(
+            str(value["driver"]),
+            username=value.get("username"),
+            password=value.get("password"),
+            host=value.get("host"),
+            port=int(value["port"]) if value.get("port") else None,
+            database=value.get("database"),
+            query=value.get("query") or {},
+        ).render_as_string(hide_password=False)
+    raise ConfigurationError(
+        f"{field} must refer to a database address (a Secret block with postgresql://user:password@host/database) "
+        "or to a SqlAlchemyConnector block."
+    )
+
+
+def _filesystem(destination: FilesystemDestination, secrets: Secrets) -> Target:
+    import dlt  # noqa: PLC0415  # seconds: only in a run
+
+    url = destination.url if "://" in destination.url else Path(destination.url).as_uri()
+    credentials = (
+        None if destination.credentials is None else bucket_credentials(secrets.resolve(destination.credentials))
+    )
+    target = dlt.destinations.filesystem(bucket_url=url, credentials=credentials)
+    if destination.format in ("delta", "iceberg"):
+        return Target(target, "parquet", table_format=destination.format)
+    return Target(target, destination.format)
+
+
+def bucket_credentials(value: Any) -> Any:
+    """Credentials of a bucket as dlt takes them: the keys of Prefect's AWS and GCP blocks are dlt's own names."""
+    value = _as_json(value)
+    if isinstance(value, dict) and "service_account_info" in value:
+        value = value["service_account_info"]
+        value = _as_json(value)
+    if isinstance(value, dict):
+        names = {"region_name", "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "endpoint_url"}
+        if value.keys() & names:
+            return {key: item for key, item in value.items() if key in names and item is not None}
+    return value
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _other(kind: str, value: Any, staging: str) -> Target:
+    import dlt  # noqa: PLC0415  # seconds: only in a run
+    from dlt.common.exceptions import MissingDependencyException  # noqa: PLC0415
+
+    credentials = _as_json(value)
+    if isinstance(credentials, dict) and set(credentials) == {"value"}:
+        credentials = _as_json(credentials["value"])
+    try:
+        factory = getattr(dlt.destinations, kind)
+        target = factory(credentials=credentials, staging_dataset_name_layout=staging)
+        formats = list(target.capabilities().supported_loader_file_formats or ())
+    except TypeError:
+        # Vector stores have no staging dataset.
+        target = getattr(dlt.destinations, kind)(credentials=credentials)
+        formats = []
+    except (ImportError, MissingDependencyException):
+        raise ConfigurationError(
+            f"The worker lacks what the destination {kind} needs: install dlt[{kind}] in the worker's image."
+        ) from None
+    return Target(target, "parquet" if "parquet" in formats else None)

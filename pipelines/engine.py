@@ -1,0 +1,166 @@
+"""The part of a run that is dlt: one pipeline a connector, set up so that two runs share nothing by accident.
+
+Imported only by a run that really loads: dlt costs seconds.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dlt
+from dlt.extract import DltResource, DltSource
+
+from connectors.landing import normalised
+from pipelines import exactness
+from pipelines.destinations import Target, open_target
+from pipelines.errors import ConfigurationError, as_fault
+from pipelines.locks import name_key
+from pipelines.masking import masker, masking_key
+from pipelines.sources import Context, Window, open_source
+from pipelines.summary import Summary
+
+if TYPE_CHECKING:
+    from pipelines.load import Run
+
+CONFIGURATION = {
+    "RUNTIME__DLTHUB_TELEMETRY": "false",
+    # Prefect ends a run by SIGTERM and expects the process to go.
+    "RUNTIME__INTERCEPT_SIGNALS": "false",
+    # The rows of an interrupted load are found by their load id, in Arrow tables too.
+    "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
+}
+
+
+class Engine:
+    """The pipeline of one run."""
+
+    target: Target
+    pipeline: dlt.Pipeline
+
+    def __init__(self, run: "Run") -> None:
+        os.environ.update(CONFIGURATION)
+        self.run = run
+        self.name = f"connector_{run.connector.id}"
+        self.full_refresh = run.options.full_refresh
+        self.since: dict[str, str] = {}
+        self._attempts = 0
+        self._announced = False
+
+    def extract(self) -> None:
+        """Restore the state, clean up what a dead run left, and read the source."""
+        run = self.run
+        self._attempts += 1
+        with as_fault(run.secrets.redact, "load"):
+            self._open()
+        options = run.options
+        context = Context(
+            secrets=run.secrets,
+            local_file_roots=tuple(run.settings.local_file_roots),
+            window=Window(options.backfill_from, options.backfill_to),
+            row_limit=options.row_limit,
+        )
+        resources = self._chosen(open_source(run.connector.source, context))
+        for resource in resources:
+            self._prepare(resource)
+        self.pipeline.extract(
+            _source(self.name, resources, self._contract()),
+            loader_file_format=self.target.file_format,  # type: ignore[arg-type]
+            table_format=self.target.table_format,  # type: ignore[arg-type]
+            refresh="drop_resources" if self.full_refresh else None,
+        )
+
+    def normalize(self) -> None:
+        """Make load files of what was read."""
+        self.pipeline.normalize()
+
+    def load(self) -> None:
+        """Write the load files to the destination. Tried again, it goes on where it stopped."""
+        load_ids = self.pipeline.list_normalized_load_packages()
+        if not load_ids:
+            return
+        with self._alone():
+            # Another run may have begun if the locks were lost while this one read.
+            self.run.locks.check()
+            if not self._announced:
+                exactness.announce(self.pipeline, load_ids, full_refresh=self.full_refresh)
+                self._announced = True
+            self.pipeline.load()
+            exactness.confirm(self.pipeline)
+
+    def summary(self) -> Summary:
+        """What this run loaded."""
+        trace = self.pipeline.last_trace
+        normalized = trace.last_normalize_info if trace else None
+        loaded = trace.last_load_info if trace else None
+        rows = {
+            name: count for name, count in (normalized.row_counts if normalized else {}).items() if name[:4] != "_dlt"
+        }
+        new_columns: dict[str, list[str]] = {}
+        size = 0
+        for package in loaded.load_packages if loaded else ():
+            for name, table in package.schema_update.items():
+                if not name.startswith("_dlt"):
+                    new_columns[name] = [column for column in table["columns"] if not column.startswith("_dlt")]
+            size += sum(job.file_size or 0 for job in package.jobs["completed_jobs"])
+        return Summary(
+            connector_id=self.run.connector.id,
+            destination=self.target.destination.destination_type.rpartition(".")[2],
+            dataset=self.run.connector.dataset,
+            rows=rows,
+            new_columns=new_columns,
+            seconds=self.run.seconds,
+            size_bytes=size,
+            since=self.since,
+            full_refresh=self.full_refresh,
+        )
+
+    def _open(self) -> None:
+        run = self.run
+        self.target = open_target(run.destination, run.connector.id, run.secrets, run.settings.data_dir)
+        self.pipeline = dlt.pipeline(
+            pipeline_name=self.name,
+            # A new directory for each try: a failed extract leaves nothing that the next could pick up.
+            pipelines_dir=str(run.directory / str(self._attempts)),
+            destination=self.target.destination,
+            dataset_name=run.connector.dataset,
+        )
+        with self._alone():
+            self.pipeline.sync_destination()
+            self.full_refresh = exactness.recover(self.pipeline, self.name) or self.full_refresh
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Holds the destination where it takes only one run at a time: a DuckDB file."""
+        if self.target.exclusive is None:
+            yield
+            return
+        with self.run.locks.hold(name_key(self.target.exclusive), self.run.tell_of_the_file):
+            yield
+
+    def _chosen(self, resources: list[DltResource]) -> list[DltResource]:
+        """The resources of the tables that the run was asked for: all, when it names none."""
+        if not self.run.options.tables:
+            return resources
+        wanted = {normalised(name) for name in self.run.options.tables}
+        chosen = [resource for resource in resources if normalised(resource.name) in wanted]
+        if unknown := wanted - {normalised(resource.name) for resource in chosen}:
+            known = ", ".join(resource.name for resource in resources)
+            raise ConfigurationError(f"The connector has no table {', '.join(sorted(unknown))}: it has {known}.")
+        return chosen
+
+    def _prepare(self, resource: DltResource) -> None:
+        mask = self.run.connector.source.mask
+        if mask:
+            # Right after the reader, before the cursor's step: that one keeps hashes of rows in the state.
+            resource.add_map(masker(mask, masking_key(self.run.settings.data_dir)), insert_at=1)
+
+    def _contract(self) -> Any:
+        return self.run.connector.source.schema_contract or self.run.destination.schema_contract
+
+
+def _source(name: str, resources: list[DltResource], contract: Any) -> DltSource:
+    """One source, whose schema has the connector's name. Nested parts land as JSON: one table a resource."""
+    # New tables and columns follow the contract, but a first load has to be able to make its tables.
+    make = dlt.source(lambda: resources, name=name, max_table_nesting=0, schema_contract=contract)
+    return make()

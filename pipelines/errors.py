@@ -1,0 +1,228 @@
+r"""What can go wrong in a run, and what follows from it.
+
+    RunError
+    ├── ConfigurationError   the user must act: no retry helps until the connector, a block or the source changes
+    ├── TransientError       the same run may succeed later: Prefect retries it as `run_policy` says
+    ├── TimeLimitError       it took longer than `run_policy.timeout_seconds`
+    └── UnexpectedError      neither: a bug or a broken machine; operations must look
+
+`classify` turns whatever dlt, a driver or the operating system raised into one of them, with one sentence for a person.
+It looks at names and attributes instead of classes: importing every driver to recognise its errors would cost seconds.
+"""
+
+import contextlib
+import errno
+import logging
+import re
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+Step = Literal["prepare", "extract", "normalize", "load"]
+
+logger = logging.getLogger("prefect.pipelines")
+
+_TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
+_LONGEST = 400
+
+
+class RunError(Exception):
+    """A run failed. The message is one sentence without secrets, fit for the state of the flow run."""
+
+
+class ConfigurationError(RunError):
+    """The user must act."""
+
+
+class TransientError(RunError):
+    """Worth another try."""
+
+
+class TimeLimitError(RunError):
+    """The run was ended because it took too long."""
+
+
+class UnexpectedError(RunError):
+    """Operations must look."""
+
+
+def chain(error: BaseException) -> list[BaseException]:
+    """`error` and everything that caused it, the root cause last."""
+    found: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in found:
+        found.append(following)
+        wrapped = [getattr(following, name, None) for name in ("exception", "inner_exc", "orig", "dbapi_exception")]
+        inner = next((item for item in wrapped if isinstance(item, BaseException) and item not in found), None)
+        following = inner or following.__cause__ or following.__context__
+    return found
+
+
+def classify(error: BaseException, step: Step) -> RunError:
+    """What an exception means when it comes out of this step. The message may still hold secrets: redact it."""
+    causes = chain(error)
+    for cause in causes:
+        if isinstance(cause, RunError):
+            return cause
+    for cause in reversed(causes):
+        for recognise in (_http, _contract, _package, _table, _machine, _database, _network, _address):
+            if (known := recognise(cause, _names(cause), step)) is not None:
+                return known
+    root = causes[-1]
+    names = {name for cause in causes for name in _names(cause)}
+    if "TransientException" in names:
+        return TransientError(f"The {_side(step)} failed for now: {_brief(root)}")
+    return UnexpectedError(f"The run failed in {step}: {type(root).__name__}: {_brief(root)}")
+
+
+@contextlib.contextmanager
+def as_fault(redact: Callable[[str], str], step: Step) -> Iterator[None]:
+    """Turn whatever is raised inside into a fault without secrets, and forget where it came from.
+
+    A traceback would carry the values of drivers' frames into whatever prints or pickles it.
+    """
+    try:
+        yield
+    except Exception as error:
+        fault = classify(error, step)
+        if isinstance(fault, UnexpectedError):
+            logger.exception("Unexpected in %s.", step)
+        raise type(fault)(redact(str(fault))) from None
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _side(step: Step) -> str:
+    return "destination" if step == "load" else "source"
+
+
+def _brief(error: BaseException) -> str:
+    """The error's own words, on one line and not too long, with a full stop."""
+    text = re.sub(r"\s+", " ", str(error)).strip()
+    text = re.split(r" ?\(Background on this error| ?\[SQL:", text)[0]
+    if len(text) > _LONGEST:
+        text = text[:_LONGEST].rsplit(" ", 1)[0] + " ..."
+    return text if text.endswith((".", "!", "?")) else f"{text or type(error).__name__}."
+
+
+def _http(error: BaseException, names: set[str], step: Step) -> RunError | None:
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if not isinstance(status, int):
+        return None
+    request = getattr(response, "request", None) or getattr(error, "request", None)
+    url = str(getattr(request, "url", "") or "").partition("?")[0]
+    where = f" at {url}" if url else ""
+    if status in _TRANSIENT_STATUS:
+        return TransientError(f"The source answered {status}{where}: it is overloaded or down.")
+    advice = {
+        401: "it did not accept the credentials: check source.auth and the secret it refers to",
+        403: "it forbids this: check what the credentials of source.auth may read",
+        404: "there is nothing: check source.base_url and the path",
+    }.get(status, "it did not accept the request: check the path, the parameters and the method")
+    return ConfigurationError(f"The source answered {status}{where}: {advice}.")
+
+
+def _network(error: BaseException, names: set[str], step: Step) -> RunError | None:
+    if not names & {"ConnectionError", "Timeout", "ChunkedEncodingError", "TransportError", "ConnectionResetError"}:
+        return None
+    text = str(error)
+    found = re.search(r"host='([^']+)', port=(\d+)", text)
+    where = f" at {found.group(1)}:{found.group(2)}" if found else ""
+    unknown = re.search("resolve|not known|getaddrinfo", text)
+    why = "its name is not known here" if unknown else "it does not answer or dropped the connection"
+    return TransientError(f"The {_side(step)}{where} could not be reached: {why}; check the address and the network.")
+
+
+def _contract(error: BaseException, names: set[str], step: Step) -> RunError | None:
+    if "DataValidationError" not in names:
+        return None
+    table, column = getattr(error, "table_name", "?"), getattr(error, "column_name", None)
+    what = f"column '{column}' of table '{table}'" if column else f"table '{table}'"
+    return ConfigurationError(
+        f"The schema contract is broken by {what}: the source sends what the frozen schema does not have; "
+        "set schema_contract to evolve or discard_value, or correct the source."
+    )
+
+
+def _package(error: BaseException, names: set[str], step: Step) -> RunError | None:
+    if not names & {"MissingDependencyException", "ModuleNotFoundError"}:
+        return None
+    packages = getattr(error, "dependencies", None) or [getattr(error, "name", None) or "a package"]
+    return ConfigurationError(
+        f"The worker lacks {', '.join(map(str, packages))}, which this kind needs: install it in the worker's image."
+    )
+
+
+def _address(error: BaseException, names: set[str], step: Step) -> RunError | None:
+    malformed = names & {"NoSuchModuleError", "ArgumentError", "InvalidConnectionString", "InvalidNativeValue"}
+    if not malformed and "invalid literal for int" not in str(error) and "invalid dsn" not in str(error):
+        return None
+    return ConfigurationError(
+        f"{_side(step)}.credentials holds no address that is understood: "
+        "it must look like postgresql://user:password@host:5432/database."
+    )
+
+
+def _table(error: BaseException, names: set[str], step: Step) -> RunError | None:
+    if "NoSuchTableError" in names:
+        return ConfigurationError(f"The source has no table {error}: check source.tables and source.schema.")
+    if names & {"IncrementalCursorPathMissing", "IncrementalCursorPathHasValueNone"}:
+        return ConfigurationError(
+            f"The cursor '{getattr(error, 'json_path', '')}' is missing or empty in some rows: "
+            "name another cursor, or load with a primary key and write_disposition merge."
+        )
+    return None
+
+
+def _machine(error: BaseException, names: set[str], step: Step) -> RunError | None:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return UnexpectedError("The worker's disk is full: free space below CAI_DATA_DIR, or move it.")
+    if isinstance(error, MemoryError):
+        return UnexpectedError("The worker ran out of memory.")
+    if "Could not set lock on file" in str(error):
+        return TransientError("Another program has the DuckDB file open: close it there.")
+    return None
+
+
+_LOGIN = re.compile(
+    r"password authentication failed|no password supplied|access denied|login failed|authentication failed"
+    r"|invalid username|role \"[^\"]*\" does not exist|no pg_hba.conf entry|ORA-01017",
+    re.IGNORECASE,
+)
+_ABSENT = re.compile(
+    r"relation .* does not exist|no such (table|column)|unknown (table|column|database)|does not exist"
+    r"|invalid object name|ORA-00942|doesn't exist",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(r"permission denied|not allowed|insufficient privilege", re.IGNORECASE)
+_AWAY = re.compile(
+    r"could not connect|connection refused|could not translate host|timed? ?out|timeout|server closed the connection"
+    r"|connection .*(reset|closed|lost)|terminating connection|starting up|shutting down|too many (clients|connections)"
+    r"|name or service not known|temporary failure in name resolution|deadlock|could not serialize|is locked"
+    r"|no route to host|can't connect|network is unreachable|remaining connection slots|connection to server .* failed",
+    re.IGNORECASE,
+)
+
+
+def _database(error: BaseException, names: set[str], step: Step) -> RunError | None:
+    """Errors of databases, by SQLSTATE where the driver has one and by their words otherwise."""
+    state = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
+    is_database = bool(state) or bool(names & {"DatabaseError", "OperationalError", "ProgrammingError", "DBAPIError"})
+    if not is_database and not (names & {"DestinationConnectionError"}):
+        return None
+    side = _side(step)
+    setting = f"{side}.credentials"
+    text = str(error)
+    code = state if isinstance(state, str) else ""
+    if code.startswith("28") or _LOGIN.search(text):
+        return ConfigurationError(f"The {side} did not accept the login: check {setting} and the secret it refers to.")
+    if code.startswith("42501") or _DENIED.search(text):
+        return ConfigurationError(f"The {side} denies access: {_brief(error)} Grant it, or check {setting}.")
+    if _AWAY.search(text) or code[:2] in {"08", "53", "57", "40"}:
+        return TransientError(f"The {side}'s database could not be reached: {_brief(error)}")
+    if code.startswith(("42", "3D", "3F")) or _ABSENT.search(text):
+        where = "source.schema and source.tables" if side == "source" else "the destination's database and dataset_name"
+        return ConfigurationError(f"The {side} lacks something that was named: {_brief(error)} Check {where}.")
+    return None

@@ -1,0 +1,211 @@
+"""One run of one connector: read the row, extract, normalise, load, say what landed.
+
+The order is what makes it exact: the connector's lock first, then whatever a run before left half done is removed, and
+only then is anything read. Each run has a working directory of its own, so nothing of a dead run is ever picked up from
+a disk; what counts is the state that dlt keeps in the destination.
+"""
+
+import contextlib
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import psycopg2.extras  # type: ignore[import-untyped]
+from pydantic import TypeAdapter, ValidationError
+
+from connectors.kinds import Destination
+from connectors.models import Connector, ConnectorRow, InvalidConnectorError, Overlap, RunPolicy, validate
+from connectors.refusals import from_pydantic
+from pipelines.credentials import Secrets
+from pipelines.errors import ConfigurationError, Step, TimeLimitError, as_fault
+from pipelines.locks import Locks, connector_key
+from pipelines.summary import Summary
+from settings import Settings
+
+InStep = Callable[[Step, RunPolicy, Callable[[], None]], None]
+"""Runs a step: given its name, the connector's policy and what to do. Prefect's tasks are one, a plain call another."""
+
+logger = logging.getLogger("prefect.pipelines")
+"""Below `prefect`, so that the lines reach the flow run's page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the one who starts a run may ask of it."""
+
+    full_refresh: bool = False
+    tables: tuple[str, ...] = ()
+    row_limit: int | None = None
+    backfill_from: datetime | None = None
+    backfill_to: datetime | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether the run looks at a part of the source only, so that a cursor must not move."""
+        return self.backfill_from is not None or self.backfill_to is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Nothing was to be done, and why."""
+
+    message: str
+
+
+def plainly(step: Step, policy: RunPolicy, work: Callable[[], None]) -> None:
+    """A step without Prefect: just done, no retry."""
+    del step, policy
+    work()
+
+
+def without_limit(seconds: float | None) -> contextlib.AbstractContextManager[None]:
+    """No limit of time."""
+    del seconds
+    return contextlib.nullcontext()
+
+
+def run_connector(
+    connector_id: int,
+    options: Options,
+    settings: Settings,
+    in_step: InStep = plainly,
+    within: Callable[[float | None], contextlib.AbstractContextManager[None]] = without_limit,
+) -> Skipped | Summary:
+    """Run a connector once.
+
+    `within` limits a block to so many seconds by raising TimeoutError in it.
+
+    Raises:
+        RunError: with one sentence that holds no secret.
+    """
+    secrets = Secrets()
+    with secrets.guard(), as_fault(secrets.redact, "prepare"):
+        url = settings.resolved_database_url()
+        secrets.hide(url)
+        with Locks.open(url) as locks:
+            row = read_row(locks, connector_id)
+            if row is None:
+                return Skipped(f"Connector {connector_id} is gone from cai_connectors: nothing was loaded.")
+            if not row.is_active:
+                return Skipped(f"Connector {connector_id} is not active: nothing was loaded.")
+            connector = _trusted(row)
+            if not _take_turn(locks, connector):
+                return Skipped(f"Another run of connector {connector_id} is still going, and its overlap is 'skip'.")
+            with _working_directory(settings.data_dir / "runs" / str(connector_id)) as directory:
+                run = Run(
+                    connector, options=options, settings=settings, secrets=secrets, locks=locks, directory=directory
+                )
+                limit = connector.run_policy.timeout_seconds
+                try:
+                    with within(limit):
+                        return run.go(in_step)
+                except TimeoutError:
+                    raise TimeLimitError(
+                        f"The run took longer than run_policy.timeout_seconds ({limit:g} s) and was ended."
+                    ) from None
+
+
+def read_row(locks: Locks, connector_id: int) -> ConnectorRow | None:
+    """The connector's row as it stands now, or None when it is gone."""
+    with locks.connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+        cursor.execute("SELECT * FROM cai_connectors WHERE id = %s", (connector_id,))
+        found = cursor.fetchone()
+    if found is None:
+        return None
+    # A back end's own table may have more columns than ours.
+    return ConnectorRow(**{name: found[name] for name in ConnectorRow.__slots__})
+
+
+def _trusted(row: ConnectorRow) -> Connector:
+    try:
+        return validate(row)
+    except InvalidConnectorError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _take_turn(locks: Locks, connector: Connector) -> bool:
+    """Wait for the run before, or say that it is still going."""
+    key = connector_key(connector.id)
+    if connector.run_policy.overlap is Overlap.SKIP:
+        return locks.take(key)
+    locks.wait(key, lambda: logger.info("Waiting for the run before this one of connector %s.", connector.id))
+    return True
+
+
+@contextlib.contextmanager
+def _working_directory(parent: Path) -> Iterator[Path]:
+    """A directory of this run alone. Needs the connector's lock: what dead runs of it left is removed first."""
+    shutil.rmtree(parent, ignore_errors=True)
+    directory = parent / uuid.uuid4().hex
+    directory.mkdir(parents=True, mode=0o700)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+class Run:
+    """One run that holds its connector's lock. Not a dataclass: Prefect looks for futures inside those."""
+
+    def __init__(
+        self,
+        connector: Connector,
+        *,
+        options: Options,
+        settings: Settings,
+        secrets: Secrets,
+        locks: Locks,
+        directory: Path,
+    ) -> None:
+        self.connector = connector
+        self.options = options
+        self.settings = settings
+        self.secrets = secrets
+        self.locks = locks
+        self.directory = directory
+        self.destination = destination_of(connector, settings)
+        self.seconds: dict[str, float] = {}
+
+    def tell_of_the_file(self) -> None:
+        """Said once when the run must wait for a DuckDB file."""
+        logger.info("Waiting for another connector to finish with the DuckDB file.")
+
+    def go(self, in_step: InStep) -> Summary:
+        """Extract, normalise and load, each as one step that may be tried again by itself."""
+        from pipelines.engine import Engine  # noqa: PLC0415  # dlt costs seconds, which a skipped run need not pay
+
+        engine = Engine(self)
+        policy = self.connector.run_policy
+        in_step("extract", policy, lambda: self._do("extract", engine.extract))
+        in_step("normalize", policy, lambda: self._do("normalize", engine.normalize))
+        in_step("load", policy, lambda: self._do("load", engine.load))
+        return engine.summary()
+
+    def _do(self, step: Step, work: Callable[[], None]) -> None:
+        started = time.monotonic()
+        with as_fault(self.secrets.redact, step):
+            try:
+                work()
+            finally:
+                self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - started
+
+
+def destination_of(connector: Connector, settings: Settings) -> Destination:
+    """The connector's destination, or the platform's.
+
+    Raises:
+        ConfigurationError: when CAI_DEFAULT_DESTINATION is wrong.
+    """
+    if connector.destination is not None:
+        return connector.destination
+    adapter: TypeAdapter[Destination] = TypeAdapter(Destination)
+    try:
+        return adapter.validate_python(settings.destination)
+    except ValidationError as error:
+        sentence = from_pydantic(error, "CAI_DEFAULT_DESTINATION")[0].message
+        raise ConfigurationError(sentence) from None

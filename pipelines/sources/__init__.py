@@ -1,0 +1,54 @@
+"""One module per source kind, found by its name: `pipelines/sources/{type}.py` with a function `resources`.
+
+A module is imported only by the run of its kind: `rest_api` alone costs seconds, which no other kind owes.
+"""
+
+import importlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from connectors.kinds import Source
+from pipelines.credentials import Secrets
+
+if TYPE_CHECKING:
+    from dlt.extract import DltResource
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of the past to load again: from (inclusive) and to (exclusive), as texts that cursors compare with."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def __bool__(self) -> bool:
+        return self.start is not None or self.end is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a source needs besides its own JSON."""
+
+    secrets: Secrets
+    local_file_roots: tuple[Path, ...] = ()
+    window: Window = field(default_factory=Window)
+    row_limit: int | None = None
+
+
+class SourceModule(Protocol):
+    """What each module of this package offers."""
+
+    def resources(self, source: Any, context: Context) -> "list[DltResource]":
+        """The dlt resources of a source: one for each table that it fills.
+
+        Raises:
+            RunError: or whatever a driver raises, which `pipelines.errors.classify` understands.
+        """
+
+
+def open_source(source: Source, context: Context) -> "list[DltResource]":
+    """The resources of a source of any kind."""
+    module = cast(SourceModule, importlib.import_module(f"{__name__}.{source.type}"))
+    return module.resources(source, context)

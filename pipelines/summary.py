@@ -1,0 +1,56 @@
+"""What a run tells when it is done: rows, new columns, durations, bytes, and since when the increments are.
+
+The same facts twice: `sentence` for the state of the flow run and `markdown` for its artifact.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one run loaded. Rows and new columns by table, seconds by step, bytes as written for the loader."""
+
+    connector_id: int
+    destination: str
+    dataset: str
+    rows: dict[str, int] = field(default_factory=dict)
+    new_columns: dict[str, list[str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    size_bytes: int = 0
+    since: dict[str, str] = field(default_factory=dict)
+    full_refresh: bool = False
+
+    @property
+    def total_rows(self) -> int:
+        """Rows of all tables."""
+        return sum(self.rows.values())
+
+    @property
+    def sentence(self) -> str:
+        """One sentence for a state message."""
+        if not self.total_rows:
+            return "Nothing new at the source: no rows were loaded."
+        tables = ", ".join(f"{name} {count:,}" for name, count in self.rows.items() if count)
+        return f"Loaded {self.total_rows:,} rows into {self.destination} dataset {self.dataset}: {tables}."
+
+    @property
+    def markdown(self) -> str:
+        """The artifact of a run."""
+        total = sum(self.seconds.values())
+        lines = [
+            f"# Connector {self.connector_id}: {self.total_rows:,} rows",
+            "",
+            f"Into **{self.destination}**, dataset `{self.dataset}`"
+            + (", after a full refresh." if self.full_refresh else "."),
+            "",
+            "| table | rows | increments since | new columns |",
+            "|---|---:|---|---|",
+        ]
+        for table in sorted(self.rows):
+            columns = ", ".join(f"`{name}`" for name in self.new_columns.get(table, ()))
+            lines.append(f"| {table} | {self.rows[table]:,} | {self.since.get(table, '')} | {columns} |")
+        lines += ["", "| step | seconds |", "|---|---:|"]
+        lines += [f"| {step} | {value:.1f} |" for step, value in self.seconds.items()]
+        rate = self.total_rows / total if total else 0.0
+        lines += ["", f"{rate:,.0f} rows/s, {self.size_bytes / 1e6:,.1f} MB of load files."]
+        return "\n".join(lines)

@@ -1,0 +1,104 @@
+"""What the data plane's tests stand on: connectors as rows, a clinic's database, and a run without Prefect."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg2
+import pytest
+
+from local.clinic import fill
+from local.embedded_postgres import EmbeddedPostgres
+from pipelines.load import Options, Skipped, run_connector
+from pipelines.summary import Summary
+from settings import Settings
+
+
+@dataclass
+class Platform:
+    """The connectors' table and a data directory, as a worker sees them."""
+
+    settings: Settings
+    connection: Any
+
+    def add(self, source: dict[str, Any], **columns: Any) -> int:
+        """Insert a connector as a back end does, and return its id."""
+        values = {"name": f"c{source['type']}", "source": source, **columns}
+        names = ", ".join(values)
+        marks = ", ".join(["%s"] * len(values))
+        packed = [json.dumps(value) if isinstance(value, dict) else value for value in values.values()]
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM cai_connectors")
+            packed[0] = f"{packed[0]}-{cursor.fetchone()[0]}"
+            cursor.execute(f"INSERT INTO cai_connectors ({names}) VALUES ({marks}) RETURNING id", packed)
+            return int(cursor.fetchone()[0])
+
+    def run(self, connector_id: int, **options: Any) -> Summary:
+        """Run a connector, which must load."""
+        outcome = run_connector(connector_id, Options(**options), self.settings)
+        assert isinstance(outcome, Summary), outcome
+        return outcome
+
+    def skip(self, connector_id: int) -> str:
+        """Run a connector, which must have nothing to do, and return why."""
+        outcome = run_connector(connector_id, Options(), self.settings)
+        assert isinstance(outcome, Skipped), outcome
+        return outcome.message
+
+    def duck(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask the default warehouse."""
+        with duckdb.connect(str(self.settings.data_dir / "warehouse.duckdb"), read_only=True) as warehouse:
+            return warehouse.execute(query).fetchall()
+
+
+@pytest.fixture
+def platform(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+    """A platform of this test's own."""
+    for name in ("CAI_DEFAULT_DESTINATION", "CAI_LOCAL_FILE_ROOTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CAI_DATABASE_URL", database_url)
+    monkeypatch.setenv("CAI_DATA_DIR", str(tmp_path / "data"))
+    connection = psycopg2.connect(database_url)
+    connection.autocommit = True
+    yield Platform(Settings(), connection)
+    connection.close()
+
+
+@pytest.fixture(scope="session")
+def clinic_url(postgres: EmbeddedPostgres) -> str:
+    """A clinic's database with the OMOP sample in it: read it, don't write it."""
+    url = postgres.create_database("clinic")
+    fill(url)
+    return url
+
+
+@pytest.fixture
+def clinic(clinic_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The reference to the clinic's address."""
+    monkeypatch.setenv("CAI_SECRET_CLINIC", clinic_url)
+    return {"env": "CAI_SECRET_CLINIC"}
+
+
+@pytest.fixture
+def emr(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
+    """A writable source database behind `{"env": "CAI_SECRET_EMR"}`: call it with SQL."""
+    url = postgres.create_database(f"emr_{next(_NUMBERS)}")
+    monkeypatch.setenv("CAI_SECRET_EMR", url)
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+
+    def execute(statement: str) -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    yield execute
+    connection.close()
+
+
+_NUMBERS = iter(range(1, 10_000))

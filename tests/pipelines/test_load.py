@@ -1,0 +1,116 @@
+"""Runs of connectors on real databases, without Prefect around them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.clinic import TABLES
+from pipelines.errors import ConfigurationError
+from tests.pipelines.conftest import Platform
+
+Sql = Callable[[str], list[tuple[Any, ...]]]
+EMR = {"env": "CAI_SECRET_EMR"}
+
+
+def omop(credentials: dict[str, str], *names: str) -> dict[str, Any]:
+    """A source with these tables of the clinic."""
+    tables = [{"name": name, "primary_key": list(TABLES[name])} for name in names or TABLES]
+    return {"type": "sql_database", "credentials": credentials, "schema": "public", "tables": tables}
+
+
+def test_real_clinical_rows_land_in_duckdb(platform: Platform, clinic: dict[str, str], clinic_url: str) -> None:
+    connector = platform.add(omop(clinic))
+    summary = platform.run(connector)
+    assert summary.total_rows == 218_232
+    for table in TABLES:
+        (landed,) = platform.duck(f"SELECT count(*) FROM connector_{connector}.{table}")
+        assert landed[0] == summary.rows[table]
+
+
+def test_a_connector_that_is_gone_or_not_active_is_skipped(platform: Platform, clinic: dict[str, str]) -> None:
+    connector = platform.add(omop(clinic, "person"), is_active=False)
+    assert "not active" in platform.skip(connector)
+    assert "gone" in platform.skip(connector + 1)
+
+
+def test_an_invalid_connector_fails_with_its_sentence(platform: Platform) -> None:
+    connector = platform.add({"type": "rest_api", "base_url": "http://emr"})
+    with pytest.raises(ConfigurationError, match="source.resources is required"):
+        platform.run(connector)
+
+
+@pytest.mark.parametrize("disposition", ["append", "merge"])
+def test_a_cursor_brings_each_change_once(platform: Platform, emr: Sql, disposition: str) -> None:
+    emr("CREATE TABLE visit (id int PRIMARY KEY, note text, updated_at timestamptz)")
+    emr(
+        "INSERT INTO visit SELECT i, 'n' || i, timestamptz '2024-01-01' + i * interval '1 s' FROM generate_series(1, 100) i"
+    )
+    table = {"name": "visit", "primary_key": "id", "cursor_column": "updated_at", "write_disposition": disposition}
+    connector = platform.add({"type": "sql_database", "credentials": EMR, "tables": [table]})
+    assert platform.run(connector).total_rows == 100
+    assert platform.run(connector).total_rows == 0
+    emr("INSERT INTO visit VALUES (101, 'new', '2024-02-01')")
+    emr("UPDATE visit SET note = 'changed', updated_at = '2024-02-02' WHERE id = 1")
+    assert platform.run(connector).total_rows == 2
+    ((rows, ids),) = platform.duck(f"SELECT count(*), count(DISTINCT id) FROM connector_{connector}.visit")
+    assert (rows, ids) == ((101, 101) if disposition == "merge" else (102, 101))
+
+
+def test_replace_always_holds_just_what_the_source_has(platform: Platform, emr: Sql) -> None:
+    emr("CREATE TABLE ward (id int, name text)")
+    emr("INSERT INTO ward SELECT i, 'w' FROM generate_series(1, 10) i")
+    table = {"name": "ward", "write_disposition": "replace"}
+    connector = platform.add({"type": "sql_database", "credentials": EMR, "tables": [table]})
+    platform.run(connector)
+    emr("DELETE FROM ward WHERE id > 7")
+    platform.run(connector)
+    assert platform.duck(f"SELECT count(*) FROM connector_{connector}.ward") == [(7,)]
+
+
+def test_a_changed_dataset_gets_everything_again(platform: Platform, emr: Sql) -> None:
+    emr("CREATE TABLE visit (id int PRIMARY KEY, at timestamp)")
+    emr("INSERT INTO visit SELECT i, timestamp '2024-01-01' + i * interval '1 s' FROM generate_series(1, 10) i")
+    table = {"name": "visit", "primary_key": "id", "cursor_column": "at"}
+    connector = platform.add({"type": "sql_database", "credentials": EMR, "tables": [table]})
+    platform.run(connector)
+    with platform.connection.cursor() as cursor:
+        cursor.execute("UPDATE cai_connectors SET dataset_name = 'moved' WHERE id = %s", (connector,))
+    assert platform.run(connector).total_rows == 10
+    assert platform.duck("SELECT count(*) FROM moved.visit") == [(10,)]
+    assert platform.duck(f"SELECT count(*) FROM connector_{connector}.visit") == [(10,)]
+
+
+def test_a_full_refresh_drops_what_the_source_forgot(platform: Platform, emr: Sql) -> None:
+    emr("CREATE TABLE visit (id int PRIMARY KEY, at timestamp)")
+    emr("INSERT INTO visit SELECT i, timestamp '2024-01-01' + i * interval '1 s' FROM generate_series(1, 10) i")
+    table = {"name": "visit", "primary_key": "id", "cursor_column": "at", "write_disposition": "append"}
+    connector = platform.add({"type": "sql_database", "credentials": EMR, "tables": [table]})
+    platform.run(connector)
+    emr("DELETE FROM visit WHERE id <= 5")
+    assert platform.run(connector, full_refresh=True).total_rows == 5
+    assert platform.duck(f"SELECT count(*) FROM connector_{connector}.visit") == [(5,)]
+    assert platform.run(connector).total_rows == 0
+
+
+def test_every_type_of_postgres_lands_readable(platform: Platform, emr: Sql) -> None:
+    emr("CREATE TYPE mood AS ENUM ('calm', 'tense')")
+    emr(
+        "CREATE TABLE kinds (i int, s smallint, b bigint, n numeric(10,2), free numeric, d date, ts timestamp, "
+        "tz timestamptz, j jsonb, u uuid, raw bytea, ok boolean, f float8, v varchar(5), c char(3), t time, "
+        "m mood, list int[], span interval, addr inet)"
+    )
+    emr(
+        "INSERT INTO kinds VALUES (1, 2, 3, 1.50, 2.123456789, '2024-01-01', '2024-01-01 10:00', "
+        "'2024-01-01 10:00+02', '{\"a\": [1]}', '706d0fc5-30aa-43bd-8dad-3f88e1c042a1', '\\x00ff', true, 1.5, "
+        "'100%', 'abc', '10:00', 'calm', '{1,2}', '1 day', '10.0.0.1')"
+    )
+    connector = platform.add({"type": "sql_database", "credentials": EMR, "tables": [{"name": "kinds"}]})
+    platform.run(connector)
+    (row,) = platform.duck(
+        "SELECT i + s + b, n::text, free::text, d::text, ts::text, tz = timestamptz '2024-01-01 08:00Z', j->'$.a[0]', u, "
+        f"octet_length(raw), ok, f, v, c, t::text, m, list::text, span, addr FROM connector_{connector}.kinds"
+    )
+    assert row[:6] == (6, "1.50", "2.123456789", "2024-01-01", "2024-01-01 10:00:00", True)
+    assert row[6:11] == ("1", "706d0fc5-30aa-43bd-8dad-3f88e1c042a1", 2, True, 1.5)
+    assert row[11:] == ("100%", "abc", "10:00:00", "calm", "[1, 2]", "1 day", "10.0.0.1/32")
