@@ -160,7 +160,7 @@ async def _run(client: PrefectClient, deployment: UUID, ui: str) -> None:
         DemoError: it ended otherwise than completed.
     """
     run = await client.create_flow_run_from_deployment(deployment)
-    say(f"First load: run {run.name}, {ui}/runs/flow-run/{run.id}")
+    say(f"First load:  {ui}/runs/flow-run/{run.id}")
     deadline = time.monotonic() + _RUN_SECONDS
     while run.state is None or not run.state.is_final():
         if time.monotonic() > deadline:
@@ -169,7 +169,8 @@ async def _run(client: PrefectClient, deployment: UUID, ui: str) -> None:
         run = await client.read_flow_run(run.id)
     if not run.state.is_completed():
         raise DemoError(f"The run ended as {run.state.name}: {run.state.message}. See {ui}/runs/flow-run/{run.id}")
-    say(f"Loaded in {run.total_run_time.total_seconds():.1f} s.")
+    why = "" if run.state.name == "Completed" else f": {run.state.message}"
+    say(f"{run.state.name} after {run.total_run_time.total_seconds():.1f} s{why}")
 
 
 async def _next_run(client: PrefectClient, deployment: UUID) -> datetime | None:
