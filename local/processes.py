@@ -34,13 +34,22 @@ def die_with_parent(how: signal.Signals) -> Callable[[], None]:
     parent = os.getpid()
 
     def request() -> None:
-        if _LIBC is None:
-            return
-        _LIBC.prctl(_PR_SET_PDEATHSIG, int(how))
+        _request_signal(how)
         if os.getppid() != parent:  # the parent died in between: nobody would send the signal
             os._exit(1)
 
     return request
+
+
+def end_with_make() -> None:
+    """Asks for SIGTERM when the `make` that runs this process is killed: a killed `make` tells nobody (Linux only)."""
+    if "MAKELEVEL" in os.environ:
+        _request_signal(signal.SIGTERM)
+
+
+def _request_signal(how: signal.Signals) -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, int(how))
 
 
 @dataclass

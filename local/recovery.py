@@ -11,18 +11,20 @@ import psutil  # type: ignore[import-untyped]
 _UNFINISHED = ["PENDING", "RUNNING", "CANCELLING"]
 
 
-def crash_dead_runs(api: str) -> int:
+def crash_dead_runs(api: str, auth: str | None = None) -> int:
     """Marks every unfinished run whose process is gone as Crashed.
 
     Call it before a worker of this machine starts: a run that has not named its process yet is left alone.
 
     Args:
         api: URL of Prefect's API.
+        auth: ``user:password`` when the server asks for one.
 
     Returns how many there were.
     """
     crashed = 0
-    with httpx.Client(base_url=api, timeout=30) as client:
+    user, _, password = (auth or "").partition(":")
+    with httpx.Client(base_url=api, timeout=30, auth=(user, password) if auth else None) as client:
         query = {"flow_runs": {"state": {"type": {"any_": _UNFINISHED}}}, "limit": 200}
         answer = client.post("/flow_runs/filter", json=query)
         answer.raise_for_status()

@@ -26,7 +26,7 @@ from local import environment
 from local.console import say
 from local.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from local.ports import PortTakenError, require_free
-from local.processes import MARK, Child, describe_exit, end, marked, tail
+from local.processes import MARK, Child, describe_exit, end, end_with_make, marked, tail
 from local.recovery import crash_dead_runs
 from settings import ROOT, Settings, read_env_file
 
@@ -36,6 +36,7 @@ _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 15.0
 _CONTROLLER_QUEUE = "controller"
 _SERVER = "prefect-server"
+_AUTH = "PREFECT_API_AUTH_STRING"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -135,7 +136,7 @@ class Stack:
         environment.write_env_file(data / "env", self._variables)
         self._step("migrations", "alembic", "upgrade", "head")
         self._wait_for_server(server)
-        if crashed := crash_dead_runs(self.api):
+        if crashed := crash_dead_runs(self.api, os.environ.get(_AUTH)):
             say(f"Runs that died with an earlier start and are now marked Crashed: {crashed}.")
         self._step("bootstrap", "deployments.bootstrap")
         self._launch(self._worker("worker", self.settings.work_queue))
@@ -170,7 +171,7 @@ class Stack:
             *("--type", "process", "--install-policy", "never"),
             *("--pool", pool, "--work-queue", queue, "--name", f"local-{name}"),
         )
-        worker.environment["PREFECT_WORKER_QUERY_SECONDS"] = "2"
+        worker.environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")
         return worker
 
     def _launch(self, child: Child) -> None:
@@ -256,7 +257,7 @@ class Stack:
         for child in reversed(self._children):
             if child.name == _SERVER:
                 with contextlib.suppress(httpx.HTTPError):
-                    crash_dead_runs(self.api)
+                    crash_dead_runs(self.api, os.environ.get(_AUTH))
             child.end(_GRACE_SECONDS)
         end(marked(self._mark), _GRACE_SECONDS)
         if self._postgres is not None:
@@ -280,7 +281,9 @@ def _end(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Entry point. The environment variable DEMO=0 leaves the table empty; PREFECT_SERVER_API_PORT moves Prefect."""
     for name in _ENDING:
-        signal.signal(name, _end)
+        if name is not signal.SIGHUP or signal.getsignal(name) is not signal.SIG_IGN:  # nohup stays nohup
+            signal.signal(name, _end)
+    end_with_make()
     settings = Settings()
     port = int(os.environ.get("PREFECT_SERVER_API_PORT", _PREFECT_PORT))
     try:
