@@ -27,6 +27,7 @@ from deployments.errors import (
     ServerError,
     ServerUnavailableError,
     WorkPoolMissingError,
+    WrongInstanceError,
 )
 from deployments.plan import Patch
 from deployments.spec import FLOW_NAME, Observed, Spec
@@ -83,6 +84,9 @@ class Gateway(Protocol):
 
     async def delete(self, deployment_ids: Sequence[UUID]) -> None:
         """Delete deployments with their scheduled runs; an id that does not exist is no error."""
+
+    async def owner(self, name: str) -> str | None:
+        """The value of the Prefect Variable `name`; None when there is none."""
 
 
 class PrefectGateway:
@@ -196,6 +200,34 @@ class PrefectGateway:
         for chunk in chunks(deployment_ids, BULK_SIZE):
             body = {"deployments": {"id": {"any_": [str(held) for held in chunk]}}, "limit": BULK_SIZE}
             await self._call("delete", "POST", "/deployments/bulk_delete", body)
+
+    async def owner(self, name: str) -> str | None:
+        """The value of the Prefect Variable `name`; None when there is none."""
+        found = await self._call("read", "POST", "/variables/filter", {"variables": {"name": {"any_": [name]}}})
+        return str(found[0]["value"]) if found else None
+
+    async def claim(self, name: str, owner: str, *, take_over: bool = False) -> None:
+        """Make sure that the Prefect Variable `name` says `owner`; write it when there is none, or to take over.
+
+        Two controllers on two databases may find none at the same moment: the second one's write is refused by
+        Prefect, and its next try reads the first one's.
+
+        Raises:
+            WrongInstanceError: when it names another one.
+        """
+        holds = await self.owner(name)
+        if holds == owner:
+            return
+        if holds is None:
+            await self._call("claim", "POST", "/variables/", {"name": name, "value": owner})
+        elif take_over:
+            await self._call("claim", "PATCH", f"/variables/name/{name}", {"value": owner})
+        else:
+            raise WrongInstanceError(
+                f"The deployments of this instance in Prefect belong to another database ({holds}; this one is "
+                f"{owner}), so nothing is written. Set CAI_INSTANCE to a name of its own, or, if this database is "
+                "their rightful home now, start the controller once with --take-over."
+            )
 
     async def _call(
         self, kind: str, method: str, path: str, body: Mapping[str, Any] | None = None, *, gone_is_fine: bool = False

@@ -7,7 +7,7 @@ and the next cycle sees that nothing differs and records it.
 
 import logging
 import random
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -88,8 +88,12 @@ class Reconciler:
         limiter: AdaptiveLimiter,
         clock: Callable[[], datetime],
         rng: random.Random,
+        claim: Callable[[], Awaitable[None]],
     ) -> None:
+        """`claim` makes sure, before the first write to Prefect, that its deployments belong to this database."""
         self._store = store
+        self._claim = claim
+        self._claimed = False
         self._gateway = gateway
         self._platform = platform
         self._options = options
@@ -121,6 +125,11 @@ class Reconciler:
             if status.observed_generation is not None and status.phase is not Phase.DELETING
         }
         self._deferred = set()
+
+    @property
+    def server_answers(self) -> bool:
+        """False while Prefect is down and not yet due for the next probe."""
+        return self._server.may_try(self._clock())
 
     def seconds_until_due(self) -> float | None:
         """Seconds until waiting work is due; None when nothing waits."""
@@ -205,8 +214,11 @@ class Reconciler:
         self, desired: dict[int, Desired], scope: set[int], report: Report, *, audit: bool, allow_mass_prune: bool
     ) -> None:
         """Observe, plan and apply until nothing is left that Prefect was merely too busy for."""
+        if not self._claimed:
+            await self._claim()
+            self._claimed = True
         idle_rounds = 0
-        while scope:
+        while scope or audit:
             observation = await self._observe(desired, scope, audit=audit)
             planned = self._plan(desired, observation, scope | set(observation.deployments), allow_mass_prune)
             report.withheld += planned.withheld

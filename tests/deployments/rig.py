@@ -116,6 +116,10 @@ async def rig(
     lease = Lease(store.engine, name=platform.instance, holder=holder, ttl_seconds=600)
     assert await lease.acquire()
     alerts = Alerts([], platform.instance)
+
+    async def claim() -> None:
+        return None
+
     reconciler = Reconciler(
         store=store,
         gateway=gateway,
@@ -127,6 +131,7 @@ async def rig(
         limiter=AdaptiveLimiter(25, monotonic=lambda: clock.now.timestamp()),
         clock=clock,
         rng=rng,
+        claim=claim,
     )
     await reconciler.start()
     try:

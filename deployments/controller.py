@@ -1,0 +1,228 @@
+"""The controller: leads when it may, and until then asks, stands by or leaves, as its mandate says.
+
+It holds no state that a crash could lose: the rows say what must be, the status rows what was tried, Prefect what is.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import httpx
+
+from connectors.listener import listen
+from connectors.store import Store, open_engine
+from connectors.tables import CHANNEL as CONNECTORS_CHANNEL
+from deployments.alerts import Alerts
+from deployments.errors import LeaseLostError, WrongInstanceError
+from deployments.leader import DATABASE_ERRORS, Conclusion, Ending, Inbox, Leader
+from deployments.lease import Lease
+from deployments.limiter import AdaptiveLimiter
+from deployments.prefect_gateway import open_gateway
+from deployments.reconcile import Options, Reconciler
+from deployments.requests import CHANNEL as CONTROLLER_CHANNEL
+from deployments.requests import Requests
+from deployments.server import ServerWatch
+from deployments.spec import Platform
+from settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class WhenLed(StrEnum):
+    """What a controller does when another one leads."""
+
+    ASK = "ask"
+    STAND_BY = "stand_by"
+    LEAVE = "leave"
+
+
+@dataclass(frozen=True, slots=True)
+class Mandate:
+    """What one start of a controller was asked to do."""
+
+    when_led: WhenLed = WhenLed.ASK
+    once: bool = False
+    allow_mass_prune: bool = False
+    take_over: bool = False
+
+
+class Controller:
+    """One controller on one database and one Prefect server."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        platform: Platform,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        heartbeat: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`heartbeat` is called as long as the loop moves; `transport` carries the requests to Prefect."""
+        self._settings = settings
+        self._platform = platform
+        self._transport = transport
+        self._heartbeat = heartbeat
+        self._url = settings.resolved_database_url()
+        self._alerts = Alerts(settings.alert_urls, settings.instance)
+        self._rng = random.Random()  # noqa: S311 - jitter
+        self._inbox = Inbox()
+
+    async def run(self, mandate: Mandate, stop: asyncio.Event) -> Conclusion:
+        """Lead, stand by, ask or leave, as the mandate says, until `stop`.
+
+        Raises:
+            WrongInstanceError: when Prefect's deployments belong to another database.
+            MissingDatabaseError: when no database is configured.
+        """
+        engine = open_engine(self._url)
+        store, requests = Store(engine), Requests(engine)
+        lease = Lease(
+            engine,
+            name=self._settings.instance,
+            holder=f"{socket.gethostname()}:{os.getpid()}",
+            ttl_seconds=self._settings.lease_ttl_seconds,
+        )
+        channels = (CONNECTORS_CHANNEL, CONTROLLER_CHANNEL)
+        listener = asyncio.create_task(listen(self._url, channels, self._inbox.hear, self._inbox.look))
+        try:
+            while True:
+                taken = await self._obtain(lease, requests, mandate, stop)
+                if taken is not None:
+                    return taken
+                conclusion = await self._lead(lease, store, requests, mandate, stop)
+                if conclusion.ending is not Ending.LOST or mandate.once:
+                    return conclusion
+                logger.warning("The lease was lost; standing by.")
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+            await self._alerts.drain()
+            await engine.dispose()
+
+    async def preview(self) -> list[str]:
+        """The plan of a full cycle as lines of text; nothing is written anywhere and no lease is needed.
+
+        Raises:
+            ServerUnavailableError: when Prefect does not answer.
+        """
+        engine = open_engine(self._url)
+        try:
+            async with self._reconciler(Lease(engine, name="", holder="", ttl_seconds=30), Store(engine)) as reconciler:
+                return await reconciler.preview()
+        finally:
+            await engine.dispose()
+
+    async def _obtain(
+        self, lease: Lease, requests: Requests, mandate: Mandate, stop: asyncio.Event
+    ) -> Conclusion | None:
+        """Wait for the lease; None once it is ours, else how it ended instead.
+
+        Who asks, asks at once and waits for whichever comes first, the answer or the lease. Who leaves must know that
+        the leader lives: a lease that a dead one left is told from it by its expiry, which only a live one moves.
+        """
+        asks = mandate.once or mandate.when_led is WhenLed.ASK
+        request: int | None = None
+        first_seen: object = None
+        while not stop.is_set():
+            try:
+                if await lease.acquire():
+                    logger.info("Leading as instance %s (token %s).", self._settings.instance, lease.token)
+                    return None
+                if asks and request is None:
+                    logger.info("Another controller leads; it is asked for a cycle.")
+                    request = await requests.ask(allow_mass_prune=mandate.allow_mass_prune)
+                if request is not None and (result := await requests.answer_of(request)) is not None:
+                    return Conclusion(Ending.ANSWERED, result)
+                if asks:
+                    await requests.remind()
+                expiry = await lease.expires_at()
+                if mandate.when_led is WhenLed.LEAVE and expiry != (first_seen := first_seen or expiry):
+                    return Conclusion(Ending.LEFT)
+            except DATABASE_ERRORS as error:
+                logger.warning("The database does not answer: %s", type(error).__name__)
+            await self._inbox.wait(1.0 if asks else self._settings.poll_interval_seconds, stop)
+        return Conclusion(Ending.STOPPED)
+
+    @asynccontextmanager
+    async def _reconciler(self, lease: Lease, store: Store, *, take_over: bool = False) -> AsyncIterator[Reconciler]:
+        """A reconciler on an open gateway that writes only while the lease lasts."""
+        settings = self._settings
+        async with open_gateway(
+            timeout_seconds=max(1.0, settings.lease_ttl_seconds / 3),
+            connections=settings.apply_concurrency,
+            may_write=lease.check,
+            transport=self._transport,
+        ) as gateway:
+            server = ServerWatch(
+                self._alerts, settings.server_backoff_max_seconds, settings.alert_after_seconds, self._rng
+            )
+
+            async def claim() -> None:
+                await gateway.claim(f"cai_instance_{settings.instance}", await store.database_id(), take_over=take_over)
+
+            yield Reconciler(
+                store=store,
+                gateway=gateway,
+                claim=claim,
+                platform=self._platform,
+                options=Options(
+                    max_prune_fraction=settings.max_prune_fraction,
+                    retry_base_seconds=settings.retry_base_seconds,
+                    retry_max_seconds=settings.retry_max_seconds,
+                ),
+                fence=lease.fence,
+                alerts=self._alerts,
+                server=server,
+                limiter=AdaptiveLimiter(settings.apply_concurrency, time.monotonic),
+                clock=lambda: datetime.now(UTC),
+                rng=self._rng,
+            )
+
+    async def _lead(
+        self, lease: Lease, store: Store, requests: Requests, mandate: Mandate, stop: asyncio.Event
+    ) -> Conclusion:
+        """Lead until stopped, expired or no longer in possession of the lease, which is given back at the end."""
+        keeper = asyncio.create_task(lease.keep())
+        stopper = asyncio.create_task(stop.wait())
+        try:
+            async with self._reconciler(lease, store, take_over=mandate.take_over) as reconciler:
+                leader = Leader(
+                    self._settings,
+                    reconciler,
+                    lease=lease,
+                    requests=requests,
+                    inbox=self._inbox,
+                    heartbeat=self._heartbeat,
+                )
+                permission = mandate.allow_mass_prune
+                worker = asyncio.create_task(leader.once(permission) if mandate.once else leader.lead(permission))
+                try:
+                    await asyncio.wait({worker, keeper, stopper}, return_when=asyncio.FIRST_COMPLETED)
+                    if worker.done():
+                        return worker.result()
+                    return Conclusion(Ending.LOST if keeper.done() else Ending.STOPPED)
+                finally:
+                    # A cycle that is cut off here is finished by the next one; so it is after a crash.
+                    worker.cancel()
+                    await asyncio.gather(worker, return_exceptions=True)
+        except LeaseLostError:
+            return Conclusion(Ending.LOST)
+        except WrongInstanceError as error:
+            self._alerts.begin("instance", str(error))
+            raise
+        finally:
+            keeper.cancel()
+            stopper.cancel()
+            await asyncio.gather(keeper, stopper, return_exceptions=True)
+            with contextlib.suppress(*DATABASE_ERRORS):
+                await lease.release()
+                await requests.notify("free")

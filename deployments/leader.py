@@ -1,0 +1,210 @@
+"""The leader's loop: a cycle whenever there is a reason for one.
+
+Reasons are: the table said that something changed, waiting work is due, a poll, and now and then a full audit. The loop
+never ends by an error of the database's or Prefect's; it ends when it is told to, after its allotted time, or with the
+lease.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import asyncpg
+from sqlalchemy.exc import SQLAlchemyError
+
+from connectors.status import Phase
+from deployments.lease import Lease
+from deployments.reconcile import Reconciler, Report
+from deployments.requests import CHANNEL, CycleResult, Requests
+from settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PROBE_SECONDS = 30.0
+"""How often a quiet controller asks whether Prefect is there."""
+
+SETTLE_SECONDS = 0.02
+"""Changes that are committed within this time of each other are dealt with in one cycle."""
+
+SHORTEST_WAIT_SECONDS = 0.2
+
+DATABASE_RETRY_SECONDS = 2.0
+DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+GOOD_PHASES = frozenset({Phase.SYNCED, Phase.PAUSED, Phase.INVALID})
+
+
+class Ending(StrEnum):
+    """Why a controller ended."""
+
+    STOPPED = "stopped"
+    EXPIRED = "expired"
+    LEFT = "left"
+    ANSWERED = "answered"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """How a controller ended, and what its full cycle came to when it was asked for one."""
+
+    ending: Ending
+    result: CycleResult | None = None
+
+
+class Inbox:
+    """What the database's notifications said since the leader last looked."""
+
+    def __init__(self) -> None:
+        self._wake = asyncio.Event()
+        self._hints: set[int] = set()
+        self._asked = True  # somebody may have asked before we listened
+
+    def hear(self, channel: str, payload: str) -> None:
+        """Take one notification."""
+        if channel == CHANNEL:
+            self._asked = True
+        elif payload.isdigit():
+            self._hints.add(int(payload))
+        self._wake.set()
+
+    def look(self) -> None:
+        """Something may have been missed: look at the tables."""
+        self._asked = True
+        self._wake.set()
+
+    def take(self) -> tuple[set[int], bool]:
+        """The connectors named since the last call, and whether somebody may wait for a cycle."""
+        taken = self._hints, self._asked
+        self._hints, self._asked = set(), False
+        return taken
+
+    def put_back(self, hints: set[int]) -> None:
+        """Keep what could not be dealt with."""
+        self._hints |= hints
+        self._asked = True
+
+    async def wait(self, seconds: float, stop: asyncio.Event) -> None:
+        """Wait, but not past `stop` or a notification; a burst of these comes as one."""
+        waits = [asyncio.create_task(event.wait()) for event in (stop, self._wake)]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self._wake.is_set() and not stop.is_set():
+            await asyncio.sleep(SETTLE_SECONDS)
+            self._wake.clear()
+
+
+class Leader:
+    """One term of leading."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reconciler: Reconciler,
+        *,
+        lease: Lease,
+        requests: Requests,
+        inbox: Inbox,
+        heartbeat: Callable[[], None],
+    ) -> None:
+        """`heartbeat` is called as long as the loop moves."""
+        self._settings = settings
+        self._reconciler = reconciler
+        self._lease = lease
+        self._requests = requests
+        self._inbox = inbox
+        self._heartbeat = heartbeat
+        started = time.monotonic()
+        self._ends_at = started + settings.controller_max_runtime_seconds
+        # The second one sees what a leader that was cut off may still have had under way at the first.
+        self._audits = [started, started + settings.lease_ttl_seconds]
+        self._next_probe = started + PROBE_SECONDS
+        # Nobody sets this one: `_loop` is cancelled from outside.
+        self._never = asyncio.Event()
+
+    async def once(self, allow_mass_prune: bool) -> Conclusion:
+        """One full cycle.
+
+        Raises:
+            One of DATABASE_ERRORS: when the database does not answer.
+        """
+        await self._reconciler.start()
+        return Conclusion(Ending.STOPPED, await self._full_cycle(allow_mass_prune))
+
+    async def lead(self, allow_mass_prune: bool) -> Conclusion:
+        """Run cycles until the allotted time is over; cancelled when it is to stop earlier.
+
+        Raises:
+            TerminalError: when this controller may not write any more.
+        """
+        started = False
+        while time.monotonic() < self._ends_at:
+            self._heartbeat()
+            hints, asked = self._inbox.take()
+            try:
+                if not started:
+                    await self._reconciler.start()
+                    started = True
+                audited = await self._turn(hints, asked, allow_mass_prune)
+            except DATABASE_ERRORS as error:
+                logger.warning("The database does not answer: %s", type(error).__name__)
+                self._inbox.put_back(hints)
+                await self._inbox.wait(DATABASE_RETRY_SECONDS, self._never)
+                continue
+            # The permission was for one full cycle.
+            allow_mass_prune = allow_mass_prune and not audited
+            await self._inbox.wait(self._seconds_until_reason(), self._never)
+        return Conclusion(Ending.EXPIRED)
+
+    async def _turn(self, hints: set[int], asked: bool, allow_mass_prune: bool) -> bool:
+        """One cycle, full if one is due or asked for; True when it was full."""
+        pending = await self._requests.pending() if asked else []
+        if pending:
+            allow = allow_mass_prune or any(request.allow_mass_prune for request in pending)
+            result = await self._full_cycle(allow)
+            await self._requests.answer(pending, result, self._lease.fence)
+            return True
+        due = time.monotonic() >= min(self._audits) and self._reconciler.server_answers
+        report = await self._reconciler.cycle(audit=due, hints=hints, allow_mass_prune=allow_mass_prune)
+        now = time.monotonic()
+        if report.audited:
+            self._audits = [at for at in self._audits if at > now] or [now + self._settings.audit_interval_seconds]
+            self._next_probe = now + PROBE_SECONDS
+        elif now >= self._next_probe:
+            await self._reconciler.probe()
+            self._next_probe = now + PROBE_SECONDS
+        return report.audited
+
+    def _seconds_until_reason(self) -> float:
+        now = time.monotonic()
+        reasons = [self._settings.poll_interval_seconds, self._next_probe - now, min(self._audits) - now]
+        until_due = self._reconciler.seconds_until_due()
+        if until_due is not None:
+            reasons.append(until_due)
+        return max(SHORTEST_WAIT_SECONDS, min(reasons))
+
+    async def _full_cycle(self, allow_mass_prune: bool) -> CycleResult:
+        """A full cycle, with as many turns as a roll-out needs."""
+        report = await self._reconciler.cycle(audit=True, allow_mass_prune=allow_mass_prune)
+        while report.deferred and report.server_down is None:
+            await asyncio.sleep(1)
+            turn = await self._reconciler.cycle()
+            turn.lines[:0] = report.lines
+            turn.withheld = report.withheld
+            report = turn
+        return conclude(self._reconciler, report)
+
+
+def conclude(reconciler: Reconciler, report: Report) -> CycleResult:
+    """What a full cycle came to: good when every connector is synced, paused or invalid."""
+    phases = Counter(status.phase for status in reconciler.known.values())
+    counts = ", ".join(f"{phases[phase]} {phase}" for phase in Phase if phases[phase]) or "no connectors"
+    ok = report.server_down is None and not (phases.keys() - GOOD_PHASES)
+    return CycleResult(ok, f"{report.server_down} {counts}" if report.server_down else counts, report.lines)
