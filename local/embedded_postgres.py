@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]
 
@@ -139,6 +140,11 @@ class EmbeddedPostgres:
     def url(self, database: str) -> str:
         """``postgresql://`` URL of a database, with its password: never log it."""
         return f"postgresql://postgres:{self._password}@127.0.0.1:{self._port}/{database}"
+
+    def owns(self, url: str) -> bool:
+        """Whether a URL is one of this cluster's, of this start or an earlier one: the password is nobody else's."""
+        password_file = self.data_dir / "password"
+        return password_file.exists() and urlsplit(url).password == password_file.read_text().strip()
 
     def create_database(self, name: str) -> str:
         """Makes the database unless it is there, and returns its URL. Names are letters, digits and underscores."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 import httpx
+from pydantic import ValidationError
 
 from local import environment
 from local.console import say
@@ -28,7 +29,7 @@ from local.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from local.ports import PortTakenError, require_free
 from local.processes import MARK, Child, describe_exit, end, end_with_make, marked, tail
 from local.recovery import crash_dead_runs
-from settings import ROOT, Settings, read_env_file
+from settings import ROOT, Settings
 
 _PREFECT_PORT = 4200
 _SERVER_SECONDS = 180.0
@@ -205,15 +206,15 @@ class Stack:
 
     def _databases(self) -> tuple[str, str | None]:
         """Starts PostgreSQL as far as it is needed, and returns the platform's URL and the clinic's."""
+        embedded = EmbeddedPostgres(self.settings.data_dir / "postgres")
         own = self.settings.database_url
         given = own.get_secret_value() if own is not None else None
-        # Whoever has sourced `env` has our own URL of last time in the environment: that is no other database.
-        if given == read_env_file(self.settings.data_dir / "env").get("CAI_DATABASE_URL"):
-            given = None
+        if given is not None and embedded.owns(given):
+            given = None  # whoever has sourced `env` has our URL of last time in the environment
         if given is not None and not self.demo:
             return given, None
         began = time.monotonic()
-        self._postgres = EmbeddedPostgres(self.settings.data_dir / "postgres")
+        self._postgres = embedded
         self._postgres.start()
         say(f"PostgreSQL 18 runs after {time.monotonic() - began:.1f} s.")
         platform = given if given is not None else self._postgres.create_database("cai")
@@ -284,12 +285,16 @@ def main() -> None:
         if name is not signal.SIGHUP or signal.getsignal(name) is not signal.SIG_IGN:  # nohup stays nohup
             signal.signal(name, _end)
     end_with_make()
-    settings = Settings()
-    port = int(os.environ.get("PREFECT_SERVER_API_PORT", _PREFECT_PORT))
     try:
+        settings = Settings()
+        port = int(os.environ.get("PREFECT_SERVER_API_PORT", _PREFECT_PORT))
         Stack(settings, port, demo=os.environ.get("DEMO", "1") != "0").run()
     except _EndAsked:
         return
+    except ValidationError as error:
+        for problem in error.errors():
+            say(f"CAI_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}")
+        sys.exit(1)
     except (StackError, EmbeddedPostgresError, PortTakenError) as error:
         say(str(error))
         sys.exit(1)

@@ -61,6 +61,8 @@ async def test_a_restart_keeps_data_and_url(tmp_path: Path) -> None:
     try:
         with EmbeddedPostgres(tmp_path / "postgres") as second:
             assert second.url("cai") == url
+            assert second.owns(url)
+            assert not second.owns("postgresql://postgres:another@127.0.0.1/cai")
             assert await _query(url, "SELECT n FROM kept") == 7
     finally:
         second.throwaway = True
