@@ -10,7 +10,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from connectors.store import Store, open_engine
 from connectors.tables import CHANNEL as CONNECTORS_CHANNEL
 from deployments.alerts import Alerts
 from deployments.errors import LeaseLostError, WrongInstanceError
-from deployments.leader import DATABASE_ERRORS, Conclusion, Ending, Inbox, Leader
+from deployments.leader import DATABASE_ERRORS, BeatsHeart, Conclusion, Ending, Inbox, Leader
 from deployments.lease import Lease
 from deployments.limiter import AdaptiveLimiter
 from deployments.prefect_gateway import open_gateway
@@ -64,7 +64,7 @@ class Controller:
         platform: Platform,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
-        heartbeat: Callable[[], None] = lambda: None,
+        heartbeat: BeatsHeart,
     ) -> None:
         """`heartbeat` is called as long as the loop moves; `transport` carries the requests to Prefect."""
         self._settings = settings
@@ -133,6 +133,7 @@ class Controller:
         request: int | None = None
         first_seen: object = None
         while not stop.is_set():
+            self._heartbeat(leading=False)
             try:
                 if await lease.acquire():
                     logger.info("Leading as instance %s (token %s).", self._settings.instance, lease.token)

@@ -9,9 +9,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
@@ -36,6 +36,13 @@ DATABASE_RETRY_SECONDS = 2.0
 DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 GOOD_PHASES = frozenset({Phase.SYNCED, Phase.PAUSED, Phase.INVALID})
+
+
+class BeatsHeart(Protocol):
+    """Called as long as a controller's loop moves."""
+
+    def __call__(self, *, leading: bool) -> None:
+        """The loop has turned; `leading` says whose loop it is."""
 
 
 class Ending(StrEnum):
@@ -112,7 +119,7 @@ class Leader:
         lease: Lease,
         requests: Requests,
         inbox: Inbox,
-        heartbeat: Callable[[], None],
+        heartbeat: BeatsHeart,
     ) -> None:
         """`heartbeat` is called as long as the loop moves."""
         self._settings = settings
@@ -146,7 +153,7 @@ class Leader:
         """
         started = False
         while time.monotonic() < self._ends_at:
-            self._heartbeat()
+            self._heartbeat(leading=True)
             hints, asked = self._inbox.take()
             try:
                 if not started:

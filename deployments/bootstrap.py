@@ -1,0 +1,182 @@
+"""What an empty Prefect needs before the controller can start: `python -m deployments.bootstrap`.
+
+Work pool and queues, the controller's own deployment, and the two automations that keep a controller running without a
+person. Idempotent: what is there stays as it is, and an automation of ours that differs is replaced in place.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import StateType, WorkPoolStorageConfiguration
+from prefect.events import AutomationCore, EventTrigger, Posture, ResourceSpecification
+from prefect.events.actions import ChangeFlowRunState, RunDeployment
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+
+from deployments import heartbeat
+from deployments.spec import FLOW_NAME, HEARTBEAT_SECONDS, job_variables
+from settings import ROOT, Settings
+
+logger = logging.getLogger(__name__)
+
+CONTROLLER_FLOW = "connector-controller"
+CONTROLLER_DEPLOYMENT = "controller"
+CONTROLLER_QUEUE = "controller"
+CONTROLLER_ENTRYPOINT = "flows/controller.py:connector_controller"
+
+MISSED_HEARTBEATS = 3
+ENDED = ("Completed", "Failed", "Cancelled", "Crashed", "AwaitingRetry", "Paused", "Suspended")
+
+
+async def bootstrap(settings: Settings, *, pool_type: str, base_job_template: dict[str, Any] | None) -> None:
+    """Make what is missing in the Prefect of `PREFECT_API_URL`.
+
+    Args:
+        settings: of this installation.
+        pool_type: the type of the work pool, if it has to be made, such as `process` or `kubernetes`.
+        base_job_template: its template; None for the type's own.
+    """
+    async with get_client() as client:
+        await _work_pool(client, settings.work_pool, pool_type, base_job_template)
+        for queue in sorted({settings.work_queue, CONTROLLER_QUEUE}):
+            await _work_queue(client, settings.work_pool, queue)
+        controller = await _controller_deployment(client, settings)
+        for automation in automations(settings.instance, controller):
+            await _automation(client, automation)
+
+
+async def _work_pool(client: PrefectClient, name: str, kind: str, template: dict[str, Any] | None) -> None:
+    wanted = WorkPoolCreate(
+        name=name,
+        type=kind,
+        base_job_template=template or {},
+        storage_configuration=WorkPoolStorageConfiguration(),
+    )
+    try:
+        await client.create_work_pool(wanted)
+    except ObjectAlreadyExists:
+        return
+    logger.info("Made the work pool %s.", name)
+
+
+async def _work_queue(client: PrefectClient, pool: str, name: str) -> None:
+    try:
+        await client.create_work_queue(name=name, work_pool_name=pool)
+    except ObjectAlreadyExists:
+        return
+    logger.info("Made the work queue %s.", name)
+
+
+async def _controller_deployment(client: PrefectClient, settings: Settings) -> UUID:
+    """The controller's deployment, made when there is none; `prefect deploy` keeps its id.
+
+    It has no concurrency limit: the lease is the only exclusion.
+    """
+    try:
+        found = await client.read_deployment_by_name(f"{CONTROLLER_FLOW}/{CONTROLLER_DEPLOYMENT}")
+    except ObjectNotFound:
+        flow: Flow[..., Any] = load_flow_from_entrypoint(CONTROLLER_ENTRYPOINT, use_placeholder_flow=False)
+        made = await client.create_deployment(
+            flow_id=await client.create_flow_from_name(CONTROLLER_FLOW),
+            name=CONTROLLER_DEPLOYMENT,
+            description=flow.description,
+            entrypoint=CONTROLLER_ENTRYPOINT,
+            work_pool_name=settings.work_pool,
+            work_queue_name=CONTROLLER_QUEUE,
+            parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
+            job_variables=job_variables(str(settings.code_path)),
+        )
+        logger.info("Made the deployment %s/%s.", CONTROLLER_FLOW, CONTROLLER_DEPLOYMENT)
+        return made
+    return found.id
+
+
+def automations(instance: str, controller_deployment: UUID) -> list[AutomationCore]:
+    """The automations that the control plane lives by. Their names are how they are found again."""
+    return [
+        AutomationCore(
+            name=f"{instance}: controller silent",
+            description=(
+                f"No sign of a moving controller for {heartbeat.SILENT_AFTER_SECONDS:.0f} s (crashed, cancelled, hung, "
+                "or never started): starts one, which leaves again when another leads."
+            ),
+            trigger=EventTrigger(
+                expect={heartbeat.EVENT},
+                match=ResourceSpecification({"prefect.resource.id": heartbeat.resource_id(instance)}),
+                posture=Posture.Proactive,
+                threshold=1,
+                within=timedelta(seconds=heartbeat.SILENT_AFTER_SECONDS),
+            ),
+            actions=[
+                RunDeployment(source="selected", deployment_id=controller_deployment, parameters={"when_led": "leave"})
+            ],
+        ),
+        AutomationCore(
+            name=f"{instance}: dead run",
+            description=f"A run whose process gave no sign for {MISSED_HEARTBEATS} heartbeats is marked Crashed.",
+            trigger=EventTrigger(
+                after={"prefect.flow-run.heartbeat"},
+                expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in ENDED)},
+                match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+                match_related=ResourceSpecification(
+                    {"prefect.resource.role": "flow", "prefect.resource.name": [FLOW_NAME, CONTROLLER_FLOW]}
+                ),
+                for_each={"prefect.resource.id"},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=timedelta(seconds=MISSED_HEARTBEATS * HEARTBEAT_SECONDS),
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    state=StateType.CRASHED, message="The run's process gave no sign any more and was given up."
+                )
+            ],
+        ),
+    ]
+
+
+async def _automation(client: PrefectClient, wanted: AutomationCore) -> None:
+    found = await client.read_automations_by_name(wanted.name)
+    if not found:
+        await client.create_automation(wanted)
+        logger.info("Made the automation %s.", wanted.name)
+    elif any(_owned(held) != _owned(wanted) for held in found):
+        await client.update_automation(found[0].id, wanted)
+        logger.info("Updated the automation %s.", wanted.name)
+
+
+def _owned(automation: AutomationCore) -> dict[str, Any]:
+    """What we say of an automation, without ids that the server adds."""
+    said = automation.model_dump(mode="json", include={"description", "trigger", "actions"})
+    for part in (said["trigger"], *said["actions"]):
+        part.pop("id", None)
+    for key in ("after", "expect", "for_each"):
+        said["trigger"][key] = sorted(said["trigger"][key])
+    return said
+
+
+def main() -> int:
+    """Entry point; the exit code is 0 when everything is there."""
+    parser = argparse.ArgumentParser(description="Make what an empty Prefect needs before the controller can start.")
+    parser.add_argument("--pool-type", default="process", help="type of the work pool, if it has to be made")
+    parser.add_argument("--base-job-template", type=Path, help="JSON file with the work pool's base job template")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    template = json.loads(arguments.base_job_template.read_text()) if arguments.base_job_template else None
+    asyncio.run(bootstrap(Settings(), pool_type=arguments.pool_type, base_job_template=template))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""`connector-controller`: the long-running flow that keeps Prefect equal to the connectors' table.
+
+Two ways to start it. As a deployment, by a person in the UI or by an automation: the flow run is the controller. In the
+foreground, `python -m flows.controller`: the process is the controller and a flow run only shows it in the UI, so the
+controller outlives a Prefect that is down, and its flow run is made again when Prefect is back.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from enum import StrEnum
+
+# Before Prefect is imported: what the controller logs belongs on its run's page too.
+os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "connectors,deployments,flows")
+
+from prefect import flow, get_client
+from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed, Failed
+from prefect.utilities.callables import parameter_schema
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from deployments.bootstrap import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW
+from deployments.controller import Controller, Mandate, WhenLed
+from deployments.errors import ReconcileError, WrongInstanceError
+from deployments.heartbeat import ALIVE_FILE, Heartbeat
+from deployments.leader import Conclusion, Ending
+from deployments.spec import Platform, job_variables
+from flows.dlt_pipeline_flow import run_connector_pipeline
+from settings import MissingDatabaseError, Settings
+
+logger = logging.getLogger(__name__)
+
+REPORT_RETRY_SECONDS = 30.0
+"""How long until a flow run that could not be made, or broke, is made again."""
+
+FAREWELL_SECONDS = 10.0
+"""How long the end of a foreground controller waits for its flow run to be closed."""
+
+
+class Exit:
+    """Exit codes of `python -m flows.controller`."""
+
+    GOOD = 0
+    NOT_SYNCED = 1
+    BAD_CONFIGURATION = 2
+
+
+def controller_of(settings: Settings) -> Controller:
+    """The controller of this installation."""
+    platform = Platform(
+        instance=settings.instance,
+        work_pool=settings.work_pool,
+        work_queue=settings.work_queue,
+        job_variables=job_variables(str(settings.code_path)),
+        parameter_schema=parameter_schema(run_connector_pipeline).model_dump_for_openapi(),
+    )
+    return Controller(settings, platform, heartbeat=Heartbeat(settings.instance, settings.data_dir / ALIVE_FILE))
+
+
+class WhenAnotherLeads(StrEnum):
+    """What to do when another controller leads already."""
+
+    ASK = "ask"
+    STAND_BY = "stand_by"
+    LEAVE = "leave"
+
+
+@flow(name=CONTROLLER_FLOW, persist_result=False)
+async def connector_controller(
+    when_led: WhenAnotherLeads = WhenAnotherLeads.ASK,
+    once: bool = False,
+    dry_run: bool = False,
+    allow_mass_prune: bool = False,
+    take_over: bool = False,
+) -> State[None]:
+    """Keep Prefect's deployments equal to the table of connectors.
+
+    Started by hand while another controller leads, it asks that one for a full cycle and reports what was done.
+
+    Args:
+        when_led: When another controller leads: ask it for a cycle and report the result, stand by to lead after it,
+            or leave.
+        once: Do one full cycle and end.
+        dry_run: Print what would be done, and write nothing.
+        allow_mass_prune: In the first full cycle, also delete more deployments than the guard allows.
+        take_over: Prefect's deployments of this instance belong to another database: take them over.
+    """
+    settings = Settings()
+    controller = controller_of(settings)
+    if dry_run:
+        lines = await controller.preview()
+        return Completed(message="\n".join(lines) or "Nothing to do.")
+    mandate = Mandate(WhenLed(when_led.value), once, allow_mass_prune, take_over)
+    conclusion = await controller.run(mandate, asyncio.Event())
+    if conclusion.ending is Ending.EXPIRED:
+        await _call_successor()
+    return _state(conclusion)
+
+
+def _state(conclusion: Conclusion) -> State[None]:
+    """How a controller's flow run ends."""
+    result = conclusion.result
+    if result is None:
+        return Completed(message=_ENDINGS[conclusion.ending])
+    text = "\n".join([f"{result.summary}.", *result.lines])
+    return Completed(message=text) if result.ok else Failed(message=text)
+
+
+_ENDINGS = {
+    Ending.STOPPED: "Stopped.",
+    Ending.EXPIRED: "Its time is over; its successor goes on.",
+    Ending.LEFT: "Another controller leads: nothing to do.",
+    Ending.LOST: "Another controller took the lead.",
+}
+
+
+async def _call_successor() -> None:
+    """Start the next run of our deployment. Should that fail, the automation *controller silent* does it."""
+    try:
+        async with get_client() as client:
+            deployment = await client.read_deployment_by_name(f"{CONTROLLER_FLOW}/{CONTROLLER_DEPLOYMENT}")
+            await client.create_flow_run_from_deployment(deployment.id, parameters={"when_led": "leave"})
+    except ObjectNotFound:
+        logger.warning("There is no deployment %s/%s to go on.", CONTROLLER_FLOW, CONTROLLER_DEPLOYMENT)
+
+
+async def foreground(mandate: Mandate, settings: Settings, stop: asyncio.Event) -> Conclusion:
+    """Run a controller in this process until `stop`, shown in Prefect as a flow run whenever Prefect is there."""
+    controller = controller_of(settings)
+    if mandate.once:
+        return await controller.run(mandate, stop)
+    work = asyncio.create_task(_terms(controller, mandate, stop))
+    report = asyncio.create_task(_report(work, settings))
+    try:
+        return await work
+    finally:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(report, FAREWELL_SECONDS)
+
+
+async def _terms(controller: Controller, mandate: Mandate, stop: asyncio.Event) -> Conclusion:
+    """One term after the other: this process is its own successor."""
+    while True:
+        conclusion = await controller.run(mandate, stop)
+        if conclusion.ending is not Ending.EXPIRED:
+            return conclusion
+
+
+async def _report(work: "asyncio.Task[Conclusion]", settings: Settings) -> None:
+    """Show the work as a flow run, made anew when it breaks or has lasted its time; the work itself never waits for that."""
+
+    @flow(name=CONTROLLER_FLOW, flow_run_name=f"foreground on {socket.gethostname()}", persist_result=False)
+    async def shown() -> State[None]:
+        await asyncio.wait({work})
+        return (
+            Completed(message="Stopped.") if work.cancelled() or work.exception() is None else Failed(message="Ended.")
+        )
+
+    while not work.done():
+        try:
+            await shown()
+        except Exception as error:  # whatever Prefect's engine raises, the controller goes on
+            logger.warning("The controller's flow run could not be reported (%s); it goes on.", type(error).__name__)
+            await asyncio.wait({work}, timeout=REPORT_RETRY_SECONDS)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m flows.controller", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="do one full cycle and end")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
+    parser.add_argument("--allow-mass-prune", action="store_true", help="delete more than the guard allows, once")
+    parser.add_argument("--take-over", action="store_true", help="take over deployments of another database")
+    parser.add_argument("--when-led", choices=[choice.value for choice in WhenLed], default=WhenLed.STAND_BY.value)
+    return parser.parse_args()
+
+
+async def _main(arguments: argparse.Namespace) -> int:
+    settings = Settings()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if arguments.dry_run:
+        lines = await controller_of(settings).preview()
+        print("\n".join(lines) or "Nothing to do.")
+        return Exit.GOOD
+    mandate = Mandate(WhenLed(arguments.when_led), arguments.once, arguments.allow_mass_prune, arguments.take_over)
+    conclusion = await foreground(mandate, settings, stop)
+    if conclusion.result is None:
+        return Exit.GOOD if not arguments.once else Exit.NOT_SYNCED
+    print("\n".join([*conclusion.result.lines, f"{conclusion.result.summary}."]))
+    return Exit.GOOD if conclusion.result.ok else Exit.NOT_SYNCED
+
+
+def main() -> int:
+    """Entry point of `python -m flows.controller`; returns the exit code (see `Exit`)."""
+    arguments = _arguments()
+    try:
+        return asyncio.run(_main(arguments))
+    except ValidationError as error:
+        for detail in error.errors(include_input=False, include_url=False):
+            name = f"CAI_{str(detail['loc'][0]).upper()}" if detail["loc"] else "The settings"
+            print(f"{name}: {detail['msg']}", file=sys.stderr)
+        return Exit.BAD_CONFIGURATION
+    except (MissingDatabaseError, WrongInstanceError, ValueError) as error:
+        print(str(error), file=sys.stderr)
+        return Exit.BAD_CONFIGURATION
+    except ReconcileError as error:
+        print(str(error), file=sys.stderr)
+        return Exit.NOT_SYNCED
+    except (SQLAlchemyError, OSError) as error:
+        print(f"The database does not answer: {type(error).__name__}.", file=sys.stderr)
+        return Exit.NOT_SYNCED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
