@@ -82,6 +82,8 @@ def as_fault(redact: Callable[[str], str], step: Step) -> Iterator[None]:
     """
     try:
         yield
+    except RunError:
+        raise
     except Exception as error:
         fault = classify(error, step)
         if isinstance(fault, UnexpectedError):

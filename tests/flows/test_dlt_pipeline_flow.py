@@ -53,7 +53,7 @@ def test_a_run_shows_its_three_steps_and_says_what_it_loaded(platform: Platform,
         "Completed",
         f"Loaded 2,694 rows into duckdb dataset connector_{connector}: person 2,694.",
     )
-    assert tasks_of(state) == {name: ("Completed", 1) for name in ("extract", "normalize", "load")}
+    assert tasks_of(state) == dict.fromkeys(("extract", "normalize", "load"), ("Completed", 1))
 
 
 def test_a_run_without_work_is_completed_as_skipped(platform: Platform) -> None:
@@ -132,7 +132,7 @@ def test_importing_the_flow_costs_no_more_than_prefect() -> None:
     code = (
         "import json, sys, time; import prefect, prefect.flows, prefect.tasks; start = time.perf_counter();"
         "import flows.dlt_pipeline_flow; seconds = time.perf_counter() - start;"
-        "print(json.dumps([seconds, [name for name in ('dlt', 'pyarrow', 'duckdb', 'sqlalchemy') if name in sys.modules]]))"
+        "print(json.dumps([seconds, [name for name in ('dlt', 'pyarrow', 'duckdb') if name in sys.modules]]))"
     )
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     seconds, heavy = json.loads(answer.stdout)

@@ -36,7 +36,7 @@ def test_a_connector_that_is_gone_or_not_active_is_skipped(platform: Platform, c
 
 def test_an_invalid_connector_fails_with_its_sentence(platform: Platform) -> None:
     connector = platform.add({"type": "rest_api", "base_url": "http://emr"})
-    with pytest.raises(ConfigurationError, match="source.resources is required"):
+    with pytest.raises(ConfigurationError, match=r"source\.resources is required"):
         platform.run(connector)
 
 
@@ -44,7 +44,8 @@ def test_an_invalid_connector_fails_with_its_sentence(platform: Platform) -> Non
 def test_a_cursor_brings_each_change_once(platform: Platform, emr: Sql, disposition: str) -> None:
     emr("CREATE TABLE visit (id int PRIMARY KEY, note text, updated_at timestamptz)")
     emr(
-        "INSERT INTO visit SELECT i, 'n' || i, timestamptz '2024-01-01' + i * interval '1 s' FROM generate_series(1, 100) i"
+        "INSERT INTO visit SELECT i, 'n' || i, timestamptz '2024-01-01' + i * interval '1 s' "
+        "FROM generate_series(1, 100) i"
     )
     table = {"name": "visit", "primary_key": "id", "cursor_column": "updated_at", "write_disposition": disposition}
     connector = platform.add({"type": "sql_database", "credentials": EMR, "tables": [table]})
@@ -108,8 +109,8 @@ def test_every_type_of_postgres_lands_readable(platform: Platform, emr: Sql) -> 
     connector = platform.add({"type": "sql_database", "credentials": EMR, "tables": [{"name": "kinds"}]})
     platform.run(connector)
     (row,) = platform.duck(
-        "SELECT i + s + b, n::text, free::text, d::text, ts::text, tz = timestamptz '2024-01-01 08:00Z', j->'$.a[0]', u, "
-        f"octet_length(raw), ok, f, v, c, t::text, m, list::text, span, addr FROM connector_{connector}.kinds"
+        "SELECT i + s + b, n::text, free::text, d::text, ts::text, tz = timestamptz '2024-01-01 08:00Z', j->'$.a[0]', "
+        f"u, octet_length(raw), ok, f, v, c, t::text, m, list::text, span, addr FROM connector_{connector}.kinds"
     )
     assert row[:6] == (6, "1.50", "2.123456789", "2024-01-01", "2024-01-01 10:00:00", True)
     assert row[6:11] == ("1", "706d0fc5-30aa-43bd-8dad-3f88e1c042a1", 2, True, 1.5)

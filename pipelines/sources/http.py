@@ -1,0 +1,149 @@
+"""What every source that speaks HTTP shares: a client with credentials that never leave for another host.
+
+dlt's REST client follows whatever next page a server names. A misconfigured or hostile server could so send the
+credentials anywhere; here they stay with the host that the connector names.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from dlt.sources.helpers.requests import Client as HttpClient
+from dlt.sources.helpers.rest_client import auth, paginators
+from dlt.sources.helpers.rest_client.client import RESTClient
+from requests import PreparedRequest, Request, Response
+from requests.auth import AuthBase
+
+from connectors.rest_shapes import (
+    ApiKeyAuth,
+    Auth,
+    BasicAuth,
+    BearerAuth,
+    Headers,
+    OAuth2Auth,
+    Paginator,
+    PlainPaginator,
+)
+from pipelines.credentials import Secrets
+from pipelines.errors import ConfigurationError
+
+TRIES = 3
+"""Tries of one request before its error reaches the run, which Prefect may then try again as a whole."""
+
+TIMEOUT_SECONDS = 60
+
+_PAGINATORS = {
+    "single_page": paginators.SinglePagePaginator,
+    "json_link": paginators.JSONLinkPaginator,
+    "header_link": paginators.HeaderLinkPaginator,
+    "header_cursor": paginators.HeaderCursorPaginator,
+    "cursor": paginators.JSONResponseCursorPaginator,
+    "offset": paginators.OffsetPaginator,
+    "page_number": paginators.PageNumberPaginator,
+}
+
+
+class Client(RESTClient):
+    """A REST client for one host."""
+
+    def _send_request(self, request: Request, **kwargs: Any) -> Response:
+        home, there = urlsplit(self.base_url), urlsplit(str(request.url))
+        if (home.scheme, home.netloc) != (there.scheme, there.netloc):
+            raise ConfigurationError(
+                f"The source names a next page at {there.scheme}://{there.netloc}, which is not the host of "
+                "source.base_url: credentials are not sent there. Use the address that the server calls itself by."
+            )
+        response = super()._send_request(request, **kwargs)
+        # Read once, by a parser that is fast: the client and the paginator both ask for it.
+        response.json = functools.cache(lambda: _parsed(response))  # type: ignore[method-assign]
+        return response
+
+
+def _parsed(response: Response) -> Any:
+    try:
+        return orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        where = response.url.partition("?")[0]
+        raise ConfigurationError(f"The answer of {where} is no JSON: check source.base_url and the path.") from None
+
+
+def open_client(base_url: str, headers: Headers, credentials: Auth | None, secrets: Secrets) -> Client:
+    """A client with a connector's headers and credentials, resolved."""
+    session = HttpClient(
+        raise_for_status=False,
+        request_timeout=TIMEOUT_SECONDS,
+        request_max_attempts=TRIES,
+        request_backoff_factor=0.5,
+    ).session
+    return Client(
+        base_url=base_url,
+        headers={name: secrets.plain_or_text(value) for name, value in headers.items()},
+        auth=None if credentials is None else _auth(credentials, secrets),
+        session=session,
+    )
+
+
+class CookieAuth(AuthBase):
+    """A key in a cookie, which dlt's own class does not do."""
+
+    def __init__(self, name: str, value: str) -> None:
+        self._cookie = f"{name}={value}"
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Adds the cookie to a request."""
+        request.headers["Cookie"] = self._cookie
+        return request
+
+
+def _auth(credentials: Auth, secrets: Secrets) -> Any:
+    match credentials:
+        case BearerAuth(token=token):
+            return auth.BearerTokenAuth(token=secrets.text(token))
+        case BasicAuth(username=username, password=password):
+            return auth.HttpBasicAuth(username=secrets.plain_or_text(username), password=secrets.text(password))
+        case ApiKeyAuth(api_key=key, name=name, location="cookie"):
+            return CookieAuth(name, secrets.text(key))
+        case ApiKeyAuth(api_key=key, name=name, location=location):
+            return auth.APIKeyAuth(name=name, api_key=secrets.text(key), location=location)
+        case OAuth2Auth():
+            return auth.OAuth2ClientCredentials(
+                access_token_url=credentials.access_token_url,
+                client_id=secrets.plain_or_text(credentials.client_id),
+                client_secret=secrets.text(credentials.client_secret),
+                access_token_request_data={} if credentials.scope is None else {"scope": credentials.scope},
+                default_token_expiration=credentials.default_token_expiration,
+                session=HttpClient(request_timeout=TIMEOUT_SECONDS, request_max_attempts=TRIES).session,
+            )
+
+
+def paginator_of(shape: Paginator | None) -> Any:
+    """dlt's paginator for a connector's; None finds out from the first answer."""
+    if shape is None or (isinstance(shape, PlainPaginator) and shape.type == "auto"):
+        return None
+    return _PAGINATORS[shape.type](**shape.model_dump(exclude={"type"}, exclude_none=True), **_no_total(shape))
+
+
+def _no_total(shape: Any) -> dict[str, Any]:
+    """dlt looks for a `total` in the body unless told that there is none."""
+    return {"total_path": None} if getattr(shape, "total_path", "") is None else {}
+
+
+def resolved(value: Any, secrets: Secrets) -> Any:
+    """Parameters or a body with the references in it resolved."""
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
+
+    from connectors.kinds import Credential  # noqa: PLC0415
+
+    if isinstance(value, Mapping):
+        if set(value) & {"secret", "block", "env"} and len(value) == 1:
+            try:
+                adapter: TypeAdapter[Credential] = TypeAdapter(Credential)
+                return secrets.text(adapter.validate_python(value))
+            except ValidationError:
+                return value
+        return {key: resolved(item, secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [resolved(item, secrets) for item in value]
+    return value
