@@ -154,14 +154,16 @@ async def _terms(controller: Controller, mandate: Mandate, stop: asyncio.Event) 
 
 
 async def _report(work: "asyncio.Task[Conclusion]", settings: Settings) -> None:
-    """Show the work as a flow run, made anew when it breaks or has lasted its time; the work itself never waits for that."""
+    """Show the work as a flow run, made anew when it breaks or has lasted its time; the work never waits for that."""
 
     @flow(name=CONTROLLER_FLOW, flow_run_name=f"foreground on {socket.gethostname()}", persist_result=False)
     async def shown() -> State[None]:
-        await asyncio.wait({work})
-        return (
-            Completed(message="Stopped.") if work.cancelled() or work.exception() is None else Failed(message="Ended.")
-        )
+        await asyncio.wait({work}, timeout=settings.controller_max_runtime_seconds)
+        if not work.done():
+            return Completed(message=_ENDINGS[Ending.EXPIRED])
+        if work.cancelled() or work.exception() is None:
+            return Completed(message=_ENDINGS[Ending.STOPPED])
+        return Failed(message=f"Ended by {type(work.exception()).__name__}.")
 
     while not work.done():
         try:

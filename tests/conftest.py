@@ -97,14 +97,23 @@ def prefect_server(shared_prefect_server: PrefectServer) -> Iterator[PrefectServ
 def empty_prefect(url: str) -> None:
     """Delete every deployment and run of our flow, and what controllers left."""
     ours = {"name": {"any_": [FLOW_NAME]}}
-    with httpx.Client(base_url=url, timeout=60) as client:
-        while client.post("/deployments/count", json={"flows": ours}).json():
-            listed = client.post("/deployments/filter", json={"flows": ours, "limit": 50}).json()
-            ids = [deployment["id"] for deployment in listed]
-            body = {"deployments": {"id": {"any_": ids}}, "limit": 50}
+    with httpx.Client(base_url=url, timeout=60, transport=_Patient()) as client:
+        while listed := client.post("/deployments/filter", json={"flows": ours, "limit": 50}).json():
+            body = {"deployments": {"id": {"any_": [row["id"] for row in listed]}}, "limit": 50}
             client.post("/deployments/bulk_delete", json=body).raise_for_status()
         while runs := client.post("/flow_runs/filter", json={"flows": ours, "limit": 50}).json():
             body = {"flow_runs": {"id": {"any_": [run["id"] for run in runs]}}, "limit": 50}
             client.post("/flow_runs/bulk_delete", json=body).raise_for_status()
         for variable in client.post("/variables/filter", json={}).json():
             client.delete(f"/variables/{variable['id']}")
+
+
+class _Patient(httpx.HTTPTransport):
+    """A server on SQLite answers 503 while its scheduler writes: the same request goes through a moment later."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        for _ in range(20):
+            response = super().handle_request(request)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+        return response
