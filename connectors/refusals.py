@@ -4,6 +4,7 @@ One place turns what pydantic says into the house's sentences, so that the statu
 Prefect UI say the same. No refusal repeats the value it refuses: the value may be a secret put into the wrong field.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +25,14 @@ class Refusal:
 
 def from_pydantic(error: ValidationError, root: str = "") -> list[Refusal]:
     """The refusals of a pydantic validation, each below `root`, in the order of the fields."""
+    return from_details(error.errors(include_url=False, include_input=False), root)
+
+
+def from_details(details: Iterable[Mapping[str, Any]], root: str = "") -> list[Refusal]:
+    """The refusals of what pydantic lists in `errors()`, wherever that comes from (FastAPI passes it on as a list)."""
     return [
         _refusal(root, detail["type"], detail["loc"], detail["msg"], detail.get("ctx", {}))
-        for detail in error.errors(include_url=False, include_input=False)
+        for detail in details
         # A default that is made of other fields can't be made when those are refused: nothing new to say.
         if detail["type"] != "default_factory_not_called"
     ]

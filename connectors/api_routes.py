@@ -1,0 +1,241 @@
+"""The routes of `/api/v1`: each reads a request, calls one use case of `connectors.service`, and shapes the answer."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.security import HTTPBearer
+from pydantic import AfterValidator
+
+from connectors.api_models import (
+    ConnectorAnswer,
+    ConnectorDetail,
+    ConnectorInput,
+    ConnectorPage,
+    ConnectorPatch,
+    RunAnswer,
+    RunsAnswer,
+    SchedulePreview,
+    SchedulePreviewInput,
+    TestAnswer,
+)
+from connectors.models import ConnectorRow, InvalidConnectorError
+from connectors.problems import MEDIA_TYPE
+from connectors.refusals import Refusal
+from connectors.service import Entry, Filter, Generations, Service
+from connectors.status import Phase
+from connectors.storable import is_text
+
+LARGEST_ID = 2**63 - 1
+LONGEST_PAGE = 200
+
+Tester = Callable[[ConnectorRow], Awaitable[TestAnswer]]
+"""Reaches the source of a connector."""
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documentation of a route's refusals."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
+
+
+_MEANINGS = {
+    400: "The body is not JSON.",
+    401: "No token of this API was sent.",
+    404: "There is no such connector.",
+    409: "Another connector has the name, or this one cannot be started as it stands.",
+    412: "The connector has changed since: `If-Match` names another generation.",
+    413: "The body is too long.",
+    415: "The body is not sent as JSON.",
+    422: "A field or parameter cannot be accepted; nothing has changed.",
+    503: "The database, or what this needs of Prefect, does not answer.",
+}
+_BODY = (400, 413, 415)
+_ETAG = {"ETag": {"description": "The connector's generation.", "schema": {"type": "string"}}}
+
+
+def _service(request: Request) -> Service:
+    return cast(Service, request.app.state.service)
+
+
+def _tester(request: Request) -> Tester:
+    return cast(Tester, request.app.state.tester)
+
+
+def _if_match(
+    if_match: Annotated[
+        str | None, Header(alias="If-Match", description="The ETag that you have seen; stale: 412. Left out: any.")
+    ] = None,
+) -> Generations:
+    """The generations that the header names; None when any will do."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    tags = [re.fullmatch(r'(?:W/)?"?([0-9]{1,19})"?', tag.strip()) for tag in if_match.split(",")]
+    return {int(tag[1]) for tag in tags if tag}
+
+
+def _text(value: str) -> str:
+    if not is_text(value):
+        raise ValueError("holds a character that no name has.")
+    return value
+
+
+def _cursor(value: str) -> str:
+    if not re.fullmatch("[0-9]{1,18}", value):
+        raise ValueError("cursor is what nextCursor of the page before says, unchanged.")
+    return value
+
+
+Connectors = Annotated[Service, Depends(_service)]
+ConnectorId = Annotated[int, Path(alias="connectorId", ge=1, le=LARGEST_ID, description="The connector's id.")]
+Seen = Annotated[Generations, Depends(_if_match)]
+
+router = APIRouter(
+    prefix="/api/v1",
+    dependencies=[Depends(HTTPBearer(auto_error=False, description="One of the tokens of CAI_API_TOKEN."))],
+    responses=problems(401, 422, 503),
+)
+
+
+def _answer(entry: Entry, response: Response) -> ConnectorAnswer:
+    response.headers["ETag"] = f'"{entry.row.generation}"'
+    return ConnectorAnswer.of(entry)
+
+
+def _responses(status: int, *refusals: int, headers: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
+    return {status: {"headers": _ETAG | (headers or {})}, **problems(*refusals)}
+
+
+_LOCATION = {"Location": {"description": "Where the connector is.", "schema": {"type": "string"}}}
+
+
+@router.post(
+    "/connectors",
+    status_code=201,
+    tags=["connectors"],
+    responses=_responses(201, 409, *_BODY, headers=_LOCATION),
+)
+async def create_connector(body: ConnectorInput, service: Connectors, response: Response) -> ConnectorAnswer:
+    """Create a connector.
+
+    Answers as soon as it is saved, whether or not Prefect is up; `status` then says how it gets there.
+    """
+    entry = await service.create(body.given())
+    response.headers["Location"] = f"/api/v1/connectors/{entry.row.id}"
+    return _answer(entry, response)
+
+
+@router.get("/connectors", tags=["connectors"])
+async def list_connectors(  # noqa: PLR0917  # FastAPI passes the query's parameters by name
+    service: Connectors,
+    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="Most connectors on the page.")] = 50,
+    cursor: Annotated[
+        str | None, AfterValidator(_cursor), Query(description="`nextCursor` of the page before; left out: the first.")
+    ] = None,
+    is_active: Annotated[bool | None, Query(alias="isActive", description="Only active ones, or only others.")] = None,
+    phase: Annotated[Phase | None, Query(description="Only those in this phase.")] = None,
+    q: Annotated[
+        str | None,
+        AfterValidator(_text),
+        Query(max_length=200, description="Only those with this text in name or description, in either case."),
+    ] = None,
+) -> ConnectorPage:
+    """List connectors, in the order of their ids, a page at a time."""
+    page = await service.page(Filter(is_active, phase, q), limit=limit, after=int(cursor or 0))
+    return ConnectorPage(
+        items=[ConnectorAnswer.of(entry) for entry in page.entries],
+        next_cursor=None if page.after is None else str(page.after),
+    )
+
+
+@router.get("/connectors/{connectorId}", tags=["connectors"], responses=_responses(200, 404))
+async def get_connector(connector_id: ConnectorId, service: Connectors, response: Response) -> ConnectorDetail:
+    """Show a connector, and why it isn't running.
+
+    `status` joins the table, the controller's status and Prefect. While Prefect does not answer, it says so and tells
+    the rest.
+    """
+    entry = await service.get(connector_id)
+    detail = ConnectorDetail.explained(entry, await service.explain(entry))
+    response.headers["ETag"] = f'"{entry.row.generation}"'
+    return detail
+
+
+@router.put("/connectors/{connectorId}", tags=["connectors"], responses=_responses(200, 404, 409, 412, *_BODY))
+async def replace_connector(
+    connector_id: ConnectorId, body: ConnectorInput, seen: Seen, service: Connectors, response: Response
+) -> ConnectorAnswer:
+    """Replace a connector: fields that are left out get their defaults."""
+    return _answer(await service.replace(connector_id, body.given(), seen), response)
+
+
+@router.patch("/connectors/{connectorId}", tags=["connectors"], responses=_responses(200, 404, 409, 412, *_BODY))
+async def update_connector(
+    connector_id: ConnectorId, body: ConnectorPatch, seen: Seen, service: Connectors, response: Response
+) -> ConnectorAnswer:
+    """Change some fields of a connector, each as a whole: fields that are left out stay as they are."""
+    return _answer(await service.update(connector_id, body.given(), seen), response)
+
+
+@router.delete("/connectors/{connectorId}", status_code=204, tags=["connectors"], responses=problems(404, 412))
+async def delete_connector(connector_id: ConnectorId, seen: Seen, service: Connectors) -> None:
+    """Delete a connector. Its deployment and its future runs go too; a run in progress ends by itself."""
+    await service.delete(connector_id, seen)
+
+
+@router.post("/connectors/{connectorId}/activate", tags=["actions"], responses=_responses(200, 404, 412))
+async def activate_connector(
+    connector_id: ConnectorId, seen: Seen, service: Connectors, response: Response
+) -> ConnectorAnswer:
+    """Have a connector run as scheduled. If it already is active, what was changed by hand in Prefect is repaired."""
+    return _answer(await service.set_active(connector_id, True, seen), response)
+
+
+@router.post("/connectors/{connectorId}/deactivate", tags=["actions"], responses=_responses(200, 404, 412))
+async def deactivate_connector(
+    connector_id: ConnectorId, seen: Seen, service: Connectors, response: Response
+) -> ConnectorAnswer:
+    """Have a connector run no more until it is activated. A run in progress goes on to its end."""
+    return _answer(await service.set_active(connector_id, False, seen), response)
+
+
+@router.post("/connectors/{connectorId}/retry", status_code=202, tags=["actions"], responses=_responses(202, 404))
+async def retry_connector(connector_id: ConnectorId, service: Connectors, response: Response) -> ConnectorAnswer:
+    """Have the controller compare a connector with Prefect at once, instead of at its next try."""
+    return _answer(await service.retry(connector_id), response)
+
+
+@router.post("/connectors/{connectorId}/run", status_code=202, tags=["actions"], responses=problems(404, 409))
+async def run_connector(connector_id: ConnectorId, service: Connectors) -> RunAnswer:
+    """Start a run now. Each call starts one; the connector's overlap policy says what happens if one is going on."""
+    return RunAnswer.of(await service.run(connector_id))
+
+
+@router.post("/connectors/{connectorId}/test", tags=["actions"], responses=problems(404))
+async def test_connector(
+    connector_id: ConnectorId, service: Connectors, tester: Annotated[Tester, Depends(_tester)]
+) -> TestAnswer:
+    """Reach a connector's source, and show its first rows. Nothing is loaded."""
+    return await tester((await service.get(connector_id)).row)
+
+
+@router.get("/connectors/{connectorId}/runs", tags=["runs"], responses=problems(404))
+async def list_runs(
+    connector_id: ConnectorId,
+    service: Connectors,
+    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="Most runs.")] = 20,
+) -> RunsAnswer:
+    """List a connector's last runs: their states, times, and rows loaded."""
+    return RunsAnswer(items=[RunAnswer.of(run) for run in await service.last_runs(connector_id, limit)])
+
+
+@router.post("/schedules/preview", tags=["schedules"], responses=problems(*_BODY))
+async def preview_schedule(body: SchedulePreviewInput, service: Connectors) -> SchedulePreview:
+    """Say what a schedule means before it is saved: in words, in dates, and what may surprise about it."""
+    try:
+        return SchedulePreview.of(await service.preview(body.cron, body.timezone, body.connector_id))
+    except InvalidConnectorError as error:
+        # The same sentences; only the body's own key is another.
+        named = (Refusal(each.pointer.replace("/schedule", "/cron"), each.message) for each in error.refusals)
+        raise InvalidConnectorError(tuple(named)) from None

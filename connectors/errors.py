@@ -1,0 +1,50 @@
+r"""What can keep a request from being done, whichever door it came through.
+
+    RequestError
+    ├── NotFoundError              there is no such connector
+    ├── NameTakenError             another connector has the name
+    ├── StaleError                 somebody changed the connector in between
+    ├── NotRunnableError           it cannot be started by hand as it stands
+    └── PrefectUnavailableError    Prefect is asked, and does not answer
+
+`connectors.models.InvalidConnectorError` stands beside them: the user must change what was asked for.
+"""
+
+
+class RequestError(Exception):
+    """A request was not done. The message is a sentence for the one who asked."""
+
+
+class NotFoundError(RequestError):
+    """There is no connector of this id."""
+
+    def __init__(self, connector_id: int) -> None:
+        super().__init__(f"There is no connector {connector_id}.")
+
+
+class NameTakenError(RequestError):
+    """Names are unique."""
+
+    def __init__(self) -> None:
+        super().__init__("Another connector already has this name: choose another one.")
+
+
+class StaleError(RequestError):
+    """The connector is not the one that the caller has seen."""
+
+    def __init__(self, generation: int) -> None:
+        super().__init__(
+            f"Somebody has changed this connector in the meantime (it is at generation {generation}): "
+            "read it again, and repeat your change on what is there now."
+        )
+
+
+class NotRunnableError(RequestError):
+    """The connector cannot be started by hand as it stands."""
+
+
+class PrefectUnavailableError(RequestError):
+    """Prefect does not answer."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"Prefect is unavailable: {why} Connectors can be changed all the same; try this again later.")

@@ -1,0 +1,204 @@
+"""Why isn't it running? One answer from the row, the controller's status row and Prefect.
+
+Pure: everything is read before and passed in. The obstacles are in the order in which they must be removed, so the
+first one is what the user hears; Prefect's part is simply absent when Prefect does not answer.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import takewhile
+from typing import Literal
+
+from connectors.models import Connector, ConnectorRow, InvalidConnectorError, validate
+from connectors.runs import Held, Run
+from connectors.schedule import next_runs, words
+from connectors.status import Phase, Reason, Status
+
+
+class Obstacle(StrEnum):
+    """The closed set of what keeps a connector from running as its row says."""
+
+    INVALID = "Invalid"
+    INACTIVE = "Inactive"
+    CONFLICT = "Conflict"
+    NO_CONTROLLER = "NoController"
+    WAITING_FOR_CONTROLLER = "WaitingForController"
+    WAITING_FOR_PREFECT = "WaitingForPrefect"
+    SYNC_FAILING = "SyncFailing"
+    PREFECT_UNAVAILABLE = "PrefectUnavailable"
+    DEPLOYMENT_MISSING = "DeploymentMissing"
+    PAUSED_IN_PREFECT = "PausedInPrefect"
+    WORK_POOL_MISSING = "WorkPoolMissing"
+    WORK_POOL_PAUSED = "WorkPoolPaused"
+    NO_WORKER = "NoWorker"
+    SLOT_HELD = "SlotHeld"
+    LATE = "Late"
+    FAILING = "Failing"
+    MANUAL_ONLY = "ManualOnly"
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """One obstacle, and what it means in a sentence."""
+
+    obstacle: Obstacle
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a connector stands. `summary` is one sentence; times are aware."""
+
+    summary: str
+    obstacles: tuple[Why, ...]
+    next_run_at: datetime | None
+    current_run: Run | None
+    last_run: Run | None
+    failing_since: datetime | None
+
+
+View = Held | Literal["missing", "unavailable", "not asked"]
+"""What Prefect said: what it holds, that it holds nothing, or nothing at all."""
+
+_BAD = frozenset({"FAILED", "CRASHED"})
+_RUNNING = frozenset({"RUNNING", "PENDING", "CANCELLING"})
+
+
+def explain(row: ConnectorRow, status: Status | None, view: View, *, led: bool, now: datetime) -> Explanation:
+    """Say how a connector stands, and all that keeps it from running.
+
+    Args:
+        row: the connector.
+        status: the controller's row on it, if there is one yet.
+        view: what Prefect holds.
+        led: whether a controller holds the lease.
+        now: the time, aware.
+    """
+    held = view if isinstance(view, Held) else None
+    current = next((run for run in held.open_runs if run.state_type in _RUNNING), None) if held else None
+    last = held.ended_runs[0] if held is not None and held.ended_runs else None
+    failing = _failing_since(held)
+    obstacles: list[Why] = []
+    fine: list[str] = []
+    due = None
+    if current is not None:
+        fine.append(f"A run is going on{_since(current.started_at)}.")
+    try:
+        connector = validate(row)
+    except InvalidConnectorError as error:
+        obstacles.append(Why(Obstacle.INVALID, str(error)))
+    else:
+        if row.is_active:
+            obstacles += [*_of_sync(row, status, led=led), *_of_prefect(view, failing)]
+            due = _next_run(connector, held, now)
+        if connector.schedule is not None:
+            fine.append(f"Runs {words(connector.schedule)}.")
+        elif row.is_active:
+            obstacles.append(Why(Obstacle.MANUAL_ONLY, "It has no schedule: it runs only when started by hand."))
+    if not row.is_active:
+        inactive = "It is deactivated: activate it, and it runs again as scheduled."
+        obstacles.append(Why(Obstacle.INACTIVE, inactive))
+    summary = obstacles[0].message if obstacles else " ".join(fine)
+    return Explanation(summary, tuple(obstacles), due, current, last, failing)
+
+
+def _of_sync(row: ConnectorRow, status: Status | None, *, led: bool) -> Iterator[Why]:
+    """What keeps the row from reaching Prefect, by what the controller has recorded."""
+    if status is not None and status.observed_generation == row.generation:
+        message = status.message or ""
+        if status.phase is Phase.CONFLICT:
+            yield Why(Obstacle.CONFLICT, message)
+        if status.phase is not Phase.RETRYING:
+            return
+        again = f" The next try is at {_said(status.next_attempt_at)}." if status.next_attempt_at else ""
+        if status.reason is Reason.SERVER_UNAVAILABLE:
+            yield Why(Obstacle.WAITING_FOR_PREFECT, message)
+        else:
+            yield Why(Obstacle.SYNC_FAILING, f"Prefect could not be brought in line: {message}{again}")
+        return
+    if led:
+        yield Why(Obstacle.WAITING_FOR_CONTROLLER, "The last change is on its way to Prefect.")
+    else:
+        yield Why(
+            Obstacle.NO_CONTROLLER,
+            "No controller is running, so the last change does not reach Prefect: operations must start it.",
+        )
+
+
+def _of_prefect(view: View, failing: datetime | None) -> Iterator[Why]:
+    """What Prefect itself says."""
+    if view == "unavailable":
+        yield Why(Obstacle.PREFECT_UNAVAILABLE, "Prefect does not answer: nothing is started until it does.")
+    if view == "missing":
+        yield Why(
+            Obstacle.DEPLOYMENT_MISSING,
+            "Prefect no longer holds its deployment. The controller's next audit makes it again; a retry does so now.",
+        )
+    if not isinstance(view, Held):
+        return
+    if view.paused:
+        yield Why(
+            Obstacle.PAUSED_IN_PREFECT,
+            "Somebody paused it in Prefect. The controller's next audit resumes it; a retry does so now.",
+        )
+    yield from _of_pool(view)
+    yield from _of_waiting(view)
+    if failing is not None:
+        newest = view.ended_runs[0]
+        said = f" The last one said: {newest.message}" if newest.message else ""
+        yield Why(Obstacle.FAILING, f"Its runs have failed since {_said(failing)}.{said}")
+
+
+def _of_pool(held: Held) -> Iterator[Why]:
+    pool = held.pool
+    if not pool.exists:
+        yield Why(Obstacle.WORK_POOL_MISSING, f"Prefect has no work queue '{pool.queue}' in a work pool '{pool.name}'.")
+    elif pool.paused:
+        yield Why(
+            Obstacle.WORK_POOL_PAUSED, f"The work pool '{pool.name}' or its queue '{pool.queue}' is paused in Prefect."
+        )
+    elif not pool.polled:
+        yield Why(
+            Obstacle.NO_WORKER,
+            f"No worker serves the queue '{pool.queue}' in the work pool '{pool.name}': operations must start one.",
+        )
+
+
+def _of_waiting(held: Held) -> Iterator[Why]:
+    waiting = next((run for run in held.open_runs if run.state == "AwaitingConcurrencySlot"), None)
+    if waiting is not None:
+        holder = next((run for run in held.open_runs if run.state_type in _RUNNING), None)
+        why = (
+            f"the run that is going on{_since(holder.started_at)}" if holder else "a slot that an earlier run has left"
+        )
+        yield Why(Obstacle.SLOT_HELD, f"A run waits for {why} to end: only one runs at a time.")
+    late = next((run for run in held.open_runs if run.state == "Late"), None)
+    if late is not None and late.expected_start_at is not None:
+        yield Why(Obstacle.LATE, f"A run that was due at {_said(late.expected_start_at)} has not started yet.")
+
+
+def _failing_since(held: Held | None) -> datetime | None:
+    """When the first of the newest unbroken row of failures ended; cancelled runs say nothing."""
+    ended = [run for run in held.ended_runs if run.state_type != "CANCELLED"] if held is not None else []
+    failures = list(takewhile(lambda run: run.state_type in _BAD, ended))
+    return failures[-1].ended_at or failures[-1].started_at if failures else None
+
+
+def _next_run(connector: Connector, held: Held | None, now: datetime) -> datetime | None:
+    """When it runs next: what Prefect has scheduled, else what the schedule says."""
+    if connector.schedule is None:
+        return None
+    for run in held.open_runs if held is not None else ():
+        if run.state_type == "SCHEDULED" and run.expected_start_at is not None and run.expected_start_at >= now:
+            return run.expected_start_at
+    return next_runs(connector.schedule, now, 1)[0].astimezone(UTC)
+
+
+def _since(at: datetime | None) -> str:
+    return f" since {_said(at)}" if at is not None else ""
+
+
+def _said(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,356 @@
+"""The use cases: what a person or a back end can do with connectors, whichever door they come through.
+
+The REST API and the forms in the Prefect UI call these and nothing beneath them, so both say the same sentence. Saving
+is one transaction on the table and never asks Prefect: the table's trigger wakes the controller, which does the rest.
+If the process dies before the commit, nothing has happened; after it, all has.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from connectors import tables
+from connectors.errors import NameTakenError, NotFoundError, NotRunnableError, PrefectUnavailableError, StaleError
+from connectors.explain import Explanation, View, explain
+from connectors.herd import herd_warnings
+from connectors.models import ConnectorRow, InvalidConnectorError, validate
+from connectors.refusals import Refusal
+from connectors.runs import PrefectRuns, Run
+from connectors.schedule import Schedule, ScheduleError, next_runs, parse, warnings, words
+from connectors.status import Phase, Status
+from connectors.storable import unstorable
+from connectors.store import Store
+
+DEFAULTS: Mapping[str, Any] = {
+    "description": None,
+    "schedule": None,
+    "timezone": "UTC",
+    "is_active": True,
+    "destination": None,
+    "dataset_name": None,
+    "run_policy": {},
+    "work_pool_name": None,
+    "work_queue_name": None,
+}
+"""What a connector has where the user says nothing; `name` and `source` have no default."""
+
+Values = Mapping[str, Any]
+"""Columns of `cai_connectors` that users own, by name, with what is to stand in them."""
+
+Generations = Collection[int] | None
+"""The generations that the caller has seen, one of which the row must still have; None when it does not care."""
+
+PREVIEWED_RUNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A connector with what the controller has recorded of it."""
+
+    row: ConnectorRow
+    status: Status | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some connectors in the order of their ids; `after` is the last one's id when there are more."""
+
+    entries: tuple[Entry, ...]
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which connectors are listed. `text` is looked for in name and description, in either case."""
+
+    is_active: bool | None = None
+    phase: Phase | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a schedule means: in words, its next runs (aware, in its time zone), and what may surprise about it."""
+
+    words: str
+    next_runs: tuple[datetime, ...]
+    warnings: tuple[str, ...]
+
+
+class Service:
+    """The use cases on one database. Every method may raise what SQLAlchemy and the driver do when it is down."""
+
+    def __init__(
+        self,
+        store: Store,
+        runs: PrefectRuns,
+        *,
+        instance: str,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._engine = store.engine
+        self._runs = runs
+        self._instance = instance
+        self._clock = clock
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    async def ready(self) -> None:
+        """Return when the database answers and holds the table; raise what it says otherwise."""
+        async with self._engine.connect() as connection:
+            await connection.execute(sa.select(tables.connectors.c.id).limit(1))
+
+    async def get(self, connector_id: int) -> Entry:
+        """One connector. Raises `NotFoundError`."""
+        row = await self._store.row(connector_id)
+        if row is None:
+            raise NotFoundError(connector_id)
+        return await self._with_status(row)
+
+    async def page(self, which: Filter, *, limit: int, after: int = 0) -> Page:
+        """The first `limit` connectors that fit, of those with an id above `after`."""
+        connectors, status = tables.connectors, tables.status
+        phase = sa.func.coalesce(status.c.phase, Phase.PENDING.value)
+        query = (
+            sa.select(connectors.c.id)
+            .join(status, status.c.connector_id == connectors.c.id, isouter=True)
+            .where(connectors.c.id > after)
+            .order_by(connectors.c.id)
+            .limit(limit + 1)
+        )
+        if which.is_active is not None:
+            query = query.where(connectors.c.is_active.is_(which.is_active))
+        if which.phase is not None:
+            query = query.where(phase == which.phase.value)
+        if which.text:
+            columns = (connectors.c.name, connectors.c.description)
+            query = query.where(sa.or_(*(column.icontains(which.text, autoescape=True) for column in columns)))
+        async with self._engine.connect() as connection:
+            ids = list((await connection.scalars(query)).all())
+        shown = ids[:limit]
+        rows, statuses = await self._store.rows(shown), await self._store.statuses(shown)
+        entries = tuple(Entry(row, statuses.get(row.id)) for row in rows)
+        return Page(entries, shown[-1] if len(ids) > limit else None)
+
+    async def explain(self, entry: Entry) -> Explanation:
+        """Why it isn't running, or when it will: asks Prefect too, and says less when Prefect does not answer."""
+        deployment_id = _deployment_id(entry)
+        view: View = "not asked"
+        if deployment_id is not None:
+            try:
+                view = await self._runs.held(deployment_id) or "missing"
+            except PrefectUnavailableError:
+                view = "unavailable"
+        lease = tables.lease
+        held = sa.select(sa.exists().where(lease.c.name == self._instance, lease.c.expires_at > sa.func.now()))
+        async with self._engine.connect() as connection:
+            led = bool(await connection.scalar(held))
+        return explain(entry.row, entry.status, view, led=led, now=self._clock())
+
+    async def last_runs(self, connector_id: int, limit: int) -> list[Run]:
+        """The runs that were due until now, the newest first. Raises `NotFoundError`, `PrefectUnavailableError`."""
+        deployment_id = _deployment_id(await self.get(connector_id))
+        return [] if deployment_id is None else await self._runs.last(deployment_id, limit)
+
+    async def preview(self, cron: str, timezone: str, connector_id: int | None = None) -> Preview:
+        """What a schedule means, without saving anything. `connector_id` resolves an `H` as that connector's.
+
+        Raises:
+            InvalidConnectorError: with the pointer `/schedule` or `/timezone`.
+        """
+        try:
+            schedule = parse(cron, timezone, connector_id or 0)
+        except ScheduleError as error:
+            raise InvalidConnectorError((Refusal(f"/{error.field}", str(error)),)) from None
+        now = self._clock()
+        notes = warnings(schedule, now)
+        if connector_id is None and schedule.cron != cron.strip() and not cron.strip().startswith("@"):
+            notes.insert(0, "H stands for a time of the connector's own, known once it is saved: this is an example.")
+        connectors = tables.connectors
+        query = sa.select(connectors.c.schedule, connectors.c.timezone, connectors.c.id).where(
+            connectors.c.is_active, connectors.c.schedule.is_not(None), connectors.c.id != (connector_id or 0)
+        )
+        async with self._engine.connect() as connection:
+            others = (await connection.execute(query)).all()
+        # Ten thousand connectors take half a second of computing: not in the event loop.
+        notes += await asyncio.to_thread(lambda: herd_warnings(schedule, _parsed(others), now))
+        return Preview(words(schedule), tuple(next_runs(schedule, now, PREVIEWED_RUNS)), tuple(notes))
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    async def create(self, values: Values) -> Entry:
+        """Save a new connector. Raises `InvalidConnectorError`, `NameTakenError`."""
+        complete = _complete(values)
+        _judge(complete, connector_id=0)
+        try:
+            async with self._engine.begin() as connection:
+                statement = sa.insert(tables.connectors).values(**complete).returning(*_COLUMNS)
+                row = ConnectorRow(**(await connection.execute(statement)).mappings().one())
+                # Once more, with the id: what an `H` stands for depends on it. A refusal rolls the insert back.
+                validate(row)
+        except IntegrityError as error:
+            await self._raise_if_taken(complete["name"], None, error)
+            raise
+        return Entry(row, None)
+
+    async def update(self, connector_id: int, values: Values, seen: Generations = None) -> Entry:
+        """Change the given columns and leave the rest as it is.
+
+        Deactivating alone is not refused, whatever else is wrong with the row: to stop must always be possible.
+
+        Raises:
+            NotFoundError, StaleError, InvalidConnectorError, NameTakenError: and nothing has changed.
+        """
+        changes = _stripped(values)
+        try:
+            async with self._engine.begin() as connection:
+                row = await _lock(connection, connector_id, seen)
+                if changes != {"is_active": False}:
+                    _judge({**_user_values(row), **changes}, connector_id)
+                row = await _write(connection, row, changes)
+        except IntegrityError as error:
+            await self._raise_if_taken(changes.get("name"), connector_id, error)
+            raise
+        return await self._with_status(row)
+
+    async def replace(self, connector_id: int, values: Values, seen: Generations = None) -> Entry:
+        """Change everything: what is not given gets its default. Raises what `update` does."""
+        return await self.update(connector_id, _complete(values), seen)
+
+    async def set_active(self, connector_id: int, is_active: bool, seen: Generations = None) -> Entry:
+        """Activate or deactivate. Where the row already says so, the controller looks at once what Prefect says.
+
+        Raises:
+            NotFoundError, StaleError: and, when activating, InvalidConnectorError.
+        """
+        entry = await self.get(connector_id)
+        already = entry.row.is_active is is_active
+        entry = await self.update(connector_id, {"is_active": is_active}, seen)
+        if already:
+            await self._hint(connector_id)
+        return entry
+
+    async def delete(self, connector_id: int, seen: Generations = None) -> None:
+        """Remove the row; the controller then removes the deployment. Raises `NotFoundError`, `StaleError`."""
+        async with self._engine.begin() as connection:
+            await _lock(connection, connector_id, seen)
+            await connection.execute(sa.delete(tables.connectors).where(tables.connectors.c.id == connector_id))
+
+    async def retry(self, connector_id: int) -> Entry:
+        """Have the controller reconcile a connector now instead of at its next try. Raises `NotFoundError`."""
+        entry = await self.get(connector_id)
+        await self._hint(connector_id)
+        return entry
+
+    async def run(self, connector_id: int) -> Run:
+        """Start a run now.
+
+        Raises:
+            NotFoundError, PrefectUnavailableError: and
+            NotRunnableError: it is inactive or invalid, or Prefect does not hold its deployment (yet).
+        """
+        entry = await self.get(connector_id)
+        if not entry.row.is_active:
+            raise NotRunnableError("The connector is deactivated, and a run would load nothing: activate it first.")
+        try:
+            validate(entry.row)
+        except InvalidConnectorError as error:
+            raise NotRunnableError(f"The connector is not valid, and a run would fail: {error}") from None
+        deployment_id = _deployment_id(entry)
+        run = None if deployment_id is None else await self._runs.start(deployment_id)
+        if run is None:
+            await self._hint(connector_id)
+            raise NotRunnableError(
+                "Prefect does not hold the connector's deployment yet: the controller makes it in a moment; "
+                "the connector's status says what it waits for."
+            )
+        return run
+
+    async def _with_status(self, row: ConnectorRow) -> Entry:
+        return Entry(row, (await self._store.statuses([row.id])).get(row.id))
+
+    async def _hint(self, connector_id: int) -> None:
+        """Wake the controller for one connector. A lost hint costs nothing but its next audit or try."""
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.select(sa.func.pg_notify(tables.CHANNEL, str(connector_id))))
+
+    async def _raise_if_taken(self, name: str | None, own_id: int | None, error: IntegrityError) -> None:
+        """Turn a broken constraint into the sentence about names, if it was that one: a back end may have others."""
+        if name is None:
+            return
+        connectors = tables.connectors
+        taken = sa.exists().where(connectors.c.name == name, connectors.c.id != (own_id or 0))
+        async with self._engine.connect() as connection:
+            if await connection.scalar(sa.select(taken)):
+                raise NameTakenError from error
+
+
+_COLUMNS = [tables.connectors.c[field.name] for field in fields(ConnectorRow)]
+_USER_COLUMNS = ("name", "source", *DEFAULTS)
+
+
+def _user_values(row: ConnectorRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _USER_COLUMNS}
+
+
+def _complete(values: Values) -> dict[str, Any]:
+    """`values` with the defaults for what is not given."""
+    return {"name": "", "source": None, **DEFAULTS, **_stripped(values)}
+
+
+def _stripped(values: Values) -> dict[str, Any]:
+    """`values` without the blanks around the name: two connectors that look the same must not be two."""
+    changes = dict(values)
+    if "name" in changes:
+        changes["name"] = changes["name"].strip()
+    return changes
+
+
+def _judge(values: Values, connector_id: int) -> None:
+    """Refuse what may not be saved. Raises `InvalidConnectorError`."""
+    refusals = [refusal for name in _USER_COLUMNS for refusal in unstorable(values[name], name)]
+    if refusals:
+        raise InvalidConnectorError(tuple(refusals))
+    validate(ConnectorRow(id=connector_id, prefect_deployment_id=None, generation=1, **values))
+
+
+async def _lock(connection: AsyncConnection, connector_id: int, seen: Generations) -> ConnectorRow:
+    """The row, kept for this transaction: whoever else would change it waits, and then sees what we wrote."""
+    query = sa.select(*_COLUMNS).where(tables.connectors.c.id == connector_id).with_for_update()
+    found = (await connection.execute(query)).mappings().one_or_none()
+    if found is None:
+        raise NotFoundError(connector_id)
+    row = ConnectorRow(**found)
+    if seen is not None and row.generation not in seen:
+        raise StaleError(row.generation)
+    return row
+
+
+async def _write(connection: AsyncConnection, row: ConnectorRow, changes: Values) -> ConnectorRow:
+    if not changes:
+        return row
+    connectors = tables.connectors
+    statement = sa.update(connectors).where(connectors.c.id == row.id).values(**changes).returning(*_COLUMNS)
+    return ConnectorRow(**(await connection.execute(statement)).mappings().one())
+
+
+def _deployment_id(entry: Entry) -> UUID | None:
+    recorded = entry.status.deployment_id if entry.status is not None else None
+    return recorded or entry.row.prefect_deployment_id
+
+
+def _parsed(rows: Iterable[Any]) -> Iterable[Schedule]:
+    """The schedules of those rows that have a valid one."""
+    for cron, timezone, connector_id in rows:
+        try:
+            yield parse(cron, timezone, connector_id)
+        except ScheduleError:
+            continue

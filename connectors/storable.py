@@ -1,0 +1,57 @@
+"""What PostgreSQL cannot hold of a JSON value, found before it is asked to.
+
+Its text has no NUL and no half of a surrogate pair, its JSON no NaN; Python's parser lets all three through. Told by
+the database itself it would be an error of ours instead of a sentence for the user.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from connectors.refusals import Refusal
+
+DEEPEST = 32
+"""Levels of nesting: far more than any kind of source has, and little enough for every recursive reader."""
+
+
+def unstorable(value: Any, field: str) -> list[Refusal]:
+    """The refusal of the first thing in `value` that cannot be stored, as a list of one; an empty list when all can."""
+    for path, item in _walk(value, (field,)):
+        reason = _reason(path, item)
+        if reason:
+            pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
+            return [Refusal(pointer, f"{'.'.join(path)} {reason}")]
+    return []
+
+
+def _reason(path: tuple[str, ...], item: Any) -> str | None:
+    if len(path) > DEEPEST:
+        return f"is nested too deeply: at most {DEEPEST} levels."
+    if isinstance(item, str) and not is_text(item):
+        return "holds a character that cannot be stored (NUL, or half of a surrogate pair): remove it."
+    if isinstance(item, float) and not math.isfinite(item):
+        return "must be a finite number."
+    return None
+
+
+def is_text(value: str) -> bool:
+    """Whether PostgreSQL can hold a text."""
+    return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value in a JSON value with the way to it, keys included; no deeper than is to be refused."""
+    waiting: list[tuple[tuple[str, ...], Any]] = [(path, value)]
+    while waiting:
+        way, item = waiting.pop()
+        yield way, item
+        if len(way) > DEEPEST:
+            continue
+        if isinstance(item, dict):
+            for key in item:
+                if not is_text(key):
+                    # The key itself can be shown no more than it can be stored.
+                    yield way, key
+            waiting += [((*way, key), below) for key, below in item.items()]
+        elif isinstance(item, list):
+            waiting += [((*way, str(index)), below) for index, below in enumerate(item)]

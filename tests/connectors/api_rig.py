@@ -1,0 +1,74 @@
+"""The REST API in this process on a real PostgreSQL, for tests: a client, and what stands behind it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import httpx
+from pydantic import SecretStr
+
+from connectors.api import OpenRuns, create_app
+from connectors.api_models import TestAnswer
+from connectors.errors import PrefectUnavailableError
+from connectors.models import ConnectorRow
+from connectors.runs import Held, Run
+from settings import Settings
+
+BODY: dict[str, Any] = {
+    "name": "Customer Data Pipeline",
+    "schedule": "0 */4 * * *",
+    "isActive": True,
+    "source": {
+        "type": "sql_database",
+        "credentials": {"block": "sqlalchemy-connector/emr"},
+        "schema": "public",
+        "tables": [{"name": "visit", "primary_key": ["id"], "cursor_column": "updated_at"}],
+    },
+}
+"""The payload of issue 5, with a source of section 6."""
+
+TOKEN = "a-token-of-the-tests"
+
+
+class DeadPrefect:
+    """Prefect that never answers."""
+
+    async def start(self, deployment_id: UUID) -> Run | None:
+        """Raises."""
+        raise PrefectUnavailableError("it cannot be reached.")
+
+    async def last(self, deployment_id: UUID, limit: int) -> list[Run]:
+        """Raises."""
+        raise PrefectUnavailableError("it cannot be reached.")
+
+    async def held(self, deployment_id: UUID) -> Held | None:
+        """Raises."""
+        raise PrefectUnavailableError("it cannot be reached.")
+
+
+@asynccontextmanager
+async def no_prefect() -> AsyncIterator[DeadPrefect]:
+    """Runs of a Prefect that never answers."""
+    yield DeadPrefect()
+
+
+async def reached(row: ConnectorRow) -> TestAnswer:
+    """A source that answers with nothing."""
+    return TestAnswer(ok=True, message=f"The source of {row.name} answers.", tables=[])
+
+
+@asynccontextmanager
+async def client(
+    database_url: str, *, open_runs: OpenRuns = no_prefect, tokens: tuple[str, ...] = (), **settings: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the API, which sends the first token where there are some."""
+    configured = Settings(
+        database_url=SecretStr(database_url), api_token=[SecretStr(token) for token in tokens], **settings
+    )
+    app = create_app(configured, open_runs, reached)
+    headers = {"Authorization": f"Bearer {tokens[0]}"} if tokens else {}
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080", headers=headers) as http:
+            yield http

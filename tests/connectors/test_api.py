@@ -1,0 +1,466 @@
+"""The REST API on a real PostgreSQL, Prefect stopped: routes, refusals, ETags, pages, guards."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from connectors.api_guards import LONGEST_BODY, LoopbackOnly
+from connectors.prefect_runs import open_runs
+from connectors.status import Phase, Reason, Status
+from connectors.store import Record, Store
+from tests.connectors.api_rig import BODY, TOKEN, client
+from tests.prefect_server import free_port
+
+CONNECTORS = "/api/v1/connectors"
+
+
+@pytest.fixture
+async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the API, without tokens."""
+    async with client(database_url) as http:
+        yield http
+
+
+async def create(api: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
+    """Create a connector; its answer."""
+    answer = await api.post(CONNECTORS, json={**BODY, **changes})
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+async def record(store: Store, status: Status) -> None:
+    """Write a status as the controller does."""
+
+    async def unfenced(_: Any) -> None:
+        return None
+
+    await store.record([Record(status.connector_id, status)], unfenced)
+
+
+def assert_problem(answer: httpx.Response, status: int, *pointers: str) -> dict[str, Any]:
+    """`answer` is a problem of this status about these fields; it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = dict(answer.json())
+    assert problem["status"] == status
+    assert " " in problem["detail"], "a problem is told in a sentence"
+    assert [error.get("pointer") for error in problem.get("errors", [])] == list(pointers)
+    return problem
+
+
+# --- create, read ----------------------------------------------------------------------------------------------------
+
+
+async def test_the_payload_of_the_contract_is_created_as_written(api: httpx.AsyncClient) -> None:
+    answer = await api.post(CONNECTORS, json=BODY)
+    assert answer.status_code == 201
+    made = answer.json()
+    assert answer.headers["Location"] == f"{CONNECTORS}/{made['id']}"
+    assert answer.headers["ETag"] == '"1"'
+    assert {key: made[key] for key in BODY} == BODY
+    assert made["timezone"] == "UTC"
+    assert made["runPolicy"] == {}
+    assert made["destination"] is made["datasetName"] is made["workPoolName"] is made["prefectDeploymentId"] is None
+    assert made["status"]["phase"] == "pending"
+    shown = await api.get(answer.headers["Location"])
+    assert shown.headers["ETag"] == '"1"'
+    assert {key: value for key, value in shown.json().items() if key != "status"} == {
+        key: value for key, value in made.items() if key != "status"
+    }
+
+
+async def test_what_the_controller_recorded_is_shown(api: httpx.AsyncClient, store: Store) -> None:
+    made = await create(api)
+    status = Status(made["id"], Phase.RETRYING, Reason.SERVER_ERROR, "Prefect failed (500).", attempts=3)
+    await record(store, status)
+    shown = (await api.get(f"{CONNECTORS}/{made['id']}")).json()["status"]
+    assert (shown["phase"], shown["reason"], shown["attempts"]) == ("retrying", "ServerError", 3)
+    assert shown["message"] == "Prefect failed (500)."
+
+
+async def test_why_it_is_not_running_says_that_no_controller_runs(api: httpx.AsyncClient) -> None:
+    made = await create(api)
+    shown = (await api.get(f"{CONNECTORS}/{made['id']}")).json()["status"]
+    assert [each["obstacle"] for each in shown["obstacles"]] == ["NoController"]
+    assert shown["summary"].startswith("No controller is running")
+    assert shown["nextRunAt"] is not None
+
+
+async def test_a_row_that_a_back_end_wrote_badly_is_still_shown(api: httpx.AsyncClient, store: Store) -> None:
+    async with store.engine.begin() as connection:
+        values = "INSERT INTO cai_connectors (name, source, run_policy, timezone) VALUES ('x', '[1]', '7', 'Mars')"
+        await connection.execute(sa.text(values))
+    listed = (await api.get(CONNECTORS)).json()["items"]
+    assert (listed[0]["source"], listed[0]["runPolicy"], listed[0]["timezone"]) == ([1], 7, "Mars")
+    shown = (await api.get(f"{CONNECTORS}/{listed[0]['id']}")).json()
+    assert shown["status"]["obstacles"][0]["obstacle"] == "Invalid"
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+SOURCE: dict[str, Any] = BODY["source"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointers"),
+    [
+        ({"name": ""}, ["/name"]),
+        ({"name": "   "}, ["/name"]),
+        ({"name": "x" * 201}, ["/name"]),
+        ({"name": None}, ["/name"]),
+        ({"name": 7}, ["/name"]),
+        ({"schedule": ""}, ["/schedule"]),
+        ({"schedule": "61 * * * *"}, ["/schedule"]),
+        ({"timezone": "Mars/Olympus"}, ["/timezone"]),
+        ({"isActive": "yes"}, ["/isActive"]),
+        ({"is_active": True}, ["/is_active"]),
+        ({"colour": "blue"}, ["/colour"]),
+        ({"id": 7}, ["/id"]),
+        ({"source": None}, ["/source/type"]),
+        ({"source": {"type": "fax"}}, ["/source/type"]),
+        ({"source": {**SOURCE, "tables": []}}, ["/source/tables"]),
+        ({"source": {**SOURCE, "extra": 1}}, ["/source/extra"]),
+        ({"destination": {"type": "duckdb"}}, ["/destination/path"]),
+        ({"datasetName": "Not Good"}, ["/datasetName"]),
+        ({"runPolicy": {"retries": -1}}, ["/runPolicy/retries"]),
+        ({"runPolicy": {"missedRuns": "all"}}, ["/runPolicy/missedRuns"]),
+        ({"workPoolName": " "}, ["/workPoolName"]),
+        ({"description": "NUL \0 byte"}, ["/description"]),
+        ({"source": {**SOURCE, "schema": "\ud800"}}, ["/source/schema"]),
+        ({"name": "", "schedule": "nope", "workQueueName": ""}, ["/name", "/schedule", "/workQueueName"]),
+    ],
+    ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else "",
+)
+async def test_what_is_not_valid_is_refused_by_its_pointer_and_changes_nothing(
+    api: httpx.AsyncClient, changes: dict[str, Any], pointers: list[str]
+) -> None:
+    made = await create(api)
+    headers = {"Content-Type": "application/json"}
+    content = json.dumps({**BODY, **changes})
+    assert_problem(await api.post(CONNECTORS, content=content, headers=headers), 422, *pointers)
+    where = f"{CONNECTORS}/{made['id']}"
+    assert_problem(await api.put(where, content=content, headers=headers), 422, *pointers)
+    assert_problem(await api.patch(where, content=json.dumps(changes), headers=headers), 422, *pointers)
+    assert (await api.get(CONNECTORS)).json()["items"] == [made]
+
+
+async def test_a_refusal_speaks_in_the_names_of_the_api(api: httpx.AsyncClient) -> None:
+    problem = assert_problem(
+        await api.post(CONNECTORS, json={**BODY, "runPolicy": {"retries": 101}}), 422, "/runPolicy/retries"
+    )
+    assert problem["detail"].startswith("runPolicy.retries")
+
+
+async def test_a_secret_in_the_wrong_place_is_not_repeated(api: httpx.AsyncClient) -> None:
+    for body in (
+        {**BODY, "source": {**SOURCE, "credentials": "postgresql://me:hunter2@db/emr"}},
+        {**BODY, "source": "hunter2"},
+        {**BODY, "timezone": "hunter2"},
+        {**BODY, "schedule": "hunter2"},
+        {**BODY, "isActive": "hunter2"},
+    ):
+        assert "hunter2" not in (await api.post(CONNECTORS, json=body)).text
+
+
+async def test_a_name_is_unique_without_the_blanks_around_it(api: httpx.AsyncClient) -> None:
+    made = await create(api)
+    other = await create(api, name="Other")
+    assert_problem(await api.post(CONNECTORS, json={**BODY, "name": f"  {BODY['name']} "}), 409)
+    assert_problem(await api.patch(f"{CONNECTORS}/{other['id']}", json={"name": BODY["name"]}), 409)
+    assert (await api.patch(f"{CONNECTORS}/{made['id']}", json={"name": BODY["name"]})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent", "status"),
+    [
+        ("GET", "/nowhere", {}, 404),
+        ("GET", "/api/v1/connectors/7", {}, 404),
+        ("GET", "/api/v1/connectors/abc", {}, 422),
+        ("GET", f"/api/v1/connectors/{2**63}", {}, 422),
+        ("GET", "/api/v1/connectors?limit=0", {}, 422),
+        ("GET", "/api/v1/connectors?cursor=%C2%B2", {}, 422),
+        ("GET", "/api/v1/connectors?q=%00", {}, 422),
+        ("GET", "/api/v1/connectors?phase=gone", {}, 422),
+        ("DELETE", "/api/v1/connectors", {}, 405),
+        ("POST", "/api/v1/connectors", {"content": "{", "headers": {"Content-Type": "application/json"}}, 400),
+        (
+            "POST",
+            "/api/v1/connectors",
+            {"content": "[" * 100_000, "headers": {"Content-Type": "application/json"}},
+            400,
+        ),
+        ("POST", "/api/v1/connectors", {"content": "name=x"}, 415),
+        ("POST", "/api/v1/connectors", {}, 415),
+        ("POST", "/api/v1/connectors", {"json": []}, 422),
+        ("POST", "/api/v1/connectors", {"content": b"x" * (LONGEST_BODY + 1)}, 413),
+        ("POST", "/api/v1/connectors/7/run", {}, 404),
+        ("POST", "/api/v1/connectors/7/test", {}, 404),
+        ("POST", "/api/v1/connectors/7/retry", {}, 404),
+    ],
+)
+async def test_the_frameworks_own_errors_are_problems_too(
+    api: httpx.AsyncClient, method: str, path: str, sent: dict[str, Any], status: int
+) -> None:
+    answer = await api.request(method, path, **sent)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    if status == 405:
+        assert answer.headers["Allow"] == "GET, POST"
+
+
+async def test_a_body_that_never_ends_is_cut_off(api: httpx.AsyncClient) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 65_536
+
+    assert (await api.post(CONNECTORS, content=endless())).status_code == 413
+
+
+async def test_a_database_that_is_down_is_a_503_and_not_ready(database_url: str) -> None:
+    dead = database_url.rpartition("/")[0] + "/no_such_database"
+    async with client(dead) as api:
+        assert_problem(await api.get("/ready"), 503)
+        assert_problem(await api.post(CONNECTORS, json=BODY), 503)
+        assert (await api.get("/health")).status_code == 200
+
+
+# --- change ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_patch_changes_what_it_names_and_a_put_all(api: httpx.AsyncClient) -> None:
+    made = await create(api, description="Visits", timezone="Europe/Berlin")
+    where = f"{CONNECTORS}/{made['id']}"
+    patched = await api.patch(where, json={"schedule": None})
+    assert patched.headers["ETag"] == '"2"'
+    changed = {"schedule", "updatedAt", "generation"}
+    assert {key: v for key, v in patched.json().items() if key not in changed} == {
+        key: v for key, v in made.items() if key not in changed
+    }
+    replaced = (await api.put(where, json=BODY)).json()
+    assert (replaced["description"], replaced["timezone"], replaced["schedule"]) == (None, "UTC", "0 */4 * * *")
+
+
+async def test_an_empty_patch_changes_no_generation(api: httpx.AsyncClient) -> None:
+    made = await create(api)
+    answer = await api.patch(f"{CONNECTORS}/{made['id']}", json={})
+    assert answer.headers["ETag"] == '"1"'
+
+
+@pytest.mark.parametrize("stale", ['"7"', "7", 'W/"7"', '"abc"', '"7", "8"'])
+async def test_a_stale_etag_changes_nothing(api: httpx.AsyncClient, stale: str) -> None:
+    made = await create(api)
+    where = f"{CONNECTORS}/{made['id']}"
+    headers = {"If-Match": stale}
+    assert_problem(await api.patch(where, json={"schedule": None}, headers=headers), 412)
+    assert_problem(await api.put(where, json=BODY, headers=headers), 412)
+    assert_problem(await api.delete(where, headers=headers), 412)
+    assert_problem(await api.post(f"{where}/deactivate", headers=headers), 412)
+    assert (await api.get(where)).headers["ETag"] == '"1"'
+    for fresh in ("*", '"1"', '"7", "1"'):
+        assert (await api.patch(where, json={}, headers={"If-Match": fresh})).status_code == 200
+
+
+async def test_two_clients_that_race_lose_nothing(api: httpx.AsyncClient) -> None:
+    """Each adds to the description what it has, on what it has read: with ETags, no addition may be lost."""
+    made = await create(api, description="")
+    where = f"{CONNECTORS}/{made['id']}"
+
+    async def add(mark: str, times: int) -> None:
+        done = 0
+        while done < times:
+            seen = await api.get(where)
+            body = {"description": seen.json()["description"] + mark}
+            answer = await api.patch(where, json=body, headers={"If-Match": seen.headers["ETag"]})
+            assert answer.status_code in {200, 412}
+            done += answer.status_code == 200
+
+    await asyncio.gather(add("a", 20), add("b", 20))
+    description = (await api.get(where)).json()["description"]
+    assert (description.count("a"), description.count("b")) == (20, 20)
+
+
+async def test_racing_patches_of_different_fields_both_stand(api: httpx.AsyncClient) -> None:
+    made = await create(api)
+    where = f"{CONNECTORS}/{made['id']}"
+    await asyncio.gather(
+        *(api.patch(where, json={"description": "both"}) for _ in range(10)),
+        *(api.patch(where, json={"datasetName": "both"}) for _ in range(10)),
+    )
+    shown = (await api.get(where)).json()
+    assert (shown["description"], shown["datasetName"]) == ("both", "both")
+
+
+async def test_delete_removes_the_row(api: httpx.AsyncClient, store: Store) -> None:
+    made = await create(api)
+    where = f"{CONNECTORS}/{made['id']}"
+    answer = await api.delete(where, headers={"If-Match": '"1"'})
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert_problem(await api.get(where), 404)
+    assert_problem(await api.delete(where), 404)
+    assert await store.row(made["id"]) is None
+
+
+async def test_deactivate_and_activate(api: httpx.AsyncClient) -> None:
+    made = await create(api)
+    where = f"{CONNECTORS}/{made['id']}"
+    off = await api.post(f"{where}/deactivate")
+    assert (off.status_code, off.json()["isActive"], off.headers["ETag"]) == (200, False, '"2"')
+    shown = (await api.get(where)).json()["status"]
+    assert shown["obstacles"][0]["obstacle"] == "Inactive"
+    on = await api.post(f"{where}/activate")
+    assert (on.json()["isActive"], on.headers["ETag"]) == (True, '"3"')
+    again = await api.post(f"{where}/activate")
+    assert again.headers["ETag"] == '"3"', "nothing changed, so nobody's ETag is stale"
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+
+async def test_pages_hold_each_connector_once(api: httpx.AsyncClient) -> None:
+    made = [(await create(api, name=f"Connector {number}"))["id"] for number in range(7)]
+    seen: list[int] = []
+    cursor = None
+    while True:
+        page = (await api.get(CONNECTORS, params={"limit": 3} | ({"cursor": cursor} if cursor else {}))).json()
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["nextCursor"]
+        if cursor is None:
+            break
+    assert seen == made
+
+
+async def test_lists_are_narrowed(api: httpx.AsyncClient, store: Store) -> None:
+    labs = await create(api, name="Lab results 100%", description="From the LIS")
+    visits = await create(api, name="Visits", isActive=False)
+    await record(store, Status(visits["id"], Phase.PAUSED))
+
+    async def listed(**params: Any) -> list[int]:
+        return [item["id"] for item in (await api.get(CONNECTORS, params=params)).json()["items"]]
+
+    assert await listed(isActive="true") == [labs["id"]]
+    assert await listed(isActive="false") == [visits["id"]]
+    assert await listed(phase="paused") == [visits["id"]]
+    assert await listed(phase="pending") == [labs["id"]], "one without a status row is pending"
+    assert await listed(q="lis") == [labs["id"]]
+    assert await listed(q="VISIT") == [visits["id"]]
+    assert await listed(q="0%") == [labs["id"]]
+    assert await listed(q="%") == [labs["id"]], "a wildcard of SQL is a plain sign here"
+
+
+# --- schedules -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_preview_says_words_dates_and_herds(api: httpx.AsyncClient) -> None:
+    for number in range(27):
+        await create(api, name=f"Nightly {number}", schedule="0 2 * * *")
+    preview = (await api.post("/api/v1/schedules/preview", json={"cron": "0 2 * * *", "timezone": "UTC"})).json()
+    assert preview["words"] == "at 02:00 (UTC)"
+    assert len(preview["nextRuns"]) == 5
+    assert all("T02:00:00" in run for run in preview["nextRuns"])
+    assert preview["warnings"] == ["27 connectors start at 02:00; minute 30 is free."]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"), [({"cron": "5-1 * * * *"}, "/cron"), ({"cron": "@daily", "timezone": "X"}, "/timezone")]
+)
+async def test_a_preview_refuses_what_a_connector_would(
+    api: httpx.AsyncClient, body: dict[str, str], pointer: str
+) -> None:
+    assert_problem(await api.post("/api/v1/schedules/preview", json=body), 422, pointer)
+
+
+# --- Prefect is down -------------------------------------------------------------------------------------------------
+
+
+async def test_everything_but_runs_works_while_prefect_is_stopped(database_url: str) -> None:
+    """Nothing listens at PREFECT_API_URL: two hundred creates are saved, and only what needs Prefect is a 503."""
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        async with client(database_url, open_runs=open_runs) as api:
+            creates = (api.post(CONNECTORS, json={**BODY, "name": f"Connector {number}"}) for number in range(200))
+            answers = await asyncio.gather(*creates)
+            assert {answer.status_code for answer in answers} == {201}
+            connector = answers[0].json()["id"]
+            where = f"{CONNECTORS}/{connector}"
+            assert (await api.get("/ready")).status_code == 200
+            assert (await api.get(f"{where}/runs")).json() == {"items": []}, "without a deployment there is no run"
+            assert_problem(await api.post(f"{where}/run"), 409)
+            assert (await api.post(f"{where}/retry")).status_code == 202
+
+
+async def test_runs_are_503_while_prefect_is_stopped(database_url: str, store: Store) -> None:
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        async with client(database_url, open_runs=open_runs) as api:
+            made = await create(api)
+            where = f"{CONNECTORS}/{made['id']}"
+            deployment = "7a0f1c3e-0000-4000-8000-000000000001"
+            async with store.engine.begin() as connection:
+                await connection.execute(sa.text(f"UPDATE cai_connectors SET prefect_deployment_id = '{deployment}'"))
+            assert "Retry-After" in (await api.post(f"{where}/run")).headers
+            assert_problem(await api.post(f"{where}/run"), 503)
+            assert_problem(await api.get(f"{where}/runs"), 503)
+            shown = (await api.get(where)).json()["status"]
+            assert "PrefectUnavailable" in [each["obstacle"] for each in shown["obstacles"]]
+
+
+# --- guards ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/api/v1/connectors", "/api/v1/nowhere", "/api", "/api/v1/connectors/1/run"])
+@pytest.mark.parametrize("sent", [None, "Bearer wrong", "Basic YTpi", f"Token {TOKEN}", "Bearer", "Bearer \xe9"])
+async def test_without_a_token_nothing_under_api_is_answered(database_url: str, path: str, sent: str | None) -> None:
+    async with client(database_url, tokens=(TOKEN, "another")) as api:
+        headers = {} if sent is None else {b"Authorization": sent.encode("latin-1")}
+        del api.headers["Authorization"]
+        answer = await api.post(path, json=BODY, headers=headers)
+        assert_problem(answer, 401)
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_any_of_the_tokens_lets_in_and_operations_need_none(database_url: str) -> None:
+    async with client(database_url, tokens=(TOKEN, "another")) as api:
+        assert (await api.get(CONNECTORS)).status_code == 200
+        assert (await api.get(CONNECTORS, headers={"Authorization": "bearer another"})).status_code == 200
+        del api.headers["Authorization"]
+        for path in ("/health", "/ready", "/metrics", "/openapi.json"):
+            assert (await api.get(path)).status_code == 200
+
+
+async def test_metrics_name_routes_and_not_what_strangers_ask_for(api: httpx.AsyncClient) -> None:
+    made = await create(api)
+    await api.get(f"{CONNECTORS}/{made['id']}")
+    await api.get("/some/strangers/path")
+    await api.request("BREW", CONNECTORS)
+    text = (await api.get("/metrics")).text
+    assert 'cai_api_requests_total{method="GET",route="/api/v1/connectors/{connectorId}",status="200"} 1.0' in text
+    assert 'cai_api_requests_total{method="GET",route="none",status="404"} 1.0' in text
+    assert 'method="other"' in text
+    assert "stranger" not in text
+    assert "BREW" not in text
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:8080"}, 200),
+        ({"Host": "[::1]:8080"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example:8080"}, 403),
+        ({"Origin": "http://localhost:3000"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+async def test_without_tokens_pages_of_other_sites_are_kept_out(
+    database_url: str, headers: dict[str, str], status: int
+) -> None:
+    async with client(database_url) as api:
+        guarded = httpx.ASGITransport(app=LoopbackOnly(api._transport.app))  # type: ignore[attr-defined]
+        async with httpx.AsyncClient(transport=guarded, base_url="http://127.0.0.1:8080", headers=headers) as http:
+            assert (await http.get(CONNECTORS)).status_code == status
