@@ -1,0 +1,148 @@
+"""Why isn't it running: every obstacle is named, the first to be removed in front."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from connectors.explain import Obstacle, View, explain
+from connectors.models import ConnectorRow
+from connectors.runs import Held, Pool, Run
+from connectors.status import Phase, Reason, Status
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+ROW = ConnectorRow(
+    id=7,
+    name="Labs",
+    description=None,
+    schedule="0 2 * * *",
+    timezone="UTC",
+    is_active=True,
+    source={"type": "files", "url": "/data/labs"},
+    destination=None,
+    dataset_name=None,
+    run_policy={},
+    work_pool_name=None,
+    work_queue_name=None,
+    prefect_deployment_id=None,
+    generation=3,
+)
+SYNCED = Status(7, Phase.SYNCED, Reason.IN_SYNC, "Runs at 02:00 (UTC).", observed_generation=3)
+POOL = Pool("default", "default")
+HELD = Held(paused=False, pool=POOL)
+
+
+def run(state_type: str, state: str | None = None, *, hours_ago: float = 1, message: str | None = None) -> Run:
+    """A run that was due, begun and (if its state says so) ended so many hours ago."""
+    at = NOW - timedelta(hours=hours_ago)
+    waiting = state_type == "SCHEDULED"
+    ended = state_type in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+    return Run(
+        UUID(int=int(hours_ago * 100) % 10_000),
+        "run",
+        state_type,
+        state or state_type.capitalize(),
+        message,
+        at,
+        None if waiting else at,
+        at if ended else None,
+        None,
+        None,
+    )
+
+
+def obstacles(
+    row: ConnectorRow = ROW, status: Status | None = SYNCED, view: View = HELD, *, led: bool = True
+) -> list[Obstacle]:
+    """The obstacles alone."""
+    return [why.obstacle for why in explain(row, status, view, led=led, now=NOW).obstacles]
+
+
+RETRYING = replace(SYNCED, phase=Phase.RETRYING, message="Prefect failed (500).", attempts=2, next_attempt_at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("row", "status", "view", "led", "expected"),
+    [
+        pytest.param(ROW, SYNCED, HELD, True, [], id="all is well"),
+        pytest.param(ROW, SYNCED, HELD, False, [], id="without a controller, what is in sync runs"),
+        pytest.param(replace(ROW, is_active=False), SYNCED, HELD, True, ["Inactive"], id="inactive"),
+        pytest.param(replace(ROW, schedule="61 * * * *"), SYNCED, HELD, True, ["Invalid"], id="invalid schedule"),
+        pytest.param(
+            replace(ROW, schedule="", is_active=False), None, "not asked", True, ["Invalid", "Inactive"], id="both"
+        ),
+        pytest.param(replace(ROW, schedule=None), SYNCED, HELD, True, ["ManualOnly"], id="no schedule"),
+        pytest.param(ROW, None, "not asked", True, ["WaitingForController"], id="new"),
+        pytest.param(ROW, None, "not asked", False, ["NoController"], id="new, and nobody leads"),
+        pytest.param(
+            ROW, replace(SYNCED, observed_generation=2), HELD, True, ["WaitingForController"], id="just changed"
+        ),
+        pytest.param(ROW, RETRYING, "not asked", True, ["SyncFailing"], id="Prefect refuses it"),
+        pytest.param(
+            ROW,
+            replace(RETRYING, reason=Reason.SERVER_UNAVAILABLE),
+            "unavailable",
+            True,
+            ["WaitingForPrefect", "PrefectUnavailable"],
+            id="Prefect was down when it was saved",
+        ),
+        pytest.param(ROW, replace(SYNCED, phase=Phase.CONFLICT), "not asked", True, ["Conflict"], id="not ours"),
+        pytest.param(ROW, SYNCED, "unavailable", True, ["PrefectUnavailable"], id="Prefect is down"),
+        pytest.param(ROW, SYNCED, "missing", True, ["DeploymentMissing"], id="deleted by hand"),
+        pytest.param(ROW, SYNCED, replace(HELD, paused=True), True, ["PausedInPrefect"], id="paused by hand"),
+        pytest.param(
+            ROW, SYNCED, replace(HELD, pool=replace(POOL, exists=False)), True, ["WorkPoolMissing"], id="no such pool"
+        ),
+        pytest.param(
+            ROW, SYNCED, replace(HELD, pool=replace(POOL, paused=True)), True, ["WorkPoolPaused"], id="pool is paused"
+        ),
+        pytest.param(
+            ROW, SYNCED, replace(HELD, pool=replace(POOL, polled=False)), True, ["NoWorker"], id="nobody works"
+        ),
+        pytest.param(ROW, SYNCED, replace(HELD, open_runs=(run("SCHEDULED", "Late"),)), True, ["Late"], id="late"),
+        pytest.param(
+            ROW,
+            SYNCED,
+            replace(HELD, open_runs=(run("RUNNING", hours_ago=5), run("SCHEDULED", "AwaitingConcurrencySlot"))),
+            True,
+            ["SlotHeld"],
+            id="slot held",
+        ),
+        pytest.param(ROW, SYNCED, replace(HELD, ended_runs=(run("FAILED"),)), True, ["Failing"], id="failing"),
+        pytest.param(
+            ROW, SYNCED, replace(HELD, ended_runs=(run("COMPLETED"), run("FAILED"))), True, [], id="failed before"
+        ),
+    ],
+)
+def test_the_obstacles(row: ConnectorRow, status: Status | None, view: View, *, led: bool, expected: list[str]) -> None:
+    assert obstacles(row, status, view, led=led) == expected
+
+
+def test_the_summary_is_the_first_obstacle_or_how_it_runs() -> None:
+    late = replace(HELD, pool=replace(POOL, polled=False), open_runs=(run("SCHEDULED", "Late"),))
+    assert explain(ROW, SYNCED, late, led=True, now=NOW).summary.startswith("No worker serves the queue 'default'")
+    assert explain(ROW, SYNCED, HELD, led=True, now=NOW).summary == "Runs at 02:00 (UTC)."
+    going = replace(HELD, open_runs=(run("RUNNING"),))
+    assert explain(ROW, SYNCED, going, led=True, now=NOW).summary.startswith("A run is going on since 2026-11-24 11:00")
+
+
+def test_failing_since_is_the_first_of_the_newest_failures_and_cancelled_runs_say_nothing() -> None:
+    ended = (
+        run("FAILED", hours_ago=1, message="The source is away."),
+        run("CANCELLED", hours_ago=2),
+        run("CRASHED", hours_ago=3),
+        run("COMPLETED", hours_ago=4),
+        run("FAILED", hours_ago=5),
+    )
+    shown = explain(ROW, SYNCED, replace(HELD, ended_runs=ended), led=True, now=NOW)
+    assert shown.failing_since == NOW - timedelta(hours=3)
+    assert shown.summary == "Its runs have failed since 2026-11-24 09:00 UTC. The last one said: The source is away."
+
+
+def test_the_next_run_is_what_prefect_has_scheduled_else_what_the_schedule_says() -> None:
+    scheduled = replace(HELD, open_runs=(run("SCHEDULED", "Late"), run("SCHEDULED", hours_ago=-2)))
+    assert explain(ROW, SYNCED, scheduled, led=True, now=NOW).next_run_at == NOW + timedelta(hours=2)
+    tomorrow = datetime(2026, 11, 25, 2, 0, tzinfo=UTC)
+    assert explain(ROW, SYNCED, "unavailable", led=True, now=NOW).next_run_at == tomorrow
+    assert explain(replace(ROW, is_active=False), SYNCED, HELD, led=True, now=NOW).next_run_at is None

@@ -1,0 +1,61 @@
+"""What PostgreSQL cannot hold is found before it is asked to."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.storable import DEEPEST, unstorable
+from connectors.store import Store
+from connectors.tables import connectors
+
+
+def nested(levels: int) -> Any:
+    """Lists in lists."""
+    value: Any = "bottom"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "pointer"),
+    [
+        ("a\0b", "/source"),
+        ({"a": ["fine", {"b": "\ud800"}]}, "/source/a/1/b"),
+        ({"a": {"\0": 1}}, "/source/a"),
+        ({"a/b": float("nan")}, "/source/a~1b"),
+        ([1.0, float("-inf")], "/source/1"),
+        (nested(DEEPEST), "/source" + "/0" * DEEPEST),
+    ],
+)
+def test_it_is_refused_by_its_place(value: Any, pointer: str) -> None:
+    assert [refusal.pointer for refusal in unstorable(value, "source")] == [pointer]
+
+
+def test_what_is_too_deep_is_refused_without_going_down() -> None:
+    assert len(unstorable(nested(100_000), "source")) == 1
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(), below, max_size=3),
+    max_leaves=8,
+)
+
+
+async def test_what_is_not_refused_can_be_stored(store: Store) -> None:
+    examples: list[Any] = []
+
+    @given(JSON)
+    def collect(value: Any) -> None:
+        if not unstorable(value, "source"):
+            examples.append(value)
+
+    collect()
+    async with store.engine.begin() as connection:
+        rows = [{"name": f"c{number}", "source": {"value": value}} for number, value in enumerate(examples)]
+        await connection.execute(sa.insert(connectors), rows)
+    assert len(await store.rows()) == len(examples)
