@@ -40,6 +40,12 @@ PAGE_SIZE = 200
 BULK_SIZE = 50
 """Prefect's own limit of one bulk delete."""
 
+OUR_FLOW = {"name": {"any_": [FLOW_NAME]}}
+"""The filter for what belongs to our flow."""
+
+WAITING = {"type": {"any_": ["SCHEDULED"]}}
+"""The filter for runs that have not started."""
+
 LISTING_TRIES = 3
 """Rows shift between pages when somebody creates or deletes meanwhile; then the listing starts anew."""
 
@@ -59,6 +65,7 @@ class ScheduledRun:
     id: UUID
     deployment_id: UUID | None
     expected_start_time: datetime
+    tags: frozenset[str]
 
 
 class Gateway(Protocol):
@@ -88,6 +95,26 @@ class Gateway(Protocol):
     async def owner(self, name: str) -> str | None:
         """The value of the Prefect Variable `name`; None when there is none."""
 
+    async def read_deployments_by_id(self, ids: Sequence[UUID]) -> list[Observed]:
+        """Those deployments of these ids that exist."""
+
+    async def scheduled_runs(
+        self, *, deployment_ids: Sequence[UUID] | None = None, paused: bool = False
+    ) -> list[ScheduledRun]:
+        """Automatic runs of our flow that have not started: of these deployments, or of paused ones only."""
+
+    async def count_scheduled_runs(self) -> tuple[int, int]:
+        """How many runs of our flow wait to start, and how many of these have a deployment."""
+
+    async def delete_runs(self, ids: Sequence[UUID]) -> None:
+        """Delete runs; an id that does not exist is no error."""
+
+    async def busy_deployments(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Those of these deployments that have a pending or running run."""
+
+    async def free_slots(self, limit_id: UUID) -> None:
+        """Set a concurrency limit's taken slots to none."""
+
 
 class PrefectGateway:
     """`Gateway` over Prefect's REST API. Counts its calls by kind in `calls`."""
@@ -110,7 +137,7 @@ class PrefectGateway:
         Reads one flow rather than `/health`, which answers without credentials and while the database is down.
         """
         try:
-            await self._call("probe", "POST", "/flows/filter", {"limit": 1, "flows": {"name": {"any_": [FLOW_NAME]}}})
+            await self._call("probe", "POST", "/flows/filter", {"limit": 1, "flows": OUR_FLOW})
         except ServerUnavailableError:
             raise
         except (OverloadedError, ServerError, RefusedError) as error:
@@ -130,7 +157,7 @@ class PrefectGateway:
         """Each page's deployments with the count of all that Prefect gave along with it."""
         number, pages = 1, 1
         while number <= pages:
-            body = {"limit": PAGE_SIZE, "page": number, "sort": "NAME_ASC", "flows": {"name": {"any_": [FLOW_NAME]}}}
+            body = {"limit": PAGE_SIZE, "page": number, "sort": "NAME_ASC", "flows": OUR_FLOW}
             answer = await self._call("list", "POST", "/deployments/paginate", body)
             try:
                 yield [spec.observed(row) for row in answer["results"]], int(answer["count"])
@@ -141,13 +168,16 @@ class PrefectGateway:
 
     async def read_deployments(self, names: Sequence[str]) -> list[Observed]:
         """Those deployments of these names, of our flow, that exist; 200 names a call."""
+        return await self._read("name", names)
+
+    async def read_deployments_by_id(self, ids: Sequence[UUID]) -> list[Observed]:
+        """Those deployments of these ids, of our flow, that exist; 200 ids a call."""
+        return await self._read("id", [str(i) for i in ids])
+
+    async def _read(self, by: str, values: Sequence[str]) -> list[Observed]:
         found: list[Observed] = []
-        for chunk in chunks(names, PAGE_SIZE):
-            body = {
-                "limit": PAGE_SIZE,
-                "flows": {"name": {"any_": [FLOW_NAME]}},
-                "deployments": {"name": {"any_": list(chunk)}},
-            }
+        for chunk in chunks(values, PAGE_SIZE):
+            body = {"limit": PAGE_SIZE, "flows": OUR_FLOW, "deployments": {by: {"any_": list(chunk)}}}
             answer = await self._call("read", "POST", "/deployments/filter", body)
             try:
                 found += [spec.observed(row) for row in answer]
@@ -200,6 +230,68 @@ class PrefectGateway:
         for chunk in chunks(deployment_ids, BULK_SIZE):
             body = {"deployments": {"id": {"any_": [str(held) for held in chunk]}}, "limit": BULK_SIZE}
             await self._call("delete", "POST", "/deployments/bulk_delete", body)
+
+    async def scheduled_runs(
+        self, *, deployment_ids: Sequence[UUID] | None = None, paused: bool = False
+    ) -> list[ScheduledRun]:
+        """Automatic runs of our flow that have not started: of these deployments, or of paused ones only.
+
+        One that waits for a slot or for a retry has started once, so it is not among them.
+        """
+        deployments = {"deployments": {"paused": {"eq_": True}}} if paused else {}
+        wanted: list[dict[str, Any]] = [{"state": WAITING}]
+        if deployment_ids is not None:
+            wanted = [
+                {"state": WAITING, "deployment_id": {"any_": [str(i) for i in chunk]}}
+                for chunk in chunks(deployment_ids, PAGE_SIZE)
+            ]
+        found: dict[UUID, ScheduledRun] = {}
+        for flow_runs in wanted:
+            offset = 0
+            while True:
+                body = {"limit": PAGE_SIZE, "offset": offset, "sort": "ID_DESC", "flows": OUR_FLOW}
+                answer = await self._call(
+                    "read", "POST", "/flow_runs/filter", {**body, **deployments, "flow_runs": flow_runs}
+                )
+                found |= {run.id: run for row in answer if (run := _scheduled_run(row)) is not None}
+                if len(answer) < PAGE_SIZE:
+                    break
+                offset += PAGE_SIZE
+        return list(found.values())
+
+    async def count_scheduled_runs(self) -> tuple[int, int]:
+        """How many runs of our flow wait to start, and how many of these have a deployment."""
+        body = {"flows": OUR_FLOW, "flow_runs": {"state": WAITING, "deployment_id": {"is_null_": False}}}
+        everything = await self._call("read", "POST", "/flow_runs/count", body)
+        joined = {**body, "deployments": {"name": {"like_": "connector-"}}}
+        return int(everything), int(await self._call("read", "POST", "/flow_runs/count", joined))
+
+    async def delete_runs(self, ids: Sequence[UUID]) -> None:
+        """Delete runs that still wait to start, 50 a call; an id that does not exist is no error."""
+        for chunk in chunks(ids, BULK_SIZE):
+            body = {"flow_runs": {"id": {"any_": [str(i) for i in chunk]}, "state": WAITING}, "limit": BULK_SIZE}
+            await self._call("sweep", "POST", "/flow_runs/bulk_delete", body)
+
+    async def busy_deployments(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Those of these deployments that have a pending, running or cancelling run."""
+        busy: set[UUID] = set()
+        states = {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}
+        for chunk in chunks(ids, PAGE_SIZE):
+            # A deployment has one slot, so it has hardly ever more than one such run: a page holds them all.
+            body = {
+                "limit": PAGE_SIZE,
+                "flows": OUR_FLOW,
+                "flow_runs": {"state": states, "deployment_id": {"any_": [str(i) for i in chunk]}},
+            }
+            answer = await self._call("read", "POST", "/flow_runs/filter", body)
+            busy |= {UUID(row["deployment_id"]) for row in answer}
+            if len(answer) == PAGE_SIZE:
+                busy |= set(chunk)  # cut short: take all for busy, and free nothing
+        return busy
+
+    async def free_slots(self, limit_id: UUID) -> None:
+        """Set a concurrency limit's taken slots to none."""
+        await self._call("free", "PATCH", f"/v2/concurrency_limits/{limit_id}", {"active_slots": 0})
 
     async def owner(self, name: str) -> str | None:
         """The value of the Prefect Variable `name`; None when there is none."""
@@ -260,6 +352,25 @@ class PrefectGateway:
 
 READS = frozenset({"probe", "list", "read"})
 """The kinds of calls that change nothing."""
+
+_NOT_STARTED = frozenset({"Scheduled", "Late"})
+
+
+def _scheduled_run(answer: Mapping[str, Any]) -> ScheduledRun | None:
+    """An automatic run that has never started; None for any other."""
+    try:
+        if not answer["auto_scheduled"] or answer["run_count"] or answer["state_name"] not in _NOT_STARTED:
+            return None
+        deployment = answer["deployment_id"]
+        return ScheduledRun(
+            UUID(answer["id"]),
+            None if deployment is None else UUID(deployment),
+            datetime.fromisoformat(answer["expected_start_time"]),
+            frozenset(answer["tags"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ServerError("Prefect's list of runs was not whole.") from error
+
 
 _POOL_MISSING = re.compile(r'Work pool "([^"]*)" not found')
 

@@ -30,6 +30,7 @@ from deployments.queue import RetryQueue, backoff_seconds
 from deployments.report import describe
 from deployments.server import ServerWatch
 from deployments.spec import Observed, Platform, connector_id_of, deployment_name
+from deployments.sweep import Sweeper
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ class Report:
     deferred: tuple[int, ...] = ()
     server_down: str | None = None
     audited: bool = False
+    swept: int = 0
+    """Scheduled runs that were removed because nothing asks for them any more."""
 
 
 class Reconciler:
@@ -106,6 +109,7 @@ class Reconciler:
         self._generations: dict[int, int] = {}
         self._known: dict[int, Status] = {}
         self._queue = RetryQueue()
+        self._sweeper = Sweeper(gateway, platform.tag, clock)
         self._deferred: set[int] = set()
         self._last_roll_out = float("-inf")
 
@@ -125,6 +129,7 @@ class Reconciler:
             if status.observed_generation is not None and status.phase is not Phase.DELETING
         }
         self._deferred = set()
+        self._sweeper.start(self._known.values())
 
     @property
     def server_answers(self) -> bool:
@@ -133,7 +138,8 @@ class Reconciler:
 
     def seconds_until_due(self) -> float | None:
         """Seconds until waiting work is due; None when nothing waits."""
-        return self._queue.seconds_until_next(self._clock())
+        times = (self._queue.seconds_until_next(self._clock()), self._sweeper.seconds_until_due())
+        return min((seconds for seconds in times if seconds is not None), default=None)
 
     async def probe(self) -> bool:
         """Ask whether Prefect is there; True when it is. The first good answer makes all waiting work due."""
@@ -162,7 +168,7 @@ class Reconciler:
         changed |= self._generations.keys() - generations.keys()
         changed |= set(hints)
         waiting = changed | self._deferred | self._queue.due(self._clock())
-        if not waiting and not audit:
+        if not waiting and not audit and self._sweeper.seconds_until_due() != 0:
             return report
 
         rows = await self._store.rows(None if audit else waiting)
@@ -176,7 +182,7 @@ class Reconciler:
         }
         needs_prefect = {i for i in waiting if not _only_invalid(desired.get(i))}
         await self._settle_invalid(desired, waiting - needs_prefect)
-        if not needs_prefect and not audit:
+        if not needs_prefect and not audit and self._sweeper.seconds_until_due() != 0:
             return report
         if not self._server.may_try(now) or not await self.probe():
             report.server_down = "Prefect is unavailable."
@@ -191,6 +197,7 @@ class Reconciler:
                 desired |= {row.id: desire(row, self._platform, now) for row in await self._store.rows(missing_rows)}
         try:
             await self._reconcile(desired, scope, report, audit=audit, allow_mass_prune=allow_mass_prune)
+            report.swept += await self._sweeper.sweep_touched()
         except (TransientError, RefusedError) as error:
             # Raised by no single connector's call, so it speaks of the server.
             self._server.failed(self._clock(), str(error))
@@ -247,7 +254,9 @@ class Reconciler:
                     await self._record(batch)
                     batch = []
             await self._record(batch)
-            report.audited = report.audited or (audit and observation.complete)
+            if audit and observation.complete:
+                report.swept += await self._sweeper.sweep_all(observation.deployments.values())
+                report.audited = True
             idle_rounds = 0 if len(report.settled) > settled else idle_rounds + 1
             if busy and idle_rounds >= BUSY_ROUNDS:
                 raise ServerUnavailableError("Prefect is too busy to carry out anything.")
@@ -321,6 +330,8 @@ class Reconciler:
         for line in describe(decision, self._known):
             logger.info(line, extra={"connector_id": decision.connector_id})
             report.lines.append(line)
+        if not isinstance(decision.action, Create | None):
+            self._sweeper.touch(decision.action.held.id)
         self._alerts.end(f"failing:{decision.connector_id}", f"Connector {decision.connector_id} is in sync.")
         if isinstance(decision.action, Delete) or decision.status is None:
             return Record(decision.connector_id, None)

@@ -112,6 +112,10 @@ class Observed:
     name: str
     fields: OwnedFields
     schedule_ids: tuple[UUID, ...]
+    active_slots: int = 0
+    """Concurrency slots that are taken."""
+    limit_id: UUID | None = None
+    """The concurrency limit that the slots are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +226,14 @@ def observed(answer: Mapping[str, Any]) -> Observed:
         job_variables=answer["job_variables"],
     )
     ids = tuple(UUID(schedule["id"]) for schedule in schedules)
-    return Observed(UUID(answer["id"]), answer["name"], owned, ids)
+    return Observed(
+        UUID(answer["id"]),
+        answer["name"],
+        owned,
+        ids,
+        active_slots=0 if limit is None else limit["active_slots"],
+        limit_id=None if limit is None else UUID(limit["id"]),
+    )
 
 
 def _schedule(answer: Mapping[str, Any]) -> ScheduleFields:
