@@ -19,7 +19,7 @@ CursorValue = str | int | float
 
 def normalised(name: str) -> str:
     """The name under which dlt's `snake_case` convention lands a table or column (names of up to 60 characters)."""
-    name = re.sub(r"[^a-zA-Z\d_]", "_", name.strip().translate(str.maketrans("+-*@|", "x_xal")))
+    name = re.sub(r"[^a-zA-Z\d_]+", "_", name.strip().translate(str.maketrans("+-*@|", "x_xal")))
     name = re.sub("([^_])([A-Z][a-z]+)", r"\1_\2", name)
     name = re.sub("([a-z0-9])([A-Z])", r"\1_\2", name).lower()
     name = "_" + name if name[:1].isdigit() else name
