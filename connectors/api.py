@@ -149,10 +149,10 @@ def main() -> None:
     from connectors.prefect_runs import open_runs  # noqa: PLC0415  # Prefect takes two seconds to import
 
     logging.basicConfig(level=logging.INFO)
-    serve(Settings(), open_runs, _reach)
+    serve(Settings(), open_runs, reach)
 
 
-async def _reach(row: ConnectorRow) -> TestAnswer:
+async def reach(row: ConnectorRow) -> TestAnswer:
     raise NotRunnableError("This release of the API cannot reach sources yet.")
 
 
