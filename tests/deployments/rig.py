@@ -128,7 +128,7 @@ async def rig(
         fence=lease.fence,
         alerts=alerts,
         server=ServerWatch(alerts, backoff_max_seconds=60, alert_after_seconds=120, rng=rng),
-        limiter=AdaptiveLimiter(25, monotonic=lambda: clock.now.timestamp()),
+        limiter=AdaptiveLimiter(25, monotonic=lambda: clock().timestamp()),
         clock=clock,
         rng=rng,
         claim=claim,

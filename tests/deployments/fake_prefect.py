@@ -1,0 +1,283 @@
+"""An in-memory Prefect that behaves as the real server does where the controller relies on it or must beware of it.
+
+`Server` holds deployments as the API's own JSON and does what a person can do; `FakePrefect` is the `Gateway` on top
+of it. The contract suite of `test_gateway.py` runs on it and on a real server alike, so what is tested with this fake
+holds for Prefect. A failure is a subclass that overrides one method.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from deployments import spec
+from deployments.errors import RefusedError, WorkPoolMissingError
+from deployments.plan import Patch
+from deployments.prefect_gateway import Listing, ScheduledRun
+from deployments.spec import Observed, Spec
+from tests.deployments.rig import as_json
+
+AGENT_POOL = "default-agent-pool"
+
+_DEFAULTS: Mapping[str, Any] = {
+    "description": None,
+    "version": None,
+    "paused": False,
+    "tags": [],
+    "parameters": {},
+    "parameter_openapi_schema": {},
+    "enforce_parameter_schema": True,
+    "entrypoint": None,
+    "path": None,
+    "pull_steps": None,
+    "job_variables": {},
+    "work_pool_name": None,
+    "work_queue_name": None,
+    "concurrency_options": None,
+    "global_concurrency_limit": None,
+}
+
+
+class Server:
+    """Deployments, runs and pools in memory, with the real server's effects, wanted or not."""
+
+    def __init__(self, pools: Sequence[str] = ("default",)) -> None:
+        self.pools = {AGENT_POOL, *pools}
+        self.deployments: dict[UUID, dict[str, Any]] = {}
+        self.runs: dict[UUID, dict[str, Any]] = {}
+        self.variables: dict[str, str] = {}
+
+    def post(self, body: Mapping[str, Any]) -> UUID:
+        """`POST /deployments/`: an upsert by name that makes all schedules anew and resets what is not sent."""
+        sent = as_json(body)
+        self._check_pool(sent.get("work_pool_name"))
+        name, schedules = sent["name"], sent.pop("schedules", [])
+        number = next((i for i, held in self.deployments.items() if held["name"] == name), None)
+        if number is None:
+            number = uuid4()
+            self.deployments[number] = {"id": str(number), "name": name, **_DEFAULTS}
+        else:
+            self._drop_runs(number)
+        held = self.deployments[number]
+        held.update({"parameters": {}, "schedules": []})
+        self._set(held, sent)
+        for schedule in schedules:
+            self._add_schedule(held, schedule)
+        return number
+
+    def edit(self, number: UUID, body: Mapping[str, Any]) -> None:
+        """`PATCH /deployments/{id}`."""
+        sent = as_json(body)
+        held = self._held(number)
+        self._check_pool(sent.get("work_pool_name"))
+        schedules = sent.pop("schedules", None)
+        if schedules:
+            self._edit_schedules(held, schedules)
+        self._set(held, sent)
+        self._drop_runs(number)
+
+    def _edit_schedules(self, held: dict[str, Any], sent: list[dict[str, Any]]) -> None:
+        existing = {schedule["slug"]: schedule for schedule in held["schedules"]}
+        if not existing or None in existing:
+            held["schedules"] = []
+            for schedule in sent:
+                self._add_schedule(held, schedule)
+            return
+        if any(schedule.get("slug") is None for schedule in sent):
+            raise RefusedError("Please provide a slug for each schedule.", 422)
+        for schedule in sent:
+            if schedule["slug"] in existing:
+                # What is null is taken for unchanged, so `max_scheduled_runs` is never cleared.
+                existing[schedule["slug"]].update({key: value for key, value in schedule.items() if value is not None})
+            else:
+                self._add_schedule(held, schedule)
+
+    def remove_schedule(self, number: UUID, schedule_id: UUID) -> None:
+        """`DELETE /deployments/{id}/schedules/{id}`."""
+        held = self._held(number)
+        left = [schedule for schedule in held["schedules"] if schedule["id"] != str(schedule_id)]
+        if len(left) == len(held["schedules"]):
+            raise RefusedError("Schedule not found.", 404)
+        held["schedules"] = left
+        self._drop_runs(number)
+
+    def add_schedule(self, number: UUID, body: Mapping[str, Any]) -> None:
+        """`POST /deployments/{id}/schedules`."""
+        self._add_schedule(self._held(number), as_json(body))
+
+    def pause(self, number: UUID) -> None:
+        """`POST /deployments/{id}/pause_deployment`: late runs go as well as future ones."""
+        self._held(number)["paused"] = True
+        self._drop_runs(number, late_too=True)
+
+    def delete(self, numbers: Sequence[UUID]) -> None:
+        """`POST /deployments/bulk_delete`: at most 50; scheduled runs go along."""
+        if len(numbers) > 50:
+            raise RefusedError("At most 50.", 422)
+        for number in numbers:
+            if self.deployments.pop(number, None) is not None:
+                self._drop_runs(number, late_too=True)
+
+    def schedule(self, number: UUID, count: int = 3) -> None:
+        """What the scheduler does now and then, so far as tests need it: `count` runs, the first one a minute ahead."""
+        held = self._held(number)
+        if held["paused"] or not any(schedule["active"] for schedule in held["schedules"]):
+            return
+        for minute in range(1, count + 1):
+            run = uuid4()
+            self.runs[run] = {
+                "deployment": number,
+                "at": datetime.now(UTC) + timedelta(minutes=minute),
+                "tags": frozenset(held["tags"]) | {"auto-scheduled"},
+                "state": "SCHEDULED",
+            }
+
+    def observed(self, number: UUID) -> Observed:
+        """One deployment in the controller's shape."""
+        return spec.observed(self._held(number))
+
+    def _held(self, number: UUID) -> dict[str, Any]:
+        if number not in self.deployments:
+            raise RefusedError("Prefect refused it (404): Deployment not found.", 404)
+        return self.deployments[number]
+
+    def _check_pool(self, pool: str | None) -> None:
+        if pool is not None and pool not in self.pools:
+            raise WorkPoolMissingError(f"The work pool {pool!r} does not exist in Prefect: create it.", 404)
+
+    def _set(self, held: dict[str, Any], sent: dict[str, Any]) -> None:
+        limit = sent.get("concurrency_limit", ...)
+        if limit is None:
+            held["global_concurrency_limit"] = None
+        elif limit is not ...:
+            before = held["global_concurrency_limit"] or {"id": str(uuid4()), "active_slots": 0}
+            held["global_concurrency_limit"] = {**before, "limit": limit}
+        if "work_queue_name" in sent and "work_pool_name" not in sent:
+            held["work_pool_name"] = AGENT_POOL
+        if "work_pool_name" in sent and "work_queue_name" not in sent:
+            held["work_queue_name"] = "default"
+        held.update({key: value for key, value in sent.items() if key in _DEFAULTS})
+
+    def _add_schedule(self, held: dict[str, Any], sent: dict[str, Any]) -> None:
+        held["schedules"].append(
+            {
+                "id": str(uuid4()),
+                "slug": sent.get("slug"),
+                "schedule": {"day_or": True, "timezone": None, **sent["schedule"]},
+                "active": sent.get("active", True),
+                "parameters": sent.get("parameters") or {},
+                "max_scheduled_runs": sent.get("max_scheduled_runs"),
+            }
+        )
+
+    def _drop_runs(self, number: UUID, *, late_too: bool = False) -> None:
+        now = datetime.now(UTC)
+        self.runs = {
+            i: run
+            for i, run in self.runs.items()
+            if run["deployment"] != number or run["state"] != "SCHEDULED" or (run["at"] < now and not late_too)
+        }
+
+
+class FakePrefect:
+    """`Gateway` on a `Server`. Counts its writes in `calls`, as the real gateway does."""
+
+    def __init__(self, server: Server | None = None) -> None:
+        self.server = server or Server()
+        self.calls: Counter[str] = Counter()
+
+    @property
+    def writes(self) -> int:
+        """How many calls that change something were made."""
+        return self.calls.total()
+
+    async def probe(self) -> None:
+        """Prefect answers."""
+
+    async def list_deployments(self) -> Listing:
+        """Every deployment, by name."""
+        rows = sorted(self.server.deployments.values(), key=lambda row: str(row["name"]))
+        return Listing(tuple(spec.observed(row) for row in rows), complete=True)
+
+    async def read_deployments(self, names: Sequence[str]) -> list[Observed]:
+        """Those of these names."""
+        return [spec.observed(row) for row in self.server.deployments.values() if row["name"] in names]
+
+    async def read_deployments_by_id(self, ids: Sequence[UUID]) -> list[Observed]:
+        """Those of these ids."""
+        return [spec.observed(row) for number, row in self.server.deployments.items() if number in ids]
+
+    async def create(self, wanted: Spec) -> UUID:
+        """Make one."""
+        self.calls["create"] += 1
+        return self.server.post(spec.creation(wanted, "flow"))
+
+    async def patch(self, patch: Patch) -> None:
+        """Carry out one patch of a plan, with the bodies that the real gateway sends."""
+        self.calls["patch"] += 1
+        carry_out_patch(self.server, patch)
+
+    async def pause(self, deployment_id: UUID) -> None:
+        """Pause."""
+        self.calls["pause"] += 1
+        self.server.pause(deployment_id)
+
+    async def delete(self, deployment_ids: Sequence[UUID]) -> None:
+        """Delete, 50 a call."""
+        for start in range(0, len(deployment_ids), 50):
+            self.calls["delete"] += 1
+            self.server.delete(deployment_ids[start : start + 50])
+
+    async def owner(self, name: str) -> str | None:
+        """The value of a variable."""
+        return self.server.variables.get(name)
+
+    async def scheduled_runs(
+        self, *, deployment_ids: Sequence[UUID] | None = None, paused: bool = False
+    ) -> list[ScheduledRun]:
+        """Automatic runs that have not started: of these deployments, or of paused ones only."""
+        held = self.server.deployments
+        return [
+            ScheduledRun(number, run["deployment"], run["at"], run["tags"])
+            for number, run in self.server.runs.items()
+            if run["state"] == "SCHEDULED"
+            and (deployment_ids is None or run["deployment"] in deployment_ids)
+            and (not paused or (run["deployment"] in held and held[run["deployment"]]["paused"]))
+        ]
+
+    async def count_scheduled_runs(self) -> tuple[int, int]:
+        """How many runs wait to start, and how many of these have a deployment."""
+        waiting = [run["deployment"] for run in self.server.runs.values() if run["state"] == "SCHEDULED"]
+        return len(waiting), sum(deployment in self.server.deployments for deployment in waiting)
+
+    async def delete_runs(self, ids: Sequence[UUID]) -> None:
+        """Delete runs."""
+        self.calls["sweep"] += 1
+        for number in ids:
+            self.server.runs.pop(number, None)
+
+    async def busy_deployments(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Those that have a pending or running run."""
+        busy = {"PENDING", "RUNNING", "CANCELLING"}
+        return {r["deployment"] for r in self.server.runs.values() if r["state"] in busy} & set(ids)
+
+    async def free_slots(self, limit_id: UUID) -> None:
+        """Set a limit's taken slots to none."""
+        self.calls["free"] += 1
+        for held in self.server.deployments.values():
+            limit = held["global_concurrency_limit"]
+            if limit is not None and limit["id"] == str(limit_id):
+                limit["active_slots"] = 0
+
+
+def carry_out_patch(server: Server, patch: Patch) -> None:
+    """One patch of a plan on a server: obsolete schedules, one PATCH, the pause."""
+    number = patch.held.id
+    for schedule_id in patch.remove_schedules:
+        server.remove_schedule(number, schedule_id)
+    body = spec.patch(patch.spec, patch.changes)
+    if body:
+        server.edit(number, body)
+    if any(change.field == "paused" for change in patch.changes) and patch.spec.fields.paused:
+        server.pause(number)
