@@ -127,8 +127,9 @@ async def _landed_when_free(warehouse: Path, dataset: str) -> dict[str, int]:
             await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _deployment(connection: asyncpg.Connection, connector_id: int) -> UUID | None:
-    """The connector's deployment, once the controller has made it; None when it is paused.
+async def _deployment(connection: asyncpg.Connection, connector_id: int) -> tuple[UUID | None, bool]:
+    """The connector's deployment, once the controller has seen to it, and whether it may run; none for a paused one
+    that was never active.
 
     Raises:
         DemoError: the controller refuses the row, or does not come to it.
@@ -138,11 +139,8 @@ async def _deployment(connection: asyncpg.Connection, connector_id: int) -> UUID
         status = await connection.fetchrow(
             "SELECT phase, message, deployment_id FROM cai_connector_status WHERE connector_id = $1", connector_id
         )
-        if status is not None and status["phase"] == "synced":
-            deployment: UUID = status["deployment_id"]
-            return deployment
-        if status is not None and status["phase"] == "paused":
-            return None
+        if status is not None and status["phase"] in ("synced", "paused"):
+            return status["deployment_id"], status["phase"] == "synced"
         if status is not None and status["phase"] in ("invalid", "conflict"):
             raise DemoError(f"The demo's connector is {status['phase']}: {status['message']}")
         if time.monotonic() > deadline:
@@ -215,28 +213,29 @@ async def demo(settings: Settings, clinic_url: str, ui: str) -> None:
         if connector_id is None:
             say("The demo's connector was deleted and stays so; removing demo.json from CAI_DATA_DIR brings it back.")
             return
-        deployment = await _deployment(connection, connector_id)
+        deployment, runs = await _deployment(connection, connector_id)
         row = await connection.fetchrow(
             "SELECT dataset_name, destination FROM cai_connectors WHERE id = $1", connector_id
         )
     finally:
         await connection.close()
-    if deployment is None:
-        say(f"The demo's connector {connector_id} is paused: set is_active = true in cai_connectors to load again.")
-        return
     dataset = row["dataset_name"] or f"connector_{connector_id}"
     destination = json.loads(row["destination"]) if row["destination"] else settings.destination
     warehouse = Path(destination["path"]) if destination["type"] == "duckdb" else None
     async with get_client() as client:
         counts = await _landed_when_free(warehouse, dataset) if warehouse else {}
-        if not counts:
+        if not counts and runs and deployment is not None:
             await _run(client, deployment, ui)
             counts = await _landed_when_free(warehouse, dataset) if warehouse else {}
         if warehouse and counts:
             _report(counts, warehouse, dataset)
-        say(f"Deployment:  {ui}/deployments/deployment/{deployment}")
-        if (due := await _next_run(client, deployment)) is not None:
+        if deployment is not None:
+            say(f"Deployment:  {ui}/deployments/deployment/{deployment}")
+        due = await _next_run(client, deployment) if deployment is not None and runs else None
+        if due is not None:
             say(f"Next run:    {due.astimezone():%Y-%m-%d %H:%M %Z}")
+    if not runs:
+        say(f"Next run:    none, connector {connector_id} is paused: is_active = true in cai_connectors resumes it")
 
 
 def main() -> None:
