@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from connectors.models import ConnectorRow, InvalidConnectorError, validate
-from connectors.schedule import next_runs
+from connectors.models import ConnectorRow, InvalidConnectorError, MissedRuns, validate
+from connectors.schedule import Schedule, next_runs
 from connectors.status import Phase, Reason, Status
 from deployments.spec import (
     MANAGED_BY,
@@ -48,6 +48,8 @@ class Desired:
     """The id in the row itself, which a back end may have written."""
     wants: Spec | Invalid
     next_run: datetime | None = None
+    catch_up: Schedule | None = None
+    """The schedule of an active connector that wants every missed run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,9 @@ def desire(row: ConnectorRow, platform: Platform, now: datetime) -> Desired:
         return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, invalid)
     next_run = next_runs(connector.schedule, now, 1)[0] if connector.schedule and connector.is_active else None
     spec = desired_spec(connector, platform)
-    return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, spec, next_run)
+    wants_all = connector.is_active and connector.run_policy.missed_runs is MissedRuns.ALL
+    catch_up = connector.schedule if wants_all else None
+    return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, spec, next_run, catch_up)
 
 
 _REASONS = {

@@ -115,6 +115,12 @@ class Gateway(Protocol):
     async def free_slots(self, limit_id: UUID) -> None:
         """Set a concurrency limit's taken slots to none."""
 
+    async def run_dates(self, deployment_id: UUID, since: datetime, until: datetime) -> set[datetime]:
+        """When the runs of a deployment that exist were due, between two moments."""
+
+    async def create_run(self, deployment_id: UUID, due: datetime, key: str) -> None:
+        """Make a run that was due at a moment; one with the same key is made once only."""
+
 
 class PrefectGateway:
     """`Gateway` over Prefect's REST API. Counts its calls by kind in `calls`."""
@@ -292,6 +298,26 @@ class PrefectGateway:
     async def free_slots(self, limit_id: UUID) -> None:
         """Set a concurrency limit's taken slots to none."""
         await self._call("free", "PATCH", f"/v2/concurrency_limits/{limit_id}", {"active_slots": 0})
+
+    async def run_dates(self, deployment_id: UUID, since: datetime, until: datetime) -> set[datetime]:
+        """When the runs of a deployment that exist were due, between two moments."""
+        dates: set[datetime] = set()
+        between = {"after_": since.isoformat(), "before_": until.isoformat()}
+        flow_runs = {"deployment_id": {"any_": [str(deployment_id)]}, "expected_start_time": between}
+        offset = 0
+        while True:
+            body = {"limit": PAGE_SIZE, "offset": offset, "sort": "ID_DESC", "flow_runs": flow_runs}
+            answer = await self._call("read", "POST", "/flow_runs/filter", body)
+            dates |= {datetime.fromisoformat(row["expected_start_time"]) for row in answer}
+            if len(answer) < PAGE_SIZE:
+                return dates
+            offset += PAGE_SIZE
+
+    async def create_run(self, deployment_id: UUID, due: datetime, key: str) -> None:
+        """Make a run that was due at a moment; one with the same key is made once only."""
+        state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
+        body = {"state": state, "idempotency_key": key}
+        await self._call("run", "POST", f"/deployments/{deployment_id}/create_flow_run", body)
 
     async def owner(self, name: str) -> str | None:
         """The value of the Prefect Variable `name`; None when there is none."""

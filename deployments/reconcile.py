@@ -24,6 +24,7 @@ from deployments.errors import (
     WorkPoolMissingError,
 )
 from deployments.limiter import AdaptiveLimiter
+from deployments.missed import catch_up
 from deployments.plan import Create, Decision, Delete, Desired, Invalid, Observation, Plan, Policy, desire, plan
 from deployments.prefect_gateway import Gateway
 from deployments.queue import RetryQueue, backoff_seconds
@@ -71,6 +72,8 @@ class Report:
     deferred: tuple[int, ...] = ()
     server_down: str | None = None
     audited: bool = False
+    caught_up: int = 0
+    """Runs that were made because Prefect never scheduled them."""
     swept: int = 0
     """Scheduled runs that were removed because nothing asks for them any more."""
 
@@ -110,6 +113,7 @@ class Reconciler:
         self._known: dict[int, Status] = {}
         self._queue = RetryQueue()
         self._sweeper = Sweeper(gateway, platform.tag, clock)
+        self._may_have_missed = True
         self._deferred: set[int] = set()
         self._last_roll_out = float("-inf")
 
@@ -130,6 +134,7 @@ class Reconciler:
         }
         self._deferred = set()
         self._sweeper.start(self._known.values())
+        self._may_have_missed = True
 
     @property
     def server_answers(self) -> bool:
@@ -151,6 +156,7 @@ class Reconciler:
             return False
         if self._server.answered(now):
             self._queue.hurry(now)
+            self._may_have_missed = True
         return True
 
     async def cycle(
@@ -198,6 +204,9 @@ class Reconciler:
         try:
             await self._reconcile(desired, scope, report, audit=audit, allow_mass_prune=allow_mass_prune)
             report.swept += await self._sweeper.sweep_touched()
+            if report.audited and self._may_have_missed:
+                report.caught_up = await catch_up(desired.values(), self._known, self._gateway, self._clock())
+                self._may_have_missed = False
         except (TransientError, RefusedError) as error:
             # Raised by no single connector's call, so it speaks of the server.
             self._server.failed(self._clock(), str(error))

@@ -44,9 +44,18 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
     """
     from pipelines.errors import RunError, TimeLimitError, TransientError  # noqa: PLC0415  # see the module's docstring
     from pipelines.load import Options, Skipped, run_connector  # noqa: PLC0415
+    from pipelines.scheduled import due_run, newer_run_exists  # noqa: PLC0415
     from settings import Settings  # noqa: PLC0415
 
-    options = Options(full_refresh, tuple(tables or ()), row_limit, backfill_from, backfill_to)
+    options = Options(
+        full_refresh,
+        tuple(tables or ()),
+        row_limit,
+        backfill_from,
+        backfill_to,
+        due=due_run(),
+        newer_exists=newer_run_exists,
+    )
     try:
         outcome = run_connector(connector_id, options, Settings(), _as_task(TransientError), timeout)
     except TimeLimitError as error:

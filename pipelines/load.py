@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg2.extras  # type: ignore[import-untyped]
@@ -24,6 +24,7 @@ from connectors.refusals import from_pydantic
 from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError, Step, TimeLimitError, as_fault
 from pipelines.locks import Locks, connector_key
+from pipelines.missed import Due, reason_to_skip
 from pipelines.summary import Summary
 from settings import Settings
 
@@ -43,6 +44,10 @@ class Options:
     row_limit: int | None = None
     backfill_from: datetime | None = None
     backfill_to: datetime | None = None
+    due: Due | None = None
+    """Set for a run that Prefect's scheduler made: it may have been missed."""
+    newer_exists: Callable[[Due], bool] = lambda _: False
+    """Asks Prefect whether a newer run of the same deployment is due, runs or has run."""
 
     @property
     def partial(self) -> bool:
@@ -94,6 +99,12 @@ def run_connector(
             if not row.is_active:
                 return Skipped(f"Connector {connector_id} is not active: nothing was loaded.")
             connector = _trusted(row)
+            if options.due is not None:
+                policy = connector.run_policy.missed_runs
+                now = datetime.now(UTC)
+                missed = reason_to_skip(policy, connector.schedule, options.due, now, options.newer_exists)
+                if missed is not None:
+                    return Skipped(missed)
             if not _take_turn(locks, connector):
                 return Skipped(f"Another run of connector {connector_id} is still going, and its overlap is 'skip'.")
             with _working_directory(settings.data_dir / "runs" / str(connector_id)) as directory:

@@ -1,0 +1,67 @@
+"""Runs that Prefect never scheduled, because it was down when it should have: made afterwards, for who wants them all.
+
+Prefect schedules a few runs ahead, and these are there, late, when it comes back. What lies beyond them was never made.
+Connectors with `missed_runs: all` get them now, under keys that make each of them once however often this is tried.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from connectors.schedule import Schedule, next_runs
+from connectors.status import Phase, Status
+from deployments.plan import Desired
+from deployments.prefect_gateway import Gateway
+
+logger = logging.getLogger(__name__)
+
+MOST_RUNS = 100
+"""Most runs that are made for one connector; the newest ones."""
+
+LONGEST_OUTAGE = timedelta(days=7)
+"""What is older is not made up for. Prefect must keep its runs for longer than this, or they look as if missed."""
+
+SETTLING = timedelta(minutes=1)
+"""What was due this lately, the scheduler may still make by itself."""
+
+
+def missed_dates(schedule: Schedule, since: datetime, until: datetime, existing: set[datetime]) -> list[datetime]:
+    """The dates of `schedule` in (since, until] that no run exists for: the newest `MOST_RUNS`, oldest first."""
+    dates: list[datetime] = []
+    after = since + timedelta(seconds=1)
+    while True:
+        found = next_runs(schedule, after, MOST_RUNS)
+        dates += [date for date in found if since < date <= until]
+        if found[-1] > until:
+            break
+        after = found[-1] + timedelta(seconds=1)
+    return [date for date in dates if date not in existing][-MOST_RUNS:]
+
+
+async def catch_up(desired: Iterable[Desired], known: Mapping[int, Status], gateway: Gateway, now: datetime) -> int:
+    """Make the runs that connectors with `missed_runs: all` never got; how many.
+
+    A connector's own past begins when its deployment was last brought in line: before that it may have been paused, or
+    have had another schedule.
+
+    Raises:
+        TransientError, RefusedError: what was made until then stays, and its keys keep it from being made twice.
+    """
+    made = 0
+    until = now - SETTLING
+    for wanted in desired:
+        status = known.get(wanted.connector_id)
+        if wanted.catch_up is None or status is None or status.phase is not Phase.SYNCED:
+            continue
+        if status.deployment_id is None or status.last_synced_at is None:
+            continue
+        since = max(status.last_synced_at, now - LONGEST_OUTAGE)
+        if since >= until:
+            continue
+        existing = await gateway.run_dates(status.deployment_id, since, until)
+        for date in missed_dates(wanted.catch_up, since, until, existing):
+            await gateway.create_run(status.deployment_id, date, f"missed {status.deployment_id} {date.isoformat()}")
+            made += 1
+    if made:
+        logger.info("Made %s runs that were missed while Prefect was down.", made)
+    return made
