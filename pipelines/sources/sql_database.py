@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql
 from connectors.kinds import SqlDatabaseSource, SqlTable
 from pipelines.destinations import database_url
 from pipelines.errors import ConfigurationError
+from pipelines.prefetch import ahead
 from pipelines.sources import Context
 
 CHUNK_ROWS = 50_000
@@ -152,15 +153,15 @@ class PostgresLoader(BaseTableLoader):
         statement = str(
             query.with_only_columns(*columns).compile(self.engine, compile_kwargs={"literal_binds": True})
         ).replace("%%", "%")  # psycopg2's dialect doubles it for a driver that isn't used here
-        with (
-            dbapi.connect(self.get_connection_url()) as connection,
-            connection.cursor() as cursor,
-        ):
+        with dbapi.connect(self.get_connection_url()) as connection, connection.cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-            cursor.execute(statement)
-            reader = cursor.fetch_record_batch()
-            for batch in reader:
-                yield self._landed(batch)
+
+            def read() -> Iterator[pa.Table]:
+                cursor.execute(statement)
+                for batch in cursor.fetch_record_batch():
+                    yield self._landed(batch)
+
+            yield from ahead(read, cursor.adbc_cancel)
 
     def _selected(self, column: Any) -> Any:
         kind = column.type

@@ -115,7 +115,7 @@ def test_a_second_run_is_skipped_or_waits_as_overlap_says(
 def test_a_run_that_takes_too_long_is_ended(platform: Platform, emr: Callable[[str], list[tuple[Any, ...]]]) -> None:
     emr("CREATE VIEW slow AS SELECT i, pg_sleep(0.2)::text FROM generate_series(1, 1000000) i")
     source = {"type": "sql_database", "credentials": EMR, "tables": [{"name": "slow"}]}
-    state = run(platform.add(source, run_policy={"timeout_seconds": 4}))
+    state = run(platform.add(source, run_policy={"timeout_seconds": 3}))
     assert (state.name, state.type.value) == ("TimedOut", "FAILED")
 
 
