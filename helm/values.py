@@ -1,9 +1,9 @@
 """The chart's values as pydantic models: what may be said in a values file, and the schema that Helm checks it with.
 
 `values.schema.json` is generated from here, so its roots are closed: a mistyped key is refused before anything is
-rendered. No field has a default, because `values.yaml` is where the defaults stand, each with its comment; the
-exceptions are parts that a file may add by itself, such as one more worker, and what may be null, since Helm drops nulls
-before it checks.
+rendered. No field has a default: `values.yaml` is where the defaults stand, each with its comment. Exceptions are the
+parts that a file may add by itself, such as one more worker, and what may be null, since Helm drops nulls before it
+checks.
 
 Combinations that no schema can see are refused in `templates/validation.yaml`.
 
@@ -308,11 +308,19 @@ class PrometheusRule(Part):
     labels: Texts
 
 
+class Dashboard(Part):
+    """A dashboard for Grafana's sidecar."""
+
+    enabled: bool
+    labels: Texts
+
+
 class Monitoring(Part):
-    """Prometheus."""
+    """Prometheus and Grafana."""
 
     service_monitor: ServiceMonitor
     prometheus_rule: PrometheusRule
+    dashboard: Dashboard
 
 
 class Values(Part):
@@ -351,22 +359,25 @@ def schema() -> dict[str, Any]:
     definitions = made.pop("$defs")
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
-        **_without_titles(made),
-        "definitions": {name: _without_titles(part) for name, part in definitions.items()},
+        **_tidied(made),
+        "definitions": {name: _tidied(part) for name, part in definitions.items()},
     }
 
 
-def _without_titles(part: Any) -> Any:
-    """Generated titles repeat the keys' names, and a default of null is no default."""
+def _tidied(part: Any) -> Any:
+    """Without titles, which repeat the keys, and defaults of null, which are none; named parts are closed too."""
     if isinstance(part, list):
-        return [_without_titles(item) for item in part]
+        return [_tidied(item) for item in part]
     if not isinstance(part, dict):
         return part
-    return {
-        key: _without_titles(value)
+    tidied = {
+        key: _tidied(value)
         for key, value in part.items()
         if not (key == "title" and isinstance(value, str)) and not (key == "default" and value is None)
     }
+    if "patternProperties" in tidied:
+        tidied["additionalProperties"] = False
+    return tidied
 
 
 def text() -> str:

@@ -8,14 +8,17 @@ import os
 import socket
 import sys
 import time
+from typing import Any
 
 import redis
 
 OLDEST_SECONDS = 30
 
-client = redis.Redis.from_url(os.environ["PREFECT_SERVER_DOCKET_URL"], socket_timeout=5, socket_connect_timeout=5)
-beats = client.zrange("prefect:workers", 0, -1, withscores=True)
-own = [score for name, score in beats if name.decode().startswith(f"{socket.gethostname()}#")]
+client = redis.Redis.from_url(
+    os.environ["PREFECT_SERVER_DOCKET_URL"], socket_timeout=5, socket_connect_timeout=5, decode_responses=True
+)
+beats: Any = client.zrange("prefect:workers", 0, -1, withscores=True)
+own = [score for name, score in beats if name.startswith(f"{socket.gethostname()}#")]
 if not own:
     sys.exit("The background services have left no heartbeat in Redis.")
 age = time.time() - max(own)
