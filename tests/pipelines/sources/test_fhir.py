@@ -1,0 +1,103 @@
+"""FHIR: pages along Bundle links, increments, outcomes. The server is the tests' own, with true Bundle paging."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from pipelines.errors import ConfigurationError, TransientError
+from pipelines.sources.fhir import latest
+from tests.pipelines.conftest import Platform
+from tests.pipelines.http_server import Answer, Asked, WebServer
+
+
+def patient(number: int, updated: str) -> dict[str, Any]:
+    """A resource in the shape of the FHIR R4 example patient."""
+    return {
+        "resourceType": "Patient",
+        "id": f"p{number}",
+        "meta": {"versionId": "1", "lastUpdated": updated},
+        "active": True,
+        "name": [{"use": "official", "family": "Chalmers", "given": ["Peter", "James"]}],
+        "gender": "male",
+        "birthDate": "1974-12-25",
+        "managingOrganization": {"reference": "Organization/1"},
+    }
+
+
+class FhirServer:
+    """Answers searches with Bundles: `_count`, `_lastUpdated` with ge and lt, `next` links that hold a page's state."""
+
+    def __init__(self, *resources: dict[str, Any]) -> None:
+        self.resources = list(resources)
+
+    def __call__(self, asked: Asked) -> Any:
+        kind = asked.path.rpartition("/")[2]
+        found = [item for item in self.resources if item["resourceType"] == kind]
+        if since := asked.query.get("_lastUpdated"):
+            found = [item for item in found if item["meta"]["lastUpdated"] >= since.removeprefix("ge")]
+        start, count = int(asked.query.get("_offset", 0)), int(asked.query["_count"])
+        page = found[start : start + count]
+        base = f"http://{asked.headers['host']}{asked.path}"
+        links = [{"relation": "self", "url": base}]
+        if start + count < len(found):
+            links.append({"relation": "next", "url": f"{base}?{urlencode({**asked.query, '_offset': start + count})}"})
+        entries = [{"fullUrl": f"{base}/{item['id']}", "resource": item, "search": {"mode": "match"}} for item in page]
+        entries.append({"resource": {"resourceType": "OperationOutcome"}, "search": {"mode": "outcome"}})
+        bundle = {"resourceType": "Bundle", "type": "searchset", "total": len(found), "link": links, "entry": entries}
+        return Answer(bundle, headers={"Content-Type": "application/fhir+json"})
+
+
+def source(url: str, **keys: Any) -> dict[str, Any]:
+    return {"type": "fhir", "base_url": url + "/fhir", "resource_types": ["Patient", "Observation"], **keys}
+
+
+def test_every_page_lands_and_only_changes_come_again(platform: Platform) -> None:
+    server = FhirServer(
+        *(patient(number, f"2024-01-01T00:{number // 60:02}:{number % 60:02}Z") for number in range(95))
+    )
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, page_size=10))
+        assert platform.run(connector).rows == {"patient": 95}
+        server.resources[3] = patient(3, "2024-02-01T00:00:00Z") | {"gender": "other"}
+        server.resources.append(
+            {"resourceType": "Observation", "id": "o1", "meta": {"lastUpdated": "2024-02-01T00:00:00Z"}}
+        )
+        assert platform.run(connector).rows == {"patient": 1, "observation": 1}
+        assert {"_lastUpdated": "ge2024-01-01T00:01:34Z"}.items() <= web.asked[-2].query.items()
+        assert web.asked[-1].headers["accept"] == "application/fhir+json"
+    ((rows, ids, family, other),) = platform.duck(
+        "SELECT count(*), count(DISTINCT id), any_value(name->>'$[0].family'), count(*) FILTER (gender = 'other') "
+        f"FROM connector_{connector}.patient"
+    )
+    assert (rows, ids, family, other) == (95, 95, "Chalmers", 1)
+
+
+@pytest.mark.parametrize(("code", "kind"), [("not-supported", ConfigurationError), ("throttled", TransientError)])
+def test_an_operation_outcome_is_understood(platform: Platform, code: str, kind: type[Exception]) -> None:
+    outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": code}]}
+    with WebServer(lambda asked: outcome) as web:
+        connector = platform.add(source(web.url))
+        with pytest.raises(kind, match=code):
+            platform.run(connector)
+
+
+def test_moments_are_compared_as_moments_and_not_as_text(platform: Platform) -> None:
+    # The clocks go back: later in time, yet smaller as text.
+    before, after = "2024-10-27T02:59:00+02:00", "2024-10-27T02:10:00+01:00"
+    assert latest((before, after)) == after
+    server = FhirServer(patient(1, before))
+    with WebServer(lambda asked: server(Asked("GET", asked.path, {"_count": "9"}, asked.headers, b""))) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"]))
+        platform.run(connector)
+        server.resources.append(patient(2, after))
+        assert platform.run(connector).total_rows == 1
+
+
+def test_a_row_limit_leaves_the_cursor_alone(platform: Platform) -> None:
+    server = FhirServer(*(patient(number, f"2024-01-01T00:00:{number:02}Z") for number in range(30)))
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"], page_size=10))
+        assert platform.run(connector, row_limit=5).total_rows == 5
+        assert platform.run(connector).total_rows == 30
+    assert platform.duck(f"SELECT count(*) FROM connector_{connector}.patient") == [(30,)]
