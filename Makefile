@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 DEMO ?= 1
-IMAGE ?= clinical-ai-prefect
+IMAGE ?= clinical-ai-prefect:0.1.0
 BIN := .venv/bin
 PACKAGES := settings.py flows connectors deployments pipelines local tests benchmarks
 
@@ -23,8 +23,14 @@ lint: venv
 	$(BIN)/mypy $(wildcard $(PACKAGES))
 	$(BIN)/lint-imports
 
+# BUILD is what builds it: a docker that has an engine, else buildah or podman. BUILD_FLAGS goes to it, for example
+# BUILD_FLAGS="--build-arg BASE=registry.example/python:3.11".
+BUILD ?= $(shell docker info >/dev/null 2>&1 && echo docker || command -v buildah podman | head -n 1)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
 image:
-	docker build --tag $(IMAGE) .
+	@test -n "$(BUILD)" || { echo "An image needs docker with an engine, buildah or podman: install one of them."; exit 1; }
+	$(BUILD) build $(if $(findstring docker,$(BUILD)),,--format docker) --build-arg REVISION=$(REVISION) $(BUILD_FLAGS) --tag $(IMAGE) .
 
 venv: .venv/installed
 
