@@ -140,6 +140,3 @@ def describe() -> list[tuple[str, str, str]]:
         shown = "" if default is None or default == [] else json.dumps(default, default=str).strip('"')
         rows.append((f"CAI_{name.upper()}", shown.replace(str(ROOT), "."), field.description or ""))
     return rows
-
-
-

@@ -36,6 +36,7 @@ from flows.dlt_pipeline_flow import run_connector_pipeline
 from settings import MissingDatabaseError, Settings
 
 logger = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
 
 REPORT_RETRY_SECONDS = 30.0
 """How long until a flow run that could not be made, or broke, is made again."""
@@ -137,12 +138,18 @@ async def foreground(mandate: Mandate, settings: Settings, stop: asyncio.Event) 
     if mandate.once:
         return await controller.run(mandate, stop)
     work = asyncio.create_task(_terms(controller, mandate, stop))
-    report = asyncio.create_task(_report(work, settings))
+    report = asyncio.create_task(_report(work, settings, stop))
     try:
         return await work
     finally:
         with suppress(TimeoutError):
             await asyncio.wait_for(report, FAREWELL_SECONDS)
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """End in peace on SIGTERM and Ctrl-C: the lease is given back, and a standby leads at once."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 async def _terms(controller: Controller, mandate: Mandate, stop: asyncio.Event) -> Conclusion:
@@ -153,11 +160,12 @@ async def _terms(controller: Controller, mandate: Mandate, stop: asyncio.Event) 
             return conclusion
 
 
-async def _report(work: "asyncio.Task[Conclusion]", settings: Settings) -> None:
+async def _report(work: "asyncio.Task[Conclusion]", settings: Settings, stop: asyncio.Event) -> None:
     """Show the work as a flow run, made anew when it breaks or has lasted its time; the work never waits for that."""
 
     @flow(name=CONTROLLER_FLOW, flow_run_name=f"foreground on {socket.gethostname()}", persist_result=False)
     async def shown() -> State[None]:
+        _stop_on_signals(stop)  # Prefect's engine has just taken SIGTERM for itself, and would tear the loop apart
         await asyncio.wait({work}, timeout=settings.controller_max_runtime_seconds)
         if not work.done():
             return Completed(message=_ENDINGS[Ending.EXPIRED])
@@ -186,9 +194,7 @@ def _arguments() -> argparse.Namespace:
 async def _main(arguments: argparse.Namespace) -> int:
     settings = Settings()
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    _stop_on_signals(stop)
     if arguments.dry_run:
         lines = await controller_of(settings).preview()
         print("\n".join(lines) or "Nothing to do.")
