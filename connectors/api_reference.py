@@ -1,6 +1,7 @@
 """The reference of the REST API, docs/api.md, made from what the API says of itself.
 
-`python -m connectors.api_reference > docs/api.md` makes it. Generated, so that it cannot tell of a field that is not there; a test fails while the file and the API differ.
+`python -m connectors.api_reference > docs/api.md` makes it. Generated, so that it cannot tell of a field that is not
+there; a test fails while the file and the API differ.
 """
 
 import sys

@@ -1,0 +1,217 @@
+"""The shapes of the forms in the Prefect UI, and what a filled-in form says as a connector's JSON.
+
+The UI draws a form from the JSON schema of a flow's parameters: a plain union of models becomes tabs, a text a line, an
+enumeration a select box. The models of `connectors.kinds` are unions within unions, which the UI draws as raw JSON, so
+forms have their own, flat ones. They check nothing: what a form says goes the same way as what the API is sent, and is
+refused in the same sentences. This module is pure.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_CREDENTIALS = (
+    "Where the secret is, never the secret itself: the name of a Secret block (emr-token), a block as type/name "
+    "(sqlalchemy-connector/emr), or a variable of the worker (CAI_SECRET_EMR)."
+)
+_KEY = "Columns that identify a row: it is then updated instead of doubled. Empty: rows are appended."
+_CURSOR = "a run then loads only what is newer than the last run's newest."
+
+
+class _Part(BaseModel):
+    """What all parts of forms have in common: a field left empty is a field not given."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    def given(self, *names: str) -> dict[str, Any]:
+        """Those of the fields that are filled in, under their own names."""
+        return {name: value for name in names if (value := getattr(self, name)) not in ("", [])}
+
+
+class TableForm(_Part):
+    """One table or view."""
+
+    model_config = ConfigDict(title="Table")
+
+    name: str = Field(title="Table")
+    primary_key: list[str] = Field([], title="Primary key", description=_KEY)
+    cursor_column: str = Field(
+        "", title="Cursor column", description=f"A column that grows with each change, such as updated_at: {_CURSOR}"
+    )
+
+    def connector_json(self) -> dict[str, Any]:
+        """As in DESIGN.md section 6."""
+        return self.given("name", "primary_key", "cursor_column")
+
+
+class SqlDatabaseForm(_Part):
+    """Tables of a database."""
+
+    model_config = ConfigDict(title="SQL database")
+
+    kind: Literal["sql_database"] = "sql_database"
+    credentials: str = Field(title="Credentials", description=_CREDENTIALS)
+    database_schema: str = Field("", title="Schema", description="Empty: the database's default schema.")
+    tables: list[TableForm] = Field(title="Tables")
+
+    def connector_json(self) -> dict[str, Any]:
+        """As in DESIGN.md section 6."""
+        schema = {"schema": self.database_schema} if self.database_schema else {}
+        tables = [table.connector_json() for table in self.tables]
+        return {"type": self.kind, "credentials": reference(self.credentials), **schema, "tables": tables}
+
+
+class ResourceForm(_Part):
+    """One path of a REST API."""
+
+    model_config = ConfigDict(title="Resource")
+
+    name: str = Field(title="Table", description="The table that it fills.")
+    path: str = Field(title="Path", description="Below the base address, such as visits.")
+    data_selector: str = Field(
+        "",
+        title="Data selector",
+        description="Where in the answer the rows stand, such as $.items. Empty: found out.",
+    )
+    primary_key: list[str] = Field([], title="Primary key", description=_KEY)
+    cursor_path: str = Field(
+        "", title="Cursor", description=f"A field that grows with each change, such as updated_at: {_CURSOR}"
+    )
+    cursor_param: str = Field(
+        "", title="Cursor parameter", description="The query's parameter that takes the newest value, such as since."
+    )
+
+    def connector_json(self) -> dict[str, Any]:
+        """As in DESIGN.md section 6."""
+        return self.given("name", "path", "data_selector", "primary_key", "cursor_path", "cursor_param")
+
+
+class RestApiForm(_Part):
+    """Any REST API that answers with JSON."""
+
+    model_config = ConfigDict(title="REST API")
+
+    kind: Literal["rest_api"] = "rest_api"
+    base_url: str = Field(title="Base address", description="Such as https://emr.example.org/api, without a password.")
+    bearer_token: str = Field("", title="Bearer token", description=f"Empty: no login. {_CREDENTIALS}")
+    resources: list[ResourceForm] = Field(title="Resources")
+
+    def connector_json(self) -> dict[str, Any]:
+        """As in DESIGN.md section 6."""
+        resources = [resource.connector_json() for resource in self.resources]
+        return {"type": self.kind, "base_url": self.base_url, **_bearer(self.bearer_token), "resources": resources}
+
+
+class FhirForm(_Part):
+    """A FHIR R4 or R5 server."""
+
+    model_config = ConfigDict(title="FHIR server")
+
+    kind: Literal["fhir"] = "fhir"
+    base_url: str = Field(title="Base address", description="Such as https://fhir.example.org/r4, without a password.")
+    bearer_token: str = Field("", title="Bearer token", description=f"Empty: no login. {_CREDENTIALS}")
+    resource_types: list[str] = Field([], title="Resource types", description="Such as Patient. Empty: the usual six.")
+    since: str = Field("", title="Since", description="Only what changed since, such as 2024-01-01.")
+
+    def connector_json(self) -> dict[str, Any]:
+        """As in DESIGN.md section 6."""
+        rest = self.given("resource_types", "since")
+        return {"type": self.kind, "base_url": self.base_url, **_bearer(self.bearer_token), **rest}
+
+
+class RedcapForm(_Part):
+    """A REDCap project."""
+
+    model_config = ConfigDict(title="REDCap project")
+
+    kind: Literal["redcap"] = "redcap"
+    api_url: str = Field(title="API address", description="Such as https://redcap.example.org/api/.")
+    token: str = Field(title="Token", description=_CREDENTIALS)
+    forms: list[str] = Field([], title="Forms", description="Empty: all of them.")
+
+    def connector_json(self) -> dict[str, Any]:
+        """As in DESIGN.md section 6."""
+        return {"type": self.kind, "api_url": self.api_url, "token": reference(self.token), **self.given("forms")}
+
+
+class FilesForm(_Part):
+    """Files of one format, into one table."""
+
+    model_config = ConfigDict(title="Files")
+
+    kind: Literal["files"] = "files"
+    url: str = Field(title="Directory or bucket", description="Such as s3://clinic/labs, or an absolute path.")
+    glob: str = Field("", title="Pattern", description="Such as **/*.csv.")
+    format: Literal["", "csv", "jsonl", "parquet"] = Field("", title="Format", description="Empty: by the names.")
+    table: str = Field("", title="Table", description="Empty: by the address.")
+    primary_key: list[str] = Field([], title="Primary key", description=_KEY)
+    credentials: str = Field("", title="Credentials", description=f"Empty: none are needed. {_CREDENTIALS}")
+
+    def connector_json(self) -> dict[str, Any]:
+        """As in DESIGN.md section 6."""
+        credentials = {"credentials": reference(self.credentials)} if self.credentials else {}
+        return {
+            "type": self.kind,
+            "url": self.url,
+            **self.given("glob", "format", "table", "primary_key"),
+            **credentials,
+        }
+
+
+class JsonForm(_Part):
+    """The whole of what a connector may say, as JSON."""
+
+    model_config = ConfigDict(title="Other (JSON)")
+
+    value: dict[str, Any] = Field(
+        title="JSON", description='As the documentation shows it, such as {"type": "duckdb", "path": "labs.duckdb"}.'
+    )
+
+    def connector_json(self) -> dict[str, Any]:
+        """As it is."""
+        return self.value
+
+
+class DuckdbForm(_Part):
+    """A DuckDB file."""
+
+    model_config = ConfigDict(title="DuckDB file")
+
+    kind: Literal["duckdb"] = "duckdb"
+    path: str = Field(title="Path", description="A relative one starts in the data directory.")
+
+    def connector_json(self) -> dict[str, Any]:
+        """As in DESIGN.md section 6."""
+        return {"type": self.kind, "path": self.path}
+
+
+class PostgresForm(_Part):
+    """A PostgreSQL database."""
+
+    model_config = ConfigDict(title="PostgreSQL")
+
+    kind: Literal["postgres"] = "postgres"
+    credentials: str = Field(title="Credentials", description=_CREDENTIALS)
+
+    def connector_json(self) -> dict[str, Any]:
+        """As in DESIGN.md section 6."""
+        return {"type": self.kind, "credentials": reference(self.credentials)}
+
+
+SourceForm = SqlDatabaseForm | RestApiForm | FhirForm | RedcapForm | FilesForm | JsonForm
+"""A source, a tab for each kind."""
+
+DestinationForm = DuckdbForm | PostgresForm | JsonForm
+"""A destination, a tab for each kind."""
+
+
+def reference(text: str) -> dict[str, str]:
+    """What a credentials field means: a variable of the worker, a block by its type and name, or a Secret block."""
+    text = text.strip()
+    if text.startswith("CAI_SECRET_"):
+        return {"env": text}
+    return {"block": text} if "/" in text else {"secret": text}
+
+
+def _bearer(token: str) -> dict[str, Any]:
+    return {"auth": {"type": "bearer", "token": reference(token)}} if token else {}

@@ -1,0 +1,251 @@
+"""Forms in the Prefect UI: create, update, activate, deactivate, delete and test a connector without SQL or REST.
+
+Each flow is a form: its parameters are the fields, and what `Args` says of them is their help text. A form that is
+refused ends as a failed run with the sentence that the REST API would answer; one that is accepted leaves an artifact
+with the connector as it now is. All of it is `connectors.service`: nothing is decided here.
+"""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import asyncpg
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+from prefect.utilities.urls import url_for
+from sqlalchemy.exc import SQLAlchemyError
+
+from connectors.errors import RequestError
+from connectors.form_models import DestinationForm, SourceForm
+from connectors.models import InvalidConnectorError, MissedRuns, Overlap, validate
+from connectors.prefect_runs import open_runs
+from connectors.schedule import next_runs, words
+from connectors.service import Entry, Service
+from connectors.store import Store, open_engine
+from settings import MissingDatabaseError, Settings
+
+SHOWN_RUNS = 5
+
+
+@asynccontextmanager
+async def _service() -> AsyncIterator[Service]:
+    settings = Settings()
+    engine = open_engine(settings.resolved_database_url(), pool_size=1)
+    try:
+        async with open_runs() as runs:
+            yield Service(Store(engine), runs, instance=settings.instance)
+    finally:
+        await engine.dispose()
+
+
+async def _submit(use_case: Callable[[Service], Awaitable[State[Any]]]) -> State[Any]:
+    """What a use case ends with, or its refusal as a failed run. A traceback would say nothing to a business user."""
+    try:
+        async with _service() as service:
+            return await use_case(service)
+    except (RequestError, InvalidConnectorError, MissingDatabaseError) as error:
+        return Failed(message=str(error))
+    except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return Failed(message="The database does not answer, and nothing was changed: submit the form again later.")
+
+
+@flow(name="create-connector", flow_run_name="create {name}", persist_result=False)
+async def create_connector(  # noqa: PLR0917  # its parameters are a form in Prefect's UI
+    name: str,
+    source: SourceForm,
+    schedule: str = "",
+    timezone: str = "UTC",
+    is_active: bool = True,
+    description: str = "",
+    destination: DestinationForm | None = None,
+    dataset_name: str = "",
+    overlap: Overlap = Overlap.QUEUE,
+    missed_runs: MissedRuns = MissedRuns.LATEST,
+    retries: int = 3,
+    timeout_seconds: float = 0,
+) -> State[Any]:
+    """Create a connector: where data comes from, where it goes, and when.
+
+    Args:
+        name: What people call it, such as Lab results. No two connectors have the same name.
+        source: Where the rows come from.
+        schedule: When it runs, as cron: 0 2 * * * is every night at two. Empty: only when started by hand.
+        timezone: The time zone of the schedule, such as Europe/Berlin.
+        is_active: Switched off, it is saved and does not run.
+        description: What it is for.
+        destination: Where the rows go. None: the platform's own warehouse.
+        dataset_name: The dataset (schema) that the rows land in. Empty: one of the connector's own.
+        overlap: When a run is due while the last one is still going: wait for it (queue), or leave this one out (skip).
+        missed_runs: When runs were due while nothing could run them: catch up with the latest, with all, or skip them.
+        retries: How often a failed load is tried again.
+        timeout_seconds: A run that takes longer is ended. 0: no limit.
+    """
+    policy = {"overlap": overlap.value, "missed_runs": missed_runs.value, "retries": retries}
+    values = {
+        "name": name,
+        "source": source.connector_json(),
+        "schedule": schedule or None,
+        "timezone": timezone,
+        "is_active": is_active,
+        "description": description or None,
+        "destination": destination.connector_json() if destination is not None else None,
+        "dataset_name": dataset_name or None,
+        "run_policy": policy | ({"timeout_seconds": timeout_seconds} if timeout_seconds else {}),
+    }
+
+    async def create(service: Service) -> State[Any]:
+        return await _shown(await service.create(values), "created")
+
+    return await _submit(create)
+
+
+@flow(name="update-connector", flow_run_name="update connector {connector_id}", persist_result=False)
+async def update_connector(  # noqa: PLR0917  # its parameters are a form in Prefect's UI
+    connector_id: int,
+    name: str = "",
+    source: SourceForm | None = None,
+    schedule: str = "",
+    without_schedule: bool = False,
+    timezone: str = "",
+    description: str = "",
+    destination: DestinationForm | None = None,
+    dataset_name: str = "",
+    overlap: Literal["", "queue", "skip"] = "",
+    missed_runs: Literal["", "latest", "all", "skip"] = "",
+    retries: int | None = None,
+    timeout_seconds: float | None = None,
+) -> State[Any]:
+    """Change a connector: only the fields that you fill in change.
+
+    Args:
+        connector_id: The connector's number.
+        name: Another name.
+        source: Another source, as a whole.
+        schedule: Another schedule, as cron.
+        without_schedule: Take the schedule away: the connector then runs only when started by hand.
+        timezone: Another time zone for the schedule.
+        description: Another description.
+        destination: Another destination. The next run is a full load there.
+        dataset_name: Another dataset. The next run is a full load there.
+        overlap: When a run is due while the last one is still going: wait for it (queue), or leave this one out (skip).
+        missed_runs: When runs were due while nothing could run them: catch up with the latest, with all, or skip them.
+        retries: How often a failed load is tried again.
+        timeout_seconds: A run that takes longer is ended.
+    """
+    given = {
+        "name": name,
+        "source": source.connector_json() if source is not None else None,
+        "schedule": schedule,
+        "timezone": timezone,
+        "description": description,
+        "destination": destination.connector_json() if destination is not None else None,
+        "dataset_name": dataset_name,
+    }
+    values = {key: value for key, value in given.items() if value not in (None, "")}
+    policy = {"overlap": overlap, "missed_runs": missed_runs, "retries": retries, "timeout_seconds": timeout_seconds}
+    changed_policy = {key: value for key, value in policy.items() if value not in (None, "")}
+
+    async def update(service: Service) -> State[Any]:
+        changes = values | ({"schedule": None} if without_schedule else {})
+        seen = None
+        if changed_policy:
+            # The policy is one column: what the form leaves out stays, and so must what somebody else just changed.
+            row = (await service.get(connector_id)).row
+            old = row.run_policy if isinstance(row.run_policy, dict) else {}
+            changes, seen = {**changes, "run_policy": {**old, **changed_policy}}, {row.generation}
+        return await _shown(await service.update(connector_id, changes, seen), "changed")
+
+    return await _submit(update)
+
+
+@flow(name="activate-connector", flow_run_name="activate connector {connector_id}", persist_result=False)
+async def activate_connector(connector_id: int) -> State[Any]:
+    """Switch a connector on: it runs as scheduled again.
+
+    Args:
+        connector_id: The connector's number.
+    """
+
+    async def activate(service: Service) -> State[Any]:
+        return await _shown(await service.set_active(connector_id, True), "activated")
+
+    return await _submit(activate)
+
+
+@flow(name="deactivate-connector", flow_run_name="deactivate connector {connector_id}", persist_result=False)
+async def deactivate_connector(connector_id: int) -> State[Any]:
+    """Switch a connector off: nothing is scheduled until it is switched on. A run in progress goes on to its end.
+
+    Args:
+        connector_id: The connector's number.
+    """
+
+    async def deactivate(service: Service) -> State[Any]:
+        return await _shown(await service.set_active(connector_id, False), "deactivated")
+
+    return await _submit(deactivate)
+
+
+@flow(name="delete-connector", flow_run_name="delete connector {connector_id}", persist_result=False)
+async def delete_connector(connector_id: int, name: str) -> State[Any]:
+    """Delete a connector with its deployment. The rows that it has loaded stay where they are.
+
+    Args:
+        connector_id: The connector's number.
+        name: Its name, typed again so that no other one is deleted by a slip.
+    """
+
+    async def delete(service: Service) -> State[Any]:
+        row = (await service.get(connector_id)).row
+        if name.strip() != row.name:
+            return Failed(
+                message=f"Connector {connector_id} has another name than you typed, so nothing was deleted: "
+                "check the number, and type its name exactly."
+            )
+        await service.delete(connector_id, {row.generation})
+        return Completed(message=f"Connector {connector_id} was deleted; its deployment goes in a moment.")
+
+    return await _submit(delete)
+
+
+async def _shown(entry: Entry, done: str) -> State[Any]:
+    """The run's end, with the connector as an artifact."""
+    await acreate_markdown_artifact(
+        markdown=connector_page(entry, datetime.now(UTC)),
+        key=f"connector-{entry.row.id}",
+        description=f"Connector {entry.row.id}, {done}.",
+    )
+    return Completed(message=f"Connector {entry.row.id} was {done}.")
+
+
+def connector_page(entry: Entry, now: datetime) -> str:
+    """The artifact: the connector, its schedule in words, its next runs and links, as Markdown."""
+    row = entry.row
+    connector = validate(row)
+    lines = [f"# {connector.name}", ""]
+    if row.description:
+        lines += [row.description, ""]
+    state = "active" if row.is_active else "switched off"
+    lines += [
+        f"Connector **{row.id}**, {state}, from `{connector.source.type}`, into dataset `{connector.dataset}`.",
+        "",
+    ]
+    if connector.schedule is None:
+        lines += ["It has no schedule: it runs only when started by hand.", ""]
+    else:
+        lines += [f"Runs **{words(connector.schedule)}**.", ""]
+        if row.is_active:
+            lines += ["| next runs |", "|---|"]
+            lines += [f"| {run:%A, %d %B %Y, %H:%M} |" for run in next_runs(connector.schedule, now, SHOWN_RUNS)]
+            lines.append("")
+    if row.prefect_deployment_id is not None:
+        lines.append(f"[Its deployment and runs]({url_for('deployment', obj_id=row.prefect_deployment_id)})")
+    else:
+        lines.append("Its deployment appears among the deployments in a moment.")
+    source = json.dumps(row.source, indent=2, ensure_ascii=False)
+    lines += ["", "The source, as it is saved:", "", "```json", source, "```"]
+    return "\n".join(lines)
