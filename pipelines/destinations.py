@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 class Target:
     """A destination that is ready for a pipeline.
 
-    `exclusive` names what only one run may have open at a time, or is None.
+    `exclusive` names what only one run may have open at a time, or is None. `merges` says whether rows can be replaced
+    by their key there.
     """
 
     destination: "DltDestination[Any, Any]"
     file_format: str | None
     exclusive: str | None = None
     table_format: str | None = None
+    merges: bool = True
 
 
 def open_target(destination: Destination, connector_id: int, secrets: Secrets, data_dir: Path) -> Target:
@@ -134,7 +136,7 @@ def _filesystem(destination: FilesystemDestination, secrets: Secrets) -> Target:
     target = dlt.destinations.filesystem(bucket_url=url, credentials=credentials)
     if destination.format in ("delta", "iceberg"):
         return Target(target, "parquet", table_format=destination.format)
-    return Target(target, destination.format)
+    return Target(target, destination.format, merges=False)
 
 
 def bucket_credentials(value: Any) -> Any:

@@ -126,8 +126,8 @@ class Engine:
             dataset_name=run.connector.dataset,
         )
         with self._alone():
-            self.pipeline.sync_destination()
             self.full_refresh = exactness.recover(self.pipeline, self.name) or self.full_refresh
+            self.pipeline.sync_destination()
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -150,6 +150,14 @@ class Engine:
         return chosen
 
     def _prepare(self, resource: DltResource) -> None:
+        if resource.write_disposition == "merge" and not self.target.merges:
+            if self.run.connector.source.type not in {"fhir", "redcap"}:
+                raise ConfigurationError(
+                    f"{resource.name} can't be merged into plain files: set its write_disposition to append or "
+                    "replace, or the destination's format to delta or iceberg."
+                )
+            # Where the connector says nothing about it, files keep each version of a row.
+            resource.apply_hints(write_disposition="append")
         mask = self.run.connector.source.mask
         if mask:
             # Right after the reader, before the cursor's step: that one keeps hashes of rows in the state.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import psycopg2
+import psycopg2  # type: ignore[import-untyped]
 import pytest
 
 from local.clinic import fill
@@ -15,6 +15,8 @@ from local.embedded_postgres import EmbeddedPostgres
 from pipelines.load import Options, Skipped, run_connector
 from pipelines.summary import Summary
 from settings import Settings
+
+Sql = Callable[[str], list[tuple[Any, ...]]]
 
 
 @dataclass
@@ -83,12 +85,20 @@ def clinic(clinic_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @pytest.fixture
-def emr(
-    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
-    """A writable source database behind `{"env": "CAI_SECRET_EMR"}`: call it with SQL."""
-    url = postgres.create_database(f"emr_{next(_NUMBERS)}")
-    monkeypatch.setenv("CAI_SECRET_EMR", url)
+def emr(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sql]:
+    """A source database that tests write, behind `{"env": "CAI_SECRET_EMR"}`: call it with SQL."""
+    yield from _database(postgres, monkeypatch, "CAI_SECRET_EMR")
+
+
+@pytest.fixture
+def warehouse(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sql]:
+    """A PostgreSQL destination behind `{"env": "CAI_SECRET_WAREHOUSE"}`: call it with SQL."""
+    yield from _database(postgres, monkeypatch, "CAI_SECRET_WAREHOUSE")
+
+
+def _database(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, variable: str) -> Iterator[Sql]:
+    url = postgres.create_database(f"{variable.lower()}_{next(_NUMBERS)}")
+    monkeypatch.setenv(variable, url)
     connection = psycopg2.connect(url)
     connection.autocommit = True
 

@@ -73,7 +73,7 @@ def arm(point: str) -> None:
         case "load-end":
             dlt.load.load.Load.complete_package = _die  # type: ignore[method-assign]
         case "confirm":
-            exactness.confirm = _die  # type: ignore[assignment]
+            exactness.confirm = _die
 
 
 def serve() -> None:
