@@ -164,11 +164,14 @@ class Engine:
             resource.add_map(masker(mask, masking_key(self.run.settings.data_dir)), insert_at=1)
 
     def _contract(self) -> Any:
-        return self.run.connector.source.schema_contract or self.run.destination.schema_contract
+        contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract
+        if contract is None:
+            return None
+        # A new table is one that the user has named; the contract is about what the source does to it.
+        return {"tables": "evolve", "columns": contract, "data_type": contract}
 
 
 def _source(name: str, resources: list[DltResource], contract: Any) -> DltSource:
     """One source, whose schema has the connector's name. Nested parts land as JSON: one table a resource."""
-    # New tables and columns follow the contract, but a first load has to be able to make its tables.
     make = dlt.source(lambda: resources, name=name, max_table_nesting=0, schema_contract=contract)
     return make()
