@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import StateType, WorkPoolStorageConfiguration
 from prefect.events import AutomationCore, EventTrigger, Posture, ResourceSpecification
 from prefect.events.actions import ChangeFlowRunState, RunDeployment
@@ -43,8 +43,11 @@ async def bootstrap(settings: Settings, *, pool_type: str, base_job_template: di
 
     Args:
         settings: of this installation.
-        pool_type: the type of the work pool, if it has to be made, such as `process` or `kubernetes`.
-        base_job_template: its template; None for the type's own.
+        pool_type: the type of the work pool, such as `process` or `kubernetes`.
+        base_job_template: its template, which replaces another one; None for the type's own, or the one that is there.
+
+    Raises:
+        ValueError: when the pool is of another type than the template.
     """
     async with get_client() as client:
         await _work_pool(client, settings.work_pool, pool_type, base_job_template)
@@ -65,8 +68,23 @@ async def _work_pool(client: PrefectClient, name: str, kind: str, template: dict
     try:
         await client.create_work_pool(wanted)
     except ObjectAlreadyExists:
+        if template is not None:
+            await _renew_template(client, wanted)
         return
     logger.info("Made the work pool %s.", name)
+
+
+async def _renew_template(client: PrefectClient, wanted: WorkPoolCreate) -> None:
+    """A new version's runs differ, by their image to begin with, so the pool takes the template of the installation."""
+    held = await client.read_work_pool(wanted.name)
+    if held.type != wanted.type:
+        raise ValueError(
+            f"The work pool {wanted.name} is of the type {held.type}, which cannot become {wanted.type}: "
+            "delete the pool in Prefect, or name another one in CAI_WORK_POOL."
+        )
+    if held.base_job_template != wanted.base_job_template:
+        await client.update_work_pool(wanted.name, WorkPoolUpdate(base_job_template=wanted.base_job_template))
+        logger.info("The work pool %s has a new base job template.", wanted.name)
 
 
 async def _work_queue(client: PrefectClient, pool: str, name: str) -> None:

@@ -1,0 +1,44 @@
+"""The chart's templates in a real Prefect: bootstrap makes the pool from them, and an upgrade brings the new one."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from deployments.bootstrap import bootstrap
+from settings import Settings
+from tests.helm.chart import KUBERNETES, job_template, laid, render
+from tests.prefect_server import PrefectServer
+
+
+def _settings(pool: str) -> Settings:
+    return Settings(work_pool=pool)
+
+
+def _pool(server: PrefectServer, name: str) -> dict[str, Any]:
+    return dict(httpx.get(f"{server.url}/work_pools/{name}").raise_for_status().json())
+
+
+@pytest.mark.parametrize("kind", ["process", "kubernetes"])
+async def test_prefect_keeps_the_template_as_it_is(prefect_server: PrefectServer, kind: str) -> None:
+    template = job_template(render(KUBERNETES if kind == "kubernetes" else {}))
+    await bootstrap(_settings(f"kept-{kind}"), pool_type=kind, base_job_template=template)
+    made = _pool(prefect_server, f"kept-{kind}")
+    assert made["type"] == kind
+    assert made["base_job_template"] == template
+    await bootstrap(_settings(f"kept-{kind}"), pool_type=kind, base_job_template=template)
+    assert _pool(prefect_server, f"kept-{kind}")["updated"] == made["updated"]
+
+
+async def test_runs_of_an_upgraded_release_start_its_new_image(prefect_server: PrefectServer) -> None:
+    for tag in ("0.1.0", "0.2.0"):
+        template = job_template(render(laid(KUBERNETES, {"image": {"tag": tag}})))
+        await bootstrap(_settings("upgraded"), pool_type="kubernetes", base_job_template=template)
+    variables = _pool(prefect_server, "upgraded")["base_job_template"]["variables"]["properties"]
+    assert variables["image"]["default"] == "clinical-ai-prefect:0.2.0"
+
+
+async def test_a_pool_of_another_type_is_refused_in_a_sentence(prefect_server: PrefectServer) -> None:
+    await bootstrap(_settings("other"), pool_type="process", base_job_template=None)
+    with pytest.raises(ValueError, match="is of the type process, which cannot become kubernetes"):
+        await bootstrap(_settings("other"), pool_type="kubernetes", base_job_template=job_template(render(KUBERNETES)))
