@@ -6,13 +6,18 @@ IMAGE ?= clinical-ai-prefect:0.1.0
 BIN := .venv/bin
 PACKAGES := settings.py flows connectors deployments pipelines local tests benchmarks
 
-.PHONY: run test bench lint image venv
+.PHONY: run test soak bench lint image venv
 
 run: venv
 	@DEMO=$(DEMO) exec $(BIN)/python -m local.stack
 
 test: venv
 	$(BIN)/python -m pytest
+
+# The long versions, and the control plane's suite once more on the newest Prefect.
+soak: venv .venv-next/installed
+	$(BIN)/python -m pytest -m soak
+	.venv-next/bin/python -m pytest -p no:cacheprovider tests/deployments tests/test_end_to_end.py
 
 bench: venv
 	$(BIN)/python -m benchmarks
@@ -34,10 +39,13 @@ image:
 
 venv: .venv/installed
 
-# --no-deps: the lock already names every package, each with its hashes.
 .venv/installed: requirements-dev.lock
+.venv-next/installed: requirements-next.lock
+
+# --no-deps: the lock already names every package, each with its hashes.
+.venv/installed .venv-next/installed:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, and $(PYTHON) is " + sys.version.split()[0] + ": name another one, for example make PYTHON=python3.12 $(MAKECMDGOALS)")'
-	@echo "Installing into .venv from $<: once, and again when it changes."
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@echo "Installing into $(@D) from $<: once, and again when it changes."
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@

@@ -29,7 +29,7 @@ from types import TracebackType
 from typing import IO, Self
 from urllib.parse import urlsplit
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from local.processes import die_with_parent
 

@@ -6,7 +6,7 @@ a process that is gone runs nothing.
 """
 
 import httpx
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 _UNFINISHED = ["PENDING", "RUNNING", "CANCELLING"]
 

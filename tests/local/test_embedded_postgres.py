@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from local.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
