@@ -6,10 +6,11 @@ The client's retries are switched off: with them a dead server holds a call for 
 controller backs off by itself. Every failure leaves as one of `deployments.errors`.
 """
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -125,9 +126,12 @@ class Gateway(Protocol):
 class PrefectGateway:
     """`Gateway` over Prefect's REST API. Counts its calls by kind in `calls`."""
 
-    def __init__(self, client: PrefectClient, may_write: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, client: PrefectClient, timeout_seconds: float, may_write: Callable[[], None] = lambda: None
+    ) -> None:
         """`may_write` is asked before every call that changes something, and raises when we may not."""
         self._client = client
+        self._timeout = timeout_seconds
         self._may_write = may_write
         self._flow_id: str | None = None
         self.calls: Counter[str] = Counter()
@@ -155,7 +159,8 @@ class PrefectGateway:
         for _ in range(LISTING_TRIES):
             pages = [page async for page in self._pages()]
             found = {held.id: held for page in pages for held in page[0]}
-            if len(found) == pages[-1][1]:
+            # The same count on every page: one that is deleted meanwhile stands for one that shifted out of sight.
+            if {count for _, count in pages} == {len(found)}:
                 return Listing(tuple(found.values()), complete=True)
         return Listing(tuple(found.values()), complete=False)
 
@@ -165,11 +170,10 @@ class PrefectGateway:
         while number <= pages:
             body = {"limit": PAGE_SIZE, "page": number, "sort": "NAME_ASC", "flows": OUR_FLOW}
             answer = await self._call("list", "POST", "/deployments/paginate", body)
-            try:
-                yield [spec.observed(row) for row in answer["results"]], int(answer["count"])
-                pages = int(answer["pages"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise ServerError("Prefect's list of deployments was not whole.") from error
+            with _whole():
+                found = [spec.observed(row) for row in answer["results"]]
+                count, pages = int(answer["count"]), int(answer["pages"])
+            yield found, count
             number += 1
 
     async def read_deployments(self, names: Sequence[str]) -> list[Observed]:
@@ -185,10 +189,8 @@ class PrefectGateway:
         for chunk in chunks(values, PAGE_SIZE):
             body = {"limit": PAGE_SIZE, "flows": OUR_FLOW, "deployments": {by: {"any_": list(chunk)}}}
             answer = await self._call("read", "POST", "/deployments/filter", body)
-            try:
+            with _whole():
                 found += [spec.observed(row) for row in answer]
-            except (KeyError, TypeError, ValueError) as error:
-                raise ServerError("Prefect's answer was not whole.") from error
         return found
 
     async def create(self, wanted: Spec) -> UUID:
@@ -203,13 +205,15 @@ class PrefectGateway:
         except (RefusedError, ServerError):
             self._flow_id = None  # somebody may have deleted the flow: ask for it again at the next try
             raise
-        return UUID(answer["id"])
+        with _whole():
+            return UUID(answer["id"])
 
     async def _flow(self) -> str:
         """The id of our flow, made when there is none: `POST /flows/` is get-or-create."""
         if self._flow_id is None:
             answer = await self._call("flow", "POST", "/flows/", {"name": FLOW_NAME})
-            self._flow_id = str(answer["id"])
+            with _whole():
+                self._flow_id = str(UUID(answer["id"]))
         return self._flow_id
 
     async def patch(self, patch: Patch) -> None:
@@ -222,10 +226,17 @@ class PrefectGateway:
         for schedule_id in patch.remove_schedules:
             await self._call("patch", "DELETE", f"/deployments/{held.id}/schedules/{schedule_id}", gone_is_fine=True)
         body = spec.patch(wanted, patch.changes)
+        if "work_pool_name" in body:
+            await self._check_pool(body["work_pool_name"])
         if body:
             await self._call("patch", "PATCH", f"/deployments/{held.id}", body)
         if any(change.field == "paused" for change in patch.changes) and wanted.fields.paused:
             await self.pause(held.id)
+
+    async def _check_pool(self, name: str) -> None:
+        """Refuse a work pool that does not exist; a PATCH that names one answers 500 with no reason (3.8.8)."""
+        if not await self._call("read", "POST", "/work_pools/filter", {"work_pools": {"name": {"any_": [name]}}}):
+            raise _pool_missing(name)
 
     async def pause(self, deployment_id: UUID) -> None:
         """Pause by Prefect's own call, which clears late runs as well as future ones; finished ones stay."""
@@ -259,7 +270,8 @@ class PrefectGateway:
                 answer = await self._call(
                     "read", "POST", "/flow_runs/filter", {**body, **deployments, "flow_runs": flow_runs}
                 )
-                found |= {run.id: run for row in answer if (run := _scheduled_run(row)) is not None}
+                with _whole():
+                    found |= {run.id: run for row in answer if (run := _scheduled_run(row)) is not None}
                 if len(answer) < PAGE_SIZE:
                     break
                 offset += PAGE_SIZE
@@ -270,7 +282,9 @@ class PrefectGateway:
         body = {"flows": OUR_FLOW, "flow_runs": {"state": WAITING, "deployment_id": {"is_null_": False}}}
         everything = await self._call("read", "POST", "/flow_runs/count", body)
         joined = {**body, "deployments": {"name": {"like_": "connector-"}}}
-        return int(everything), int(await self._call("read", "POST", "/flow_runs/count", joined))
+        with_deployment = await self._call("read", "POST", "/flow_runs/count", joined)
+        with _whole():
+            return int(everything), int(with_deployment)
 
     async def delete_runs(self, ids: Sequence[UUID]) -> None:
         """Delete runs that still wait to start, 50 a call; an id that does not exist is no error."""
@@ -290,7 +304,8 @@ class PrefectGateway:
                 "flow_runs": {"state": states, "deployment_id": {"any_": [str(i) for i in chunk]}},
             }
             answer = await self._call("read", "POST", "/flow_runs/filter", body)
-            busy |= {UUID(row["deployment_id"]) for row in answer}
+            with _whole():
+                busy |= {UUID(row["deployment_id"]) for row in answer}
             if len(answer) == PAGE_SIZE:
                 busy |= set(chunk)  # cut short: take all for busy, and free nothing
         return busy
@@ -308,7 +323,8 @@ class PrefectGateway:
         while True:
             body = {"limit": PAGE_SIZE, "offset": offset, "sort": "ID_DESC", "flow_runs": flow_runs}
             answer = await self._call("read", "POST", "/flow_runs/filter", body)
-            dates |= {datetime.fromisoformat(row["expected_start_time"]) for row in answer}
+            with _whole():
+                dates |= {datetime.fromisoformat(row["expected_start_time"]) for row in answer}
             if len(answer) < PAGE_SIZE:
                 return dates
             offset += PAGE_SIZE
@@ -322,7 +338,8 @@ class PrefectGateway:
     async def owner(self, name: str) -> str | None:
         """The value of the Prefect Variable `name`; None when there is none."""
         found = await self._call("read", "POST", "/variables/filter", {"variables": {"name": {"any_": [name]}}})
-        return str(found[0]["value"]) if found else None
+        with _whole():
+            return str(found[0]["value"]) if len(found) else None
 
     async def claim(self, name: str, owner: str, *, take_over: bool = False) -> None:
         """Make sure that the Prefect Variable `name` says `owner`; write it when there is none, or to take over.
@@ -357,22 +374,26 @@ class PrefectGateway:
         try:
             # The client types its routes as literals; several that the server has are missing there.
             request: Any = self._client.request
-            response: httpx.Response = await request(
-                method,
-                path,
-                content=None if body is None else orjson.dumps(body, default=_plain),
-                headers={"Content-Type": "application/json"},
-            )
+            # The client's own time limit is one of each read; and after a 429 or 503 it sleeps for as long as a proxy's
+            # Retry-After says, even when it may not try again.
+            async with asyncio.timeout(self._timeout):
+                response: httpx.Response = await request(
+                    method,
+                    path,
+                    content=None if body is None else orjson.dumps(body, default=_plain),
+                    headers={"Content-Type": "application/json"},
+                )
             return orjson.loads(response.content) if response.content else None
         except httpx.HTTPStatusError as error:
             if gone_is_fine and error.response.status_code == httpx.codes.NOT_FOUND:
                 return None
             _raise_for(error.response)
-        except httpx.TimeoutException as error:
+        except (httpx.TimeoutException, TimeoutError) as error:
             raise OverloadedError("Prefect did not answer in time.") from error
         except httpx.ConnectError as error:
             raise ServerUnavailableError("Prefect cannot be reached.") from error
-        except (httpx.TransportError, orjson.JSONDecodeError) as error:
+        except (httpx.RequestError, ValueError) as error:
+            # ValueError: a body that is no JSON, ours or that of the CSRF token that the client asks for by itself.
             raise ServerError("The connection to Prefect broke off.") from error
 
 
@@ -384,21 +405,32 @@ _NOT_STARTED = frozenset({"Scheduled", "Late"})
 
 def _scheduled_run(answer: Mapping[str, Any]) -> ScheduledRun | None:
     """An automatic run that has never started; None for any other."""
+    if not answer["auto_scheduled"] or answer["run_count"] or answer["state_name"] not in _NOT_STARTED:
+        return None
+    deployment = answer["deployment_id"]
+    return ScheduledRun(
+        UUID(answer["id"]),
+        None if deployment is None else UUID(deployment),
+        datetime.fromisoformat(answer["expected_start_time"]),
+        frozenset(answer["tags"]),
+    )
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Reading an answer: a body that was cut short, or that a proxy wrote, is the server's failure and not ours."""
     try:
-        if not answer["auto_scheduled"] or answer["run_count"] or answer["state_name"] not in _NOT_STARTED:
-            return None
-        deployment = answer["deployment_id"]
-        return ScheduledRun(
-            UUID(answer["id"]),
-            None if deployment is None else UUID(deployment),
-            datetime.fromisoformat(answer["expected_start_time"]),
-            frozenset(answer["tags"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ServerError("Prefect's list of runs was not whole.") from error
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ServerError("Prefect's answer was not whole.") from error
 
 
 _POOL_MISSING = re.compile(r'Work pool "([^"]*)" not found')
+
+
+def _pool_missing(name: str) -> WorkPoolMissingError:
+    sentence = f"The work pool {name!r} does not exist in Prefect: create it, or name another one."
+    return WorkPoolMissingError(sentence, httpx.codes.NOT_FOUND)
 
 
 def _raise_for(response: httpx.Response) -> NoReturn:
@@ -412,9 +444,7 @@ def _raise_for(response: httpx.Response) -> NoReturn:
     if code >= 500:
         raise ServerError(f"Prefect failed ({code}).")
     if (pool := _POOL_MISSING.search(detail)) is not None:
-        raise WorkPoolMissingError(
-            f"The work pool {pool[1]!r} does not exist in Prefect: create it, or name another one.", code
-        )
+        raise _pool_missing(pool[1])
     raise RefusedError(f"Prefect refused it ({code}): {detail}", code)
 
 
@@ -465,4 +495,4 @@ async def open_gateway(
         options["transport"] = transport
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
         async with get_client(httpx_settings=options) as client:
-            yield PrefectGateway(client, may_write)
+            yield PrefectGateway(client, timeout_seconds, may_write)
