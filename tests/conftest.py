@@ -19,7 +19,7 @@ from connectors.store import Store, open_engine
 from deployments.spec import FLOW_NAME
 from local.embedded_postgres import EmbeddedPostgres
 from tests.migrated import migrate
-from tests.prefect_server import PrefectServer
+from tests.prefect_server import Patient, PrefectServer
 
 _numbers = itertools.count(1)
 
@@ -97,7 +97,7 @@ def prefect_server(shared_prefect_server: PrefectServer) -> Iterator[PrefectServ
 def empty_prefect(url: str) -> None:
     """Delete every deployment and run of our flow, and what controllers left."""
     ours = {"name": {"any_": [FLOW_NAME]}}
-    with httpx.Client(base_url=url, timeout=60, transport=_Patient()) as client:
+    with httpx.Client(base_url=url, timeout=60, transport=Patient()) as client:
         while listed := client.post("/deployments/filter", json={"flows": ours, "limit": 50}).json():
             body = {"deployments": {"id": {"any_": [row["id"] for row in listed]}}, "limit": 50}
             client.post("/deployments/bulk_delete", json=body).raise_for_status()
@@ -106,14 +106,3 @@ def empty_prefect(url: str) -> None:
             client.post("/flow_runs/bulk_delete", json=body).raise_for_status()
         for variable in client.post("/variables/filter", json={}).json():
             client.delete(f"/variables/{variable['id']}")
-
-
-class _Patient(httpx.HTTPTransport):
-    """A server on SQLite answers 503 while its scheduler writes: the same request goes through a moment later."""
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        for _ in range(20):
-            response = super().handle_request(request)
-            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                break
-        return response

@@ -11,6 +11,7 @@ import httpx
 from local.processes import Child, tail
 
 START_SECONDS = 90
+PATIENCE = 20
 
 
 def free_port() -> int:
@@ -73,3 +74,25 @@ class PrefectServer:
         if self._child.process is not None:
             self._child.process.kill()
             self._child.process.wait()
+
+
+class Patient(httpx.HTTPTransport):
+    """A server on SQLite answers 503 while its scheduler writes: the same request goes through a moment later."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        for _ in range(PATIENCE):
+            response = super().handle_request(request)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+        return response
+
+
+class AsyncPatient(httpx.AsyncHTTPTransport):
+    """`Patient`, for an asynchronous client."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        for _ in range(PATIENCE):
+            response = await super().handle_async_request(request)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+        return response

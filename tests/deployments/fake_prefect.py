@@ -7,6 +7,7 @@ holds for Prefect. A failure is a subclass that overrides one method.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -125,13 +126,14 @@ class Server:
         if held["paused"] or not any(schedule["active"] for schedule in held["schedules"]):
             return
         for minute in range(1, count + 1):
-            run = uuid4()
-            self.runs[run] = {
-                "deployment": number,
-                "at": datetime.now(UTC) + timedelta(minutes=minute),
-                "tags": frozenset(held["tags"]) | {"auto-scheduled"},
-                "state": "SCHEDULED",
-            }
+            self.add_run(number, datetime.now(UTC) + timedelta(minutes=minute), "SCHEDULED")
+
+    def add_run(self, number: UUID, due: datetime, state: str, key: str | None = None) -> UUID:
+        """A run, in a state; one without a key is the scheduler's own."""
+        run = uuid4()
+        tags = frozenset(self._held(number)["tags"])
+        self.runs[run] = {"deployment": number, "at": due, "tags": tags, "state": state, "key": key}
+        return run
 
     def observed(self, number: UUID) -> Observed:
         """One deployment in the controller's shape."""
@@ -242,6 +244,7 @@ class FakePrefect:
             ScheduledRun(number, run["deployment"], run["at"], run["tags"])
             for number, run in self.server.runs.items()
             if run["state"] == "SCHEDULED"
+            and run["key"] is None
             and (deployment_ids is None or run["deployment"] in deployment_ids)
             and (not paused or (run["deployment"] in held and held[run["deployment"]]["paused"]))
         ]
@@ -262,6 +265,17 @@ class FakePrefect:
         busy = {"PENDING", "RUNNING", "CANCELLING"}
         return {r["deployment"] for r in self.server.runs.values() if r["state"] in busy} & set(ids)
 
+    async def run_dates(self, deployment_id: UUID, since: datetime, until: datetime) -> set[datetime]:
+        """When the runs of a deployment that exist were due, between two moments."""
+        runs = (run for run in self.server.runs.values() if run["deployment"] == deployment_id)
+        return {run["at"] for run in runs if since <= run["at"] <= until}
+
+    async def create_run(self, deployment_id: UUID, due: datetime, key: str) -> None:
+        """Make a run that was due at a moment; one with the same key is made once only."""
+        self.calls["run"] += 1
+        if all(run.get("key") != key for run in self.server.runs.values()):
+            self.server.add_run(deployment_id, due, "SCHEDULED", key)
+
     async def free_slots(self, limit_id: UUID) -> None:
         """Set a limit's taken slots to none."""
         self.calls["free"] += 1
@@ -275,7 +289,8 @@ def carry_out_patch(server: Server, patch: Patch) -> None:
     """One patch of a plan on a server: obsolete schedules, one PATCH, the pause."""
     number = patch.held.id
     for schedule_id in patch.remove_schedules:
-        server.remove_schedule(number, schedule_id)
+        with suppress(RefusedError):
+            server.remove_schedule(number, schedule_id)
     body = spec.patch(patch.spec, patch.changes)
     if body:
         server.edit(number, body)
