@@ -404,6 +404,16 @@ def test_several_servers_share_messages_leases_and_schedules_through_redis() -> 
         }
 
 
+def test_what_stands_behind_a_service_answers_until_nothing_is_sent_there_any_more() -> None:
+    objects = render(PRODUCTION)
+    for service in of_kind(objects, "Service"):
+        pod = named(objects, "Deployment", service["metadata"]["name"].removeprefix(f"{RELEASE}-"))["spec"]["template"][
+            "spec"
+        ]
+        pause = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+        assert 0 < pause < pod["terminationGracePeriodSeconds"] / 2
+
+
 def test_leases_outlive_the_one_server_of_a_small_cluster() -> None:
     objects = render()
     container = named(objects, "Deployment", "server")["spec"]["template"]["spec"]["containers"][0]

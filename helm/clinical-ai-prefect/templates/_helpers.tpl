@@ -217,17 +217,17 @@ topologySpreadConstraints:
   emptyDir: {}
 {{- end -}}
 
-{{/* The start of every pod's spec. Called with (list $ "component" own). */}}
+{{/* The start of every pod's spec. Called with (list $ own "account" token), where token says whether it may speak with
+     Kubernetes. */}}
 {{- define "cai.podSpec" -}}
 {{- $root := index . 0 -}}
-serviceAccountName: {{ include "cai.fullname" $root }}-{{ index . 1 }}
-automountServiceAccountToken: false
+serviceAccountName: {{ include "cai.fullname" $root }}-{{ index . 2 }}
+automountServiceAccountToken: {{ index . 3 }}
 {{- /* Links of a Service that is called prefect-... would be taken for Prefect's settings. */}}
 enableServiceLinks: false
 securityContext:
-  {{- include "cai.podSecurity" (list $root (index . 2)) | nindent 2 }}
-{{- include "cai.placement" (list $root (index . 2)) }}
-{{- include "cai.spread" . }}
+  {{- include "cai.podSecurity" (list $root (index . 1)) | nindent 2 }}
+{{- include "cai.placement" (list $root (index . 1)) }}
 {{- end -}}
 
 {{/* The start of every container. */}}

@@ -86,13 +86,8 @@ job_configuration:
             {{- end }}
         spec:
           restartPolicy: Never
-          serviceAccountName: {{ include "cai.fullname" . }}-run
-          automountServiceAccountToken: false
-          enableServiceLinks: false
           terminationGracePeriodSeconds: {{ $runs.terminationGracePeriodSeconds }}
-          securityContext:
-            {{- include "cai.podSecurity" (list . $runs.pods) | nindent 12 }}
-          {{- include "cai.placement" (list . $runs.pods) | nindent 10 }}
+          {{- include "cai.podSpec" (list . $runs.pods "run" false) | nindent 10 }}
           containers:
             - name: prefect-job
               image: "{{ "{{ image }}" }}"
