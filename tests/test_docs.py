@@ -1,0 +1,70 @@
+"""The documents stay true: settings, commands, and the tests that the failure table names."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from settings import ROOT, describe
+from tests.prefect_server import PrefectServer
+
+CURL = re.compile(r"^    ((?:curl|FLOW_ID=|ID=).*PREFECT_API_URL.*)$", re.MULTILINE)
+
+
+def settings_page() -> str:
+    """docs/settings.md as settings.py has it."""
+    rows = [f"| `{name}` | {f'`{default}`' if default else ''} | {text} |" for name, default, text in describe()]
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            "Environment variables, all with the prefix `CAI_`. Lists are comma separated. Prefect's own settings",
+            "(`PREFECT_API_URL`, `PREFECT_API_AUTH_STRING`) are Prefect's.",
+            "",
+            "| variable | default | what it is |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def test_every_setting_is_documented_as_it_is() -> None:
+    page = ROOT / "docs" / "settings.md"
+    if os.environ.get("WRITE_DOCS"):
+        page.write_text(settings_page())
+    assert page.read_text() == settings_page(), "run WRITE_DOCS=1 pytest tests/test_docs.py"
+
+
+def test_every_row_of_the_failure_table_names_tests_that_exist() -> None:
+    rows = [line for line in (ROOT / "docs/failures.md").read_text().splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 20
+    for row in rows:
+        proof = row.rstrip("| ").rsplit("|", 1)[1]
+        paths = re.findall(r"tests/[\w/]+\.py", proof)
+        assert paths, row
+        for path in paths:
+            assert (ROOT / path).exists(), f"{path} is named by the failure table"
+        for name in re.findall(r"`(test_\w+)`", proof):
+            assert f"def {name}(" in (ROOT / paths[0]).read_text(), f"{name} is named by the failure table"
+
+
+def test_the_calls_that_the_readme_shows_work(prefect_server: PrefectServer, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    calls = CURL.findall((ROOT / "README.md").read_text())
+    assert len(calls) >= 8
+    script = tmp_path / "readme.sh"
+    script.write_text("set -euo pipefail\n" + "\n".join(call.replace("curl -s", "curl -sf") for call in calls))
+    environment = {**os.environ, "PREFECT_API_URL": prefect_server.url}
+    done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+def test_the_targets_that_the_readme_names_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"\bmake ([a-z]+)\b", (ROOT / "README.md").read_text()):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
