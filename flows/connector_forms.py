@@ -5,6 +5,7 @@ refused ends as a failed run with the sentence that the REST API would answer; o
 with the connector as it now is. All of it is `connectors.service`: nothing is decided here.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.errors import RequestError
 from connectors.form_models import DestinationForm, SourceForm
-from connectors.models import InvalidConnectorError, MissedRuns, Overlap, validate
+from connectors.models import Connector, InvalidConnectorError, MissedRuns, Overlap, validate
 from connectors.prefect_runs import open_runs
 from connectors.schedule import next_runs, words
 from connectors.service import Entry, Service
@@ -29,6 +30,8 @@ from connectors.store import Store, open_engine
 from settings import MissingDatabaseError, Settings
 
 SHOWN_RUNS = 5
+SETTLING_SECONDS = 10.0
+"""How long a form waits for the controller, so that it can show the deployment."""
 
 
 @asynccontextmanager
@@ -98,7 +101,7 @@ async def create_connector(  # noqa: PLR0917  # its parameters are a form in Pre
     }
 
     async def create(service: Service) -> State[Any]:
-        return await _shown(await service.create(values), "created")
+        return await _shown(service, await service.create(values), "created")
 
     return await _submit(create)
 
@@ -157,7 +160,7 @@ async def update_connector(  # noqa: PLR0917  # its parameters are a form in Pre
             row = (await service.get(connector_id)).row
             old = row.run_policy if isinstance(row.run_policy, dict) else {}
             changes, seen = {**changes, "run_policy": {**old, **changed_policy}}, {row.generation}
-        return await _shown(await service.update(connector_id, changes, seen), "changed")
+        return await _shown(service, await service.update(connector_id, changes, seen), "changed")
 
     return await _submit(update)
 
@@ -171,7 +174,7 @@ async def activate_connector(connector_id: int) -> State[Any]:
     """
 
     async def activate(service: Service) -> State[Any]:
-        return await _shown(await service.set_active(connector_id, True), "activated")
+        return await _shown(service, await service.set_active(connector_id, True), "activated")
 
     return await _submit(activate)
 
@@ -185,7 +188,7 @@ async def deactivate_connector(connector_id: int) -> State[Any]:
     """
 
     async def deactivate(service: Service) -> State[Any]:
-        return await _shown(await service.set_active(connector_id, False), "deactivated")
+        return await _shown(service, await service.set_active(connector_id, False), "deactivated")
 
     return await _submit(deactivate)
 
@@ -212,8 +215,9 @@ async def delete_connector(connector_id: int, name: str) -> State[Any]:
     return await _submit(delete)
 
 
-async def _shown(entry: Entry, done: str) -> State[Any]:
+async def _shown(service: Service, entry: Entry, done: str) -> State[Any]:
     """The run's end, with the connector as an artifact."""
+    entry = await _settled(service, entry)
     await acreate_markdown_artifact(
         markdown=connector_page(entry, datetime.now(UTC)),
         key=f"connector-{entry.row.id}",
@@ -222,30 +226,47 @@ async def _shown(entry: Entry, done: str) -> State[Any]:
     return Completed(message=f"Connector {entry.row.id} was {done}.")
 
 
+async def _settled(service: Service, entry: Entry) -> Entry:
+    """The connector once the controller has seen it, which takes it under a second; as it is when it takes longer."""
+    deadline = asyncio.get_running_loop().time() + SETTLING_SECONDS
+    while entry.status is None or entry.status.observed_generation != entry.row.generation:
+        if asyncio.get_running_loop().time() > deadline:
+            break
+        await asyncio.sleep(0.25)
+        entry = await service.get(entry.row.id)
+    return entry
+
+
 def connector_page(entry: Entry, now: datetime) -> str:
     """The artifact: the connector, its schedule in words, its next runs and links, as Markdown."""
     row = entry.row
-    connector = validate(row)
-    lines = [f"# {connector.name}", ""]
+    lines = [f"# {row.name}", ""]
     if row.description:
         lines += [row.description, ""]
     state = "active" if row.is_active else "switched off"
-    lines += [
-        f"Connector **{row.id}**, {state}, from `{connector.source.type}`, into dataset `{connector.dataset}`.",
-        "",
-    ]
-    if connector.schedule is None:
-        lines += ["It has no schedule: it runs only when started by hand.", ""]
+    try:
+        connector = validate(row)
+    except InvalidConnectorError as error:  # one of these can still be switched off
+        lines += [f"Connector **{row.id}**, {state}. Before it can run again: {error}", ""]
     else:
-        lines += [f"Runs **{words(connector.schedule)}**.", ""]
-        if row.is_active:
-            lines += ["| next runs |", "|---|"]
-            lines += [f"| {run:%A, %d %B %Y, %H:%M} |" for run in next_runs(connector.schedule, now, SHOWN_RUNS)]
-            lines.append("")
+        what = f"from `{connector.source.type}`, into dataset `{connector.dataset}`"
+        lines += [f"Connector **{row.id}**, {state}, {what}.", "", *_runs(connector, now), ""]
+    if entry.status is not None and entry.status.observed_generation == row.generation:
+        lines += [f"In Prefect: {entry.status.phase}. {entry.status.message}", ""]
+    else:
+        lines += ["The controller has not taken it up yet: it does so by itself.", ""]
     if row.prefect_deployment_id is not None:
         lines.append(f"[Its deployment and runs]({url_for('deployment', obj_id=row.prefect_deployment_id)})")
-    else:
-        lines.append("Its deployment appears among the deployments in a moment.")
     source = json.dumps(row.source, indent=2, ensure_ascii=False)
     lines += ["", "The source, as it is saved:", "", "```json", source, "```"]
     return "\n".join(lines)
+
+
+def _runs(connector: Connector, now: datetime) -> list[str]:
+    if connector.schedule is None:
+        return ["It has no schedule: it runs only when started by hand."]
+    when = f"Runs **{words(connector.schedule)}**."
+    if not connector.is_active:
+        return [when]
+    runs = next_runs(connector.schedule, now, SHOWN_RUNS)
+    return [when, "", "| next runs |", "|---|", *(f"| {run:%A, %d %B %Y, %H:%M} |" for run in runs)]

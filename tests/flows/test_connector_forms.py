@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
+import sqlalchemy as sa
 import yaml
 from prefect.client.schemas.objects import State
 from prefect.flows import Flow, load_flow_from_entrypoint
@@ -25,7 +29,10 @@ from connectors.form_models import (
     TableForm,
 )
 from connectors.models import ConnectorRow, validate
+from connectors.service import Entry
+from connectors.status import Phase, Reason, Status
 from connectors.store import Store
+from connectors.tables import connectors
 from flows import connector_forms
 from settings import ROOT
 from tests.connectors.api_rig import client
@@ -36,7 +43,7 @@ SOURCE = SqlDatabaseForm(
     database_schema="public",
     tables=[TableForm(name="visit", primary_key=["id"], cursor_column="updated_at")],
 )
-FORMS = [
+FORMS: list[Flow[..., Any]] = [
     connector_forms.create_connector,
     connector_forms.update_connector,
     connector_forms.activate_connector,
@@ -178,6 +185,7 @@ def store(
 ) -> Iterator[Store]:
     """The tables of this test, which the forms write: they read the settings as a worker does."""
     monkeypatch.setenv("CAI_DATABASE_URL", database_url)
+    monkeypatch.setattr(connector_forms, "SETTLING_SECONDS", 0)  # there is no controller
     with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
         yield store
 
@@ -217,6 +225,17 @@ async def test_a_form_saves_the_connector_and_shows_it(store: Store, prefect_ser
     assert '"type": "sql_database"' in page
 
 
+async def test_the_page_links_the_deployment_once_the_controller_has_made_it(prefect_server: PrefectServer) -> None:
+    deployment = UUID(int=7)
+    row = _row(source=SOURCE.connector_json(), schedule="@daily", prefect_deployment_id=deployment)
+    status = Status(1, Phase.SYNCED, Reason.IN_SYNC, "Runs at 00:00 (UTC).", observed_generation=1)
+    page = connector_forms.connector_page(Entry(row, status), datetime.now(UTC))
+    assert "In Prefect: synced. Runs at 00:00 (UTC)." in page
+    assert f"/deployments/deployment/{deployment})" in page
+    later = connector_forms.connector_page(Entry(replace(row, generation=2), status), datetime.now(UTC))
+    assert "has not taken it up yet" in later
+
+
 async def test_an_update_changes_only_what_is_filled_in(store: Store) -> None:
     await submit(connector_forms.create_connector, name="Visits", source=SOURCE, schedule="0 2 * * *", retries=7)
     (before,) = await store.rows()
@@ -236,6 +255,16 @@ async def test_activate_and_deactivate(store: Store) -> None:
     assert (await store.rows())[0].is_active is False
     assert (await submit(connector_forms.activate_connector, connector_id=row.id)).is_completed()
     assert (await store.rows())[0].is_active is True
+
+
+async def test_what_a_back_end_wrote_badly_can_be_switched_off(store: Store) -> None:
+    async with store.engine.begin() as connection:
+        await connection.execute(sa.insert(connectors).values(name="Bad", source={}, schedule="61 * * * *"))
+    (row,) = await store.rows()
+    refused = await submit(connector_forms.activate_connector, connector_id=row.id)
+    assert refused.is_failed()
+    assert (await submit(connector_forms.deactivate_connector, connector_id=row.id)).is_completed()
+    assert (await store.rows())[0].is_active is False
 
 
 async def test_a_delete_wants_the_name_typed_again(store: Store) -> None:
