@@ -64,7 +64,18 @@ def classify(error: BaseException, step: Step) -> RunError:
         if isinstance(cause, RunError):
             return cause
     for cause in reversed(causes):
-        for recognise in (_http, _contract, _package, _table, _machine, _database, _network, _address):
+        for recognise in (
+            _http,
+            _contract,
+            _package,
+            _table,
+            _machine,
+            _database,
+            _network,
+            _address,
+            _header,
+            _settings,
+        ):
             if (known := recognise(cause, _names(cause), step)) is not None:
                 return known
     root = causes[-1]
@@ -102,7 +113,8 @@ def _side(step: Step) -> str:
 def _brief(error: BaseException) -> str:
     """The error's own words, on one line and not too long, with a full stop."""
     text = re.sub(r"\s+", " ", str(error)).strip()
-    text = re.split(r" ?\(Background on this error| ?\[SQL:", text)[0]
+    # What follows is advice for programmers, or rows: PostgreSQL's DETAIL quotes them.
+    text = re.split(r" ?\(Background on this error| ?\[SQL:| Is the server running| DETAIL:| CONTEXT:| HINT:", text)[0]
     if len(text) > _LONGEST:
         text = text[:_LONGEST].rsplit(" ", 1)[0] + " ..."
     return text if text.endswith((".", "!", "?")) else f"{text or type(error).__name__}."
@@ -155,6 +167,22 @@ def _package(error: BaseException, names: set[str], step: Step) -> RunError | No
     return ConfigurationError(
         f"The worker lacks {', '.join(map(str, packages))}, which this kind needs: install it in the worker's image."
     )
+
+
+def _header(error: BaseException, names: set[str], step: Step) -> RunError | None:
+    if "InvalidHeader" not in names and "nvalid header value" not in str(error):
+        return None
+    return ConfigurationError(
+        "A header or a secret in it holds a line break or another character that no header takes."
+    )
+
+
+def _settings(error: BaseException, names: set[str], step: Step) -> RunError | None:
+    if "ConfigurationException" not in names:
+        return None
+    lacking = ", ".join(sorted(getattr(error, "fields", None) or ()))
+    detail = f"lacks {lacking}" if lacking else f"is not what this kind takes ({type(error).__name__})"
+    return ConfigurationError(f"{_side(step)}.credentials {detail}: complete the secret or block it refers to.")
 
 
 def _address(error: BaseException, names: set[str], step: Step) -> RunError | None:
