@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from connectors import tables
@@ -19,6 +20,9 @@ from connectors.status import Phase, Reason, Status
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 30
+
+DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+"""What a database that does not answer looks like: a connect fails with the driver's own errors, unwrapped."""
 
 Fence = Callable[[AsyncConnection], Awaitable[None]]
 """Called first in every writing transaction; raises when the writer may no longer write."""
