@@ -6,7 +6,7 @@ gone (the rest would fail alike), the lease is gone (nothing may be written any 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -27,7 +27,7 @@ class Outcome:
     error: Exception | None = None
 
 
-async def apply(plan: Plan, gateway: Gateway, limiter: AdaptiveLimiter) -> AsyncIterator[Outcome]:
+async def apply(plan: Plan, gateway: Gateway, limiter: AdaptiveLimiter) -> AsyncGenerator[Outcome, None]:
     """Carry out a plan's actions, each outcome as soon as it is known. Decisions without an action are not in it.
 
     If the process dies in the middle, what was carried out stands in Prefect and the rest does not; the statuses say so
@@ -62,18 +62,19 @@ async def apply(plan: Plan, gateway: Gateway, limiter: AdaptiveLimiter) -> Async
                 outcomes = [Outcome(decision, error=error) for decision in batch]
             finished.put_nowait(outcomes)
 
-    async with asyncio.TaskGroup() as tasks:
-        workers = [tasks.create_task(worker()) for _ in range(min(limiter.ceiling, len(batches)))]
-        try:
-            for _ in batches:
-                result = await finished.get()
-                if isinstance(result, BaseException):
-                    raise result
-                for outcome in result:
-                    yield outcome
-        finally:
-            for task in workers:
-                task.cancel()
+    # No task group: it would wrap the error that says who must act in a group of one.
+    workers = [asyncio.create_task(worker()) for _ in range(min(limiter.ceiling, len(batches)))]
+    try:
+        for _ in batches:
+            result = await finished.get()
+            if isinstance(result, BaseException):
+                raise result
+            for outcome in result:
+                yield outcome
+    finally:
+        for task in workers:
+            task.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
 
 async def _carry_out(batch: Sequence[Decision], gateway: Gateway) -> list[Outcome]:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-import asyncpg
-from sqlalchemy.exc import SQLAlchemyError
-
 from connectors.status import Phase
+from connectors.store import DATABASE_ERRORS
+from deployments.errors import TerminalError
 from deployments.lease import Lease
 from deployments.reconcile import Reconciler, Report
 from deployments.requests import CHANNEL, CycleResult, Requests
@@ -33,7 +32,6 @@ SETTLE_SECONDS = 0.02
 SHORTEST_WAIT_SECONDS = 0.2
 
 DATABASE_RETRY_SECONDS = 2.0
-DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 GOOD_PHASES = frozenset({Phase.SYNCED, Phase.PAUSED, Phase.INVALID})
 
@@ -165,6 +163,13 @@ class Leader:
                 self._inbox.put_back(hints)
                 await self._inbox.wait(DATABASE_RETRY_SECONDS, self._never)
                 continue
+            except TerminalError:
+                raise
+            except Exception:  # a fault of ours in one cycle must not take the control plane down
+                logger.exception("A cycle failed as nobody expected; it is tried again.")
+                self._inbox.put_back(hints)
+                await asyncio.sleep(self._settings.poll_interval_seconds)
+                continue
             # The permission was for one full cycle.
             allow_mass_prune = allow_mass_prune and not audited
             await self._inbox.wait(self._seconds_until_reason(), self._never)
@@ -184,6 +189,9 @@ class Leader:
         if report.audited:
             self._audits = [at for at in self._audits if at > now] or [now + self._settings.audit_interval_seconds]
             self._next_probe = now + PROBE_SECONDS
+        elif due:
+            # It could not be finished: try again, but not in the next breath.
+            self._audits = [at for at in self._audits if at > now] + [now + self._settings.poll_interval_seconds]
         elif now >= self._next_probe:
             await self._reconciler.probe()
             self._next_probe = now + PROBE_SECONDS
@@ -191,7 +199,8 @@ class Leader:
 
     def _seconds_until_reason(self) -> float:
         now = time.monotonic()
-        reasons = [self._settings.poll_interval_seconds, self._next_probe - now, min(self._audits) - now]
+        until_audit = max(min(self._audits) - now, self._reconciler.seconds_until_try())
+        reasons = [self._settings.poll_interval_seconds, self._next_probe - now, until_audit]
         until_due = self._reconciler.seconds_until_due()
         if until_due is not None:
             reasons.append(until_due)

@@ -8,6 +8,7 @@ and the next cycle sees that nothing differs and records it.
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -68,6 +69,8 @@ class Report:
     failed: dict[int, str] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)
     """The connectors that were dealt with, whether it succeeded or failed."""
+    applied: int = 0
+    """How many actions were carried out."""
     withheld: tuple[int, ...] = ()
     deferred: tuple[int, ...] = ()
     server_down: str | None = None
@@ -144,7 +147,12 @@ class Reconciler:
     def seconds_until_due(self) -> float | None:
         """Seconds until waiting work is due; None when nothing waits."""
         times = (self._queue.seconds_until_next(self._clock()), self._sweeper.seconds_until_due())
-        return min((seconds for seconds in times if seconds is not None), default=None)
+        soonest = min((seconds for seconds in times if seconds is not None), default=None)
+        return None if soonest is None else max(soonest, self.seconds_until_try())
+
+    def seconds_until_try(self) -> float:
+        """Seconds until Prefect is worth a call: 0 unless it is down."""
+        return self._server.seconds_until_try(self._clock())
 
     async def probe(self) -> bool:
         """Ask whether Prefect is there; True when it is. The first good answer makes all waiting work due."""
@@ -168,6 +176,14 @@ class Reconciler:
             TerminalError: when this controller may not write any more.
             SQLAlchemyError, OSError: when the database does not answer. Nothing is lost: the next cycle sees the same.
         """
+        before = self._generations
+        try:
+            return await self._cycle(audit, hints, allow_mass_prune)
+        except Exception:
+            self._generations = before  # what this cycle took for read may not have been dealt with
+            raise
+
+    async def _cycle(self, audit: bool, hints: Collection[int], allow_mass_prune: bool) -> Report:
         report = Report()
         generations = await self._store.generations()
         changed = {i for i, generation in generations.items() if self._generations.get(i) != generation}
@@ -236,40 +252,59 @@ class Reconciler:
         idle_rounds = 0
         while scope or audit:
             observation = await self._observe(desired, scope, audit=audit)
-            planned = self._plan(desired, observation, scope | set(observation.deployments), allow_mass_prune)
+            planned = self._plan(
+                desired,
+                observation,
+                scope | set(observation.deployments),
+                allow_mass_prune=allow_mass_prune,
+                max_roll_out=self._roll_out_allowance(),
+            )
             report.withheld += planned.withheld
+            if audit or planned.withheld:
+                self._alert_withheld(planned.withheld)
             if audit:
                 self._deferred = set()
-                self._alert_withheld(planned.withheld)
             self._deferred = (self._deferred - scope) | set(planned.deferred)
             report.deferred = tuple(sorted(self._deferred))
-            busy: set[int] = set()
             settled = len(report.settled)
             await self._record_idle(planned, desired)
             report.settled |= {d.connector_id for d in planned.decisions if d.action is None}
-            batch: list[Record] = []
-            async for outcome in apply(planned, self._gateway, self._limiter):
-                connector_id = outcome.decision.connector_id
-                if isinstance(outcome.error, ServerUnavailableError):
-                    await self._record(batch)
-                    raise outcome.error
-                if isinstance(outcome.error, OverloadedError):
-                    # Whether it was carried out is unknown, so it is observed again before it is tried again.
-                    busy.add(connector_id)
-                    continue
-                batch.append(self._outcome_record(outcome, report))
-                report.settled.add(connector_id)
-                if len(batch) >= RECORD_BATCH:
-                    await self._record(batch)
-                    batch = []
-            await self._record(batch)
+            busy = await self._apply(planned, report)
             if audit and observation.complete:
                 report.swept += await self._sweeper.sweep_all(observation.deployments.values())
                 report.audited = True
             idle_rounds = 0 if len(report.settled) > settled else idle_rounds + 1
             if busy and idle_rounds >= BUSY_ROUNDS:
-                raise ServerUnavailableError("Prefect is too busy to carry out anything.")
-            scope, audit = busy, False
+                if not report.applied and len(busy) > 1:
+                    raise ServerUnavailableError("Prefect is too busy to carry out anything.")
+                # Others went through, so it is these that Prefect chokes on.
+                await self._record([self._outcome_record(outcome, report) for outcome in busy.values()])
+                busy = {}
+            scope, audit = set(busy), False
+
+    async def _apply(self, planned: Plan, report: Report) -> dict[int, Outcome]:
+        """Carry out a plan and record what became of it; returns what Prefect was too busy for, by connector.
+
+        Whether that was carried out is unknown, so it is observed again before it is tried again.
+        """
+        busy: dict[int, Outcome] = {}
+        gone: ServerUnavailableError | None = None
+        batch: list[Record] = []
+        async with aclosing(apply(planned, self._gateway, self._limiter)) as outcomes:
+            async for outcome in outcomes:
+                if isinstance(outcome.error, ServerUnavailableError):
+                    gone = outcome.error  # what is under way may still succeed, and is recorded then
+                elif isinstance(outcome.error, OverloadedError):
+                    busy[outcome.decision.connector_id] = outcome
+                else:
+                    batch.append(self._outcome_record(outcome, report))
+                if len(batch) >= RECORD_BATCH:
+                    await self._record(batch)
+                    batch = []
+        await self._record(batch)
+        if gone is not None:
+            raise gone
+        return busy
 
     async def _observe(self, desired: dict[int, Desired], scope: set[int], *, audit: bool) -> Observation:
         """What Prefect holds of the scope; in an audit, of everything.
@@ -288,13 +323,19 @@ class Reconciler:
         return Observation(found, listing.complete)
 
     def _plan(
-        self, desired: dict[int, Desired], observation: Observation, scope: set[int], allow_mass_prune: bool = False
+        self,
+        desired: dict[int, Desired],
+        observation: Observation,
+        scope: set[int],
+        *,
+        allow_mass_prune: bool = False,
+        max_roll_out: int | None = None,
     ) -> Plan:
         policy = Policy(
             tag=self._platform.tag,
             max_prune_fraction=self._options.max_prune_fraction,
             allow_mass_prune=allow_mass_prune,
-            max_roll_out=self._roll_out_allowance(),
+            max_roll_out=max_roll_out,
         )
         ours = {i for i, status in self._known.items() if status.deployment_id is not None}
         ours |= {i for i, held in observation.deployments.items() if policy.tag in held.fields.tags}
@@ -320,11 +361,12 @@ class Reconciler:
             stored = wanted.recorded_id if wanted is not None else None
             known = self._known.get(decision.connector_id)
             status = decision.status
+            self._alert_conflict(decision.connector_id, status)
+            self._alerts.end(f"failing:{decision.connector_id}", f"Connector {decision.connector_id} fails no more.")
             if status is None:
                 if known is not None:
                     records.append(Record(decision.connector_id, None))
                 continue
-            self._alert_conflict(status)
             if _same(status, known) and (wanted is None or stored == status.deployment_id):
                 continue
             records.append(Record(decision.connector_id, self._stamped(status)))
@@ -332,16 +374,19 @@ class Reconciler:
 
     def _outcome_record(self, outcome: Outcome, report: Report) -> Record:
         decision = outcome.decision
+        report.settled.add(decision.connector_id)
         if outcome.error is not None:
             status = self._failure(decision, outcome.error)
             report.failed[decision.connector_id] = status.message or ""
             return Record(decision.connector_id, status)
+        report.applied += 1
+        self._alert_conflict(decision.connector_id, decision.status)
         for line in describe(decision, self._known):
             logger.info(line, extra={"connector_id": decision.connector_id})
             report.lines.append(line)
         if not isinstance(decision.action, Create | None):
             self._sweeper.touch(decision.action.held.id)
-        self._alerts.end(f"failing:{decision.connector_id}", f"Connector {decision.connector_id} is in sync.")
+        self._alerts.end(f"failing:{decision.connector_id}", f"Connector {decision.connector_id} fails no more.")
         if isinstance(decision.action, Delete) or decision.status is None:
             return Record(decision.connector_id, None)
         return Record(
@@ -433,12 +478,12 @@ class Reconciler:
             else:
                 self._known[record.connector_id] = record.status
 
-    def _alert_conflict(self, status: Status) -> None:
-        key = f"conflict:{status.connector_id}"
-        if status.phase is Phase.CONFLICT:
-            self._alerts.begin(key, f"Connector {status.connector_id}: {status.message}")
+    def _alert_conflict(self, connector_id: int, status: Status | None) -> None:
+        key = f"conflict:{connector_id}"
+        if status is not None and status.phase is Phase.CONFLICT:
+            self._alerts.begin(key, f"Connector {connector_id}: {status.message}")
         else:
-            self._alerts.end(key, f"Connector {status.connector_id} is in conflict no more.")
+            self._alerts.end(key, f"Connector {connector_id} is in conflict no more.")
 
 
 def _only_invalid(wanted: Desired | None) -> bool:

@@ -28,7 +28,11 @@ class ServerWatch:
 
     def may_try(self, now: datetime) -> bool:
         """Whether Prefect is worth a call now."""
-        return self.next_probe_at is None or now >= self.next_probe_at
+        return self.seconds_until_try(now) == 0
+
+    def seconds_until_try(self, now: datetime) -> float:
+        """Seconds until Prefect is worth a call: 0 unless it is down."""
+        return 0.0 if self.next_probe_at is None else max(0.0, (self.next_probe_at - now).total_seconds())
 
     def failed(self, now: datetime, why: str) -> None:
         """A probe, or a call, found nobody."""
