@@ -19,11 +19,11 @@ from enum import StrEnum
 import httpx
 
 from connectors.listener import listen
-from connectors.store import Store, open_engine
+from connectors.store import DATABASE_ERRORS, Store, open_engine
 from connectors.tables import CHANNEL as CONNECTORS_CHANNEL
 from deployments.alerts import Alerts
 from deployments.errors import LeaseLostError, WrongInstanceError
-from deployments.leader import DATABASE_ERRORS, BeatsHeart, Conclusion, Ending, Inbox, Leader
+from deployments.leader import BeatsHeart, Conclusion, Ending, Inbox, Leader
 from deployments.lease import Lease
 from deployments.limiter import AdaptiveLimiter
 from deployments.prefect_gateway import open_gateway
@@ -136,6 +136,9 @@ class Controller:
             self._heartbeat(leading=False)
             try:
                 if await lease.acquire():
+                    if request is not None:
+                        # Left behind, it would lend its permissions to some later leader's cycle.
+                        await requests.withdraw(request)
                     logger.info("Leading as instance %s (token %s).", self._settings.instance, lease.token)
                     return None
                 if asks and request is None:
@@ -143,14 +146,17 @@ class Controller:
                     request = await requests.ask(allow_mass_prune=mandate.allow_mass_prune)
                 if request is not None and (result := await requests.answer_of(request)) is not None:
                     return Conclusion(Ending.ANSWERED, result)
-                if asks:
-                    await requests.remind()
+                if request is not None:
+                    await requests.remind(request)
                 expiry = await lease.expires_at()
                 if mandate.when_led is WhenLed.LEAVE and expiry != (first_seen := first_seen or expiry):
                     return Conclusion(Ending.LEFT)
             except DATABASE_ERRORS as error:
                 logger.warning("The database does not answer: %s", type(error).__name__)
             await self._inbox.wait(1.0 if asks else self._settings.poll_interval_seconds, stop)
+        if request is not None:
+            with contextlib.suppress(*DATABASE_ERRORS):
+                await requests.withdraw(request)
         return Conclusion(Ending.STOPPED)
 
     @asynccontextmanager

@@ -16,9 +16,9 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from connectors.store import DATABASE_ERRORS
 from connectors.tables import lease as table
 from deployments.errors import LeaseLostError
 
@@ -110,7 +110,7 @@ class Lease:
             try:
                 async with asyncio.timeout(self._ttl / 3):
                     await self.renew()
-            except (SQLAlchemyError, OSError, TimeoutError) as error:
+            except DATABASE_ERRORS as error:
                 logger.warning("The lease could not be renewed: %s", type(error).__name__)
                 if self._monotonic() >= self._deadline:
                     raise LeaseLostError("The lease ran out while the database did not answer.") from error

@@ -17,6 +17,9 @@ CHANNEL = "cai_controller"
 
 KEPT_DAYS = 7
 
+ABANDONED_SECONDS = 60
+"""Who asks reminds every second; a request that was not reminded of for this long is nobody's."""
+
 
 @dataclass(frozen=True, slots=True)
 class CycleResult:
@@ -50,9 +53,17 @@ class Requests:
             await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "cycle")))
         return int(number or 0)
 
-    async def remind(self) -> None:
-        """Tell the leader again: the notification may have been lost."""
-        await self.notify("cycle")
+    async def remind(self, request_id: int) -> None:
+        """Say that somebody still waits, and tell the leader again: the notification may have been lost."""
+        async with self._engine.begin() as connection:
+            still = sa.update(table).where(table.c.id == request_id).values(requested_at=sa.func.now())
+            await connection.execute(still)
+            await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "cycle")))
+
+    async def withdraw(self, request_id: int) -> None:
+        """Nobody waits for it any more."""
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.delete(table).where(table.c.id == request_id, table.c.report.is_(None)))
 
     async def notify(self, what: str) -> None:
         """Tell every controller something."""
@@ -68,9 +79,13 @@ class Requests:
         return None if report is None else CycleResult(**report)
 
     async def pending(self) -> list[Request]:
-        """The requests that nobody has answered."""
+        """The requests that nobody has answered and somebody waits for.
+
+        One whose asker died is none: it would lend its permission to delete to a cycle that nobody asked for.
+        """
+        waited_for = table.c.requested_at > sa.func.now() - sa.text(f"interval '{ABANDONED_SECONDS} seconds'")
         async with self._engine.connect() as connection:
-            query = sa.select(table.c.id, table.c.allow_mass_prune).where(table.c.report.is_(None))
+            query = sa.select(table.c.id, table.c.allow_mass_prune).where(table.c.report.is_(None), waited_for)
             return [Request(row.id, row.allow_mass_prune) for row in await connection.execute(query)]
 
     async def answer(self, requests: list[Request], result: CycleResult, fence: Fence) -> None:
