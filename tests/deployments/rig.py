@@ -109,13 +109,14 @@ async def rig(
     options: Options | None = None,
     clock: Clock | None = None,
     holder: str = "test",
+    alerts: Alerts | None = None,
 ) -> AsyncIterator[Rig]:
     """A leading controller's parts, started."""
     clock = clock or Clock()
     rng = random.Random(1)
     lease = Lease(store.engine, name=platform.instance, holder=holder, ttl_seconds=600)
     assert await lease.acquire()
-    alerts = Alerts([], platform.instance)
+    alerts = alerts or Alerts([], platform.instance)
 
     async def claim() -> None:
         return None

@@ -11,7 +11,7 @@ from connectors.store import Store
 from deployments.prefect_gateway import PrefectGateway, open_gateway
 from deployments.spec import ENTRYPOINT, Observed, deployment_name
 from tests.deployments.rig import PLATFORM, SCHEMA, Rig, rig
-from tests.prefect_server import PrefectServer
+from tests.prefect_server import Patient, PrefectServer
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ async def controller(store: Store, gateway: PrefectGateway) -> AsyncIterator[Rig
 @pytest.fixture
 def api(prefect_server: PrefectServer) -> httpx.Client:
     """Prefect's API as a person with curl sees it."""
-    return httpx.Client(base_url=prefect_server.url, timeout=30)
+    return httpx.Client(base_url=prefect_server.url, timeout=30, transport=Patient())
 
 
 async def held(gateway: PrefectGateway, connector_id: int) -> Observed | None:

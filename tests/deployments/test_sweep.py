@@ -14,7 +14,7 @@ from deployments.prefect_gateway import PrefectGateway, ScheduledRun, open_gatew
 from deployments.spec import Observed, deployment_name
 from deployments.sweep import is_stale
 from tests.deployments.rig import Rig, rig
-from tests.prefect_server import PrefectServer
+from tests.prefect_server import Patient, PrefectServer
 
 SQL = Callable[..., None]
 
@@ -33,7 +33,7 @@ async def controller(store: Store, gateway: PrefectGateway) -> AsyncIterator[Rig
 
 @pytest.fixture
 def api(prefect_server: PrefectServer) -> httpx.Client:
-    return httpx.Client(base_url=prefect_server.url, timeout=30)
+    return httpx.Client(base_url=prefect_server.url, timeout=30, transport=Patient())
 
 
 @pytest.fixture
