@@ -189,13 +189,11 @@ class Service:
     async def create(self, values: Values) -> Entry:
         """Save a new connector. Raises `InvalidConnectorError`, `NameTakenError`."""
         complete = _complete(values)
-        _judge(complete, connector_id=0)
+        _judge(complete, connector_id=0)  # whether an `H` is valid does not depend on the id that there is to be
         try:
             async with self._engine.begin() as connection:
                 statement = sa.insert(tables.connectors).values(**complete).returning(*_COLUMNS)
                 row = ConnectorRow(**(await connection.execute(statement)).mappings().one())
-                # Once more, with the id: what an `H` stands for depends on it. A refusal rolls the insert back.
-                validate(row)
         except IntegrityError as error:
             await self._raise_if_taken(complete["name"], None, error)
             raise

@@ -1,0 +1,282 @@
+"""The use cases on a real PostgreSQL: what is saved, what is refused, and whom the controller hears of."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+
+from connectors.errors import NameTakenError, NotFoundError, NotRunnableError, PrefectUnavailableError, StaleError
+from connectors.explain import Obstacle
+from connectors.models import InvalidConnectorError
+from connectors.runs import Held, Pool, Run
+from connectors.service import Filter, Service
+from connectors.status import Phase, Reason, Status
+from connectors.store import Record, Store, dsn
+from connectors.tables import CHANNEL, connectors, lease
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+DEPLOYMENT = UUID(int=7)
+VALUES: dict[str, Any] = {"name": "Labs", "source": {"type": "files", "url": "/data/labs"}, "schedule": "0 2 * * *"}
+RUN = Run(UUID(int=1), "run", "SCHEDULED", "Scheduled", None, NOW, None, None, None, "http://prefect/runs/1")
+
+
+@dataclass
+class KnownRuns:
+    """Prefect as a test says it is."""
+
+    holds: Held | None = None
+    down: bool = False
+    started: list[UUID] = field(default_factory=list)
+
+    async def start(self, deployment_id: UUID) -> Run | None:
+        """A run, where the deployment is held."""
+        self._answer()
+        self.started.append(deployment_id)
+        return RUN if self.holds is not None else None
+
+    async def last(self, deployment_id: UUID, limit: int) -> list[Run]:
+        """One run."""
+        self._answer()
+        return [RUN][:limit]
+
+    async def held(self, deployment_id: UUID) -> Held | None:
+        """What the test says."""
+        self._answer()
+        return self.holds
+
+    def _answer(self) -> None:
+        if self.down:
+            raise PrefectUnavailableError("it cannot be reached.")
+
+
+@pytest.fixture
+def prefect() -> KnownRuns:
+    """Prefect, which holds the deployment and has a worker."""
+    return KnownRuns(Held(paused=False, pool=Pool("default", "default")))
+
+
+@pytest.fixture
+def service(store: Store, prefect: KnownRuns) -> Service:
+    """What is tested."""
+    return Service(store, prefect, instance="clinical-ai", clock=lambda: NOW)
+
+
+@pytest.fixture
+async def heard(database_url: str) -> AsyncIterator[list[str]]:
+    """The ids that the controller hears of."""
+    ids: list[str] = []
+    listener = await asyncpg.connect(dsn(database_url))
+    await listener.add_listener(CHANNEL, lambda *message: ids.append(message[-1]))
+    yield ids
+    await listener.close()
+
+
+async def hears(ids: list[str], *expected: int) -> None:
+    """Wait until the controller has heard of these, and forget them."""
+    async with asyncio.timeout(10):
+        while ids != [str(each) for each in expected]:
+            await asyncio.sleep(0.01)
+    ids.clear()
+
+
+async def change(store: Store, connector_id: int, **values: Any) -> None:
+    """Write columns as a back end does, whatever is in them."""
+    async with store.engine.begin() as connection:
+        await connection.execute(sa.update(connectors).where(connectors.c.id == connector_id).values(**values))
+
+
+async def record(store: Store, status: Status) -> None:
+    """Write a status as the controller does."""
+
+    async def unfenced(_: Any) -> None:
+        return None
+
+    await store.record([Record(status.connector_id, status)], unfenced)
+
+
+# --- saving ----------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_saved_reaches_the_controller(service: Service, heard: list[str]) -> None:
+    made = (await service.create(VALUES)).row.id
+    await hears(heard, made)
+    await service.update(made, {"schedule": "0 3 * * *"})
+    await hears(heard, made)
+    await service.set_active(made, False)
+    await hears(heard, made)
+    await service.delete(made)
+    await hears(heard, made)
+
+
+async def test_what_changes_nothing_wakes_the_controller_where_it_is_asked_for(
+    service: Service, heard: list[str]
+) -> None:
+    made = (await service.create(VALUES)).row.id
+    await hears(heard, made)
+    assert (await service.update(made, VALUES)).row.generation == 1
+    assert (await service.set_active(made, True)).row.generation == 1
+    await hears(heard, made)  # the activation's: what was paused by hand in Prefect is resumed
+    await service.retry(made)
+    await hears(heard, made)
+
+
+async def test_of_many_who_take_a_name_at_once_one_gets_it(service: Service, store: Store) -> None:
+    answers = await asyncio.gather(*(service.create(VALUES) for _ in range(10)), return_exceptions=True)
+    assert sorted(type(answer).__name__ for answer in answers) == ["Entry", *["NameTakenError"] * 9]
+    assert len(await store.rows()) == 1
+
+
+async def test_a_refused_change_changes_nothing(service: Service, store: Store) -> None:
+    made = (await service.create(VALUES)).row
+    other = (await service.create({**VALUES, "name": "Other"})).row
+    for values, refusal in (
+        ({"schedule": "61 * * * *", "description": "no"}, InvalidConnectorError),
+        ({"name": "Labs", "description": "no"}, NameTakenError),
+        ({"description": "\0"}, InvalidConnectorError),
+    ):
+        with pytest.raises(refusal):
+            await service.update(other.id, values)
+    with pytest.raises(StaleError, match="generation 1"):
+        await service.update(other.id, {"description": "no"}, {2})
+    assert await store.rows() == [made, other]
+
+
+async def test_a_database_with_rules_of_its_own_is_no_taken_name(service: Service, store: Store) -> None:
+    async with store.engine.begin() as connection:
+        await connection.execute(sa.text("ALTER TABLE cai_connectors ADD CHECK (dataset_name <> 'forbidden')"))
+    with pytest.raises(sa.exc.IntegrityError):
+        await service.create({**VALUES, "dataset_name": "forbidden"})
+
+
+# --- what a back end wrote badly -------------------------------------------------------------------------------------
+
+
+async def test_an_invalid_row_can_be_stopped_and_deleted_but_not_activated(service: Service, store: Store) -> None:
+    made = (await service.create(VALUES)).row.id
+    await change(store, made, timezone="Mars")
+    with pytest.raises(InvalidConnectorError):
+        await service.set_active(made, True)
+    with pytest.raises(InvalidConnectorError):
+        await service.update(made, {"description": "x"})
+    assert (await service.set_active(made, False)).row.is_active is False
+    assert (await service.update(made, {"timezone": "UTC", "is_active": True})).row.is_active is True
+    await change(store, made, timezone="Mars")
+    await service.delete(made)
+
+
+async def test_a_connector_that_is_not_there(service: Service) -> None:
+    for use in (
+        service.get(7),
+        service.update(7, {}),
+        service.replace(7, VALUES),
+        service.set_active(7, True),
+        service.delete(7),
+        service.retry(7),
+        service.run(7),
+        service.last_runs(7, 1),
+    ):
+        with pytest.raises(NotFoundError, match="no connector 7"):
+            await use
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_is_started_on_the_recorded_deployment(service: Service, store: Store, prefect: KnownRuns) -> None:
+    made = (await service.create(VALUES)).row.id
+    await record(store, Status(made, Phase.SYNCED, deployment_id=DEPLOYMENT))
+    assert await service.run(made) == RUN
+    assert prefect.started == [DEPLOYMENT]
+    assert await service.last_runs(made, 5) == [RUN]
+
+
+async def test_what_cannot_run_is_told_before_prefect_is_asked(
+    service: Service, store: Store, prefect: KnownRuns, heard: list[str]
+) -> None:
+    made = (await service.create(VALUES)).row.id
+    await hears(heard, made)
+    with pytest.raises(NotRunnableError, match="does not hold"):
+        await service.run(made)
+    await hears(heard, made)  # the controller is asked for it
+    await change(store, made, timezone="Mars")
+    with pytest.raises(NotRunnableError, match="not valid"):
+        await service.run(made)
+    await service.set_active(made, False)
+    with pytest.raises(NotRunnableError, match="deactivated"):
+        await service.run(made)
+    assert prefect.started == []
+
+
+async def test_a_deployment_that_prefect_lost_is_made_again(
+    service: Service, store: Store, prefect: KnownRuns, heard: list[str]
+) -> None:
+    made = (await service.create(VALUES)).row.id
+    await change(store, made, prefect_deployment_id=DEPLOYMENT)
+    await hears(heard, made)
+    prefect.holds = None
+    with pytest.raises(NotRunnableError):
+        await service.run(made)
+    await hears(heard, made)
+
+
+async def test_prefect_down_is_told_where_it_is_needed_only(service: Service, store: Store, prefect: KnownRuns) -> None:
+    made = (await service.create(VALUES)).row.id
+    await change(store, made, prefect_deployment_id=DEPLOYMENT)
+    prefect.down = True
+    for use in (service.run(made), service.last_runs(made, 1)):
+        with pytest.raises(PrefectUnavailableError):
+            await use
+    explained = await service.explain(await service.get(made))
+    assert Obstacle.PREFECT_UNAVAILABLE in [why.obstacle for why in explained.obstacles]
+
+
+async def test_the_explanation_joins_table_status_lease_and_prefect(
+    service: Service, store: Store, prefect: KnownRuns
+) -> None:
+    made = (await service.create(VALUES)).row.id
+
+    async def obstacles() -> list[Obstacle]:
+        return [why.obstacle for why in (await service.explain(await service.get(made))).obstacles]
+
+    assert await obstacles() == [Obstacle.NO_CONTROLLER]
+    async with store.engine.begin() as connection:
+        until = sa.func.now() + timedelta(minutes=1)
+        await connection.execute(sa.insert(lease).values(name="clinical-ai", holder="x", expires_at=until))
+    assert await obstacles() == [Obstacle.WAITING_FOR_CONTROLLER]
+    synced = Status(made, Phase.SYNCED, Reason.IN_SYNC, deployment_id=DEPLOYMENT, observed_generation=1)
+    await record(store, synced)
+    assert await obstacles() == []
+    prefect.holds = Held(paused=False, pool=Pool("default", "default", polled=False))
+    assert await obstacles() == [Obstacle.NO_WORKER]
+    prefect.holds = None
+    assert await obstacles() == [Obstacle.DEPLOYMENT_MISSING]
+
+
+# --- lists and previews ----------------------------------------------------------------------------------------------
+
+
+async def test_a_page_of_nothing_and_a_last_page(service: Service) -> None:
+    assert (await service.page(Filter(), limit=10)).entries == ()
+    for number in range(2):
+        await service.create({**VALUES, "name": f"Labs {number}"})
+    page = await service.page(Filter(), limit=2)
+    assert (len(page.entries), page.after) == (2, None), "a full page is the last one when nothing follows"
+
+
+async def test_a_preview_leaves_the_connector_itself_out_of_the_herd(service: Service) -> None:
+    made = [(await service.create({**VALUES, "name": f"Labs {number}"})).row.id for number in range(5)]
+    assert "5 connectors start at 02:00" in (await service.preview("0 2 * * *", "UTC")).warnings[-1]
+    assert (await service.preview("0 2 * * *", "UTC", made[0])).warnings == ()
+
+
+async def test_a_preview_of_an_h_is_an_example_until_the_id_is_known(service: Service) -> None:
+    assert "an example" in (await service.preview("H 2 * * *", "UTC")).warnings[0]
+    assert (await service.preview("H 2 * * *", "UTC", 3)).warnings == ()
+    for plain in ("0 2 * * THU", "@hourly", "  0 2 * * *  "):
+        assert (await service.preview(plain, "UTC")).warnings == ()
