@@ -6,11 +6,13 @@ Imported only by a run that really loads: dlt costs seconds.
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dlt
 from dlt.extract import DltResource, DltSource
 
+from connectors.kinds import Source
 from connectors.landing import normalised
 from pipelines import exactness
 from pipelines.destinations import Target, open_target
@@ -32,6 +34,11 @@ CONFIGURATION = {
 }
 
 
+def configure() -> None:
+    """Set what dlt reads from the environment. Nothing of it is secret, nothing differs between runs."""
+    os.environ.update(CONFIGURATION)
+
+
 class Engine:
     """The pipeline of one run."""
 
@@ -39,7 +46,7 @@ class Engine:
     pipeline: dlt.Pipeline
 
     def __init__(self, run: "Run") -> None:
-        os.environ.update(CONFIGURATION)
+        configure()
         self.run = run
         self.name = f"connector_{run.connector.id}"
         self.full_refresh = run.options.full_refresh
@@ -64,7 +71,7 @@ class Engine:
         for resource in resources:
             self._prepare(resource)
         self.pipeline.extract(
-            _source(self.name, resources, self._contract()),
+            source_of(self.name, resources, self._contract()),
             loader_file_format=self.target.file_format,  # type: ignore[arg-type]
             table_format=self.target.table_format,  # type: ignore[arg-type]
             refresh="drop_resources" if self.full_refresh else None,
@@ -158,10 +165,7 @@ class Engine:
                 )
             # Where the connector says nothing about it, files keep each version of a row.
             resource.apply_hints(write_disposition="append")
-        mask = self.run.connector.source.mask
-        if mask:
-            # Right after the reader, before the cursor's step: that one keeps hashes of rows in the state.
-            resource.add_map(masker(mask, masking_key(self.run.settings.data_dir)), insert_at=1)
+        masked(resource, self.run.connector.source, self.run.settings.data_dir)
 
     def _contract(self) -> Any:
         contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract
@@ -171,7 +175,14 @@ class Engine:
         return {"tables": "evolve", "columns": contract, "data_type": contract}
 
 
-def _source(name: str, resources: list[DltResource], contract: Any) -> DltSource:
+def masked(resource: DltResource, source: Source, data_dir: Path) -> None:
+    """Let a resource's pipe mask what the connector wants masked."""
+    if source.mask:
+        # Right after the reader, before the cursor's step: that one keeps hashes of rows in the state.
+        resource.add_map(masker(source.mask, masking_key(data_dir)), insert_at=1)
+
+
+def source_of(name: str, resources: list[DltResource], contract: Any) -> DltSource:
     """One source, whose schema has the connector's name. Nested parts land as JSON: one table a resource."""
     make = dlt.source(lambda: resources, name=name, max_table_nesting=0, schema_contract=contract)
     return make()

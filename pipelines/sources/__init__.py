@@ -35,6 +35,8 @@ class Context:
     local_file_roots: tuple[Path, ...] = ()
     window: Window = field(default_factory=Window)
     row_limit: int | None = None
+    rehearsal: bool = False
+    """Nothing lands: a limit then costs no later run anything."""
 
 
 class SourceModule(Protocol):

@@ -76,7 +76,7 @@ def _incremental(shape: RestResource, context: Context) -> "Incremental[Any] | N
     if shape.cursor_path is None or shape.write_disposition == "replace":
         return None
     if context.row_limit is not None:
-        if shape.write_disposition == "append":
+        if shape.write_disposition == "append" and not context.rehearsal:
             raise ConfigurationError(
                 f"row_limit can't be used with {shape.name}, which appends by a cursor: "
                 "the next run would bring its rows again. Give it a primary key and merge."

@@ -1,0 +1,70 @@
+"""Testing a connector before it runs: is the source there, what does it hold, what would land?
+
+The same readers, credentials, masks and words for errors as a run's, with a limit on the rows and no destination, so
+that a test which succeeds is a promise about the run.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from connectors.kinds import Source
+from pipelines.credentials import Secrets
+from pipelines.errors import RunError, as_fault
+from settings import Settings
+
+logger = logging.getLogger("prefect.pipelines")
+
+FIRST_ROWS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The first rows of one table, as they would land: masked columns are masked."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a test found: whether the source can be read, one sentence, and the first rows of each table."""
+
+    ok: bool
+    message: str
+    samples: tuple[Sample, ...] = ()
+
+
+def probe(source: Source, settings: Settings, rows: int = FIRST_ROWS) -> Probe:
+    """Reach a source and read the first `rows` rows of each table. Never raises for what is wrong with the source."""
+    secrets = Secrets()
+    with secrets.guard():
+        try:
+            with as_fault(secrets.redact, "extract"):
+                samples = _samples(source, settings, secrets, rows)
+        except RunError as error:
+            return Probe(False, str(error))
+    columns = sum(len(sample.columns) for sample in samples)
+    return Probe(True, f"The source can be read: {len(samples)} tables, {columns} columns.", samples)
+
+
+def _samples(source: Source, settings: Settings, secrets: Secrets, rows: int) -> tuple[Sample, ...]:
+    # dlt costs seconds, which importing this module must not.
+    from pipelines.engine import configure, masked, source_of  # noqa: PLC0415
+    from pipelines.sources import Context, open_source  # noqa: PLC0415
+
+    configure()
+    # Appending sources refuse a limit, for the sake of the next run. There is none here.
+    context = Context(secrets, tuple(settings.local_file_roots), row_limit=rows, rehearsal=True)
+    found = []
+    for resource in open_source(source, context):
+        masked(resource, source, settings.data_dir)
+        landed: list[dict[str, Any]] = []
+        columns: dict[str, None] = {}
+        for item in source_of("rehearsal", [resource], None):
+            for row in [item] if isinstance(item, dict) else item.slice(0, rows).to_pylist():
+                columns.update(dict.fromkeys(row))
+                landed.append(row)
+        found.append(Sample(resource.name, tuple(columns), tuple(landed[:rows])))
+    return tuple(found)

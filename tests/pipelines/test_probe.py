@@ -1,0 +1,45 @@
+"""Testing a connector: the first rows as they would land, or why not."""
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from connectors.kinds import Source
+from pipelines.masking import hashed, masking_key
+from pipelines.probe import Probe, probe
+from tests.pipelines.conftest import Platform
+from tests.pipelines.http_server import Answer, WebServer
+from tests.pipelines.test_load import omop
+
+SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
+
+
+def look(platform: Platform, source: dict[str, Any]) -> Probe:
+    return probe(SOURCE.validate_python(source), platform.settings)
+
+
+def test_the_first_rows_are_shown_as_they_would_land(platform: Platform, clinic: dict[str, str]) -> None:
+    found = look(platform, omop(clinic, "person", "visit_occurrence") | {"mask": ["gender_concept_id"]})
+    assert (found.ok, [sample.table for sample in found.samples]) == (True, ["person", "visit_occurrence"])
+    assert [len(sample.rows) for sample in found.samples] == [10, 10]
+    key = masking_key(platform.settings.data_dir)
+    assert found.samples[0].rows[0]["gender_concept_id"] in {hashed(8507, key), hashed(8532, key)}
+    assert "person_id" in found.samples[0].columns
+
+
+def test_an_appending_api_is_tested_too(platform: Platform) -> None:
+    rows = [{"id": number, "at": "2024-01-01T00:00:00Z", "who": {"n": 1}} for number in range(30)]
+    source = {"type": "rest_api", "resources": [{"name": "visits", "path": "v", "cursor_path": "at"}]}
+    with WebServer(lambda asked: rows) as web:
+        found = look(platform, source | {"base_url": web.url})
+    assert (found.ok, len(found.samples[0].rows), found.samples[0].columns) == (True, 10, ("id", "at", "who"))
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_what_is_wrong_is_said_in_a_sentence(platform: Platform, status: int) -> None:
+    source = {"type": "rest_api", "resources": [{"name": "visits", "path": "v"}]}
+    with WebServer(lambda asked: Answer({}, status)) as web:
+        found = look(platform, source | {"base_url": web.url})
+    assert not found.ok
+    assert str(status) in found.message
