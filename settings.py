@@ -6,7 +6,7 @@ Prefect's own settings (``PREFECT_API_URL`` and the like) stay Prefect's and are
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -79,6 +79,20 @@ class Settings(BaseSettings):
     alert_after_seconds: float = Field(
         120, ge=0, description="Prefect may be down this long before operations are told."
     )
+    alert_after_failures: int = Field(
+        3, ge=1, description="People are told of a connector whose load has failed this often in a row."
+    )
+    notification_block: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+        description="Prefect block, as type/name, that the automations of bootstrap notify people through. "
+        "Unset: no such automations.",
+    )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="Port of the controller's metrics, for Prometheus. Unset: none."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address that the controller's metrics are bound to.")
+    log_format: Literal["text", "json"] = Field("text", description="Log lines of controller and API: text or json.")
 
     api_token: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list, description="Bearer tokens of the REST API, comma separated. Unset: loopback only."

@@ -22,6 +22,7 @@ class Obstacle(StrEnum):
 
     INVALID = "Invalid"
     INACTIVE = "Inactive"
+    AUTO_PAUSED = "AutoPaused"
     CONFLICT = "Conflict"
     NO_CONTROLLER = "NoController"
     WAITING_FOR_CONTROLLER = "WaitingForController"
@@ -90,7 +91,9 @@ def explain(row: ConnectorRow, status: Status | None, view: View, *, led: bool, 
     except InvalidConnectorError as error:
         obstacles.append(Why(Obstacle.INVALID, str(error)))
     else:
-        if row.is_active:
+        if row.is_active and _auto_paused(row, status):
+            obstacles.append(Why(Obstacle.AUTO_PAUSED, (status.message if status else None) or ""))
+        elif row.is_active:
             obstacles += [*_of_sync(row, status, led=led), *_of_prefect(view, failing)]
             due = _next_run(connector, held, now)
         if connector.schedule is not None:
@@ -102,6 +105,11 @@ def explain(row: ConnectorRow, status: Status | None, view: View, *, led: bool, 
         obstacles.append(Why(Obstacle.INACTIVE, inactive))
     summary = obstacles[0].message if obstacles else " ".join(fine)
     return Explanation(summary, tuple(obstacles), due, current, last, failing)
+
+
+def _auto_paused(row: ConnectorRow, status: Status | None) -> bool:
+    """Whether the controller has paused it, and the row has not changed since."""
+    return status is not None and status.reason is Reason.AUTO_PAUSED and status.observed_generation == row.generation
 
 
 def _of_sync(row: ConnectorRow, status: Status | None, *, led: bool) -> Iterator[Why]:

@@ -47,6 +47,8 @@ class RunPolicy(BaseModel):
     retries: Annotated[int, Field(ge=0, le=100)] = 3
     retry_delay_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30
     timeout_seconds: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = None
+    auto_pause_after: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """After so many failures in a row that no retry mends, the connector is paused by itself; null or 0: never."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,8 +233,17 @@ class Service:
         already = entry.row.is_active is is_active
         entry = await self.update(connector_id, {"is_active": is_active}, seen)
         if already:
+            if is_active:
+                await self._forgive(connector_id)
             await self._hint(connector_id)
         return entry
+
+    async def _forgive(self, connector_id: int) -> None:
+        """Undo an auto-pause: what failed until now counts no more."""
+        loads = tables.loads
+        forgiven = sa.update(loads).where(loads.c.connector_id == connector_id).values(configuration_failures=0)
+        async with self._engine.begin() as connection:
+            await connection.execute(forgiven)
 
     async def delete(self, connector_id: int, seen: Generations = None) -> None:
         """Remove the row; the controller then removes the deployment. Raises `NotFoundError`, `StaleError`."""

@@ -26,6 +26,7 @@ class Reason(StrEnum):
 
     IN_SYNC = "InSync"
     INACTIVE = "Inactive"
+    AUTO_PAUSED = "AutoPaused"
 
     INVALID_NAME = "InvalidName"
     INVALID_SCHEDULE = "InvalidSchedule"

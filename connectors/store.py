@@ -4,8 +4,9 @@ Every statement of the controller's side is here, so that what it may write is s
 of a connector's row the deployment's id alone.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -15,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from connectors import tables
+from connectors.loads import Load, Outcome
 from connectors.models import ConnectorRow
 from connectors.status import Phase, Reason, Status
 
@@ -137,6 +139,37 @@ class Store:
             if gone:
                 await connection.execute(sa.delete(tables.status).where(tables.status.c.connector_id == _any(gone)))
 
+    async def loads(self, ids: Collection[int] | None = None) -> dict[int, Load]:
+        """How the loads of these connectors (of all for None) go, by connector id; none for one that never ran."""
+        query = sa.select(*(tables.loads.c[field.name] for field in fields(Load)))
+        if ids is not None:
+            query = query.where(tables.loads.c.connector_id == _any(ids))
+        async with self.engine.connect() as connection:
+            found = (await connection.execute(query)).mappings().all()
+        return {row["connector_id"]: _load(dict(row)) for row in found}
+
+    async def mark_late(self, since: Mapping[int, datetime | None], fence: Fence) -> None:
+        """Remember since when connectors are late (None: they are no more), so that each is told once.
+
+        If the process dies between this and the telling, nobody is told: the fleet view still shows it.
+        """
+        table = tables.loads
+        async with self.engine.begin() as connection:
+            await fence(connection)
+            for connector_id, at in since.items():
+                statement = insert(table).values(connector_id=connector_id, late_since=at)
+                await connection.execute(
+                    statement.on_conflict_do_update(index_elements=["connector_id"], set_={"late_since": at})
+                )
+
+    async def forget_loads(self, ids: Collection[int], fence: Fence) -> None:
+        """Remove what is remembered of the loads of connectors that are gone."""
+        gone = tables.loads.c.connector_id == _any(ids)
+        still_there = sa.exists().where(tables.connectors.c.id == tables.loads.c.connector_id)
+        async with self.engine.begin() as connection:
+            await fence(connection)
+            await connection.execute(sa.delete(tables.loads).where(gone, ~still_there))
+
     async def database_id(self) -> str:
         """The UUID of this database, which tells a shared Prefect server whose deployments it holds."""
         async with self.engine.connect() as connection:
@@ -146,6 +179,12 @@ class Store:
 def _any(ids: Collection[int]) -> sa.ColumnElement[int]:
     """`= ANY(array)`: one parameter, however many ids."""
     return sa.func.any(sa.cast(list(ids), sa.ARRAY(sa.BigInteger)))
+
+
+def _load(row: dict[str, object]) -> Load:
+    outcome = row["outcome"]
+    row["outcome"] = None if outcome is None else Outcome(str(outcome))
+    return Load(**row)  # type: ignore[arg-type]  # the columns are the fields
 
 
 def _status(row: dict[str, object]) -> Status:

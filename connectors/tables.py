@@ -50,6 +50,28 @@ status = sa.Table(
     sa.Column("last_transition_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
 )
 
+loads = sa.Table(
+    "cai_connector_loads",
+    metadata,
+    # Written by the runs, each at its start and end; `late_since` alone is the controller's. No foreign key: a run may
+    # end after its connector was deleted.
+    sa.Column("connector_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("generation", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("run_id", UUID(as_uuid=True)),
+    sa.Column("outcome", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("rows", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("started_at", TIMESTAMP(timezone=True)),
+    sa.Column("ended_at", TIMESTAMP(timezone=True)),
+    sa.Column("last_success_at", TIMESTAMP(timezone=True)),
+    sa.Column("failures", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("configuration_failures", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("loads_completed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("loads_failed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("rows_loaded", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("late_since", TIMESTAMP(timezone=True)),
+)
+
 lease = sa.Table(
     "cai_controller_lease",
     metadata,

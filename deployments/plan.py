@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from connectors.loads import Load, auto_pause
 from connectors.models import ConnectorRow, InvalidConnectorError, MissedRuns, validate
 from connectors.schedule import Schedule, next_runs
 from connectors.status import Phase, Reason, Status
@@ -50,6 +51,13 @@ class Desired:
     next_run: datetime | None = None
     catch_up: Schedule | None = None
     """The schedule of an active connector that wants every missed run."""
+    auto_paused: str | None = None
+    """Why an active connector is paused by itself; None when it is not."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether its deployment is to run as scheduled."""
+        return self.is_active and self.auto_paused is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,19 +152,22 @@ class Ownership(StrEnum):
     UNKNOWN = "unknown"
 
 
-def desire(row: ConnectorRow, platform: Platform, now: datetime) -> Desired:
-    """What a row asks for: its spec, or the refusal that makes it invalid."""
+def desire(row: ConnectorRow, platform: Platform, now: datetime, load: Load | None = None) -> Desired:
+    """What a row asks for: its spec, or the refusal that makes it invalid. `load` is how its loads go."""
     try:
         connector = validate(row)
     except InvalidConnectorError as error:
         reason = _REASONS[error.refusals[0].pointer.split("/")[1]]
         invalid = Invalid(reason, str(error))
         return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, invalid)
-    next_run = next_runs(connector.schedule, now, 1)[0] if connector.schedule and connector.is_active else None
-    spec = desired_spec(connector, platform)
-    wants_all = connector.is_active and connector.run_policy.missed_runs is MissedRuns.ALL
-    catch_up = connector.schedule if wants_all else None
-    return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, spec, next_run, catch_up)
+    auto_paused = auto_pause(load, row.generation, connector.run_policy.auto_pause_after) if row.is_active else None
+    runs = connector.is_active and auto_paused is None
+    next_run = next_runs(connector.schedule, now, 1)[0] if connector.schedule and runs else None
+    spec = desired_spec(connector, platform, paused=not runs)
+    catch_up = connector.schedule if runs and connector.run_policy.missed_runs is MissedRuns.ALL else None
+    return Desired(
+        row.id, row.generation, row.is_active, row.prefect_deployment_id, spec, next_run, catch_up, auto_paused
+    )
 
 
 _REASONS = {
@@ -224,7 +235,7 @@ def plan(
 def _decide_valid(wanted: Desired, spec: Spec, held: Observed | None, known: Status | None, tag: str) -> Decision:
     status = _settled(wanted, spec, None if held is None else held.id)
     if held is None:
-        return Decision(wanted.connector_id, Create(spec) if wanted.is_active else None, status)
+        return Decision(wanted.connector_id, Create(spec) if wanted.runs else None, status)
     whose = ownership(held, wanted.connector_id, _recorded(wanted, known), tag)
     if whose in {Ownership.FOREIGN, Ownership.UNKNOWN}:
         return Decision(wanted.connector_id, None, _conflict(wanted, held, whose))
@@ -294,6 +305,8 @@ def _settled(wanted: Desired, spec: Spec, deployment_id: UUID | None) -> Status:
     """The status that stands once Prefect equals the row."""
     if not wanted.is_active:
         phase, reason, message = Phase.PAUSED, Reason.INACTIVE, "Deactivated: nothing is scheduled."
+    elif wanted.auto_paused is not None:
+        phase, reason, message = Phase.PAUSED, Reason.AUTO_PAUSED, wanted.auto_paused
     else:
         phase, reason, message = Phase.SYNCED, Reason.IN_SYNC, f"Runs {spec.when}."
     return Status(
@@ -302,7 +315,7 @@ def _settled(wanted: Desired, spec: Spec, deployment_id: UUID | None) -> Status:
         reason,
         message,
         deployment_id=deployment_id,
-        spec_version=spec.fields.version if deployment_id is not None or wanted.is_active else None,
+        spec_version=spec.fields.version if deployment_id is not None or wanted.runs else None,
         observed_generation=wanted.generation,
     )
 

@@ -193,9 +193,8 @@ class Reconciler:
         if not waiting and not audit and self._sweeper.seconds_until_due() != 0:
             return report
 
-        rows = await self._store.rows(None if audit else waiting)
         now = self._clock()
-        desired = {row.id: desire(row, self._platform, now) for row in rows}
+        desired = await self._desired(None if audit else waiting)
         # From here on a change of these rows is a change against what was just read.
         self._generations = {
             i: desired[i].generation if i in desired else generation
@@ -216,7 +215,7 @@ class Reconciler:
             scope = needs_prefect | (self._queue.due(self._clock()) & (desired.keys() | self._known.keys()))
             missing_rows = scope - waiting
             if missing_rows:  # the good probe made more work due
-                desired |= {row.id: desire(row, self._platform, now) for row in await self._store.rows(missing_rows)}
+                desired |= await self._desired(missing_rows)
         try:
             await self._reconcile(desired, scope, report, audit=audit, allow_mass_prune=allow_mass_prune)
             report.swept += await self._sweeper.sweep_touched()
@@ -230,11 +229,16 @@ class Reconciler:
             await self._wait_for_server(desired, needs_prefect - report.settled)
         return report
 
+    async def _desired(self, ids: Collection[int] | None) -> dict[int, Desired]:
+        """What the rows of these connectors (of all for None) ask for, by connector id."""
+        rows, loads = await self._store.rows(ids), await self._store.loads(ids)
+        now = self._clock()
+        return {row.id: desire(row, self._platform, now, loads.get(row.id)) for row in rows}
+
     async def preview(self) -> list[str]:
         """The plan of a full cycle as lines of text, with nothing written anywhere."""
         await self.start()
-        now = self._clock()
-        desired = {row.id: desire(row, self._platform, now) for row in await self._store.rows()}
+        desired = await self._desired(None)
         await self._gateway.probe()
         observation = await self._observe(desired, set(desired) | set(self._known), audit=True)
         planned = self._plan(desired, observation, set(desired) | set(self._known) | set(observation.deployments))

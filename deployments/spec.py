@@ -147,8 +147,8 @@ class Platform:
         return f"{MANAGED_BY}{self.instance}"
 
 
-def desired_spec(connector: Connector, platform: Platform) -> Spec:
-    """The deployment that `connector` must have on `platform`."""
+def desired_spec(connector: Connector, platform: Platform, *, paused: bool = False) -> Spec:
+    """The deployment that `connector` must have on `platform`; `paused` also pauses an active one."""
     schedules: tuple[ScheduleFields, ...] = ()
     if connector.schedule is not None:
         rule = {"cron": connector.schedule.cron, "timezone": connector.schedule.timezone}
@@ -168,7 +168,7 @@ def desired_spec(connector: Connector, platform: Platform) -> Spec:
         tags=frozenset({f"connector-{connector.id}", "scheduled" if schedules else "manual", platform.tag}),
         version=None,
         description=_description(connector, when, platform),
-        paused=not connector.is_active,
+        paused=paused or not connector.is_active,
         concurrency_limit=1,
         collision_strategy="ENQUEUE" if queue else "CANCEL_NEW",
         job_variables=platform.job_variables,

@@ -43,10 +43,12 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
         backfill_to: With a backfill: only what changed before this moment.
     """
     from pipelines.errors import RunError, TimeLimitError, TransientError  # noqa: PLC0415  # see the module's docstring
+    from pipelines.events import teller  # noqa: PLC0415
     from pipelines.load import Options, Skipped, run_connector  # noqa: PLC0415
-    from pipelines.scheduled import due_run, newer_run_exists  # noqa: PLC0415
+    from pipelines.scheduled import due_run, newer_run_exists, run_id  # noqa: PLC0415
     from settings import Settings  # noqa: PLC0415
 
+    settings = Settings()
     options = Options(
         full_refresh,
         tuple(tables or ()),
@@ -55,9 +57,11 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
         backfill_to,
         due=due_run(),
         newer_exists=newer_run_exists,
+        run_id=run_id(),
+        tell=teller(settings.instance, settings.alert_after_failures),
     )
     try:
-        outcome = run_connector(connector_id, options, Settings(), _as_task(TransientError), timeout)
+        outcome = run_connector(connector_id, options, settings, _as_task(TransientError), timeout)
     except TimeLimitError as error:
         return Failed(name="TimedOut", message=str(error))
     except RunError as error:

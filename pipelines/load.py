@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import psycopg2.extras  # type: ignore[import-untyped]
 from pydantic import TypeAdapter, ValidationError
@@ -23,6 +24,7 @@ from connectors.models import Connector, ConnectorRow, InvalidConnectorError, Ov
 from connectors.refusals import from_pydantic
 from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError, Step, TimeLimitError, as_fault
+from pipelines.loads import Tell, Told, nobody, recorded
 from pipelines.locks import Locks, connector_key
 from pipelines.missed import Due, reason_to_skip
 from pipelines.summary import Summary
@@ -48,11 +50,20 @@ class Options:
     """Set for a run that Prefect's scheduler made: it may have been missed."""
     newer_exists: Callable[[Due], bool] = lambda _: False
     """Asks Prefect whether a newer run of the same deployment is due, runs or has run."""
+    run_id: UUID | None = None
+    """Prefect's id of the run, for whoever looks at the record of the load."""
+    tell: Tell = nobody
+    """Told how the load ended."""
 
     @property
     def partial(self) -> bool:
         """Whether the run looks at a part of the source only, so that a cursor must not move."""
         return self.backfill_from is not None or self.backfill_to is not None
+
+    @property
+    def of_everything(self) -> bool:
+        """Whether the run says how the connector does; one of a part, asked for by hand, does not."""
+        return not (self.partial or self.tables or self.row_limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,31 +105,44 @@ def run_connector(
         secrets.hide(url)
         with Locks.open(url) as locks:
             row = read_row(locks, connector_id)
+
+            def skip(message: str) -> Skipped:
+                options.tell(Told("skipped", connector_id, message, row.name if row is not None else None))
+                return Skipped(message)
+
             if row is None:
-                return Skipped(f"Connector {connector_id} is gone from cai_connectors: nothing was loaded.")
+                return skip(f"Connector {connector_id} is gone from cai_connectors: nothing was loaded.")
             if not row.is_active:
-                return Skipped(f"Connector {connector_id} is not active: nothing was loaded.")
+                return skip(f"Connector {connector_id} is not active: nothing was loaded.")
             connector = _trusted(row)
             if options.due is not None:
                 policy = connector.run_policy.missed_runs
                 now = datetime.now(UTC)
                 missed = reason_to_skip(policy, connector.schedule, options.due, now, options.newer_exists)
                 if missed is not None:
-                    return Skipped(missed)
+                    return skip(missed)
             if not _take_turn(locks, connector):
-                return Skipped(f"Another run of connector {connector_id} is still going, and its overlap is 'skip'.")
-            with _working_directory(settings.data_dir / "runs" / str(connector_id)) as directory:
+                return skip(f"Another run of connector {connector_id} is still going, and its overlap is 'skip'.")
+            with contextlib.ExitStack() as stack:
+                record = None
+                if options.of_everything:
+                    record = stack.enter_context(recorded(locks.connection, connector, options.run_id, options.tell))
+                stack.enter_context(as_fault(secrets.redact, "prepare"))
+                directory = stack.enter_context(_working_directory(settings.data_dir / "runs" / str(connector_id)))
                 run = Run(
                     connector, options=options, settings=settings, secrets=secrets, locks=locks, directory=directory
                 )
                 limit = connector.run_policy.timeout_seconds
                 try:
                     with within(limit):
-                        return run.go(in_step)
+                        summary = run.go(in_step)
                 except TimeoutError:
                     raise TimeLimitError(
                         f"The run took longer than run_policy.timeout_seconds ({limit:g} s) and was ended."
                     ) from None
+                if record is not None:
+                    record.succeeded(summary)
+                return summary
 
 
 def read_row(locks: Locks, connector_id: int) -> ConnectorRow | None:

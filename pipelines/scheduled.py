@@ -2,6 +2,7 @@
 
 import logging
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
@@ -30,6 +31,13 @@ def due_run() -> Due | None:
     if run is None or not run.auto_scheduled or run.deployment_id is None or run.expected_start_time is None:
         return None
     return Due(run.id, run.deployment_id, run.expected_start_time)
+
+
+def run_id() -> UUID | None:
+    """The id of the run in which this is called; None outside of one."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    return None if run is None else run.id
 
 
 def newer_run_exists(due: Due) -> bool:

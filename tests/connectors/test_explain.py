@@ -146,3 +146,10 @@ def test_the_next_run_is_what_prefect_has_scheduled_else_what_the_schedule_says(
     tomorrow = datetime(2026, 11, 25, 2, 0, tzinfo=UTC)
     assert explain(ROW, SYNCED, "unavailable", led=True, now=NOW).next_run_at == tomorrow
     assert explain(replace(ROW, is_active=False), SYNCED, HELD, led=True, now=NOW).next_run_at is None
+
+
+def test_an_auto_paused_connector_says_why_and_not_that_somebody_paused_it() -> None:
+    status = Status(7, Phase.PAUSED, Reason.AUTO_PAUSED, "Paused by itself.", observed_generation=3)
+    paused = replace(HELD, paused=True)
+    assert obstacles(status=status, view=paused) == [Obstacle.AUTO_PAUSED]
+    assert Obstacle.AUTO_PAUSED not in obstacles(replace(ROW, generation=4), status=status, view=paused)
