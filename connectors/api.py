@@ -17,9 +17,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from connectors import api_routes, problems
 from connectors.api_guards import Authenticated, LimitedBody, LoopbackOnly, Measured, is_loopback
-from connectors.api_models import Health, TestAnswer
-from connectors.errors import NotRunnableError
-from connectors.models import ConnectorRow
+from connectors.api_models import Health
+from connectors.api_probe import reach
 from connectors.runs import PrefectRuns
 from connectors.service import Service
 from connectors.store import Store, open_engine
@@ -150,10 +149,6 @@ def main() -> None:
 
     logging.basicConfig(level=logging.INFO)
     serve(Settings(), open_runs, reach)
-
-
-async def reach(row: ConnectorRow) -> TestAnswer:
-    raise NotRunnableError("This release of the API cannot reach sources yet.")
 
 
 if __name__ == "__main__":

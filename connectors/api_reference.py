@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from connectors.api import create_app, reach
+from connectors.api import create_app
+from connectors.api_probe import reach
 from connectors.prefect_runs import open_runs
 from settings import Settings
 

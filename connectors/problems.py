@@ -11,12 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-import asyncpg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from pydantic.alias_generators import to_camel
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -31,6 +29,7 @@ from connectors.errors import (
 from connectors.models import InvalidConnectorError
 from connectors.refusals import Refusal, from_details
 from connectors.service import DEFAULTS
+from connectors.store import DATABASE_ERRORS
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -104,7 +103,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(InvalidConnectorError, _invalid)
     app.add_exception_handler(RequestError, _refused)
-    for kind in (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, _no_database)
     app.add_exception_handler(Exception, _unexpected)
 

@@ -12,13 +12,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import asyncpg
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from prefect.utilities.urls import url_for
-from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.errors import RequestError
 from connectors.form_models import DestinationForm, SourceForm
@@ -26,7 +24,7 @@ from connectors.models import Connector, InvalidConnectorError, MissedRuns, Over
 from connectors.prefect_runs import open_runs
 from connectors.schedule import next_runs, words
 from connectors.service import Entry, Service
-from connectors.store import Store, open_engine
+from connectors.store import DATABASE_ERRORS, Store, open_engine
 from settings import MissingDatabaseError, Settings
 
 SHOWN_RUNS = 5
@@ -52,7 +50,7 @@ async def _submit(use_case: Callable[[Service], Awaitable[State[Any]]]) -> State
             return await use_case(service)
     except (RequestError, InvalidConnectorError, MissingDatabaseError) as error:
         return Failed(message=str(error))
-    except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except DATABASE_ERRORS:
         return Failed(message="The database does not answer, and nothing was changed: submit the form again later.")
 
 
@@ -213,6 +211,33 @@ async def delete_connector(connector_id: int, name: str) -> State[Any]:
         return Completed(message=f"Connector {connector_id} was deleted; its deployment goes in a moment.")
 
     return await _submit(delete)
+
+
+@flow(name="test-connector", flow_run_name="test connector {connector_id}", persist_result=False)
+async def test_connector(connector_id: int) -> State[Any]:
+    """Reach a connector's source, and show what a run would find there. Nothing is loaded.
+
+    Args:
+        connector_id: The connector's number.
+    """
+    from pipelines.probe import probe  # noqa: PLC0415  # only this form needs what reads sources
+
+    async def test(service: Service) -> State[Any]:
+        entry = await service.get(connector_id)
+        found = await asyncio.to_thread(probe, validate(entry.row).source, Settings())
+        if not found.ok:
+            return Failed(message=found.message)
+        # Columns and no values: patients' data has no place in Prefect's database.
+        lines = [f"# {entry.row.name}", "", found.message, "", "| table | columns |", "|---|---|"]
+        lines += [f"| {sample.table} | {', '.join(sample.columns)} |" for sample in found.samples]
+        await acreate_markdown_artifact(
+            markdown="\n".join(lines),
+            key=f"connector-{connector_id}-test",
+            description=f"Connector {connector_id}, its source.",
+        )
+        return Completed(message=found.message)
+
+    return await _submit(test)
 
 
 async def _shown(service: Service, entry: Entry, done: str) -> State[Any]:

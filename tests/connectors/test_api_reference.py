@@ -3,7 +3,8 @@
 from typing import Any
 
 from connectors import api_models, problems
-from connectors.api import create_app, reach
+from connectors.api import create_app
+from connectors.api_probe import reach
 from connectors.api_reference import current
 from connectors.prefect_runs import open_runs
 from settings import ROOT, Settings

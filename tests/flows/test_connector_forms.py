@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -49,6 +50,7 @@ FORMS: list[Flow[..., Any]] = [
     connector_forms.activate_connector,
     connector_forms.deactivate_connector,
     connector_forms.delete_connector,
+    connector_forms.test_connector,
 ]
 
 
@@ -278,6 +280,29 @@ async def test_a_delete_wants_the_name_typed_again(store: Store) -> None:
     assert await store.rows() == []
 
 
+async def test_a_test_shows_columns_and_no_values(
+    store: Store, prefect_server: PrefectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a patient's record holds has no place in Prefect's database."""
+    (tmp_path / "labs.csv").write_text("id,diagnosis\n1,measles\n")
+    monkeypatch.setenv("CAI_LOCAL_FILE_ROOTS", str(tmp_path))
+    monkeypatch.setenv("CAI_DATA_DIR", str(tmp_path / "data"))
+    source = FilesForm(url=str(tmp_path), glob="*.csv", table="labs")
+    await submit(connector_forms.create_connector, name="Labs", source=source)
+    (row,) = await store.rows()
+    state = await submit(connector_forms.test_connector, connector_id=row.id)
+    assert state.is_completed(), state.message
+    body = {"artifacts": {"key": {"any_": [f"connector-{row.id}-test"]}}}
+    (artifact,) = httpx.post(f"{prefect_server.url}/artifacts/filter", json=body).json()
+    assert "| labs | id, diagnosis |" in artifact["data"]
+    assert "measles" not in str(artifact)
+
+    monkeypatch.setenv("CAI_LOCAL_FILE_ROOTS", "")
+    state = await submit(connector_forms.test_connector, connector_id=row.id)
+    assert state.is_failed()
+    assert "CAI_LOCAL_FILE_ROOTS" in str(state.message)
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -309,6 +334,7 @@ async def test_a_refused_form_says_what_the_api_would(store: Store, database_url
         (connector_forms.activate_connector, {}),
         (connector_forms.deactivate_connector, {}),
         (connector_forms.delete_connector, {"name": "x"}),
+        (connector_forms.test_connector, {}),
     ],
     ids=lambda value: value.name if isinstance(value, Flow) else "",
 )
