@@ -1,6 +1,7 @@
 """The image run for real: every rendered workload of a production release, on a real PostgreSQL and a real Redis.
 
-Needs root, podman, runc, redis-server and the image, so it is asked for by name:
+Needs root, podman, runc, redis-server, a PostgreSQL with its contrib modules (the embedded one lacks pg_trgm, which
+Prefect wants) and the image, so it is asked for by name:
 
     make image && CAI_TEST_IMAGE=clinical-ai-prefect:0.1.0 .venv/bin/python -m pytest -s tests/helm/test_image_runs.py
 
@@ -9,13 +10,16 @@ the last step, as a container.
 """
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -26,7 +30,6 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Pending
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration  # type: ignore[import-untyped]
 
-from local.embedded_postgres import EmbeddedPostgres
 from tests.helm.chart import PRODUCTION, RELEASE, Object, job_template, laid, named, of_kind, render
 from tests.helm.podman import Node, Running, relay, wait_until
 from tests.prefect_server import free_port
@@ -73,6 +76,65 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]
         process.terminate()
 
 
+def _public(directory: Path) -> Path:
+    """Lets other users pass through a directory of pytest's, which are private."""
+    for parent in (directory, *directory.parents):
+        if not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A whole PostgreSQL: its address as `postgresql://user:password@127.0.0.1:port`."""
+    program = shutil.which("initdb")
+    assert program is not None, "PostgreSQL's programs are missing"
+    programs = Path(program).resolve().parent
+    home = _public(tmp_path_factory.mktemp("postgres"))
+    shutil.chown(home, "postgres")
+    port, password = free_port(), secrets.token_hex(8)
+    secret = home / "password"
+    secret.write_text(password)
+    shutil.chown(secret, "postgres")
+    cluster = ("--pgdata", str(home / "cluster"))
+    subprocess.run(
+        [
+            programs / "initdb",
+            *cluster,
+            "--username",
+            "cai",
+            "--pwfile",
+            secret,
+            "--auth",
+            "scram-sha-256",
+            "--no-sync",
+        ],
+        check=True,
+        capture_output=True,
+        user="postgres",
+        cwd=home,
+    )
+    told = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": 300}
+    said = [argument for key, value in told.items() for argument in ("-c", f"{key}={value}")]
+    with subprocess.Popen(
+        [programs / "postgres", "-D", home / "cluster", *said],
+        user="postgres",
+        cwd=home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        url = f"postgresql://cai:{password}@127.0.0.1:{port}"
+
+        def answers() -> bool:
+            with contextlib.suppress(OSError, asyncpg.PostgresError):
+                return bool(sql(f"{url}/postgres", "SELECT 1"))
+            return False
+
+        wait_until(answers, 60, "PostgreSQL")
+        yield url
+        process.send_signal(signal.SIGINT)
+
+
 async def _sql(url: str, statement: str) -> list[asyncpg.Record]:
     connection = await asyncpg.connect(url)
     try:
@@ -87,9 +149,11 @@ def sql(url: str, statement: str) -> list[asyncpg.Record]:
 
 
 @pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres) -> dict[str, str]:
+def urls(postgres: str) -> dict[str, str]:
     """The databases, under the addresses of this machine."""
-    made = {name: postgres.create_database(f"image_{name}") for name in ("cai", "prefect", "warehouse", "clinic")}
+    made = {name: f"{postgres}/{name}" for name in ("cai", "prefect", "warehouse", "clinic")}
+    for name in made:
+        sql(f"{postgres}/postgres", f"CREATE DATABASE {name}")
     sql(
         made["clinic"],
         "CREATE TABLE visit AS SELECT n AS id, now() - n * interval '1 hour' AS updated_at "
@@ -139,15 +203,12 @@ class Release:
 
 @pytest.fixture(scope="module")
 def release(
-    urls: dict[str, str], redis: tuple[int, str], postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+    urls: dict[str, str], redis: tuple[int, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Release]:
     """Installed in Helm's order: hooks before, the release, hooks after."""
     assert IMAGE is not None
     objects = render(VALUES)
-    root = tmp_path_factory.mktemp("volumes")
-    for parent in (root, *root.parents):  # pytest's directories are private
-        if parent.stat().st_mode & 0o001 == 0:
-            parent.chmod(parent.stat().st_mode | 0o011)
+    root = _public(tmp_path_factory.mktemp("volumes"))
     node = Node(objects, {}, IMAGE, root)
     port = int(httpx.URL(urls["cai"]).port or 5432)
     with relay(port) as to_postgres, relay(redis[0]) as to_redis, node:
