@@ -18,11 +18,12 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import StateType, WorkPoolStorageConfiguration
 from prefect.events import AutomationCore, EventTrigger, Posture, ResourceSpecification
-from prefect.events.actions import ChangeFlowRunState, RunDeployment
+from prefect.events.actions import ChangeFlowRunState, RunDeployment, SendNotification
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
+from connectors.happenings import ALERT, Alert, connector_resource_id
 from deployments import heartbeat
 from deployments.spec import FLOW_NAME, HEARTBEAT_SECONDS, job_variables
 from settings import ROOT, Settings
@@ -54,8 +55,11 @@ async def bootstrap(settings: Settings, *, pool_type: str, base_job_template: di
         for queue in sorted({settings.work_queue, CONTROLLER_QUEUE}):
             await _work_queue(client, settings.work_pool, queue)
         controller = await _controller_deployment(client, settings)
-        for automation in automations(settings.instance, controller):
+        for automation in automations(settings, controller):
             await _automation(client, automation)
+        block = await _notification_block(client, settings.notification_block)
+        for automation in notifications(settings, block):
+            await (_automation(client, automation) if block else _no_automation(client, automation.name))
 
 
 async def _work_pool(client: PrefectClient, name: str, kind: str, template: dict[str, Any] | None) -> None:
@@ -119,13 +123,33 @@ async def _controller_deployment(client: PrefectClient, settings: Settings) -> U
     return found.id
 
 
-def automations(instance: str, controller_deployment: UUID) -> list[AutomationCore]:
+async def _notification_block(client: PrefectClient, name: str | None) -> UUID | None:
+    """The id of the block that people are notified through; None when none is configured.
+
+    Raises:
+        ValueError: when Prefect has no such block.
+    """
+    if name is None:
+        return None
+    kind, _, title = name.partition("/")
+    try:
+        return (await client.read_block_document_by_name(title, kind, include_secrets=False)).id
+    except ObjectNotFound:
+        raise ValueError(
+            f"CAI_NOTIFICATION_BLOCK: Prefect has no block {title!r} of the type {kind!r}: make it, or correct the "
+            "setting, such as slack-webhook/on-call."
+        ) from None
+
+
+def automations(settings: Settings, controller_deployment: UUID) -> list[AutomationCore]:
     """The automations that the control plane lives by. Their names are how they are found again."""
+    instance = settings.instance
+    silent_after = heartbeat.SILENT_AFTER_BEATS * settings.heartbeat_seconds
     return [
         AutomationCore(
             name=f"{instance}: controller silent",
             description=(
-                f"No sign of a moving controller for {heartbeat.SILENT_AFTER_SECONDS:.0f} s (crashed, cancelled, hung, "
+                f"No sign of a moving controller for {silent_after:.0f} s (crashed, cancelled, hung, "
                 "or never started): starts one, which leaves again when another leads."
             ),
             trigger=EventTrigger(
@@ -133,7 +157,7 @@ def automations(instance: str, controller_deployment: UUID) -> list[AutomationCo
                 match=ResourceSpecification({"prefect.resource.id": heartbeat.resource_id(instance)}),
                 posture=Posture.Proactive,
                 threshold=1,
-                within=timedelta(seconds=heartbeat.SILENT_AFTER_SECONDS),
+                within=timedelta(seconds=silent_after),
             ),
             actions=[
                 RunDeployment(source="selected", deployment_id=controller_deployment, parameters={"when_led": "leave"})
@@ -143,7 +167,8 @@ def automations(instance: str, controller_deployment: UUID) -> list[AutomationCo
             name=f"{instance}: dead run",
             description=f"A run whose process gave no sign for {MISSED_HEARTBEATS} heartbeats is marked Crashed.",
             trigger=EventTrigger(
-                after={"prefect.flow-run.heartbeat"},
+                # Running too: a run that dies before its first heartbeat would never be missed.
+                after={"prefect.flow-run.Running", "prefect.flow-run.heartbeat"},
                 expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in ENDED)},
                 match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
                 match_related=ResourceSpecification(
@@ -161,6 +186,73 @@ def automations(instance: str, controller_deployment: UUID) -> list[AutomationCo
             ],
         ),
     ]
+
+
+def notifications(settings: Settings, block: UUID | None) -> list[AutomationCore]:
+    """The automations that tell people, each once when something begins and once when it is over."""
+    instance = settings.instance
+    controller = heartbeat.resource_id(instance)
+    connectors = connector_resource_id(instance, "*")
+    silent_after = timedelta(seconds=heartbeat.SILENT_AFTER_BEATS * settings.heartbeat_seconds)
+
+    def told(name: str, why: str, trigger: EventTrigger, body: str) -> AutomationCore:
+        action = SendNotification(block_document_id=block or UUID(int=0), subject=f"[{instance}] {name}", body=body)
+        return AutomationCore(name=f"{instance}: tell {name}", description=why, trigger=trigger, actions=[action])
+
+    def once(expect: set[str], resource: str, alert: Alert) -> EventTrigger:
+        match = ResourceSpecification({"prefect.resource.id": resource, ALERT: alert.value})
+        return EventTrigger(
+            expect=expect, match=match, posture=Posture.Reactive, threshold=1, within=timedelta(seconds=0)
+        )
+
+    said = "{{ event.resource['prefect.resource.name'] }}: {{ event.payload['message'] }}"
+    return [
+        told(
+            "connector late",
+            "No successful load within twice a connector's interval: told once.",
+            once({"connector.freshness.late"}, connectors, Alert.BEGIN),
+            said,
+        ),
+        told(
+            "connector failing",
+            f"A connector's loads have failed {settings.alert_after_failures} times in a row: told once.",
+            once({"connector.load.failed"}, connectors, Alert.BEGIN),
+            said,
+        ),
+        told(
+            "connector recovered",
+            "A connector that was late or failing has loaded again: told once.",
+            once({"connector.load.completed", "connector.freshness.recovered"}, connectors, Alert.END),
+            said,
+        ),
+        told(
+            "controller silent",
+            f"The controller has given no sign for {silent_after.seconds} s: told once.",
+            # After one heartbeat the next is expected: so this fires once, and not again and again.
+            EventTrigger(
+                after={heartbeat.EVENT},
+                expect={heartbeat.EVENT},
+                match=ResourceSpecification({"prefect.resource.id": controller}),
+                for_each={"prefect.resource.id"},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=silent_after,
+            ),
+            f"The controller has given no sign for {silent_after.seconds} s: changes of connectors wait.",
+        ),
+        told(
+            "controller recovered",
+            "A controller leads again after a silence: told once.",
+            once({"controller.recovered"}, controller, Alert.END),
+            said,
+        ),
+    ]
+
+
+async def _no_automation(client: PrefectClient, name: str) -> None:
+    for held in await client.read_automations_by_name(name):
+        await client.delete_automation(held.id)
+        logger.info("Removed the automation %s.", name)
 
 
 async def _automation(client: PrefectClient, wanted: AutomationCore) -> None:

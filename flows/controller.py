@@ -21,6 +21,7 @@ os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "connectors,deployments,f
 from prefect import flow, get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, Failed
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
@@ -29,9 +30,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from deployments.bootstrap import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW
 from deployments.controller import Controller, Mandate, WhenLed
 from deployments.errors import ReconcileError, WrongInstanceError
+from deployments.events import Events
 from deployments.heartbeat import ALIVE_FILE, Heartbeat
 from deployments.leader import Conclusion, Ending
-from deployments.spec import Platform, job_variables
+from deployments.spec import HEARTBEAT_SECONDS, Platform, job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from settings import MissingDatabaseError, Settings
 
@@ -62,7 +64,9 @@ def controller_of(settings: Settings) -> Controller:
         job_variables=job_variables(str(settings.code_path)),
         parameter_schema=parameter_schema(run_connector_pipeline).model_dump_for_openapi(),
     )
-    return Controller(settings, platform, heartbeat=Heartbeat(settings.instance, settings.data_dir / ALIVE_FILE))
+    events = Events(settings.instance)
+    heartbeat = Heartbeat(events, settings.data_dir / ALIVE_FILE, settings.heartbeat_seconds)
+    return Controller(settings, platform, heartbeat=heartbeat, events=events)
 
 
 class WhenAnotherLeads(StrEnum):
@@ -175,7 +179,9 @@ async def _report(work: "asyncio.Task[Conclusion]", settings: Settings, stop: as
 
     while not work.done():
         try:
-            await shown()
+            # As often as a run on a worker gives signs of life, or the automation *dead run* takes it for dead.
+            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_SECONDS}):
+                await shown()
         except Exception as error:  # whatever Prefect's engine raises, the controller goes on
             logger.warning("The controller's flow run could not be reported (%s); it goes on.", type(error).__name__)
             await asyncio.wait({work}, timeout=REPORT_RETRY_SECONDS)

@@ -1,0 +1,110 @@
+"""Figures that need no server: the plan at scale, the spread of `H`, and what importing the pipeline's flow costs."""
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from benchmarks.figures import Figure, in_turns, median_ratio, shown
+from connectors.models import ConnectorRow
+from connectors.schedule import next_runs, parse
+from deployments.plan import Desired, Observation, Policy, desire, plan
+from deployments.spec import Observed, Platform, Spec
+
+PLATFORM = Platform("bench", "default", "default", {"command": "python -m prefect.engine"}, {"type": "object"})
+POLICY = Policy(tag=PLATFORM.tag)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SIZES = (1_000, 10_000, 100_000)
+
+
+def fleet(size: int) -> tuple[dict[int, Desired], Observation]:
+    """`size` connectors and the deployments they ask for, a hundredth of which have drifted."""
+    desired: dict[int, Desired] = {}
+    held: dict[int, Observed] = {}
+    source = {"type": "files", "url": "/data", "format": "csv", "table": "labs"}
+    for number in range(1, size + 1):
+        schedule = "0 * * * *" if number % 100 else "5 * * * *"
+        row = ConnectorRow(
+            number, f"c{number}", None, schedule, "UTC", True, source, None, None, {}, None, None, None, 1
+        )
+        wanted = desire(row, PLATFORM, NOW)
+        assert isinstance(wanted.wants, Spec)
+        desired[number] = wanted
+        fields = wanted.wants.fields
+        if number % 100 == 0:
+            drifted = desire(replace(row, schedule="6 * * * *"), PLATFORM, NOW).wants
+            assert isinstance(drifted, Spec)
+            fields = drifted.fields
+        held[number] = Observed(UUID(int=number), wanted.wants.name, fields, (UUID(int=number),))
+    return desired, Observation(held)
+
+
+def plan_at_scale() -> list[Figure]:
+    """The time of a plan grows with the fleet and no faster."""
+    seconds = {}
+    for size in SIZES:
+        desired, observation = fleet(size)
+        times = []
+        for _ in range(3):
+            began = time.perf_counter()
+            planned = plan(desired, {}, observation, POLICY, scope=desired, fleet_size=size, now=NOW)
+            times.append(time.perf_counter() - began)
+            assert len(planned.actions) == size // 100
+        seconds[size] = sorted(times)
+    each = {size: times[1] / size for size, times in seconds.items()}
+    growth = max(each.values()) / each[SIZES[0]]
+    largest = seconds[SIZES[-1]]
+    return [
+        Figure(f"pure plan, {SIZES[-1]:,} connectors", shown(largest), "", None, "at most 2 s", largest[1] <= 2),
+        Figure(
+            "pure plan, time a connector, 1,000 to 100,000",
+            ", ".join(f"{value * 1e6:.1f} µs" for value in each.values()),
+            f"{each[SIZES[0]] * 1e6:.1f} µs",
+            growth,
+            "at most 1.3",
+            growth <= 1.3,
+        ),
+    ]
+
+
+def spread() -> list[Figure]:
+    """A thousand hourly connectors: starts a minute, with `H` and without."""
+    peaks = {}
+    for cron in ("H * * * *", "0 * * * *"):
+        minutes = Counter(next_runs(parse(cron, "UTC", number), NOW, 1)[0].minute for number in range(1, 1001))
+        peaks[cron] = max(minutes.values()) / (1000 / 60)
+    return [
+        Figure(
+            "H-spread, 1,000 hourly connectors: starts a minute, max/mean",
+            f"{peaks['H * * * *']:.2f}",
+            f"{peaks['0 * * * *']:.0f} (all at minute 0)",
+            peaks["H * * * *"] / peaks["0 * * * *"],
+            "at most 1.1",
+            peaks["H * * * *"] <= 1.1,
+        )
+    ]
+
+
+def cold_start() -> list[Figure]:
+    """Importing the pipeline's flow beside importing Prefect alone."""
+
+    def importing(module: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+        return time.perf_counter() - began
+
+    ours, baseline = in_turns(lambda: importing("flows.dlt_pipeline_flow"), lambda: importing("prefect"))
+    more = sorted(a - b for a, b in zip(ours, baseline, strict=True))[len(ours) // 2]
+    return [
+        Figure(
+            "cold start: import of the pipeline's flow",
+            shown(ours),
+            f"import prefect {shown(baseline)}",
+            median_ratio(ours, baseline),
+            f"at most 0.3 s more (is {more:+.2f} s)",
+            more <= 0.3,
+        )
+    ]
