@@ -17,6 +17,7 @@ from connectors.status import Phase, Reason, Status
 from connectors.store import Fence, Record, Store
 from deployments.alerts import Alerts
 from deployments.apply import Outcome, apply
+from deployments.events import Events, carried_out, fallen
 from deployments.errors import (
     OverloadedError,
     RefusedError,
@@ -98,8 +99,14 @@ class Reconciler:
         clock: Callable[[], datetime],
         rng: random.Random,
         claim: Callable[[], Awaitable[None]],
+        events: Events | None = None,
     ) -> None:
-        """`claim` makes sure, before the first write to Prefect, that its deployments belong to this database."""
+        """`claim` makes sure, before the first write to Prefect, that its deployments belong to this database.
+
+        `events` takes what has really changed; left out, nobody is told.
+        """
+        self._events = events or Events(platform.instance)
+        self._names: dict[int, str] = {}
         self._store = store
         self._claim = claim
         self._claimed = False
@@ -186,9 +193,10 @@ class Reconciler:
     async def _cycle(self, audit: bool, hints: Collection[int], allow_mass_prune: bool) -> Report:
         report = Report()
         generations = await self._store.generations()
-        changed = {i for i, generation in generations.items() if self._generations.get(i) != generation}
-        changed |= self._generations.keys() - generations.keys()
-        changed |= set(hints)
+        changed = set(hints)
+        if generations != self._generations:  # compared as a whole first: a quiet cycle is all but its one query
+            changed |= {i for i, generation in generations.items() if self._generations.get(i) != generation}
+            changed |= self._generations.keys() - generations.keys()
         waiting = changed | self._deferred | self._queue.due(self._clock())
         if not waiting and not audit and self._sweeper.seconds_until_due() != 0:
             return report
@@ -232,6 +240,7 @@ class Reconciler:
     async def _desired(self, ids: Collection[int] | None) -> dict[int, Desired]:
         """What the rows of these connectors (of all for None) ask for, by connector id."""
         rows, loads = await self._store.rows(ids), await self._store.loads(ids)
+        self._names |= {row.id: row.name for row in rows}
         now = self._clock()
         return {row.id: desire(row, self._platform, now, loads.get(row.id)) for row in rows}
 
@@ -385,9 +394,12 @@ class Reconciler:
             return Record(decision.connector_id, status)
         report.applied += 1
         self._alert_conflict(decision.connector_id, decision.status)
-        for line in describe(decision, self._known):
+        lines = describe(decision, self._known)
+        for line in lines:
             logger.info(line, extra={"connector_id": decision.connector_id})
-            report.lines.append(line)
+        report.lines += lines
+        if (event := carried_out(decision, self._known.get(decision.connector_id))) is not None:
+            self._tell(event, decision.connector_id, _deployment_id(decision, None) or outcome.deployment_id, "; ".join(lines))
         if not isinstance(decision.action, Create | None):
             self._sweeper.touch(decision.action.held.id)
         self._alerts.end(f"failing:{decision.connector_id}", f"Connector {decision.connector_id} fails no more.")
@@ -473,13 +485,21 @@ class Reconciler:
                 records.append(Record(connector_id, status))
         await self._record(records)
 
+    def _tell(self, event: str, connector_id: int, deployment_id: UUID | None, message: str) -> None:
+        title, payload = self._names.get(connector_id), {"message": message}
+        self._events.of_connector(event, connector_id, title=title, deployment_id=deployment_id, payload=payload)
+
     async def _record(self, records: list[Record]) -> None:
         await self._store.record(records, self._fence)
         for record in records:
             self._queue.follow(record.connector_id, record.status)
             if record.status is None:
                 self._known.pop(record.connector_id, None)
+                self._names.pop(record.connector_id, None)
             else:
+                before, after = self._known.get(record.connector_id), record.status
+                if (event := fallen(before, after)) is not None:
+                    self._tell(event, record.connector_id, after.deployment_id, after.message or "")
                 self._known[record.connector_id] = record.status
 
     def _alert_conflict(self, connector_id: int, status: Status | None) -> None:
