@@ -139,9 +139,13 @@ class Running:
         return next(int(port["containerPort"]) for port in self.container["ports"] if port["name"] == name)
 
     def stop(self) -> tuple[int, float]:
-        """SIGTERM, and SIGKILL after the rendered grace: its exit code and the seconds that it took."""
+        """The rendered preStop, SIGTERM, and SIGKILL after the rendered grace: exit code, and the seconds that it took."""
         began = time.monotonic()
-        self.node.podman("stop", "--time", str(self.grace), self.name)
+        before = self.container.get("lifecycle", {}).get("preStop", {}).get("exec")
+        if before is not None:
+            self.node.podman("exec", self.name, *before["command"])
+        left = max(0, self.grace - round(time.monotonic() - began))
+        self.node.podman("stop", "--time", str(left), self.name)
         return self.state()[1], time.monotonic() - began
 
     def kill(self) -> None:

@@ -414,6 +414,11 @@ def test_what_stands_behind_a_service_answers_until_nothing_is_sent_there_any_mo
         assert 0 < pause < pod["terminationGracePeriodSeconds"] / 2
 
 
+def test_the_background_services_are_ended_by_the_signal_that_they_handle() -> None:
+    (container,) = named(render(PRODUCTION), "Deployment", "services")["spec"]["template"]["spec"]["containers"]
+    assert container["lifecycle"]["preStop"]["exec"]["command"] == ["sh", "-c", "kill -INT 1"]
+
+
 def test_leases_outlive_the_one_server_of_a_small_cluster() -> None:
     objects = render()
     container = named(objects, "Deployment", "server")["spec"]["template"]["spec"]["containers"][0]
