@@ -18,6 +18,7 @@ from tests.connectors.api_rig import BODY, TOKEN, client
 from tests.prefect_server import free_port
 
 CONNECTORS = "/api/v1/connectors"
+NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
 @pytest.fixture
@@ -107,46 +108,43 @@ async def test_a_row_that_a_back_end_wrote_badly_is_still_shown(api: httpx.Async
 SOURCE: dict[str, Any] = BODY["source"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "pointers"),
-    [
-        ({"name": ""}, ["/name"]),
-        ({"name": "   "}, ["/name"]),
-        ({"name": "x" * 201}, ["/name"]),
-        ({"name": None}, ["/name"]),
-        ({"name": 7}, ["/name"]),
-        ({"schedule": ""}, ["/schedule"]),
-        ({"schedule": "61 * * * *"}, ["/schedule"]),
-        ({"timezone": "Mars/Olympus"}, ["/timezone"]),
-        ({"isActive": "yes"}, ["/isActive"]),
-        ({"is_active": True}, ["/is_active"]),
-        ({"colour": "blue"}, ["/colour"]),
-        ({"id": 7}, ["/id"]),
-        ({"source": None}, ["/source/type"]),
-        ({"source": {"type": "fax"}}, ["/source/type"]),
-        ({"source": {**SOURCE, "tables": []}}, ["/source/tables"]),
-        ({"source": {**SOURCE, "extra": 1}}, ["/source/extra"]),
-        ({"destination": {"type": "duckdb"}}, ["/destination/path"]),
-        ({"datasetName": "Not Good"}, ["/datasetName"]),
-        ({"runPolicy": {"retries": -1}}, ["/runPolicy/retries"]),
-        ({"runPolicy": {"missedRuns": "all"}}, ["/runPolicy/missedRuns"]),
-        ({"workPoolName": " "}, ["/workPoolName"]),
-        ({"description": "NUL \0 byte"}, ["/description"]),
-        ({"source": {**SOURCE, "schema": "\ud800"}}, ["/source/schema"]),
-        ({"name": "", "schedule": "nope", "workQueueName": ""}, ["/name", "/schedule", "/workQueueName"]),
-    ],
-    ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else "",
-)
-async def test_what_is_not_valid_is_refused_by_its_pointer_and_changes_nothing(
-    api: httpx.AsyncClient, changes: dict[str, Any], pointers: list[str]
-) -> None:
+REFUSED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"name": ""}, ["/name"]),
+    ({"name": "   "}, ["/name"]),
+    ({"name": "x" * 201}, ["/name"]),
+    ({"name": None}, ["/name"]),
+    ({"name": 7}, ["/name"]),
+    ({"schedule": ""}, ["/schedule"]),
+    ({"schedule": "61 * * * *"}, ["/schedule"]),
+    ({"timezone": "Mars/Olympus"}, ["/timezone"]),
+    ({"isActive": "yes"}, ["/isActive"]),
+    ({"is_active": True}, ["/is_active"]),
+    ({"colour": "blue"}, ["/colour"]),
+    ({"id": 7}, ["/id"]),
+    ({"source": None}, ["/source/type"]),
+    ({"source": {"type": "fax"}}, ["/source/type"]),
+    ({"source": {**SOURCE, "tables": []}}, ["/source/tables"]),
+    ({"source": {**SOURCE, "extra": 1}}, ["/source/extra"]),
+    ({"destination": {"type": "duckdb"}}, ["/destination/path"]),
+    ({"datasetName": "Not Good"}, ["/datasetName"]),
+    ({"runPolicy": {"retries": -1}}, ["/runPolicy/retries"]),
+    ({"runPolicy": {"missedRuns": "all"}}, ["/runPolicy/missedRuns"]),
+    ({"workPoolName": " "}, ["/workPoolName"]),
+    ({"description": "NUL \0 byte"}, ["/description"]),
+    ({"source": {**SOURCE, "schema": "\ud800"}}, ["/source/schema"]),
+    ({"name": "", "schedule": "nope", "workQueueName": ""}, ["/name", "/schedule", "/workQueueName"]),
+]
+
+
+async def test_what_is_not_valid_is_refused_by_its_pointer_and_changes_nothing(api: httpx.AsyncClient) -> None:
     made = await create(api)
-    headers = {"Content-Type": "application/json"}
-    content = json.dumps({**BODY, **changes})
-    assert_problem(await api.post(CONNECTORS, content=content, headers=headers), 422, *pointers)
     where = f"{CONNECTORS}/{made['id']}"
-    assert_problem(await api.put(where, content=content, headers=headers), 422, *pointers)
-    assert_problem(await api.patch(where, content=json.dumps(changes), headers=headers), 422, *pointers)
+    headers = {"Content-Type": "application/json"}
+    for changes, pointers in REFUSED:
+        content = json.dumps({**BODY, **changes})
+        assert_problem(await api.post(CONNECTORS, content=content, headers=headers), 422, *pointers)
+        assert_problem(await api.put(where, content=content, headers=headers), 422, *pointers)
+        assert_problem(await api.patch(where, content=json.dumps(changes), headers=headers), 422, *pointers)
     assert (await api.get(CONNECTORS)).json()["items"] == [made]
 
 
@@ -176,42 +174,40 @@ async def test_a_name_is_unique_without_the_blanks_around_it(api: httpx.AsyncCli
     assert (await api.patch(f"{CONNECTORS}/{made['id']}", json={"name": BODY["name"]})).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "sent", "status"),
-    [
-        ("GET", "/nowhere", {}, 404),
-        ("GET", "/api/v1/connectors/7", {}, 404),
-        ("GET", "/api/v1/connectors/abc", {}, 422),
-        ("GET", f"/api/v1/connectors/{2**63}", {}, 422),
-        ("GET", "/api/v1/connectors?limit=0", {}, 422),
-        ("GET", "/api/v1/connectors?cursor=%C2%B2", {}, 422),
-        ("GET", "/api/v1/connectors?q=%00", {}, 422),
-        ("GET", "/api/v1/connectors?phase=gone", {}, 422),
-        ("DELETE", "/api/v1/connectors", {}, 405),
-        ("POST", "/api/v1/connectors", {"content": "{", "headers": {"Content-Type": "application/json"}}, 400),
-        (
-            "POST",
-            "/api/v1/connectors",
-            {"content": "[" * 100_000, "headers": {"Content-Type": "application/json"}},
-            400,
-        ),
-        ("POST", "/api/v1/connectors", {"content": "name=x"}, 415),
-        ("POST", "/api/v1/connectors", {}, 415),
-        ("POST", "/api/v1/connectors", {"json": []}, 422),
-        ("POST", "/api/v1/connectors", {"content": b"x" * (LONGEST_BODY + 1)}, 413),
-        ("POST", "/api/v1/connectors/7/run", {}, 404),
-        ("POST", "/api/v1/connectors/7/test", {}, 404),
-        ("POST", "/api/v1/connectors/7/retry", {}, 404),
-    ],
-)
-async def test_the_frameworks_own_errors_are_problems_too(
-    api: httpx.AsyncClient, method: str, path: str, sent: dict[str, Any], status: int
-) -> None:
-    answer = await api.request(method, path, **sent)
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    if status == 405:
-        assert answer.headers["Allow"] == "GET, POST"
+ODD: list[tuple[str, str, dict[str, Any], int]] = [
+    ("GET", "/nowhere", {}, 404),
+    ("GET", "/api/v1/connectors/7", {}, 404),
+    ("GET", "/api/v1/connectors/abc", {}, 422),
+    ("GET", f"/api/v1/connectors/{2**63}", {}, 422),
+    ("GET", "/api/v1/connectors?limit=0", {}, 422),
+    ("GET", "/api/v1/connectors?cursor=%C2%B2", {}, 422),
+    ("GET", "/api/v1/connectors?q=%00", {}, 422),
+    ("GET", "/api/v1/connectors?phase=gone", {}, 422),
+    ("DELETE", "/api/v1/connectors", {}, 405),
+    ("POST", "/api/v1/connectors", {"content": "{", "headers": {"Content-Type": "application/json"}}, 400),
+    (
+        "POST",
+        "/api/v1/connectors",
+        {"content": "[" * 100_000, "headers": {"Content-Type": "application/json"}},
+        400,
+    ),
+    ("POST", "/api/v1/connectors", {"content": "name=x"}, 415),
+    ("POST", "/api/v1/connectors", {}, 415),
+    ("POST", "/api/v1/connectors", {"json": []}, 422),
+    ("POST", "/api/v1/connectors", {"content": b"x" * (LONGEST_BODY + 1)}, 413),
+    ("POST", "/api/v1/connectors/7/run", {}, 404),
+    ("POST", "/api/v1/connectors/7/test", {}, 404),
+    ("POST", "/api/v1/connectors/7/retry", {}, 404),
+]
+
+
+async def test_the_frameworks_own_errors_are_problems_too(api: httpx.AsyncClient) -> None:
+    for method, path, sent, status in ODD:
+        answer = await api.request(method, path, **sent)
+        assert answer.status_code == status, (method, path, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+        if status == 405:
+            assert answer.headers["Allow"] == "GET, POST"
 
 
 async def test_a_body_that_never_ends_is_cut_off(api: httpx.AsyncClient) -> None:
@@ -252,15 +248,15 @@ async def test_an_empty_patch_changes_no_generation(api: httpx.AsyncClient) -> N
     assert answer.headers["ETag"] == '"1"'
 
 
-@pytest.mark.parametrize("stale", ['"7"', "7", 'W/"7"', '"abc"', '"7", "8"'])
-async def test_a_stale_etag_changes_nothing(api: httpx.AsyncClient, stale: str) -> None:
+async def test_a_stale_etag_changes_nothing(api: httpx.AsyncClient) -> None:
     made = await create(api)
     where = f"{CONNECTORS}/{made['id']}"
-    headers = {"If-Match": stale}
-    assert_problem(await api.patch(where, json={"schedule": None}, headers=headers), 412)
-    assert_problem(await api.put(where, json=BODY, headers=headers), 412)
-    assert_problem(await api.delete(where, headers=headers), 412)
-    assert_problem(await api.post(f"{where}/deactivate", headers=headers), 412)
+    for stale in ('"7"', "7", 'W/"7"', '"abc"', '"7", "8"'):
+        headers = {"If-Match": stale}
+        assert_problem(await api.patch(where, json={"schedule": None}, headers=headers), 412)
+        assert_problem(await api.put(where, json=BODY, headers=headers), 412)
+        assert_problem(await api.delete(where, headers=headers), 412)
+        assert_problem(await api.post(f"{where}/deactivate", headers=headers), 412)
     assert (await api.get(where)).headers["ETag"] == '"1"'
     for fresh in ("*", '"1"', '"7", "1"'):
         assert (await api.patch(where, json={}, headers={"If-Match": fresh})).status_code == 200
@@ -413,8 +409,8 @@ async def test_runs_are_503_while_prefect_is_stopped(database_url: str, store: S
 
 @pytest.mark.parametrize("path", ["/api/v1/connectors", "/api/v1/nowhere", "/api", "/api/v1/connectors/1/run"])
 @pytest.mark.parametrize("sent", [None, "Bearer wrong", "Basic YTpi", f"Token {TOKEN}", "Bearer", "Bearer \xe9"])
-async def test_without_a_token_nothing_under_api_is_answered(database_url: str, path: str, sent: str | None) -> None:
-    async with client(database_url, tokens=(TOKEN, "another")) as api:
+async def test_without_a_token_nothing_under_api_is_answered(path: str, sent: str | None) -> None:
+    async with client(NO_DATABASE, tokens=(TOKEN, "another")) as api:
         headers = {} if sent is None else {b"Authorization": sent.encode("latin-1")}
         del api.headers["Authorization"]
         answer = await api.post(path, json=BODY, headers=headers)
@@ -457,10 +453,8 @@ async def test_metrics_name_routes_and_not_what_strangers_ask_for(api: httpx.Asy
         ({"Origin": "null"}, 403),
     ],
 )
-async def test_without_tokens_pages_of_other_sites_are_kept_out(
-    database_url: str, headers: dict[str, str], status: int
-) -> None:
-    async with client(database_url) as api:
+async def test_without_tokens_pages_of_other_sites_are_kept_out(headers: dict[str, str], status: int) -> None:
+    async with client(NO_DATABASE) as api:
         guarded = httpx.ASGITransport(app=LoopbackOnly(api._transport.app))  # type: ignore[attr-defined]
         async with httpx.AsyncClient(transport=guarded, base_url="http://127.0.0.1:8080", headers=headers) as http:
-            assert (await http.get(CONNECTORS)).status_code == status
+            assert (await http.get("/health")).status_code == status
