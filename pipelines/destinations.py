@@ -63,15 +63,30 @@ def _duckdb(path: Path, staging: str) -> Target:
 
     # dlt would open whatever stands there; a directory of clinical data is for its owner alone.
     path.parent.mkdir(parents=True, exist_ok=True)
-    target = dlt.destinations.duckdb(credentials=str(path), staging_dataset_name_layout=staging)
+    from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials  # noqa: PLC0415
+
+    # Rows of a table have no order, and keeping one costs threads and memory.
+    credentials = DuckDbCredentials(str(path), global_config={"preserve_insertion_order": False})
+    target = dlt.destinations.duckdb(
+        credentials=credentials, staging_dataset_name_layout=staging, parquet_format=passing_files()
+    )
     return Target(target, "parquet", exclusive=f"duckdb:{path.resolve()}")
 
 
 def _postgres(value: Any, staging: str) -> Target:
     import dlt  # noqa: PLC0415  # seconds: only in a run
 
-    target = dlt.destinations.postgres(credentials=postgres_url(value), staging_dataset_name_layout=staging)
+    target = dlt.destinations.postgres(
+        credentials=postgres_url(value), staging_dataset_name_layout=staging, parquet_format=passing_files()
+    )
     return Target(target, "parquet")
+
+
+def passing_files() -> Any:
+    """The parquet of load files that are read once, here, and removed: nothing is won by making them small."""
+    from dlt.common.destination.configuration import ParquetFormatConfiguration  # noqa: PLC0415
+
+    return ParquetFormatConfiguration(compression="none")
 
 
 def postgres_url(value: Any) -> str:

@@ -14,7 +14,7 @@ from dlt.extract import DltResource, DltSource
 
 from connectors.kinds import Source
 from connectors.landing import normalised
-from pipelines import exactness
+from pipelines import exactness, loadfiles
 from pipelines.destinations import Target, open_target
 from pipelines.errors import ConfigurationError, as_fault
 from pipelines.locks import name_key
@@ -37,6 +37,7 @@ CONFIGURATION = {
 def configure() -> None:
     """Set what dlt reads from the environment. Nothing of it is secret, nothing differs between runs."""
     os.environ.update(CONFIGURATION)
+    loadfiles.install()
 
 
 class Engine:
@@ -90,7 +91,9 @@ class Engine:
             # Another run may have begun if the locks were lost while this one read.
             self.run.locks.check()
             if not self._announced:
-                exactness.announce(self.pipeline, load_ids, full_refresh=self.full_refresh)
+                # Makes dataset and tables: two connectors that share a dataset must not both create it.
+                with self.run.locks.hold(name_key(f"dataset:{self.run.connector.dataset}"), lambda: None):
+                    exactness.announce(self.pipeline, load_ids, full_refresh=self.full_refresh)
                 self._announced = True
             self.pipeline.load()
             exactness.confirm(self.pipeline)

@@ -7,13 +7,28 @@ free to notice that the run has to end: a signal reaches no thread that waits in
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+PAGE_ROWS = 20_000
+"""Rows that go through a pipe together: dlt's own work for a page does not depend on how many rows it has."""
+
 _DONE = object()
 _POLL_SECONDS = 0.2
+
+
+def gathered(pages: Iterable[list[T]], rows: int = PAGE_ROWS) -> Iterator[list[T]]:
+    """The same rows in pages of at least `rows`, the last one excepted."""
+    page: list[T] = []
+    for more in pages:
+        page += more
+        if len(page) >= rows:
+            yield page
+            page = []
+    if page:
+        yield page
 
 
 def ahead(read: Callable[[], Iterator[T]], cancel: Callable[[], None] | None = None, depth: int = 2) -> Generator[T]:

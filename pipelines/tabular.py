@@ -71,7 +71,13 @@ def _types_of(table: str) -> dict[str, str]:
 
 
 def _columns(rows: list[Any], known: Mapping[str, str]) -> Iterator[Column]:
-    rows = [row if isinstance(row, Mapping) else {"value": row} for row in rows]
+    rows = [row if isinstance(row, dict) else {"value": row} for row in rows]
+    keys = tuple(rows[0]) if rows else ()
+    if len(set(map(normalised, keys))) == len(keys) and all(tuple(row) == keys for row in rows):
+        # Nearly every API: the same keys in the same order in each row, so columns are there without a look-up.
+        for name, column in zip(keys, zip(*(row.values() for row in rows), strict=True), strict=True):
+            yield from _column(normalised(name), list(column), known)
+        return
     sources: dict[str, list[str]] = {}
     seen: dict[str, None] = {}
     for row in rows:
@@ -83,10 +89,14 @@ def _columns(rows: list[Any], known: Mapping[str, str]) -> Iterator[Column]:
         values = [row.get(names[0]) for row in rows]
         for other in names[1:]:  # `userId` and `user_id` are one column for dlt
             values = [row.get(other) if value is None else value for value, row in zip(values, rows, strict=True)]
-        if (column := _whole(landed, values, known.get(landed))) is not None:
-            yield column
-        else:
-            yield from _split(landed, values, known.get(landed))
+        yield from _column(landed, values, known)
+
+
+def _column(name: str, values: list[Any], known: Mapping[str, str]) -> Iterator[Column]:
+    if (column := _whole(name, values, known.get(name))) is not None:
+        yield column
+    else:
+        yield from _split(name, values, known.get(name))
 
 
 def _whole(name: str, values: list[Any], known: str | None) -> Column | None:

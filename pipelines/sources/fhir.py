@@ -16,7 +16,7 @@ from connectors.kinds import FhirSource
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.sources import Context
 from pipelines.sources.http import Client, open_client
-from pipelines.sources.rest_api import as_tables, between
+from pipelines.sources.rest_api import as_tables, between, limited
 
 CURSOR = "meta.lastUpdated"
 NEXT = "link[?(@.relation=='next')].url"
@@ -41,11 +41,10 @@ def _instant(moment: str) -> datetime:
 
 def _resource(client: Client, source: FhirSource, kind: str, context: Context) -> DltResource:
     # A limited run must leave the cursor alone: its few rows may hold the newest moment.
-    limited = context.row_limit is not None
     start, end = between(context.window, source.since)
     incremental: Incremental[Any] | None = (
         None
-        if limited
+        if context.row_limit is not None
         else Incremental(
             CURSOR, initial_value=start, end_value=end, last_value_func=latest, on_cursor_value_missing="include"
         )
@@ -56,22 +55,15 @@ def _resource(client: Client, source: FhirSource, kind: str, context: Context) -
         since = source.since if cursor is None else cursor.last_value
         if since is not None:
             params["_lastUpdated"] = [f"ge{since}"] if end is None else [f"ge{since}", f"lt{end}"]
-        left = context.row_limit
-        for page in client.paginate(kind, params=params, paginator=JSONLinkPaginator(NEXT), data_selector="$"):
-            rows = [entry["resource"] for entry in _entries(page[0], kind)]
-            rows = [row for row in rows if row.get("resourceType") == kind]
-            yield rows if left is None else rows[:left]
-            if left is not None:
-                left -= len(rows)
-                if left <= 0:
-                    return
+        bundles = client.paginate(kind, params=params, paginator=JSONLinkPaginator(NEXT), data_selector="$")
+        yield from limited((_resources(bundle[0], kind) for bundle in bundles), context.row_limit)
 
     resource = dlt.resource(search, name=kind, primary_key="id", write_disposition="merge")
     return as_tables(resource, kind)
 
 
-def _entries(bundle: Any, kind: str) -> list[dict[str, Any]]:
-    """The entries of a search's answer; what a server reports about the search itself is left out."""
+def _resources(bundle: Any, kind: str) -> list[dict[str, Any]]:
+    """The resources that a search found; what a server reports about the search itself is left out."""
     if not isinstance(bundle, dict) or bundle.get("resourceType") not in {"Bundle", "OperationOutcome"}:
         raise ConfigurationError(f"The answer to the search of {kind} is no FHIR Bundle: check source.base_url.")
     if bundle["resourceType"] == "OperationOutcome":
@@ -81,7 +73,8 @@ def _entries(bundle: Any, kind: str) -> list[dict[str, Any]]:
             raise TransientError(f"The FHIR server can't search {kind} now ({code}).")
         raise ConfigurationError(f"The FHIR server refuses the search of {kind} ({code}): check source.resource_types.")
     return [
-        entry
+        entry["resource"]
         for entry in bundle.get("entry") or []
-        if "resource" in entry and (entry.get("search") or {}).get("mode", "match") == "match"
+        if (entry.get("search") or {}).get("mode", "match") == "match"
+        and (entry.get("resource") or {}).get("resourceType") == kind
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import dlt
@@ -10,6 +11,7 @@ from dlt.extract import DltResource, Incremental
 from connectors.kinds import RestApiSource
 from connectors.rest_shapes import RestResource
 from pipelines.errors import ConfigurationError
+from pipelines.prefetch import ahead, gathered
 from pipelines.sources import Context, Window
 from pipelines.sources.http import Client, open_client, paginator_of, resolved
 from pipelines.tabular import Tabular
@@ -29,22 +31,11 @@ def _resource(client: Client, source: RestApiSource, shape: RestResource, contex
         asked = dict(params)
         if cursor is not None and shape.cursor_param is not None and cursor.last_value is not None:
             asked[shape.cursor_param] = cursor.last_value
-        taken = 0
-        for page in client.paginate(
-            shape.path,
-            method=shape.method,
-            params=asked,
-            json=body,
-            paginator=paginator_of(shape.paginator or source.paginator),
-            data_selector=shape.data_selector,
-        ):
-            rows = list(page)
-            if context.row_limit is not None:
-                rows = rows[: context.row_limit - taken]
-            taken += len(rows)
-            yield rows
-            if context.row_limit is not None and taken >= context.row_limit:
-                return
+        paginator = paginator_of(shape.paginator or source.paginator)
+        read = partial(
+            client.paginate, shape.path, shape.method, asked, body, None, paginator, data_selector=shape.data_selector
+        )
+        yield from limited((list(page) for page in read()), context.row_limit)
 
     incremental = _incremental(shape, context)
     signature: Any = pages if incremental is None else _with_cursor(pages, incremental)
@@ -60,6 +51,18 @@ def _resource(client: Client, source: RestApiSource, shape: RestResource, contex
 def as_tables(resource: DltResource, table: str) -> DltResource:
     """The resource with its pages as Arrow tables: after the cursor, which compares values as the API wrote them."""
     return resource.add_step(Tabular(table))
+
+
+def limited(pages: Iterator[list[Any]], rows: int | None) -> Iterator[list[Any]]:
+    """The pages, read ahead and gathered; with a limit, page by page and no further than it reaches."""
+    if rows is None:
+        yield from gathered(ahead(lambda: pages))
+        return
+    for page in pages:
+        yield page[:rows]
+        rows -= len(page)
+        if rows <= 0:
+            return
 
 
 def _with_cursor(pages: Any, incremental: "Incremental[Any]") -> Any:

@@ -28,6 +28,9 @@ BATCH_BYTES = 16 * 1024 * 1024
 _DECIMAL = (38, 9)
 """Precision and scale of a numeric column that declares none: dlt's own choice."""
 
+_EXACT_IN_DOUBLE = 15
+"""Decimal digits that a double holds exactly (DBL_DIG): such a number becomes the same decimal again."""
+
 _NATIVE = (
     sa.Integer,
     sa.Float,
@@ -169,6 +172,9 @@ class PostgresLoader(BaseTableLoader):
             return sa.cast(sa.func.to_jsonb(column), sa.Text).label(column.name)
         if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
             precision, scale = (kind.precision, kind.scale or 0) if kind.precision else _DECIMAL
+            if precision <= _EXACT_IN_DOUBLE:
+                # Arrives in binary, where numeric would come as text that is written there and parsed here.
+                return sa.cast(column, sa.Double).label(column.name)
             return sa.cast(column, sa.Numeric(min(precision, 38), min(scale, 38))).label(column.name)
         if isinstance(kind, _NATIVE) and not (isinstance(kind, sa.Time) and kind.timezone):
             return column
@@ -177,23 +183,21 @@ class PostgresLoader(BaseTableLoader):
     def _landed(self, batch: pa.RecordBatch) -> pa.Table:
         arrays, fields = [], []
         for field, array in zip(batch.schema, batch.columns, strict=True):
-            if isinstance(field.type, pa.BaseExtensionType):
-                storage = array.storage
-                if getattr(field.type, "type_name", "") == "numeric":
-                    storage = self._decimal(field.name, storage)
-                array = storage  # noqa: PLW2901
-            arrays.append(array)
+            landed = array.storage if isinstance(field.type, pa.BaseExtensionType) else array
+            if self.columns.get(field.name, {}).get("data_type") == "decimal":
+                landed = self._decimal(field.name, landed)
+            arrays.append(landed)
             # Without the driver's metadata, which would differ from the next driver's.
-            fields.append(pa.field(field.name, array.type))
+            fields.append(pa.field(field.name, landed.type))
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
     def _decimal(self, name: str, values: pa.Array) -> pa.Array:
-        hint = self.columns.get(name, {})
+        hint = self.columns[name]
         precision = min(hint.get("precision") or _DECIMAL[0], 38)
         kind = pa.decimal128(precision, min(hint.get("scale") or (0 if hint.get("precision") else _DECIMAL[1]), 38))
         try:
             return values.cast(kind)
         except pa.ArrowInvalid:
             # NaN and infinity have no decimal: they land empty.
-            finite = pc.match_substring_regex(values, r"^-?[0-9.]+$")
+            finite = pc.match_substring_regex(values.cast(pa.string()), r"^-?[0-9.]+(e[-+]?[0-9]+)?$")
             return pc.if_else(finite, values, pa.scalar(None, values.type)).cast(kind)

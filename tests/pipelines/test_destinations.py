@@ -131,13 +131,16 @@ def test_two_connectors_share_a_dataset_and_keep_their_own_rows(platform: Platfo
         for name in ("a", "b")
     ]
     connectors = [platform.add(source, destination=POSTGRES, dataset_name="shared") for source in sources]
+    outcomes: list[Any] = []
     threads = [
-        threading.Thread(target=run_connector, args=(one, Options(), platform.settings)) for one in connectors * 2
+        threading.Thread(target=lambda one=one: outcomes.append(run_connector(one, Options(), platform.settings)))
+        for one in connectors * 2
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert [type(outcome) for outcome in outcomes] == [Summary] * 4
     assert warehouse("SELECT (SELECT count(*) FROM shared.a), (SELECT count(*) FROM shared.b)") == [(50, 50)]
 
 
