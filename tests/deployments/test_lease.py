@@ -1,0 +1,213 @@
+"""The lease on a real PostgreSQL: one writer, in the database's time, and a token that stops who does not know yet."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from connectors.status import Phase, Status
+from connectors.store import Record, Store
+from connectors.tables import lease as table
+from deployments.errors import LeaseLostError
+from deployments.lease import Lease
+
+TTL = 30.0
+
+
+class Time:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def contender(engine: AsyncEngine, time: Time) -> Callable[[str], Lease]:
+    return lambda holder: Lease(engine, name="clinical-ai", holder=holder, ttl_seconds=TTL, monotonic=time)
+
+
+async def run_out(engine: AsyncEngine) -> None:
+    """The holder was silent for longer than its lease lasts."""
+    async with engine.begin() as connection:
+        past = sa.func.clock_timestamp() - sa.text("interval '1 millisecond'")
+        await connection.execute(sa.update(table).values(expires_at=past))
+
+
+async def write(store: Store, lease: Lease, connector_id: int = 1) -> None:
+    await store.record([Record(connector_id, Status(connector_id, Phase.PENDING))], lease.fence)
+
+
+async def test_one_of_two_gets_it_and_the_other_when_it_is_released(contender: Callable[[str], Lease]) -> None:
+    first, second = contender("first"), contender("second")
+    assert await first.acquire()
+    assert not await second.acquire()
+    assert second.token is None
+    await first.release()
+    assert await second.acquire()
+    assert second.token == 2
+
+
+async def test_of_many_who_ask_at_the_same_moment_one_gets_it(contender: Callable[[str], Lease]) -> None:
+    for round_ in range(5):
+        crowd = [contender(f"holder {number}") for number in range(5)]
+        taken = await asyncio.gather(*(lease.acquire() for lease in crowd))
+        assert sum(taken) == 1
+        winner = crowd[taken.index(True)]
+        assert winner.token == round_ + 1
+        await winner.release()
+
+
+async def test_two_instances_have_a_lease_each(engine: AsyncEngine) -> None:
+    for name in ("clinical-ai", "other"):
+        assert await Lease(engine, name=name, holder="me", ttl_seconds=TTL).acquire()
+
+
+async def test_a_lease_that_ran_out_in_the_databases_time_is_free(
+    engine: AsyncEngine, contender: Callable[[str], Lease]
+) -> None:
+    first, second = contender("first"), contender("second")
+    await first.acquire()
+    await run_out(engine)
+    assert await second.acquire()
+    with pytest.raises(LeaseLostError):
+        await first.renew()
+    with pytest.raises(LeaseLostError):
+        first.check()
+    await second.renew()
+
+
+async def test_it_runs_out_by_the_databases_clock_and_by_no_others(engine: AsyncEngine) -> None:
+    fast, slow = Time(), Time()
+    fast.now, slow.now = 1e9, -1e9
+    first = Lease(engine, name="clinical-ai", holder="first", ttl_seconds=0.3, monotonic=fast)
+    second = Lease(engine, name="clinical-ai", holder="second", ttl_seconds=0.3, monotonic=slow)
+    await first.acquire()
+    assert not await second.acquire()
+    async with asyncio.timeout(2):
+        while not await second.acquire():
+            await asyncio.sleep(0.02)
+
+
+async def test_the_token_of_who_lost_it_writes_nothing(
+    engine: AsyncEngine, store: Store, contender: Callable[[str], Lease]
+) -> None:
+    first, second = contender("first"), contender("second")
+    await first.acquire()
+    await write(store, first)
+    await run_out(engine)
+    with pytest.raises(LeaseLostError):  # nobody took it yet, and still it is over
+        await write(store, first, 2)
+    await second.acquire()
+    with pytest.raises(LeaseLostError):
+        await write(store, first, 3)
+    await write(store, second, 4)
+    assert set(await store.statuses()) == {1, 4}
+
+
+async def test_who_lost_it_and_got_it_again_writes_under_a_new_token(
+    engine: AsyncEngine, store: Store, contender: Callable[[str], Lease]
+) -> None:
+    lease = contender("me")
+    await lease.acquire()
+    await run_out(engine)
+    assert await lease.acquire()
+    assert lease.token == 2
+    await write(store, lease)
+
+
+async def test_nobody_takes_it_while_a_fenced_write_is_under_way(
+    engine: AsyncEngine, contender: Callable[[str], Lease]
+) -> None:
+    """The write commits before the next leader begins: it cannot overwrite what that one writes."""
+    first, second = contender("first"), contender("second")
+    await first.acquire()
+    async with engine.begin() as connection:
+        await first.fence(connection)
+        taking = asyncio.create_task(_take_once_run_out(engine, second))
+        await asyncio.sleep(0.2)
+        assert not taking.done()
+    async with asyncio.timeout(5):
+        assert await taking
+
+
+async def _take_once_run_out(engine: AsyncEngine, lease: Lease) -> bool:
+    await run_out(engine)
+    return await lease.acquire()
+
+
+async def test_no_call_starts_that_could_outlast_the_lease(contender: Callable[[str], Lease], time: Time) -> None:
+    lease = contender("me")
+    with pytest.raises(LeaseLostError):
+        lease.check()
+    await lease.acquire()
+    time.now += TTL * 2 / 3 - 0.1
+    lease.check()
+    time.now += 0.2
+    with pytest.raises(LeaseLostError):
+        lease.check()
+    await lease.renew()
+    lease.check()
+    await lease.release()
+    with pytest.raises(LeaseLostError):
+        lease.check()
+
+
+async def test_who_released_it_takes_nothing_from_the_next_one(contender: Callable[[str], Lease]) -> None:
+    first, second = contender("first"), contender("second")
+    await first.acquire()
+    await first.release()
+    await second.acquire()
+    await first.release()
+    await second.renew()
+    assert not await first.acquire()
+
+
+async def test_it_is_kept_as_long_as_its_keeper_lives_and_ends_with_the_loss(engine: AsyncEngine) -> None:
+    first = Lease(engine, name="clinical-ai", holder="first", ttl_seconds=0.6)
+    second = Lease(engine, name="clinical-ai", holder="second", ttl_seconds=0.6)
+    await first.acquire()
+    keeper = asyncio.create_task(first.keep())
+    for _ in range(12):
+        await asyncio.sleep(0.1)
+        assert not await second.acquire()
+        first.check()
+    async with engine.begin() as connection:
+        await connection.execute(sa.update(table).values(token=table.c.token + 1, holder="thief"))
+    async with asyncio.timeout(2):
+        with pytest.raises(LeaseLostError):
+            await keeper
+
+
+async def test_a_database_that_does_not_answer_loses_it_only_when_its_time_is_over(database_url: str) -> None:
+    from connectors.store import open_engine
+
+    engine = open_engine(database_url)
+    lease = Lease(engine, name="clinical-ai", holder="me", ttl_seconds=0.6)
+    await lease.acquire()
+    keeper = asyncio.create_task(lease.keep())
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("ALTER TABLE cai_controller_lease RENAME TO away"))
+    await asyncio.sleep(0.3)
+    assert not keeper.done()
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("ALTER TABLE away RENAME TO cai_controller_lease"))
+    await asyncio.sleep(0.5)
+    assert not keeper.done()
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("ALTER TABLE cai_controller_lease RENAME TO away"))
+    async with asyncio.timeout(2):
+        with pytest.raises(LeaseLostError):
+            await keeper
+    with pytest.raises(LeaseLostError):
+        lease.check()
+    await engine.dispose()
