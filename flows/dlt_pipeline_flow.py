@@ -42,7 +42,8 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
         backfill_from: Load again what changed since this moment, whatever was loaded before.
         backfill_to: With a backfill: only what changed before this moment.
     """
-    from pipelines.errors import RunError, TimeLimitError, TransientError  # noqa: PLC0415  # see the module's docstring
+    from pipelines.artifacts import Bar, show  # noqa: PLC0415  # see the module's docstring
+    from pipelines.errors import RunError, TimeLimitError, TransientError  # noqa: PLC0415
     from pipelines.events import teller  # noqa: PLC0415
     from pipelines.load import Options, Skipped, run_connector  # noqa: PLC0415
     from pipelines.scheduled import due_run, newer_run_exists, run_id  # noqa: PLC0415
@@ -59,6 +60,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
         newer_exists=newer_run_exists,
         run_id=run_id(),
         tell=teller(settings.instance, settings.alert_after_failures),
+        report=Bar(connector_id),
     )
     try:
         outcome = run_connector(connector_id, options, settings, _as_task(TransientError), timeout)
@@ -68,6 +70,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
         return Failed(message=str(error))
     if isinstance(outcome, Skipped):
         return Completed(name="Skipped", message=outcome.message)
+    show(outcome)
     return Completed(message=outcome.sentence)
 
 

@@ -19,6 +19,7 @@ from pipelines.destinations import Target, open_target
 from pipelines.errors import ConfigurationError, as_fault
 from pipelines.locks import name_key
 from pipelines.masking import masker, masking_key
+from pipelines.progress import Progress
 from pipelines.sources import Context, Window, open_source
 from pipelines.summary import Summary
 
@@ -134,10 +135,22 @@ class Engine:
             pipelines_dir=str(run.directory / str(self._attempts)),
             destination=self.target.destination,
             dataset_name=run.connector.dataset,
+            progress=Progress(run.options.report),
         )
         with self._alone():
             self.full_refresh = exactness.recover(self.pipeline, self.name) or self.full_refresh
             self.pipeline.sync_destination()
+        self.since = {} if self.full_refresh else self._cursors()
+
+    def _cursors(self) -> dict[str, str]:
+        """The values that the tables' increments go on from, as the destination's state has them."""
+        found = {}
+        for name, state in self.pipeline.state.get("sources", {}).get(self.name, {}).get("resources", {}).items():
+            values = [cursor.get("last_value") for cursor in state.get("incremental", {}).values()]
+            for value in (*values, state.get("since")):
+                if value is not None:
+                    found[normalised(name)] = str(value)
+        return found
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

@@ -107,7 +107,8 @@ def _names(error: BaseException) -> set[str]:
 
 
 def _side(step: Step) -> str:
-    return "destination" if step == "load" else "source"
+    """Whose database or host a step talks to."""
+    return {"load": "destination", "prepare": "platform"}.get(step, "source")
 
 
 def _brief(error: BaseException) -> str:
@@ -243,7 +244,7 @@ def _database(error: BaseException, names: set[str], step: Step) -> RunError | N
     if not is_database and not (names & {"DestinationConnectionError"}):
         return None
     side = _side(step)
-    setting = f"{side}.credentials"
+    setting = "CAI_DATABASE_URL" if side == "platform" else f"{side}.credentials"
     text = str(error)
     code = state if isinstance(state, str) else ""
     if code.startswith("28") or _LOGIN.search(text):

@@ -54,6 +54,8 @@ class Options:
     """Prefect's id of the run, for whoever looks at the record of the load."""
     tell: Tell = nobody
     """Told how the load ended."""
+    report: Callable[[float, str], None] = lambda _progress, _sentence: None
+    """Told how far the run is, every few seconds."""
 
     @property
     def partial(self) -> bool:

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import Any, Self
 
 import psycopg2  # type: ignore[import-untyped]
 import psycopg2.extensions  # type: ignore[import-untyped]
@@ -21,6 +21,9 @@ CONNECTOR_NAMESPACE = 0x0CA1
 """The upper 16 bits of the key of a connector's lock; its id is the rest."""
 
 POLL_SECONDS = 0.5
+
+CONNECT_WAITS_SECONDS = (1, 2, 4, 8)
+"""Waits between tries to reach the platform's database."""
 
 
 class LockLostError(TransientError):
@@ -41,6 +44,16 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
+def _connect(address: str, **settings: Any) -> psycopg2.extensions.connection:
+    """Connect, with some patience: a database that restarts must not fail each run that starts meanwhile."""
+    for wait in CONNECT_WAITS_SECONDS:
+        try:
+            return psycopg2.connect(address, **settings)
+        except psycopg2.OperationalError:
+            time.sleep(wait)
+    return psycopg2.connect(address, **settings)
+
+
 class Locks:
     """The locks that one run holds: all on one connection, all gone when it closes."""
 
@@ -55,7 +68,7 @@ class Locks:
         Raises:
             psycopg2.OperationalError: when the database can't be reached.
         """
-        connection = psycopg2.connect(
+        connection = _connect(
             dsn(database_url),
             connect_timeout=10,
             application_name="clinical-ai-prefect run",

@@ -53,6 +53,13 @@ def test_a_run_shows_its_three_steps_and_says_what_it_loaded(platform: Platform,
         "Completed",
         f"Loaded 2,694 rows into duckdb dataset connector_{connector}: person 2,694.",
     )
+    with get_client(sync_client=True) as client:
+        run_id = str(state.state_details.flow_run_id)
+        body = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
+        made = {item["type"]: item for item in client.request("POST", "/artifacts/filter", json=body).json()}
+    assert set(made) == {"progress", "markdown"}
+    assert made["markdown"]["key"] == f"connector-{connector}-load"
+    assert "| person | 2,694 |" in made["markdown"]["data"]
     assert tasks_of(state) == dict.fromkeys(("extract", "normalize", "load"), ("Completed", 1))
 
 

@@ -53,7 +53,10 @@ def test_a_cursor_brings_each_change_once(platform: Platform, emr: Sql, disposit
     assert platform.run(connector).total_rows == 0
     emr("INSERT INTO visit VALUES (101, 'new', '2024-02-01')")
     emr("UPDATE visit SET note = 'changed', updated_at = '2024-02-02' WHERE id = 1")
-    assert platform.run(connector).total_rows == 2
+    summary = platform.run(connector)
+    assert summary.total_rows == 2
+    assert summary.since == {"visit": "2024-01-01 00:01:40+00:00"}
+    assert "| visit | 2 | 2024-01-01 00:01:40+00:00 |" in summary.markdown
     ((rows, ids),) = platform.duck(f"SELECT count(*), count(DISTINCT id) FROM connector_{connector}.visit")
     assert (rows, ids) == ((101, 101) if disposition == "merge" else (102, 101))
 
