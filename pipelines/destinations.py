@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from dlt.common.destination import Destination as DltDestination
 
 
+REPLACE = "insert-from-staging"
+"""A replaced table changes in one transaction: who reads it, or a run that dies, never finds it empty or half full.
+(`staging-optimized` would be cheaper and drops the table, which fails as soon as a view uses it.)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A destination that is ready for a pipeline.
@@ -68,7 +73,10 @@ def _duckdb(path: Path, staging: str) -> Target:
     # Rows of a table have no order, and keeping one costs threads and memory.
     credentials = DuckDbCredentials(str(path), global_config={"preserve_insertion_order": False})
     target = dlt.destinations.duckdb(
-        credentials=credentials, staging_dataset_name_layout=staging, parquet_format=passing_files()
+        credentials=credentials,
+        staging_dataset_name_layout=staging,
+        replace_strategy=REPLACE,
+        parquet_format=passing_files(),
     )
     return Target(target, "parquet", exclusive=f"duckdb:{path.resolve()}")
 
@@ -77,7 +85,10 @@ def _postgres(value: Any, staging: str) -> Target:
     import dlt  # noqa: PLC0415  # seconds: only in a run
 
     target = dlt.destinations.postgres(
-        credentials=postgres_url(value), staging_dataset_name_layout=staging, parquet_format=passing_files()
+        credentials=postgres_url(value),
+        staging_dataset_name_layout=staging,
+        replace_strategy=REPLACE,
+        parquet_format=passing_files(),
     )
     return Target(target, "parquet")
 

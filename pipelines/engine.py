@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CONFIGURATION = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
+    # What dlt warns of is decided here already; what fails is told by the run itself.
+    "RUNTIME__LOG_LEVEL": "ERROR",
     # Prefect ends a run by SIGTERM and expects the process to go.
     "RUNTIME__INTERCEPT_SIGNALS": "false",
     # The rows of an interrupted load are found by their load id, in Arrow tables too.
@@ -36,8 +38,10 @@ CONFIGURATION = {
 
 
 def configure() -> None:
-    """Set what dlt reads from the environment. Nothing of it is secret, nothing differs between runs."""
+    """Set what dlt reads from the environment, and who may read what a run writes. Nothing differs between runs."""
     os.environ.update(CONFIGURATION)
+    # DuckDB files and load files hold patients' data: they are for the worker's user alone.
+    os.umask(0o077)
     loadfiles.install()
 
 

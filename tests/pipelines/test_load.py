@@ -1,6 +1,8 @@
 """Runs of connectors on real databases, without Prefect around them."""
 
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ def test_real_clinical_rows_land_in_duckdb(platform: Platform, clinic: dict[str,
     connector = platform.add(omop(clinic))
     summary = platform.run(connector)
     assert summary.total_rows == 218_232
+    assert (platform.settings.data_dir / "warehouse.duckdb").stat().st_mode & 0o077 == 0
     for table in TABLES:
         (landed,) = platform.duck(f"SELECT count(*) FROM connector_{connector}.{table}")
         assert landed[0] == summary.rows[table]
@@ -118,3 +121,26 @@ def test_every_type_of_postgres_lands_readable(platform: Platform, emr: Sql) -> 
     assert row[:6] == (6, "1.50", "2.123456789", "2024-01-01", "2024-01-01 10:00:00", True)
     assert row[6:11] == ("1", "706d0fc5-30aa-43bd-8dad-3f88e1c042a1", 2, True, 1.5)
     assert row[11:] == ("100%", "abc", "10:00:00", "calm", "[1, 2]", "1 day", "10.0.0.1/32")
+
+
+def test_other_dialects_are_read_through_sqlalchemy(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(tmp_path / "emr.sqlite") as emr:
+        emr.execute("CREATE TABLE visit (id INTEGER PRIMARY KEY, note TEXT, value REAL, at TIMESTAMP)")
+        rows = [(number, "n", number / 2, f"2024-01-01 00:00:{number:02}") for number in range(60)]
+        emr.executemany("INSERT INTO visit VALUES (?, ?, ?, ?)", rows)
+    emr.close()
+    monkeypatch.setenv("CAI_SECRET_EMR", f"sqlite:///{tmp_path}/emr.sqlite")
+    table = {"name": "visit", "primary_key": "id", "cursor_column": "at"}
+    connector = platform.add({"type": "sql_database", "credentials": EMR, "tables": [table]})
+    assert platform.run(connector).total_rows == 60
+    assert platform.run(connector).total_rows == 0
+    found = platform.duck(f'SELECT count(*), sum(value), max("at")::text FROM connector_{connector}.visit')
+    assert found == [(60, 885.0, "2024-01-01 00:00:59")]
+
+
+def test_a_table_that_is_not_there_is_named(platform: Platform, clinic: dict[str, str]) -> None:
+    source = {"type": "sql_database", "credentials": clinic, "tables": [{"name": "persons"}]}
+    with pytest.raises(ConfigurationError, match="no table persons"):
+        platform.run(platform.add(source))

@@ -1,0 +1,102 @@
+"""References to secrets: Prefect's blocks and the worker's variables, and what is hidden of them."""
+
+import logging
+import pickle
+from typing import Any
+
+import pytest
+from prefect.blocks.system import Secret
+from pydantic import SecretStr
+
+from connectors.kinds import BlockRef, EnvRef, SecretRef
+from pipelines.credentials import Secrets
+from pipelines.errors import ConfigurationError
+from tests.pipelines.conftest import Platform
+from tests.pipelines.test_load import omop
+from tests.prefect_server import PrefectServer
+
+
+def test_a_secret_block_and_a_sqlalchemy_block_lead_to_the_clinic(
+    platform: Platform, prefect_server: PrefectServer, clinic_url: str
+) -> None:
+    from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
+    from sqlalchemy import make_url
+
+    url = make_url(clinic_url)
+    Secret(value=SecretStr(clinic_url)).save("clinic", overwrite=True, _sync=True)  # type: ignore[call-arg]
+    components = ConnectionComponents(
+        driver=SyncDriver.POSTGRESQL_PSYCOPG2,
+        username=url.username,
+        password=SecretStr(str(url.password)),
+        host=url.host,
+        port=str(url.port),
+        database=str(url.database),
+    )
+    SqlAlchemyConnector(connection_info=components).save("clinic", overwrite=True, _sync=True)  # type: ignore[call-arg]
+    for reference in ({"secret": "clinic"}, {"block": "sqlalchemy-connector/clinic"}):
+        assert platform.run(platform.add(omop(reference, "person"))).total_rows == 2_694
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_block_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="no block 'secret/nowhere'"):
+        Secrets().resolve(SecretRef(secret="nowhere"))
+    with pytest.raises(ConfigurationError, match="no block 'aws-credentials/lake'"):
+        Secrets().resolve(BlockRef(block="aws-credentials/lake"))
+
+
+def test_a_variable_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CAI_SECRET_NOWHERE", raising=False)
+    with pytest.raises(ConfigurationError, match="no variable CAI_SECRET_NOWHERE"):
+        Secrets().resolve(EnvRef(env="CAI_SECRET_NOWHERE"))
+    monkeypatch.setenv("CAI_SECRET_NOWHERE", " ")
+    with pytest.raises(ConfigurationError, match="is empty"):
+        Secrets().resolve(EnvRef(env="CAI_SECRET_NOWHERE"))
+
+
+@pytest.mark.parametrize(
+    ("secret", "told"),
+    [
+        ("canary-1", "header canary-1"),
+        ("pa ss/word", "url pa%20ss%2Fword and pa+ss%2Fword"),
+        ('quo"te\\d', 'json {"x": "quo\\"te\\\\d"} and repr \'quo"te\\\\d\''),
+        ("postgresql://u:canary@h/d", "login failed for canary"),
+        ("postgresql://u:ca/na@ry@h/d", "could not translate host name ca/na@ry"),
+        ("host=h password=canary dbname=d", "canary"),
+        ('{"private_key": "canary\\nlong line of a key"}', "long line of a key"),
+        ("Server=h;Pwd=canary;", "canary"),
+        ("s3cret", "Basic czNjcmV0"),
+    ],
+)
+def test_a_secret_is_hidden_in_every_shape(secret: str, told: str) -> None:
+    secrets = Secrets()
+    secrets.hide(secret)
+    hidden = secrets.redact(told)
+    assert "***" in hidden
+    assert "canary" not in hidden
+    assert secret not in hidden
+
+
+def test_logs_hide_arguments_and_tracebacks(caplog: pytest.LogCaptureFixture) -> None:
+    secrets = Secrets()
+    secrets.hide("canary")
+    with secrets.guard():
+        logging.getLogger("any.library").warning("%s and %d%%", "canary", 5)
+        try:
+            int("canary")
+        except ValueError:
+            logging.getLogger("any.library").exception("failed")
+    assert "*** and 5%" in caplog.text
+    assert "invalid literal for int() with base 10: '***'" in caplog.text
+    assert "canary" not in caplog.text
+    logging.getLogger("any.library").warning("after it: canary")
+    assert "after it: canary" in caplog.text
+
+
+def test_secrets_show_nothing_of_themselves() -> None:
+    secrets = Secrets()
+    secrets.hide({"user": "u", "password": "canary"})
+    assert "canary" not in repr(secrets)
+    assert b"canary" not in pickle.dumps(secrets)
+    known: Any = secrets.redact("u is no secret, canary is")
+    assert known == "u is no secret, *** is"
