@@ -6,11 +6,12 @@ Here only the shape of a body is checked; what a connector may say is `connector
 the forms and the controller's status give one sentence for one mistake.
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StrictBool
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SkipValidation, StrictBool
 from pydantic.alias_generators import to_camel
 
 from connectors.explain import Explanation, Obstacle
@@ -19,6 +20,9 @@ from connectors.models import NAME_LENGTH, RunPolicy
 from connectors.runs import Run
 from connectors.service import Entry, Preview
 from connectors.status import Phase, Reason
+from connectors.storable import is_text
+
+LONGEST_PAGE = 200
 
 
 class Body(BaseModel):
@@ -128,6 +132,40 @@ class SchedulePreviewInput(Input):
             description="The connector that is to have it: an H is resolved as its, and it is no herd of its own.",
         ),
     ] = None
+
+
+def _text(value: str | None) -> str | None:
+    if value is not None and not is_text(value):
+        raise ValueError("holds a character that no name has.")
+    return value
+
+
+def _cursor(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch("[0-9]{1,18}", value):
+        raise ValueError("cursor is what nextCursor of the page before says, unchanged.")
+    return value
+
+
+class ConnectorQuery(Input):
+    """Which connectors are listed. An unknown parameter is refused: it would look like a filter and be none."""
+
+    limit: Annotated[int, Field(ge=1, le=LONGEST_PAGE, description="Most connectors on the page.")] = 50
+    cursor: Annotated[
+        str | None, AfterValidator(_cursor), Field(description="`nextCursor` of the page before; left out: the first.")
+    ] = None
+    is_active: Annotated[bool | None, Field(description="Only active ones, or only others.")] = None
+    phase: Annotated[Phase | None, Field(description="Only those in this phase.")] = None
+    q: Annotated[
+        str | None,
+        AfterValidator(_text),
+        Field(max_length=200, description="Only those with this text in name or description, in either case."),
+    ] = None
+
+
+class RunsQuery(Input):
+    """Which runs are listed."""
+
+    limit: Annotated[int, Field(ge=1, le=LONGEST_PAGE, description="Most runs.")] = 20
 
 
 class StatusAnswer(Body):

@@ -6,7 +6,6 @@ from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.security import HTTPBearer
-from pydantic import AfterValidator
 
 from connectors.api_models import (
     ConnectorAnswer,
@@ -14,8 +13,10 @@ from connectors.api_models import (
     ConnectorInput,
     ConnectorPage,
     ConnectorPatch,
+    ConnectorQuery,
     RunAnswer,
     RunsAnswer,
+    RunsQuery,
     SchedulePreview,
     SchedulePreviewInput,
     TestAnswer,
@@ -24,11 +25,8 @@ from connectors.models import ConnectorRow, InvalidConnectorError
 from connectors.problems import MEDIA_TYPE
 from connectors.refusals import Refusal
 from connectors.service import Entry, Filter, Generations, Service
-from connectors.status import Phase
-from connectors.storable import is_text
 
 LARGEST_ID = 2**63 - 1
-LONGEST_PAGE = 200
 
 Tester = Callable[[ConnectorRow], Awaitable[TestAnswer]]
 """Reaches the source of a connector."""
@@ -75,18 +73,6 @@ def _if_match(
     return {int(tag[1]) for tag in tags if tag}
 
 
-def _text(value: str) -> str:
-    if not is_text(value):
-        raise ValueError("holds a character that no name has.")
-    return value
-
-
-def _cursor(value: str) -> str:
-    if not re.fullmatch("[0-9]{1,18}", value):
-        raise ValueError("cursor is what nextCursor of the page before says, unchanged.")
-    return value
-
-
 Connectors = Annotated[Service, Depends(_service)]
 ConnectorId = Annotated[int, Path(alias="connectorId", ge=1, le=LARGEST_ID, description="The connector's id.")]
 Seen = Annotated[Generations, Depends(_if_match)]
@@ -127,22 +113,10 @@ async def create_connector(body: ConnectorInput, service: Connectors, response: 
 
 
 @router.get("/connectors", tags=["connectors"])
-async def list_connectors(  # noqa: PLR0917  # FastAPI passes the query's parameters by name
-    service: Connectors,
-    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="Most connectors on the page.")] = 50,
-    cursor: Annotated[
-        str | None, AfterValidator(_cursor), Query(description="`nextCursor` of the page before; left out: the first.")
-    ] = None,
-    is_active: Annotated[bool | None, Query(alias="isActive", description="Only active ones, or only others.")] = None,
-    phase: Annotated[Phase | None, Query(description="Only those in this phase.")] = None,
-    q: Annotated[
-        str | None,
-        AfterValidator(_text),
-        Query(max_length=200, description="Only those with this text in name or description, in either case."),
-    ] = None,
-) -> ConnectorPage:
+async def list_connectors(service: Connectors, query: Annotated[ConnectorQuery, Query()]) -> ConnectorPage:
     """List connectors, in the order of their ids, a page at a time."""
-    page = await service.page(Filter(is_active, phase, q), limit=limit, after=int(cursor or 0))
+    which = Filter(query.is_active, query.phase, query.q)
+    page = await service.page(which, limit=query.limit, after=int(query.cursor or 0))
     return ConnectorPage(
         items=[ConnectorAnswer.of(entry) for entry in page.entries],
         next_cursor=None if page.after is None else str(page.after),
@@ -221,13 +195,9 @@ async def test_connector(
 
 
 @router.get("/connectors/{connectorId}/runs", tags=["runs"], responses=problems(404))
-async def list_runs(
-    connector_id: ConnectorId,
-    service: Connectors,
-    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="Most runs.")] = 20,
-) -> RunsAnswer:
+async def list_runs(connector_id: ConnectorId, service: Connectors, query: Annotated[RunsQuery, Query()]) -> RunsAnswer:
     """List a connector's last runs: their states, times, and rows loaded."""
-    return RunsAnswer(items=[RunAnswer.of(run) for run in await service.last_runs(connector_id, limit)])
+    return RunsAnswer(items=[RunAnswer.of(run) for run in await service.last_runs(connector_id, query.limit)])
 
 
 @router.post("/schedules/preview", tags=["schedules"], responses=problems(*_BODY))

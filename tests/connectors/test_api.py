@@ -183,6 +183,7 @@ ODD: list[tuple[str, str, dict[str, Any], int]] = [
     ("GET", "/api/v1/connectors?cursor=%C2%B2", {}, 422),
     ("GET", "/api/v1/connectors?q=%00", {}, 422),
     ("GET", "/api/v1/connectors?phase=gone", {}, 422),
+    ("GET", "/api/v1/connectors?isactive=true", {}, 422),
     ("DELETE", "/api/v1/connectors", {}, 405),
     ("POST", "/api/v1/connectors", {"content": "{", "headers": {"Content-Type": "application/json"}}, 400),
     (

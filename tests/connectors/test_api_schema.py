@@ -22,7 +22,7 @@ from tests.prefect_server import free_port
 schemathesis: Any = pytest.importorskip("schemathesis")
 
 START_SECONDS = 60
-EXAMPLES = 30
+EXAMPLES = 15
 OPERATIONS = 16
 CONNECTORS = "/api/v1/connectors"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -62,6 +62,7 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("The API did not start.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["POSITIVE", "NEGATIVE"])
 def test_every_answer_is_as_documented(address: str, mode: str) -> None:
     """With what the schema allows, and with what it does not; half of it on a connector that exists."""
