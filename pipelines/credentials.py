@@ -12,8 +12,8 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from connectors.kinds import BlockRef, Credential, EnvRef, SecretRef
@@ -93,25 +93,34 @@ class Secrets:
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:
         """Redact everything that this process logs, tracebacks included, until the end of the block."""
-        make = logging.getLogRecordFactory()
-
-        def make_redacted(*args: Any, **kwargs: Any) -> logging.LogRecord:
-            record = make(*args, **kwargs)
-            if self._pattern is None:
-                return record
-            record.msg, record.args = self.redact(record.getMessage()), ()
-            if record.exc_info and record.exc_info[1] is not None:
-                trace = "".join(traceback.format_exception(record.exc_info[1]))
-                clean = self.redact(trace)
-                if clean != trace:
-                    record.msg, record.exc_info, record.exc_text = f"{record.msg}\n{clean}", None, None
-            return record
-
-        logging.setLogRecordFactory(make_redacted)
+        if logging.getLogRecordFactory() is not _make_redacted:
+            _Guarded.make = logging.getLogRecordFactory()
+            logging.setLogRecordFactory(_make_redacted)
+        _Guarded.secrets.append(self)
         try:
             yield
         finally:
-            logging.setLogRecordFactory(make)
+            _Guarded.secrets.remove(self)
+
+
+class _Guarded:
+    """The runs of this process that are going on: several when they run in threads."""
+
+    secrets: ClassVar[list[Secrets]] = []
+    make: ClassVar[Callable[..., logging.LogRecord]] = logging.LogRecord
+
+
+def _make_redacted(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    # It stays installed after the last run: taking it away could take away what another library put around it.
+    record = _Guarded.make(*args, **kwargs)
+    for secrets in tuple(_Guarded.secrets):
+        record.msg, record.args = secrets.redact(record.getMessage()), ()
+        if record.exc_info and record.exc_info[1] is not None:
+            trace = "".join(traceback.format_exception(record.exc_info[1]))
+            clean = secrets.redact(trace)
+            if clean != trace:
+                record.msg, record.exc_info, record.exc_text = f"{record.msg}\n{clean}", None, None
+    return record
 
 
 def _named(reference: Credential) -> str:

@@ -93,6 +93,17 @@ def test_logs_hide_arguments_and_tracebacks(caplog: pytest.LogCaptureFixture) ->
     assert "after it: canary" in caplog.text
 
 
+def test_runs_in_threads_hide_for_each_other(caplog: pytest.LogCaptureFixture) -> None:
+    first, second = Secrets(), Secrets()
+    first.hide("canary-1")
+    second.hide("canary-2")
+    with first.guard():
+        with second.guard():
+            logging.getLogger("any.library").warning("canary-1 canary-2")
+        logging.getLogger("any.library").warning("canary-1")
+    assert "canary" not in caplog.text
+
+
 def test_secrets_show_nothing_of_themselves() -> None:
     secrets = Secrets()
     secrets.hide({"user": "u", "password": "canary"})
