@@ -314,19 +314,19 @@ class SchedulePreview(Body):
         return cls(words=preview.words, next_runs=list(preview.next_runs), warnings=list(preview.warnings))
 
 
-class TestedTable(Body):
+class ProbedTable(Body):
     """What one table or resource of the source answered."""
 
     name: Annotated[str, Field(description="The table or resource.")]
     rows: Annotated[list[dict[str, Any]], Field(description="Its first rows, masked columns hashed.")]
 
 
-class TestAnswer(Body):
+class ProbeAnswer(Body):
     """Whether the source could be reached, and the first rows."""
 
     ok: Annotated[bool, Field(description="Whether it answered.")]
     message: Annotated[str, Field(description="Why not, or what was found.")]
-    tables: Annotated[list[TestedTable], Field(description="The first rows of each table.")]
+    tables: Annotated[list[ProbedTable], Field(description="The first rows of each table.")]
 
 
 class Health(Body):

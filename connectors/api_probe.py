@@ -10,7 +10,7 @@ import multiprocessing
 from multiprocessing.connection import Connection
 from typing import Any
 
-from connectors.api_models import TestAnswer, TestedTable
+from connectors.api_models import ProbeAnswer, ProbedTable
 from connectors.models import ConnectorRow, InvalidConnectorError, validate
 from settings import Settings
 
@@ -20,17 +20,17 @@ AT_ONCE = 2
 _slots = asyncio.Semaphore(AT_ONCE)
 
 
-async def reach(row: ConnectorRow) -> TestAnswer:
+async def reach(row: ConnectorRow) -> ProbeAnswer:
     """Reach a connector's source, and show its first rows. What is wrong with it is an answer, not an error."""
     try:
         validate(row)
     except InvalidConnectorError as error:
-        return TestAnswer(ok=False, message=str(error), tables=[])
+        return ProbeAnswer(ok=False, message=str(error), tables=[])
     async with _slots:
         return await asyncio.to_thread(_in_a_process, row)
 
 
-def _in_a_process(row: ConnectorRow) -> TestAnswer:
+def _in_a_process(row: ConnectorRow) -> ProbeAnswer:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_probe, args=(row, theirs), daemon=True)
@@ -38,10 +38,10 @@ def _in_a_process(row: ConnectorRow) -> TestAnswer:
     theirs.close()  # else a process that dies would leave us waiting: the pipe would still have a writer
     try:
         if not ours.poll(SECONDS):
-            return TestAnswer(ok=False, message=f"The source did not answer within {SECONDS:.0f} seconds.", tables=[])
-        return TestAnswer.model_validate_json(ours.recv())
+            return ProbeAnswer(ok=False, message=f"The source did not answer within {SECONDS:.0f} seconds.", tables=[])
+        return ProbeAnswer.model_validate_json(ours.recv())
     except EOFError:
-        return TestAnswer(ok=False, message="The test ended without an answer: operations must look.", tables=[])
+        return ProbeAnswer(ok=False, message="The test ended without an answer: operations must look.", tables=[])
     finally:
         process.kill()
         process.join()
@@ -53,10 +53,10 @@ def _probe(row: ConnectorRow, answer: Connection) -> None:
 
     found = probe(validate(row).source, Settings())
     tables = [
-        TestedTable(name=sample.table, rows=json.loads(json.dumps(sample.rows, default=_shown)))
+        ProbedTable(name=sample.table, rows=json.loads(json.dumps(sample.rows, default=_shown)))
         for sample in found.samples
     ]
-    answer.send(TestAnswer(ok=found.ok, message=found.message, tables=tables).model_dump_json(by_alias=True))
+    answer.send(ProbeAnswer(ok=found.ok, message=found.message, tables=tables).model_dump_json(by_alias=True))
 
 
 def _shown(value: Any) -> str:

@@ -14,12 +14,12 @@ from connectors.api_models import (
     ConnectorPage,
     ConnectorPatch,
     ConnectorQuery,
+    ProbeAnswer,
     RunAnswer,
     RunsAnswer,
     RunsQuery,
     SchedulePreview,
     SchedulePreviewInput,
-    TestAnswer,
 )
 from connectors.models import ConnectorRow, InvalidConnectorError
 from connectors.problems import MEDIA_TYPE
@@ -28,7 +28,7 @@ from connectors.service import Entry, Filter, Generations, Service
 
 LARGEST_ID = 2**63 - 1
 
-Tester = Callable[[ConnectorRow], Awaitable[TestAnswer]]
+Tester = Callable[[ConnectorRow], Awaitable[ProbeAnswer]]
 """Reaches the source of a connector."""
 
 
@@ -189,7 +189,7 @@ async def run_connector(connector_id: ConnectorId, service: Connectors) -> RunAn
 @router.post("/connectors/{connectorId}/test", tags=["actions"], responses=problems(404))
 async def test_connector(
     connector_id: ConnectorId, service: Connectors, tester: Annotated[Tester, Depends(_tester)]
-) -> TestAnswer:
+) -> ProbeAnswer:
     """Reach a connector's source, and show its first rows. Nothing is loaded."""
     return await tester((await service.get(connector_id)).row)
 

@@ -9,7 +9,8 @@ import httpx
 from pydantic import SecretStr
 
 from connectors.api import OpenRuns, create_app
-from connectors.api_models import TestAnswer
+from connectors.api_models import ProbeAnswer
+from connectors.api_routes import Tester
 from connectors.errors import PrefectUnavailableError
 from connectors.models import ConnectorRow
 from connectors.runs import Held, Run
@@ -29,6 +30,7 @@ BODY: dict[str, Any] = {
 """The payload of issue 5, with a source of section 6."""
 
 TOKEN = "a-token-of-the-tests"
+CONNECTORS = "/api/v1/connectors"
 
 
 class DeadPrefect:
@@ -53,22 +55,38 @@ async def no_prefect() -> AsyncIterator[DeadPrefect]:
     yield DeadPrefect()
 
 
-async def reached(row: ConnectorRow) -> TestAnswer:
+async def reached(row: ConnectorRow) -> ProbeAnswer:
     """A source that answers with nothing."""
-    return TestAnswer(ok=True, message=f"The source of {row.name} answers.", tables=[])
+    return ProbeAnswer(ok=True, message=f"The source of {row.name} answers.", tables=[])
 
 
 @asynccontextmanager
 async def client(
-    database_url: str, *, open_runs: OpenRuns = no_prefect, tokens: tuple[str, ...] = (), **settings: Any
+    database_url: str, *, open_runs: OpenRuns = no_prefect, tester: Tester = reached, tokens: tuple[str, ...] = ()
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API, which sends the first token where there are some."""
-    configured = Settings(
-        database_url=SecretStr(database_url), api_token=[SecretStr(token) for token in tokens], **settings
-    )
-    app = create_app(configured, open_runs, reached)
+    configured = Settings(database_url=SecretStr(database_url), api_token=[SecretStr(token) for token in tokens])
+    app = create_app(configured, open_runs, tester)
     headers = {"Authorization": f"Bearer {tokens[0]}"} if tokens else {}
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080", headers=headers) as http:
             yield http
+
+
+async def create(api: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
+    """Create a connector; its answer."""
+    answer = await api.post(CONNECTORS, json={**BODY, **changes})
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def assert_problem(answer: httpx.Response, status: int, *pointers: str) -> dict[str, Any]:
+    """`answer` is a problem of this status about these fields; it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = dict(answer.json())
+    assert problem["status"] == status
+    assert " " in problem["detail"], "a problem is told in a sentence"
+    assert [error.get("pointer") for error in problem.get("errors", [])] == list(pointers)
+    return problem
