@@ -2,40 +2,19 @@
 
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from connectors import api_probe
 from connectors.api_probe import reach
-from connectors.models import ConnectorRow
-
-
-def row(source: Any) -> ConnectorRow:
-    """A connector of this source."""
-    return ConnectorRow(
-        id=7,
-        name="Labs",
-        description=None,
-        schedule=None,
-        timezone="UTC",
-        is_active=True,
-        source=source,
-        destination=None,
-        dataset_name=None,
-        run_policy={},
-        work_pool_name=None,
-        work_queue_name=None,
-        prefect_deployment_id=None,
-        generation=1,
-    )
+from tests.deployments.samples import row
 
 
 async def test_the_first_rows_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "labs.csv").write_text("id,taken,value\n1,2024-01-02,3.5\n2,2024-01-03,4.5\n")
     monkeypatch.setenv("CAI_LOCAL_FILE_ROOTS", str(tmp_path))
     monkeypatch.setenv("CAI_DATA_DIR", str(tmp_path / "data"))
-    answer = await reach(row({"type": "files", "url": str(tmp_path), "glob": "*.csv", "table": "labs"}))
+    answer = await reach(row(source={"type": "files", "url": str(tmp_path), "glob": "*.csv", "table": "labs"}))
     assert answer.ok, answer.message
     (table,) = answer.tables
     assert (table.name, [each["id"] for each in table.rows]) == ("labs", [1, 2])
@@ -44,10 +23,10 @@ async def test_the_first_rows_are_shown(tmp_path: Path, monkeypatch: pytest.Monk
 
 async def test_why_not_is_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAI_DATA_DIR", str(tmp_path))
-    refused = await reach(row({"type": "files", "url": "/nowhere", "glob": "*.csv"}))
+    refused = await reach(row(source={"type": "files", "url": "/nowhere", "glob": "*.csv"}))
     assert (refused.ok, refused.tables) == (False, [])
     assert "CAI_LOCAL_FILE_ROOTS" in refused.message
-    invalid = await reach(row({"type": "fax"}))
+    invalid = await reach(row(source={"type": "fax"}))
     assert (invalid.ok, invalid.message[:11]) == (False, "source.type")
 
 
@@ -57,5 +36,5 @@ async def test_a_source_that_never_answers_is_given_up(tmp_path: Path, monkeypat
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         resource = {"name": "visits", "path": "visits"}
-        answer = await reach(row({"type": "rest_api", "base_url": url, "resources": [resource]}))
+        answer = await reach(row(source={"type": "rest_api", "base_url": url, "resources": [resource]}))
     assert (answer.ok, answer.message) == (False, "The source did not answer within 1 seconds.")

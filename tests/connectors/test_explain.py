@@ -10,24 +10,10 @@ from connectors.explain import Obstacle, View, explain
 from connectors.models import ConnectorRow
 from connectors.runs import Held, Pool, Run
 from connectors.status import Phase, Reason, Status
+from tests.deployments.samples import row as sample
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-ROW = ConnectorRow(
-    id=7,
-    name="Labs",
-    description=None,
-    schedule="0 2 * * *",
-    timezone="UTC",
-    is_active=True,
-    source={"type": "files", "url": "/data/labs"},
-    destination=None,
-    dataset_name=None,
-    run_policy={},
-    work_pool_name=None,
-    work_queue_name=None,
-    prefect_deployment_id=None,
-    generation=3,
-)
+ROW = sample(7, schedule="0 2 * * *", generation=3)
 SYNCED = Status(7, Phase.SYNCED, Reason.IN_SYNC, "Runs at 02:00 (UTC).", observed_generation=3)
 POOL = Pool("default", "default")
 HELD = Held(paused=False, pool=POOL)

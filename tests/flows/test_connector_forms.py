@@ -29,7 +29,7 @@ from connectors.form_models import (
     SqlDatabaseForm,
     TableForm,
 )
-from connectors.models import ConnectorRow, validate
+from connectors.models import validate
 from connectors.service import Entry
 from connectors.status import Phase, Reason, Status
 from connectors.store import Store
@@ -37,6 +37,7 @@ from connectors.tables import connectors
 from flows import connector_forms
 from settings import ROOT
 from tests.connectors.api_rig import client
+from tests.deployments.samples import row as sample
 from tests.prefect_server import PrefectServer
 
 SOURCE = SqlDatabaseForm(
@@ -150,32 +151,12 @@ def test_prefect_yaml_deploys_every_form() -> None:
 def test_a_source_says_what_a_connector_may_say(form: Any, expected: dict[str, Any]) -> None:
     said = form.connector_json()
     assert said == expected
-    assert validate(_row(source=said))
+    assert validate(sample(source=said))
 
 
 @pytest.mark.parametrize("form", [DuckdbForm(path="labs.duckdb"), PostgresForm(credentials="warehouse")])
 def test_a_destination_says_what_a_connector_may_say(form: Any) -> None:
-    assert validate(_row(destination=form.connector_json()))
-
-
-def _row(**values: Any) -> ConnectorRow:
-    row: dict[str, Any] = {
-        "id": 1,
-        "name": "x",
-        "description": None,
-        "schedule": None,
-        "timezone": "UTC",
-        "is_active": True,
-        "source": {"type": "files", "url": "/data"},
-        "destination": None,
-        "dataset_name": None,
-        "run_policy": {},
-        "work_pool_name": None,
-        "work_queue_name": None,
-        "prefect_deployment_id": None,
-        "generation": 1,
-    }
-    return ConnectorRow(**{**row, **values})
+    assert validate(sample(destination=form.connector_json()))
 
 
 # --- what they do ----------------------------------------------------------------------------------------------------
@@ -229,7 +210,7 @@ async def test_a_form_saves_the_connector_and_shows_it(store: Store, prefect_ser
 
 async def test_the_page_links_the_deployment_once_the_controller_has_made_it(prefect_server: PrefectServer) -> None:
     deployment = UUID(int=7)
-    row = _row(source=SOURCE.connector_json(), schedule="@daily", prefect_deployment_id=deployment)
+    row = sample(source=SOURCE.connector_json(), schedule="@daily", prefect_deployment_id=deployment)
     status = Status(1, Phase.SYNCED, Reason.IN_SYNC, "Runs at 00:00 (UTC).", observed_generation=1)
     page = connector_forms.connector_page(Entry(row, status), datetime.now(UTC))
     assert "In Prefect: synced. Runs at 00:00 (UTC)." in page
