@@ -190,7 +190,11 @@ async def run_connector(connector_id: ConnectorId, service: Connectors) -> RunAn
 async def test_connector(
     connector_id: ConnectorId, service: Connectors, tester: Annotated[Tester, Depends(_tester)]
 ) -> ProbeAnswer:
-    """Reach a connector's source, and show its first rows. Nothing is loaded."""
+    """Reach a connector's source, and show its first rows. Nothing is loaded.
+
+    It is reached from where the API runs, with the secrets that the API may read. What only a worker can reach is tried
+    by the form `test-connector` in the Prefect UI.
+    """
     return await tester((await service.get(connector_id)).row)
 
 
