@@ -1,0 +1,156 @@
+"""One side of a figure of the data plane, in a process of its own: seconds and the most memory it took.
+
+Started by `benchmarks.data` as `python -m benchmarks.data_sides SIDE`; prints seconds and MB. Imports are not counted:
+a worker's process pays them before the work begins, and a script does too.
+"""
+
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import adbc_driver_postgresql.dbapi
+import duckdb
+import httpx
+import orjson
+import psycopg2  # type: ignore[import-untyped]
+import pyarrow as pa
+
+from pipelines import engine
+from pipelines.load import Options, run_connector
+from pipelines.sources import rest_api, sql_database
+from settings import Settings
+
+PRELOADED = (engine, rest_api, sql_database)
+"""What a run imports on its way: here before the clock starts."""
+
+SOURCE, WAREHOUSE = "CAI_SECRET_BENCH_SOURCE", "CAI_SECRET_BENCH_WAREHOUSE"
+TABLE = "measurement"
+
+
+def _scratch(name: str) -> Path:
+    path = Path(os.environ["CAI_DATA_DIR"]) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    return path
+
+
+def scanner() -> float:
+    """DuckDB's own postgres scanner."""
+    with duckdb.connect(str(_scratch("scanner.duckdb"))) as warehouse:
+        warehouse.execute("LOAD postgres")
+        started = time.perf_counter()
+        warehouse.execute(f"ATTACH '{os.environ[SOURCE]}' AS clinic (TYPE postgres, READ_ONLY)")
+        warehouse.execute(f"CREATE TABLE {TABLE} AS SELECT * FROM clinic.public.{TABLE}")
+    return time.perf_counter() - started
+
+
+def adbc() -> float:
+    """ADBC into DuckDB, nothing between: what stands in where the scanner can't be installed."""
+    started = time.perf_counter()
+    with (
+        adbc_driver_postgresql.dbapi.connect(os.environ[SOURCE]) as clinic,
+        clinic.cursor() as cursor,
+        duckdb.connect(str(_scratch("adbc.duckdb"))) as warehouse,
+    ):
+        columns = (
+            "id, person_id, concept_id, on_day, at, value, cost::float8, level, unit, code, normal, note, updated_at"
+        )
+        cursor.execute(f"SELECT {columns} FROM {TABLE}")
+        batches = cursor.fetch_record_batch()
+        warehouse.register("batches", batches)
+        warehouse.execute(f"CREATE TABLE {TABLE} AS SELECT * FROM batches")
+    return time.perf_counter() - started
+
+
+def copy() -> float:
+    """Binary COPY from one database into the other."""
+    source, warehouse = psycopg2.connect(os.environ[SOURCE]), psycopg2.connect(os.environ[WAREHOUSE])
+    with source.cursor() as reading, warehouse.cursor() as writing:
+        writing.execute(f"DROP TABLE IF EXISTS copied; CREATE TABLE copied ({COLUMNS})")
+        ends = os.pipe()
+        with os.fdopen(ends[0], "rb") as out, os.fdopen(ends[1], "wb") as into:
+            started = time.perf_counter()
+
+            def read() -> None:
+                reading.copy_expert(f"COPY {TABLE} TO STDOUT (FORMAT binary)", into)
+                into.close()
+
+            thread = threading.Thread(target=read)
+            thread.start()
+            writing.copy_expert("COPY copied FROM STDIN (FORMAT binary)", out)
+            thread.join()
+        warehouse.commit()
+        return time.perf_counter() - started
+
+
+COLUMNS = (
+    "id bigint, person_id int, concept_id int, on_day date, at timestamp, value float8, cost numeric(10,2), "
+    "level smallint, unit text, code text, normal boolean, note text, updated_at timestamptz"
+)
+"""The thirteen columns of the table that is loaded."""
+
+
+def script() -> float:
+    """What one writes by hand for a REST API: httpx, orjson, pyarrow, DuckDB."""
+    started = time.perf_counter()
+    tables, number = [], 0
+    with httpx.Client() as client:
+        while True:
+            page = orjson.loads(client.get(f"{os.environ['BENCH_API']}/visits?page={number}").content)["items"]
+            if not page:
+                break
+            for row in page:
+                row["who"] = orjson.dumps(row["who"]).decode()
+            tables.append(pa.Table.from_pylist(page))
+            number += 1
+    with duckdb.connect(str(_scratch("script.duckdb"))) as warehouse:
+        warehouse.register("rows", pa.concat_tables(tables))
+        warehouse.execute("CREATE TABLE visits AS SELECT * REPLACE (seen::timestamptz AS seen) FROM rows")
+    return time.perf_counter() - started
+
+
+def _connector(source: dict[str, Any], destination: dict[str, Any] | None) -> Callable[[], float]:
+    def run() -> float:
+        _scratch("warehouse.duckdb")
+        connection = psycopg2.connect(os.environ["CAI_DATABASE_URL"])
+        with connection, connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO cai_connectors (name, source, destination) VALUES (gen_random_uuid(), %s, %s) "
+                "RETURNING id",
+                (json.dumps(source), None if destination is None else json.dumps(destination)),
+            )
+            connector_id = cursor.fetchone()[0]
+        started = time.perf_counter()
+        run_connector(connector_id, Options(), Settings())
+        return time.perf_counter() - started
+
+    return run
+
+
+_SQL = {"type": "sql_database", "credentials": {"env": SOURCE}, "tables": [{"name": TABLE}]}
+_REST = {
+    "type": "rest_api",
+    "base_url": os.environ.get("BENCH_API", ""),
+    "paginator": {"type": "page_number"},
+    "resources": [{"name": "visits", "path": "visits"}],
+}
+
+SIDES: dict[str, Callable[[], float]] = {
+    "scanner": scanner,
+    "adbc": adbc,
+    "copy": copy,
+    "script": script,
+    "to-duckdb": _connector(_SQL, None),
+    "to-postgres": _connector(_SQL, {"type": "postgres", "credentials": {"env": WAREHOUSE}}),
+    "rest-to-duckdb": _connector(_REST, None),
+}
+
+if __name__ == "__main__":
+    seconds = SIDES[sys.argv[1]]()
+    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
