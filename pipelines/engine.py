@@ -59,6 +59,7 @@ class Engine:
         self.since: dict[str, str] = {}
         self._attempts = 0
         self._announced = False
+        self._repeats_refresh = False
 
     def extract(self) -> None:
         """Restore the state, clean up what a dead run left, and read the source."""
@@ -142,7 +143,8 @@ class Engine:
             progress=Progress(run.options.report),
         )
         with self._alone():
-            self.full_refresh = exactness.recover(self.pipeline, self.name) or self.full_refresh
+            self._repeats_refresh = exactness.recover(self.pipeline, self.name)
+            self.full_refresh = self._repeats_refresh or self.full_refresh
             self.pipeline.sync_destination()
         self.since = {} if self.full_refresh else self._cursors()
 
@@ -167,7 +169,8 @@ class Engine:
 
     def _chosen(self, resources: list[DltResource]) -> list[DltResource]:
         """The resources of the tables that the run was asked for: all, when it names none."""
-        if not self.run.options.tables:
+        # A full refresh that died may have dropped any table: it is repeated for all of them.
+        if not self.run.options.tables or self._repeats_refresh:
             return resources
         wanted = {normalised(name) for name in self.run.options.tables}
         chosen = [resource for resource in resources if normalised(resource.name) in wanted]
@@ -185,6 +188,11 @@ class Engine:
                 )
             # Where the connector says nothing about it, files keep each version of a row.
             resource.apply_hints(write_disposition="append")
+        if resource.write_disposition == "append" and self.run.options.partial:
+            raise ConfigurationError(
+                f"{resource.name} appends, so a backfill would double its rows: run a full refresh, "
+                "or give it a primary key and merge."
+            )
         masked(resource, self.run.connector.source, self.run.settings.data_dir)
 
     def _contract(self) -> Any:

@@ -49,16 +49,27 @@ class Client(RESTClient):
     """A REST client for one host."""
 
     def _send_request(self, request: Request, **kwargs: Any) -> Response:
-        home, there = urlsplit(self.base_url), urlsplit(str(request.url))
-        if (home.scheme, home.netloc) != (there.scheme, there.netloc):
-            raise ConfigurationError(
-                f"The source names a next page at {there.scheme}://{there.netloc}, which is not the host of "
-                "source.base_url: credentials are not sent there. Use the address that the server calls itself by."
-            )
+        _refuse_other_host(self.base_url, str(request.url))
         response = super()._send_request(request, **kwargs)
         # Read once, by a parser that is fast: the client and the paginator both ask for it.
         response.json = functools.cache(lambda: _parsed(response))  # type: ignore[method-assign]
         return response
+
+
+def _refuse_other_host(home: str, there: str) -> None:
+    """Raise unless an address is of the same host, or of the same host by https."""
+    allowed = {_host(home), _host(home.replace("http://", "https://", 1))}
+    if _host(there) not in allowed:
+        scheme, host, port = _host(there)
+        raise ConfigurationError(
+            f"The source sends us to {scheme}://{host}:{port}, which is not the host of source.base_url: "
+            "credentials are not sent there. Use the address that the server calls itself by."
+        )
+
+
+def _host(url: str) -> tuple[str, str | None, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _parsed(response: Response) -> Any:
@@ -77,6 +88,8 @@ def open_client(base_url: str, headers: Headers, credentials: Auth | None, secre
         request_max_attempts=TRIES,
         request_backoff_factor=0.5,
     ).session
+    # Called for each redirect, before it is followed. requests itself takes away no more than the Authorization header.
+    session.rebuild_auth = lambda request, _: _refuse_other_host(base_url, str(request.url))  # type: ignore[assignment]
     return Client(
         base_url=base_url,
         headers={name: secrets.plain_or_text(value) for name, value in headers.items()},

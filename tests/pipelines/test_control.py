@@ -52,6 +52,11 @@ def test_a_backfill_brings_its_time_again_and_leaves_the_cursor(platform: Platfo
     assert platform.run(connector, backfill_from=datetime(2024, 1, 1, tzinfo=UTC)).total_rows == 101
 
 
+def test_a_backfill_of_appended_rows_is_refused(platform: Platform, visit: Sql) -> None:
+    with pytest.raises(ConfigurationError, match="would double its rows"):
+        platform.run(platform.add(visits(write_disposition="append")), backfill_from=datetime(2024, 1, 1, tzinfo=UTC))
+
+
 def test_a_limited_run_is_gone_on_from_without_loss(platform: Platform, visit: Sql) -> None:
     visit("UPDATE visit SET at = timestamp '2025-01-01' - id * interval '1 h'")  # the newest stand first
     connector = platform.add(visits(write_disposition="append"))

@@ -158,6 +158,26 @@ def test_credentials_never_leave_for_another_host(platform: Platform, monkeypatc
         assert not thief.asked
 
 
+def test_credentials_do_not_follow_a_redirect_to_another_host(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAI_SECRET_T", "s3cret")
+    with WebServer(lambda asked: []) as thief:
+
+        def answer(asked: Asked) -> Any:
+            # The slash at the end, as many servers want it, on their own host; then off to another.
+            to = "/api/visits/" if asked.path == "/api/visits" else thief.url
+            return Answer({}, 302, {"Location": to})
+
+        with WebServer(answer) as server:
+            auth = {"type": "api_key", "api_key": {"env": "CAI_SECRET_T"}, "name": "X-Key"}
+            connector = platform.add(source(server.url, auth, {"type": "single_page"}))
+            with pytest.raises(ConfigurationError, match="credentials are not sent there"):
+                platform.run(connector)
+            assert [asked.path for asked in server.asked] == ["/api/visits", "/api/visits/"]
+        assert not thief.asked
+
+
 def test_types_that_change_between_pages_and_runs_lose_nothing(platform: Platform) -> None:
     pages = [
         [{"id": 1, "v": 1, "late": None}, {"id": 2, "v": 2, "late": None}],
