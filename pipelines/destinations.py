@@ -5,6 +5,7 @@ own choice for DuckDB and PostgreSQL (INSERT statements) is some hundred times s
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 REPLACE = "insert-from-staging"
 """A replaced table changes in one transaction: who reads it, or a run that dies, never finds it empty or half full.
 (`staging-optimized` would be cheaper and drops the table, which fails as soon as a view uses it.)"""
+
+
+DUCKDB = {
+    # Rows of a table have no order, and keeping one costs threads and memory.
+    "preserve_insertion_order": False,
+    # Beyond this DuckDB writes to disk. Its own choice is 80% of the machine, of which a worker has only a part.
+    "memory_limit": "450MB",
+    # Each thread holds rows of its own: many of them would not fit into that.
+    "threads": min(4, os.cpu_count() or 1),
+}
+"""How a run opens a DuckDB file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +82,7 @@ def _duckdb(path: Path, staging: str) -> Target:
     path.parent.mkdir(parents=True, exist_ok=True)
     from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials  # noqa: PLC0415
 
-    # Rows of a table have no order, and keeping one costs threads and memory.
-    credentials = DuckDbCredentials(str(path), global_config={"preserve_insertion_order": False})
+    credentials = DuckDbCredentials(str(path), global_config=DUCKDB)
     target = dlt.destinations.duckdb(
         credentials=credentials,
         staging_dataset_name_layout=staging,
@@ -83,7 +94,10 @@ def _duckdb(path: Path, staging: str) -> Target:
 
 def _postgres(value: Any, staging: str) -> Target:
     import dlt  # noqa: PLC0415  # seconds: only in a run
+    from dlt.destinations.impl.postgres.postgres import PostgresParquetCopyJob  # noqa: PLC0415
 
+    # Else the driver first reads a whole file into memory. It stays one transaction a file.
+    PostgresParquetCopyJob._ingest_per_rowgroup = True
     target = dlt.destinations.postgres(
         credentials=postgres_url(value),
         staging_dataset_name_layout=staging,
