@@ -5,7 +5,7 @@ credentials anywhere; here they stay with the host that the connector names.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,6 +47,19 @@ _PAGINATORS = {
 
 class Client(RESTClient):
     """A REST client for one host."""
+
+    def paginate(self, *arguments: Any, **keywords: Any) -> Iterator[Any]:
+        """Pages, as dlt finds them, until the server names the same next page twice: that would never end."""
+        before: object = None
+        for page in super().paginate(*arguments, **keywords):
+            yield page
+            asked = page.request
+            following = (asked.url, repr(asked.params), repr(asked.json)) if page.paginator.has_next_page else None
+            if following is not None and following == before:
+                raise ConfigurationError(
+                    "The source names the same next page again and again: check the paginator and the path to its link."
+                )
+            before = following
 
     def _send_request(self, request: Request, **kwargs: Any) -> Response:
         _refuse_other_host(self.base_url, str(request.url))

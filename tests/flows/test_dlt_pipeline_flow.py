@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 def run(connector_id: int, **parameters: Any) -> State[Any]:
     """The final state of a run."""
-    state: State[Any] = run_connector_pipeline(connector_id, return_state=True, **parameters)  # type: ignore[call-overload]
+    state: State[Any] = run_connector_pipeline(connector_id, return_state=True, **parameters)
     return state
 
 

@@ -99,7 +99,7 @@ def test_a_password_turns_up_nowhere(
     def fail(name: str, secret: str, source: dict[str, Any], destination: dict[str, Any] | None = None) -> None:
         monkeypatch.setenv("CAI_SECRET_CANARY", secret.replace("{host}", host).replace("{}", CANARY))
         connector = platform.add(source, destination=destination, run_policy=policy)
-        state: State[Any] = run_connector_pipeline(connector, return_state=True)  # type: ignore[call-overload]
+        state: State[Any] = run_connector_pipeline(connector, return_state=True)
         assert state.is_failed(), (name, state)
         messages[name] = str(state.message)
 

@@ -19,7 +19,7 @@ from tests.prefect_server import PrefectServer
 def test_a_secret_block_and_a_sqlalchemy_block_lead_to_the_clinic(
     platform: Platform, prefect_server: PrefectServer, clinic_url: str
 ) -> None:
-    from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver
+    from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver  # type: ignore[import-untyped]
     from sqlalchemy import make_url
 
     url = make_url(clinic_url)
@@ -32,7 +32,7 @@ def test_a_secret_block_and_a_sqlalchemy_block_lead_to_the_clinic(
         port=str(url.port),
         database=str(url.database),
     )
-    SqlAlchemyConnector(connection_info=components).save("clinic", overwrite=True, _sync=True)  # type: ignore[call-arg]
+    SqlAlchemyConnector(connection_info=components).save("clinic", overwrite=True, _sync=True)
     for reference in ({"secret": "clinic"}, {"block": "sqlalchemy-connector/clinic"}):
         assert platform.run(platform.add(omop(reference, "person"))).total_rows == 2_694
 

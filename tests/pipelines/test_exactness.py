@@ -80,9 +80,8 @@ def test_a_killed_run_neither_loses_nor_doubles_rows(
     }[destination]
     source = {"type": "sql_database", "credentials": {"env": "CAI_SECRET_EMR"}, "tables": [table]}
     connector = platform.add(source, destination=given)
-    ask = {"duckdb": platform.duck, "postgres": warehouse, "files": lambda sql: duckdb.execute(sql).fetchall()}[
-        destination
-    ]
+    asks: dict[str, Sql] = {"duckdb": platform.duck, "postgres": warehouse, "files": in_memory}
+    ask = asks[destination]
 
     def landed() -> tuple[int, int]:
         table = f"connector_{connector}.visit"

@@ -178,6 +178,16 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(
         assert not thief.asked
 
 
+@pytest.mark.parametrize(
+    "paginator", [{"type": "json_link"}, {"type": "cursor", "cursor_path": "next", "cursor_param": "p"}]
+)
+def test_a_server_that_turns_in_a_circle_is_left(platform: Platform, paginator: Any) -> None:
+    with WebServer(lambda asked: {"items": [{"id": 1}], "next": "/api/visits?p=2"}) as server:
+        with pytest.raises(ConfigurationError, match="same next page"):
+            platform.run(platform.add(source(server.url, {}, paginator, data_selector="items")))
+        assert len(server.asked) < 6
+
+
 def test_types_that_change_between_pages_and_runs_lose_nothing(platform: Platform) -> None:
     pages = [
         [{"id": 1, "v": 1, "late": None}, {"id": 2, "v": 2, "late": None}],
