@@ -119,6 +119,24 @@ def test_a_second_run_is_skipped_or_waits_as_overlap_says(
     assert [state.name for state in ended] == ["Completed"]
 
 
+def test_a_duckdb_file_that_another_program_has_open_is_waited_for(platform: Platform, clinic: dict[str, str]) -> None:
+    path = platform.settings.data_dir / "warehouse.duckdb"
+    path.parent.mkdir(parents=True)
+    code = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "open\n"
+    connector = platform.add(omop(clinic, "person"), run_policy={"retries": 5, "retry_delay_seconds": 1})
+    release = threading.Timer(3, holder.communicate)
+    release.start()
+    state = run(connector)
+    release.join()
+    assert state.is_completed(), state.message
+    assert tasks_of(state)["extract"][1] > 1
+
+
 def test_a_run_that_takes_too_long_is_ended(platform: Platform, emr: Callable[[str], list[tuple[Any, ...]]]) -> None:
     emr("CREATE VIEW slow AS SELECT i, pg_sleep(0.2)::text FROM generate_series(1, 1000000) i")
     source = {"type": "sql_database", "credentials": EMR, "tables": [{"name": "slow"}]}
