@@ -139,7 +139,7 @@ class Running:
         return next(int(port["containerPort"]) for port in self.container["ports"] if port["name"] == name)
 
     def stop(self) -> tuple[int, float]:
-        """The rendered preStop, SIGTERM, and SIGKILL after the rendered grace: exit code, and the seconds that it took."""
+        """The rendered preStop, SIGTERM, SIGKILL after the rendered grace: exit code, and the seconds that it took."""
         began = time.monotonic()
         before = self.container.get("lifecycle", {}).get("preStop", {}).get("exec")
         if before is not None:
