@@ -16,12 +16,12 @@ from contextlib import suppress
 from enum import StrEnum
 
 # Before Prefect is imported: what the controller logs belongs on its run's page too.
-os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "connectors,deployments,flows")
+os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "connectors,deployments,flows")  # deployments.logs.LOGGERS
 
 from prefect import flow, get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, Failed
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
@@ -33,6 +33,7 @@ from deployments.errors import ReconcileError, WrongInstanceError
 from deployments.events import Events
 from deployments.heartbeat import ALIVE_FILE, Heartbeat
 from deployments.leader import Conclusion, Ending
+from deployments.logs import show_logs
 from deployments.spec import HEARTBEAT_SECONDS, Platform, job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from settings import MissingDatabaseError, Settings
@@ -98,6 +99,7 @@ async def connector_controller(
         take_over: Prefect's deployments of this instance belong to another database: take them over.
     """
     settings = Settings()
+    show_logs(settings.log_format)
     controller = controller_of(settings)
     if dry_run:
         lines = await controller.preview()
@@ -199,6 +201,10 @@ def _arguments() -> argparse.Namespace:
 
 async def _main(arguments: argparse.Namespace) -> int:
     settings = Settings()
+    show_logs(settings.log_format)
+    if PREFECT_API_URL.value() is None:
+        # Prefect's client would start a throwaway server of its own, and all would seem to be well.
+        raise ValueError("PREFECT_API_URL is not set: name the Prefect server, such as http://127.0.0.1:4200/api.")
     stop = asyncio.Event()
     _stop_on_signals(stop)
     if arguments.dry_run:

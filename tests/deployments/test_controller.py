@@ -386,6 +386,15 @@ def test_bad_configuration_ends_with_2_and_a_sentence_without_its_secret(
         assert "s3cret" not in said
 
 
+def test_without_a_prefect_server_it_ends_with_2_and_starts_none_of_its_own(
+    run: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL")
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        assert run("--once") == 2
+    assert "PREFECT_API_URL" in capsys.readouterr().err
+
+
 def test_the_wrong_instance_ends_with_2(
     run: Callable[..., int], monkeypatch: pytest.MonkeyPatch, other_database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
