@@ -88,11 +88,10 @@ class Settings(BaseSettings):
         description="Prefect block, as type/name, that the automations of bootstrap notify people through. "
         "Unset: no such automations.",
     )
-    metrics_port: int | None = Field(
-        None, ge=1, le=65535, description="Port of the controller's metrics, for Prometheus. Unset: none."
+    heartbeat_seconds: float = Field(
+        60, ge=2, description="Seconds between two signs of the leading controller; five missing ones start another."
     )
-    metrics_host: str = Field("127.0.0.1", description="Address that the controller's metrics are bound to.")
-    log_format: Literal["text", "json"] = Field("text", description="Log lines of controller and API: text or json.")
+    log_format: Literal["text", "json"] = Field("text", description="Log lines of the controller: text or json.")
 
     api_token: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list, description="Bearer tokens of the REST API, comma separated. Unset: loopback only."

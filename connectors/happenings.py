@@ -29,3 +29,8 @@ def connector_resource(instance: str, connector_id: int, name: str | None) -> di
         "prefect.resource.name": name or f"connector {connector_id}",
         "cai.connector-id": str(connector_id),
     }
+
+
+def controller_resource(instance: str) -> dict[str, str]:
+    """The resource of an event about this instance's controller."""
+    return {"prefect.resource.id": f"cai.controller.{instance}", "prefect.resource.name": f"controller of {instance}"}

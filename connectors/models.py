@@ -18,7 +18,6 @@ from connectors.refusals import Refusal, from_pydantic
 from connectors.schedule import Schedule, ScheduleError
 from connectors.schedule import parse as parse_schedule
 
-
 T = TypeVar("T")
 
 
@@ -139,7 +138,8 @@ def validate(row: ConnectorRow) -> Connector:
         refusals.append(
             Refusal(
                 "/dataset_name",
-                "dataset_name takes lowercase letters, digits and underscores and starts with a letter, such as 'lab_results'.",
+                "dataset_name takes lowercase letters, digits and underscores and starts with a letter, "
+                "such as 'lab_results'.",
             )
         )
     if refusals or source is None or policy is None:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from pydantic import SecretStr
 
+from deployments.events import Events
+
 logger = logging.getLogger(__name__)
 
 SEND_TIMEOUT_SECONDS = 20.0
@@ -18,7 +20,9 @@ SEND_TIMEOUT_SECONDS = 20.0
 class Alerts:
     """Open alerts by key, so that a state that lasts is told once."""
 
-    def __init__(self, urls: Sequence[SecretStr], instance: str) -> None:
+    def __init__(self, urls: Sequence[SecretStr], instance: str, events: Events | None = None) -> None:
+        """What concerns the controller as a whole (a key without a colon) is told to `events` too."""
+        self._events = events
         self._urls = urls
         self._instance = instance
         self._open: set[str] = set()
@@ -29,6 +33,7 @@ class Alerts:
         if key not in self._open:
             self._open.add(key)
             logger.error("ALERT %s: %s", key, sentence)
+            self._emit("controller.degraded", key, sentence)
             self._send(f"[{self._instance}] {sentence}")
 
     def end(self, key: str, sentence: str) -> None:
@@ -36,7 +41,12 @@ class Alerts:
         if key in self._open:
             self._open.discard(key)
             logger.warning("RECOVERED %s: %s", key, sentence)
+            self._emit("controller.recovered", key, sentence)
             self._send(f"[{self._instance}] Recovered: {sentence}")
+
+    def _emit(self, name: str, key: str, sentence: str) -> None:
+        if self._events is not None and ":" not in key:
+            self._events.of_controller(name, {"what": key, "message": sentence})
 
     def _send(self, text: str) -> None:
         if self._urls:

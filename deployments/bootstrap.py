@@ -208,12 +208,6 @@ def notifications(settings: Settings, block: UUID | None) -> list[AutomationCore
     said = "{{ event.resource['prefect.resource.name'] }}: {{ event.payload['message'] }}"
     return [
         told(
-            "connector late",
-            "No successful load within twice a connector's interval: told once.",
-            once({"connector.freshness.late"}, connectors, Alert.BEGIN),
-            said,
-        ),
-        told(
             "connector failing",
             f"A connector's loads have failed {settings.alert_after_failures} times in a row: told once.",
             once({"connector.load.failed"}, connectors, Alert.BEGIN),
@@ -221,8 +215,8 @@ def notifications(settings: Settings, block: UUID | None) -> list[AutomationCore
         ),
         told(
             "connector recovered",
-            "A connector that was late or failing has loaded again: told once.",
-            once({"connector.load.completed", "connector.freshness.recovered"}, connectors, Alert.END),
+            "A connector that was failing has loaded again: told once.",
+            once({"connector.load.completed"}, connectors, Alert.END),
             said,
         ),
         told(
@@ -239,12 +233,6 @@ def notifications(settings: Settings, block: UUID | None) -> list[AutomationCore
                 within=silent_after,
             ),
             f"The controller has given no sign for {silent_after.seconds} s: changes of connectors wait.",
-        ),
-        told(
-            "controller recovered",
-            "A controller leads again after a silence: told once.",
-            once({"controller.recovered"}, controller, Alert.END),
-            said,
         ),
     ]
 

@@ -23,6 +23,7 @@ from connectors.store import DATABASE_ERRORS, Store, open_engine
 from connectors.tables import CHANNEL as CONNECTORS_CHANNEL
 from deployments.alerts import Alerts
 from deployments.errors import LeaseLostError, WrongInstanceError
+from deployments.events import Events, open_client, sending
 from deployments.leader import BeatsHeart, Conclusion, Ending, Inbox, Leader
 from deployments.lease import Lease
 from deployments.limiter import AdaptiveLimiter
@@ -65,14 +66,19 @@ class Controller:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         heartbeat: BeatsHeart,
+        events: Events,
     ) -> None:
-        """`heartbeat` is called as long as the loop moves; `transport` carries the requests to Prefect."""
+        """`heartbeat` is called as long as the loop moves; `events` takes what is told to Prefect's event feed.
+
+        `transport` carries the requests to Prefect's deployment API.
+        """
+        self._events = events
         self._settings = settings
         self._platform = platform
         self._transport = transport
         self._heartbeat = heartbeat
         self._url = settings.resolved_database_url()
-        self._alerts = Alerts(settings.alert_urls, settings.instance)
+        self._alerts = Alerts(settings.alert_urls, settings.instance, events)
         self._rng = random.Random()  # noqa: S311 - jitter
         self._inbox = Inbox()
 
@@ -94,14 +100,15 @@ class Controller:
         channels = (CONNECTORS_CHANNEL, CONTROLLER_CHANNEL)
         listener = asyncio.create_task(listen(self._url, channels, self._inbox.hear, self._inbox.look))
         try:
-            while True:
-                taken = await self._obtain(lease, requests, mandate, stop)
-                if taken is not None:
-                    return taken
-                conclusion = await self._lead(lease, store, requests, mandate, stop)
-                if conclusion.ending is not Ending.LOST or mandate.once:
-                    return conclusion
-                logger.warning("The lease was lost; standing by.")
+            async with open_client() as client, sending(self._events, client):
+                while True:
+                    taken = await self._obtain(lease, requests, mandate, stop)
+                    if taken is not None:
+                        return taken
+                    conclusion = await self._lead(lease, store, requests, mandate, stop)
+                    if conclusion.ending is not Ending.LOST or mandate.once:
+                        return conclusion
+                    logger.warning("The lease was lost; standing by.")
         finally:
             listener.cancel()
             await asyncio.gather(listener, return_exceptions=True)
@@ -192,6 +199,7 @@ class Controller:
                 limiter=AdaptiveLimiter(settings.apply_concurrency, time.monotonic),
                 clock=lambda: datetime.now(UTC),
                 rng=self._rng,
+                events=self._events,
             )
 
     async def _lead(
@@ -211,6 +219,8 @@ class Controller:
                     heartbeat=self._heartbeat,
                 )
                 permission = mandate.allow_mass_prune
+                if not mandate.once:
+                    self._events.of_controller("controller.started", {"token": lease.token})
                 worker = asyncio.create_task(leader.once(permission) if mandate.once else leader.lead(permission))
                 try:
                     await asyncio.wait({worker, keeper, stopper}, return_when=asyncio.FIRST_COMPLETED)
@@ -233,3 +243,5 @@ class Controller:
             with contextlib.suppress(*DATABASE_ERRORS):
                 await lease.release()
                 await requests.notify("free")
+            if not mandate.once:
+                self._events.of_controller("controller.handed-over")

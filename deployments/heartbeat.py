@@ -9,30 +9,32 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from prefect.events import emit_event
+from connectors.happenings import controller_resource
+from deployments.events import Events
 
 EVENT = "controller.heartbeat"
-EVERY_SECONDS = 60.0
-"""Slow, because each is a row of about 4 kB in Prefect's database (measured)."""
 
-SILENT_AFTER_SECONDS = 5 * EVERY_SECONDS
-"""A controller that was not heard of for this long is taken for gone."""
+SILENT_AFTER_BEATS = 5
+"""A controller that was not heard of for so many heartbeats is taken for gone."""
 
 ALIVE_FILE = "controller.alive"
 
 
 def resource_id(instance: str) -> str:
     """The id by which Prefect's events speak of this instance's controller."""
-    return f"cai.controller.{instance}"
+    return controller_resource(instance)["prefect.resource.id"]
 
 
 class Heartbeat:
-    """Called at every turn of the loop; tells at most every `EVERY_SECONDS`."""
+    """Called at every turn of the loop; tells at most every so many seconds."""
 
-    def __init__(self, instance: str, alive: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """`alive` is the file that is touched."""
-        self._instance = instance
+    def __init__(
+        self, events: Events, alive: Path, every_seconds: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`alive` is the file that is touched; `every_seconds` a leader's heartbeat is sent."""
+        self._events = events
         self._alive = alive
+        self._every = every_seconds
         self._monotonic = monotonic
         self._next = float("-inf")
 
@@ -41,5 +43,5 @@ class Heartbeat:
         self._alive.parent.mkdir(parents=True, exist_ok=True)
         self._alive.touch()
         if leading and self._monotonic() >= self._next:
-            self._next = self._monotonic() + EVERY_SECONDS
-            emit_event(EVENT, resource={"prefect.resource.id": resource_id(self._instance)})
+            self._next = self._monotonic() + self._every
+            self._events.of_controller(EVENT)

@@ -17,7 +17,6 @@ from connectors.status import Phase, Reason, Status
 from connectors.store import Fence, Record, Store
 from deployments.alerts import Alerts
 from deployments.apply import Outcome, apply
-from deployments.events import Events, carried_out, fallen
 from deployments.errors import (
     OverloadedError,
     RefusedError,
@@ -25,6 +24,7 @@ from deployments.errors import (
     TransientError,
     WorkPoolMissingError,
 )
+from deployments.events import Events, carried_out, fallen
 from deployments.limiter import AdaptiveLimiter
 from deployments.missed import catch_up
 from deployments.plan import Create, Decision, Delete, Desired, Invalid, Observation, Plan, Policy, desire, plan
@@ -105,7 +105,7 @@ class Reconciler:
 
         `events` takes what has really changed; left out, nobody is told.
         """
-        self._events = events or Events(platform.instance)
+        self._events = events if events is not None else Events(platform.instance)
         self._names: dict[int, str] = {}
         self._store = store
         self._claim = claim
@@ -399,7 +399,9 @@ class Reconciler:
             logger.info(line, extra={"connector_id": decision.connector_id})
         report.lines += lines
         if (event := carried_out(decision, self._known.get(decision.connector_id))) is not None:
-            self._tell(event, decision.connector_id, _deployment_id(decision, None) or outcome.deployment_id, "; ".join(lines))
+            self._tell(
+                event, decision.connector_id, _deployment_id(decision, None) or outcome.deployment_id, "; ".join(lines)
+            )
         if not isinstance(decision.action, Create | None):
             self._sweeper.touch(decision.action.held.id)
         self._alerts.end(f"failing:{decision.connector_id}", f"Connector {decision.connector_id} fails no more.")

@@ -27,7 +27,7 @@ def prefect_dates(tmp_path_factory: pytest.TempPathFactory) -> Dates:
     """The dates of the installed Prefect's own CronSchedule, which is what its scheduler runs."""
     with pytest.MonkeyPatch.context() as env:
         env.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
-        from prefect.server.schemas.schedules import CronSchedule  # noqa: PLC0415 - it reads PREFECT_HOME
+        from prefect.server.schemas.schedules import CronSchedule
 
     def dates(schedule: Schedule, after: datetime, count: int) -> list[datetime]:
         found = CronSchedule(cron=schedule.cron, timezone=schedule.timezone).get_dates(n=count, start=after)

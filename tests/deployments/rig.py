@@ -14,6 +14,7 @@ from connectors.status import Status
 from connectors.store import Store
 from connectors.tables import connectors
 from deployments.alerts import Alerts
+from deployments.events import Events
 from deployments.lease import Lease
 from deployments.limiter import AdaptiveLimiter
 from deployments.prefect_gateway import Gateway
@@ -110,6 +111,7 @@ async def rig(
     clock: Clock | None = None,
     holder: str = "test",
     alerts: Alerts | None = None,
+    events: Events | None = None,
 ) -> AsyncIterator[Rig]:
     """A leading controller's parts, started."""
     clock = clock or Clock()
@@ -133,6 +135,7 @@ async def rig(
         clock=clock,
         rng=rng,
         claim=claim,
+        events=events,
     )
     await reconciler.start()
     try:

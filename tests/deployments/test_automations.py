@@ -14,7 +14,6 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from connectors.store import Store
 from connectors.tables import lease
-from deployments import heartbeat
 from deployments.bootstrap import CONTROLLER_FLOW, bootstrap
 from local.processes import Child, end
 from settings import ROOT, Settings
@@ -68,7 +67,7 @@ async def test_a_controller_runs_again_after_never_starting_a_kill_and_a_cancel(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(heartbeat, "SILENT_AFTER_SECONDS", heartbeat.EVERY_SECONDS + 15)
+    monkeypatch.setenv("CAI_HEARTBEAT_SECONDS", "15")
     await bootstrap(Settings(), pool_type="process", base_job_template=None)
     environment = {
         **own_prefect_server.environment,
@@ -76,6 +75,7 @@ async def test_a_controller_runs_again_after_never_starting_a_kill_and_a_cancel(
         "CAI_DATABASE_URL": database_url,
         "CAI_DATA_DIR": str(tmp_path / "data"),
         "CAI_LEASE_TTL_SECONDS": "10",
+        "CAI_HEARTBEAT_SECONDS": "15",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
     }
     command = ["worker", "start", "--pool", "default", "--work-queue", "controller", "--type", "process"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployments import alive, heartbeat
+from deployments.events import Events
 from helm.values import CHART
 from settings import ROOT
 from tests.helm.chart import named, render
@@ -30,7 +31,7 @@ def _probe(data: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_controllers_probe_looks_at_the_file_that_the_controller_touches(tmp_path: Path) -> None:
     assert alive.ALIVE_FILE == heartbeat.ALIVE_FILE
-    heartbeat.Heartbeat("test", tmp_path / heartbeat.ALIVE_FILE)(leading=False)
+    heartbeat.Heartbeat(Events("test"), tmp_path / heartbeat.ALIVE_FILE, 60)(leading=False)
     assert _probe(tmp_path).returncode == 0
 
 

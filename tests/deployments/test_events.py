@@ -1,0 +1,104 @@
+"""Events: each real change once, none for what stands still, and never a harm to the controller."""
+
+import asyncio
+import re
+from typing import Any, cast
+
+import httpx
+import pytest
+from prefect.client.orchestration import PrefectClient
+
+from connectors.status import Phase, Reason, Status
+from connectors.store import Store
+from deployments.events import BATCH, MOST_WAITING, Events, fallen, open_client, sending
+from deployments.heartbeat import ALIVE_FILE
+from settings import ROOT
+from tests.deployments.fake_prefect import FakePrefect
+from tests.deployments.rig import rig
+from tests.prefect_server import PrefectServer
+from tests.test_end_to_end import until
+
+
+def names(events: Events) -> list[str]:
+    return [each["event"] for each in events._waiting]
+
+
+async def test_each_change_is_told_once_and_a_steady_state_not_at_all(store: Store) -> None:
+    events = Events("clinical-ai")
+    async with rig(store, FakePrefect(), events=events) as controller:
+        number = await controller.insert(schedule="0 * * * *")
+        await controller.insert(schedule="61 * * * *")
+        await controller.cycle(audit=True)
+        assert sorted(names(events)) == ["connector.deployment.created", "connector.deployment.rejected"]
+        await controller.cycle(audit=True)
+        assert len(events) == 2
+        for change in ({"schedule": "5 * * * *"}, {"is_active": False}, {"is_active": True}):
+            await controller.change(number, **change)
+            await controller.cycle()
+        await controller.remove(number)
+        await controller.cycle()
+        told = [name.removeprefix("connector.deployment.") for name in names(events)[2:]]
+        assert told == ["updated", "paused", "resumed", "deleted"]
+
+
+def test_a_failure_that_lasts_is_told_when_it_begins() -> None:
+    first = Status(1, Phase.RETRYING, Reason.REQUEST_REFUSED, "no", attempts=1)
+    second = Status(1, Phase.RETRYING, Reason.REQUEST_REFUSED, "no", attempts=2)
+    assert fallen(None, first) == "connector.deployment.failed"
+    assert fallen(first, second) is None
+    waiting = Status(1, Phase.RETRYING, Reason.SERVER_UNAVAILABLE, "down", attempts=1)
+    assert fallen(None, waiting) is None
+
+
+async def test_prefect_gets_them_with_their_resources(prefect_server: PrefectServer) -> None:
+    events = Events("clinical-ai")
+    async with open_client() as client, sending(events, client), httpx.AsyncClient(base_url=prefect_server.url) as api:
+        events.of_connector("connector.deployment.created", 7, title="Labs")
+
+        async def arrived() -> list[dict[str, Any]]:
+            body = {"filter": {"event": {"name": ["connector.deployment.created"]}}}
+            found: list[dict[str, Any]] = (await api.post("/events/filter", json=body)).json()["events"]
+            return found
+
+        event = (await until("the event is in Prefect", arrived, 30))[0]
+        assert event["resource"]["cai.connector-id"] == "7"
+        assert event["resource"]["prefect.resource.name"] == "Labs"
+
+
+async def test_events_wait_for_a_prefect_that_is_away_and_the_oldest_go_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = Events("clinical-ai")
+    for number in range(MOST_WAITING + 3):
+        events.of_controller("controller.heartbeat", {"number": number})
+    assert (len(events), events.dropped) == (MOST_WAITING, 3)
+    tries = 0
+    sent: list[int] = []
+
+    async def request(method: str, path: str, *, content: bytes, headers: object) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise httpx.ConnectError("away")
+        sent.append(len(content))
+
+    client = cast(PrefectClient, type("Client", (), {"request": staticmethod(request)})())
+    sender = asyncio.create_task(events.send(client))
+
+    async def all_gone() -> bool:
+        return len(events) == 0
+
+    await until("all of them are sent", all_gone, 20)
+    sender.cancel()
+    assert len(sent) == MOST_WAITING // BATCH
+
+
+def test_every_event_that_the_code_names_is_documented() -> None:
+    page = (ROOT / "docs/events.md").read_text()
+    code = "".join((ROOT / path).read_text() for path in ("deployments/events.py", "deployments/controller.py"))
+    code += (ROOT / "deployments/heartbeat.py").read_text() + (ROOT / "deployments/alerts.py").read_text()
+    named = set(re.findall(r'"((?:controller|connector)\.[a-z.-]+)"', code))
+    named -= {ALIVE_FILE}
+    assert named
+    for name in named:
+        assert f"`{name}`" in page or f"`{name.rsplit('.', 1)[1]}`" in page, name
