@@ -43,8 +43,6 @@ class Load:
     loads_completed: int = 0
     loads_failed: int = 0
     rows_loaded: int = 0
-    late_since: datetime | None = None
-    """Since when the controller calls it late; None while it is not."""
 
 
 def auto_pause(load: Load | None, generation: int, limit: int | None) -> str | None:

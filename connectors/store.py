@@ -4,9 +4,8 @@ Every statement of the controller's side is here, so that what it may write is s
 of a connector's row the deployment's id alone.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -137,7 +136,8 @@ class Store:
                     [{"connector": status.connector_id, "deployment": status.deployment_id} for status in kept],
                 )
             if gone:
-                await connection.execute(sa.delete(tables.status).where(tables.status.c.connector_id == _any(gone)))
+                for table in (tables.status, tables.loads):
+                    await connection.execute(sa.delete(table).where(table.c.connector_id == _any(gone)))
 
     async def loads(self, ids: Collection[int] | None = None) -> dict[int, Load]:
         """How the loads of these connectors (of all for None) go, by connector id; none for one that never ran."""
@@ -147,28 +147,6 @@ class Store:
         async with self.engine.connect() as connection:
             found = (await connection.execute(query)).mappings().all()
         return {row["connector_id"]: _load(dict(row)) for row in found}
-
-    async def mark_late(self, since: Mapping[int, datetime | None], fence: Fence) -> None:
-        """Remember since when connectors are late (None: they are no more), so that each is told once.
-
-        If the process dies between this and the telling, nobody is told: the fleet view still shows it.
-        """
-        table = tables.loads
-        async with self.engine.begin() as connection:
-            await fence(connection)
-            for connector_id, at in since.items():
-                statement = insert(table).values(connector_id=connector_id, late_since=at)
-                await connection.execute(
-                    statement.on_conflict_do_update(index_elements=["connector_id"], set_={"late_since": at})
-                )
-
-    async def forget_loads(self, ids: Collection[int], fence: Fence) -> None:
-        """Remove what is remembered of the loads of connectors that are gone."""
-        gone = tables.loads.c.connector_id == _any(ids)
-        still_there = sa.exists().where(tables.connectors.c.id == tables.loads.c.connector_id)
-        async with self.engine.begin() as connection:
-            await fence(connection)
-            await connection.execute(sa.delete(tables.loads).where(gone, ~still_there))
 
     async def database_id(self) -> str:
         """The UUID of this database, which tells a shared Prefect server whose deployments it holds."""

@@ -53,8 +53,7 @@ status = sa.Table(
 loads = sa.Table(
     "cai_connector_loads",
     metadata,
-    # Written by the runs, each at its start and end; `late_since` alone is the controller's. No foreign key: a run may
-    # end after its connector was deleted.
+    # Written by the runs, each at its start and end. No foreign key: a run may end after its connector was deleted.
     sa.Column("connector_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("generation", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("run_id", UUID(as_uuid=True)),
@@ -69,7 +68,6 @@ loads = sa.Table(
     sa.Column("loads_completed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("loads_failed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("rows_loaded", sa.BigInteger, nullable=False, server_default=sa.text("0")),
-    sa.Column("late_since", TIMESTAMP(timezone=True)),
 )
 
 lease = sa.Table(

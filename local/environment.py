@@ -13,6 +13,8 @@ _QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
 
+_RUNS_KEPT_DAYS = 30
+
 
 def joining(settings: Settings, prefect_port: int, database_url: str, clinic_url: str | None) -> dict[str, str]:
     """The variables of ``{CAI_DATA_DIR}/env``: with them another terminal speaks to this installation."""
@@ -44,6 +46,10 @@ def prefect_server(settings: Settings, prefect_port: int) -> dict[str, str]:
         "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         # In memory, a restart of the server would end every running load.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        # Off by default: runs would stay for ever. Longer than the week that missed runs are made up for
+        # (deployments.missed), or what was removed would look as if it had been missed.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(_RUNS_KEPT_DAYS * 86_400),
         **_QUIET,
     }
 

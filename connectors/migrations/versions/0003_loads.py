@@ -23,8 +23,7 @@ def upgrade() -> None:
             configuration_failures integer NOT NULL DEFAULT 0,
             loads_completed bigint NOT NULL DEFAULT 0,
             loads_failed bigint NOT NULL DEFAULT 0,
-            rows_loaded bigint NOT NULL DEFAULT 0,
-            late_since timestamptz
+            rows_loaded bigint NOT NULL DEFAULT 0
         )
         """
     )
