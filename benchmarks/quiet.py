@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from benchmarks.figures import ROUNDS, Figure, median_ratio, shown
 from connectors.store import Store, open_engine
-from deployments.prefect_gateway import Gateway
+from deployments.gateway import Gateway
 from local.embedded_postgres import EmbeddedPostgres
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import rig

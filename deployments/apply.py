@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from deployments.errors import ReconcileError, ServerUnavailableError, TerminalError
+from deployments.gateway import BULK_SIZE, Gateway, chunks
 from deployments.limiter import AdaptiveLimiter
 from deployments.plan import Create, Decision, Delete, Patch, Pause, Plan
-from deployments.prefect_gateway import BULK_SIZE, Gateway, chunks
 
 logger = logging.getLogger(__name__)
 

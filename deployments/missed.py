@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from connectors.schedule import Schedule, next_runs
 from connectors.status import Phase, Status
+from deployments.gateway import Gateway
 from deployments.plan import Desired
-from deployments.prefect_gateway import Gateway
 
 logger = logging.getLogger(__name__)
 

@@ -25,10 +25,10 @@ from deployments.errors import (
     WorkPoolMissingError,
 )
 from deployments.events import Events, carried_out, fallen
+from deployments.gateway import Gateway
 from deployments.limiter import AdaptiveLimiter
 from deployments.missed import catch_up
 from deployments.plan import Create, Decision, Delete, Desired, Invalid, Observation, Plan, Policy, desire, plan
-from deployments.prefect_gateway import Gateway
 from deployments.queue import RetryQueue, backoff_seconds
 from deployments.report import describe
 from deployments.server import ServerWatch

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from connectors.schedule import Schedule, next_runs
 from connectors.status import Status
-from deployments.prefect_gateway import Gateway, ScheduledRun
+from deployments.gateway import Gateway, ScheduledRun
 from deployments.spec import Observed
 
 logger = logging.getLogger(__name__)

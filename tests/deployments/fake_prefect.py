@@ -14,8 +14,8 @@ from uuid import UUID, uuid4
 
 from deployments import spec
 from deployments.errors import RefusedError, WorkPoolMissingError
+from deployments.gateway import Listing, ScheduledRun
 from deployments.plan import Patch
-from deployments.prefect_gateway import Listing, ScheduledRun
 from deployments.spec import Observed, Spec
 from tests.deployments.rig import as_json
 

@@ -15,9 +15,9 @@ from connectors.store import Store
 from connectors.tables import connectors
 from deployments.alerts import Alerts
 from deployments.events import Events
+from deployments.gateway import Gateway
 from deployments.lease import Lease
 from deployments.limiter import AdaptiveLimiter
-from deployments.prefect_gateway import Gateway
 from deployments.reconcile import Options, Reconciler, Report
 from deployments.server import ServerWatch
 from deployments.spec import Platform

@@ -21,8 +21,8 @@ from deployments.errors import (
     ServerUnavailableError,
     TerminalError,
 )
+from deployments.gateway import Listing
 from deployments.plan import Patch
-from deployments.prefect_gateway import Listing
 from deployments.reconcile import Options
 from deployments.spec import Observed, Platform, Spec, creation, deployment_name
 from tests.deployments.fake_prefect import FakePrefect

@@ -25,8 +25,9 @@ from deployments.errors import (
     WorkPoolMissingError,
     WrongInstanceError,
 )
+from deployments.gateway import Gateway
 from deployments.plan import Patch
-from deployments.prefect_gateway import Gateway, PrefectGateway, open_gateway
+from deployments.prefect_gateway import PrefectGateway, open_gateway
 from deployments.spec import FLOW_NAME, Observed, Spec, deployment_name, drift, obsolete_schedules
 from tests.deployments.fake_prefect import AGENT_POOL, FakePrefect, Server
 from tests.deployments.samples import spec
@@ -380,7 +381,7 @@ async def test_a_listing_whose_pages_do_not_add_up_is_made_anew_and_then_called_
         await real.create(spec(i))
     monkeypatch.setattr(prefect_gateway, "PAGE_SIZE", 2)
     person = Curl(prefect_server.url)
-    call = real._call
+    call = real.call
 
     async def busy(kind: str, method: str, path: str, body: Any = None, **options: Any) -> Any:
         answer = await call(kind, method, path, body, **options)
@@ -388,7 +389,7 @@ async def test_a_listing_whose_pages_do_not_add_up_is_made_anew_and_then_called_
             person.delete([UUID(answer["results"][0]["id"])])
         return answer
 
-    monkeypatch.setattr(real, "_call", busy)
+    monkeypatch.setattr(real, "call", busy)
     listing = await real.list_deployments()
     assert not listing.complete
     assert real.calls["list"] >= 2 * prefect_gateway.LISTING_TRIES

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from connectors.store import Store
-from deployments.prefect_gateway import PrefectGateway, ScheduledRun, open_gateway
+from deployments.gateway import ScheduledRun
+from deployments.prefect_gateway import PrefectGateway, open_gateway
 from deployments.spec import Observed, deployment_name
 from deployments.sweep import is_stale
 from tests.deployments.rig import Rig, rig

@@ -108,6 +108,15 @@ class Running:
         done = subprocess.run([*self.node.command, "logs", self.name], check=False, capture_output=True, text=True)
         return done.stdout + done.stderr
 
+    def is_ready(self) -> bool:
+        """Whether its readiness probe passes.
+
+        Raises:
+            AssertionError: when it has ended, and never will be.
+        """
+        assert self.state()[0] == "running", self.log()[-3000:]
+        return self.passes("readinessProbe")
+
     def passes(self, probe: str) -> bool:
         """Whether one of its rendered probes passes now."""
         how = self.container[probe]

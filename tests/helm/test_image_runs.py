@@ -240,7 +240,7 @@ def release(
         for name, all_of in made.workloads.items():
             for running in all_of:
                 try:
-                    took = wait_until(lambda it=running: it.passes("readinessProbe"), 300, name)  # type: ignore[misc]
+                    took = wait_until(running.is_ready, 300, name)
                 except AssertionError:
                     print(running.log()[-6000:])
                     raise

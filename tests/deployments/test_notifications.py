@@ -1,0 +1,100 @@
+"""People hear of each trouble once and of its end once, by Prefect's own automations, on a real server."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from connectors.happenings import ALERT, Alert
+from deployments.bootstrap import bootstrap
+from deployments.events import Events, open_client, sending
+from deployments.heartbeat import ALIVE_FILE, Heartbeat
+from settings import Settings
+from tests.prefect_server import PrefectServer
+from tests.test_end_to_end import own_prefect_server, until
+
+__all__ = ["own_prefect_server"]
+
+
+@pytest.fixture
+def heard() -> Iterator[tuple[str, list[str]]]:
+    """A webhook's address on loopback, and what it was told."""
+    told: list[str] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", told
+    server.shutdown()
+
+
+async def settled(api: httpx.AsyncClient, name: str, count: int) -> None:
+    """Wait until Prefect has that many events of a name: what they trigger is under way or done."""
+
+    async def there() -> bool:
+        body = {"filter": {"event": {"name": [name]}}}
+        return len((await api.post("/events/filter", json=body)).json()["events"]) >= count
+
+    await until(f"{count} events {name}", there, 30)
+
+
+@pytest.mark.slow
+async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
+    own_prefect_server: PrefectServer, heard: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    url, told = heard
+    settings = Settings(notification_block="custom-webhook/on-call", heartbeat_seconds=2)
+    events = Events(settings.instance)
+    with temporary_settings({PREFECT_API_URL: own_prefect_server.url}):
+        block = CustomWebhookNotificationBlock(name="on-call", url=url, json_data={"text": "{{subject}} | {{body}}"})
+        await block.asave("on-call")
+        for _ in range(2):
+            await bootstrap(settings, pool_type="process", base_job_template=None)
+        api = httpx.AsyncClient(base_url=own_prefect_server.url, timeout=30)
+        async with open_client() as client, sending(events, client), api:
+
+            async def said(count: int) -> bool:
+                return len(told) >= count
+
+            def load(outcome: str, message: str, **labels: str) -> None:
+                payload = {"message": message}
+                events.of_connector(f"connector.load.{outcome}", 7, title="Labs", payload=payload, labels=labels)
+
+            for number in range(1, 6):
+                alert = {ALERT: Alert.BEGIN.value} if number == 3 else {}
+                load("failed", f"failure {number}", **alert)
+            load("completed", "Loaded 5 rows.", **{ALERT: Alert.END.value})
+            load("completed", "Loaded 6 rows.")
+            await settled(api, "connector.load.completed", 2)
+            await until("one alert and one recovery", lambda: said(2), 30)
+
+            # A controller that is killed for good: one sign of life, and then no more.
+            Heartbeat(events, tmp_path / ALIVE_FILE, settings.heartbeat_seconds)(leading=True)
+            await until("the silence is told", lambda: said(3), 60)
+
+            # It stays silent for another whole period, by the automation that tries to start one again and again.
+            async def tried_again() -> bool:
+                body = {"flows": {"name": {"any_": ["connector-controller"]}}}
+                return len((await api.post("/flow_runs/filter", json=body)).json()) >= 3
+
+            await until("two more periods of silence", tried_again, 60)
+    assert len(told) == 3, told
+    assert "connector failing" in told[0]
+    assert "Labs: failure 3" in told[0]
+    assert "connector recovered" in told[1]
+    assert "Labs: Loaded 5 rows." in told[1]
+    assert "controller silent" in told[2]
