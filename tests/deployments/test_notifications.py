@@ -16,7 +16,7 @@ from deployments.bootstrap import bootstrap
 from deployments.events import Events, open_client, sending
 from deployments.heartbeat import ALIVE_FILE, Heartbeat
 from settings import Settings
-from tests.prefect_server import PrefectServer
+from tests.prefect_server import AsyncPatient, PrefectServer
 from tests.test_end_to_end import own_prefect_server, until
 
 __all__ = ["own_prefect_server"]
@@ -64,7 +64,7 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
         await block.asave("on-call")
         for _ in range(2):
             await bootstrap(settings, pool_type="process", base_job_template=None)
-        api = httpx.AsyncClient(base_url=own_prefect_server.url, timeout=30)
+        api = httpx.AsyncClient(base_url=own_prefect_server.url, timeout=120, transport=AsyncPatient())
         async with open_client() as client, sending(events, client), api:
 
             async def said(count: int) -> bool:
