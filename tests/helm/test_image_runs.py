@@ -239,12 +239,9 @@ def release(
             made.workloads[name] = node.deploy(deployment)
         for name, all_of in made.workloads.items():
             for running in all_of:
-                try:
-                    took = wait_until(running.is_ready, 300, name)
-                except AssertionError:
-                    print(running.log()[-6000:])
-                    raise
-                say(f"{name} ready, {took:.1f} s after the one before")
+                took = wait_until(running.is_ready, 300, name)
+                again = f", restarted {running.restarts} times" if running.restarts else ""
+                say(f"{name} ready, {took:.1f} s after the one before{again}")
         began = time.monotonic()
         node.run(named(objects, "Job", "bootstrap"), 300)
         say(f"bootstrap done after {time.monotonic() - began:.1f} s")
