@@ -10,11 +10,12 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
-from connectors.status import Phase, Reason, Status
+from connectors.status import Phase, Status
 from connectors.store import Fence, Record, Store
+from deployments import setbacks
 from deployments.alerts import Alerts
 from deployments.apply import Outcome, apply
 from deployments.errors import (
@@ -22,7 +23,6 @@ from deployments.errors import (
     RefusedError,
     ServerUnavailableError,
     TransientError,
-    WorkPoolMissingError,
 )
 from deployments.events import Events, carried_out, fallen
 from deployments.gateway import Gateway
@@ -400,7 +400,10 @@ class Reconciler:
         report.lines += lines
         if (event := carried_out(decision, self._known.get(decision.connector_id))) is not None:
             self._tell(
-                event, decision.connector_id, _deployment_id(decision, None) or outcome.deployment_id, "; ".join(lines)
+                event,
+                decision.connector_id,
+                setbacks.deployment_of(decision, None) or outcome.deployment_id,
+                "; ".join(lines),
             )
         if not isinstance(decision.action, Create | None):
             self._sweeper.touch(decision.action.held.id)
@@ -419,39 +422,17 @@ class Reconciler:
         return replace(status, last_synced_at=known.last_synced_at if known is not None else None)
 
     def _failure(self, decision: Decision, error: Exception) -> Status:
-        """The status of a connector whose action failed: why, and when the next try is."""
+        """The status of a connector whose action failed, told to the log and, when it goes on, to operations."""
         known = self._known.get(decision.connector_id)
-        attempts = 1
-        # A changed row starts over: its failures were another row's.
-        if known is not None and decision.status is not None:
-            same_row = known.observed_generation == decision.status.observed_generation
-            attempts = known.attempts + 1 if same_row else 1
+        attempts = setbacks.attempts_after(decision, known)
         wait = backoff_seconds(attempts, self._options.retry_base_seconds, self._options.retry_max_seconds, self._rng)
-        deleting = isinstance(decision.action, Delete)
-        message = f"{error} Tried {attempts} times." if attempts > 1 else str(error)
+        status = setbacks.failed(decision, error, known, attempts=attempts, wait_seconds=wait, now=self._clock())
+        line = f"connector {decision.connector_id}: {status.message} Next try in {wait:.0f} s."
+        logger.warning(line, extra={"connector_id": decision.connector_id})
         if attempts >= ALERT_AFTER_TRIES:
-            self._alerts.begin(
-                f"failing:{decision.connector_id}", f"Connector {decision.connector_id} fails: {message}"
-            )
-        logger.warning(
-            "connector %s: %s Next try in %.0f s.",
-            decision.connector_id,
-            message,
-            wait,
-            extra={"connector_id": decision.connector_id},
-        )
-        return Status(
-            decision.connector_id,
-            Phase.DELETING if deleting else Phase.RETRYING,
-            _failure_reason(error),
-            message,
-            deployment_id=_deployment_id(decision, known),
-            spec_version=known.spec_version if known is not None else None,
-            observed_generation=decision.status.observed_generation if decision.status is not None else None,
-            attempts=attempts,
-            next_attempt_at=self._clock() + timedelta(seconds=wait),
-            last_synced_at=known.last_synced_at if known is not None else None,
-        )
+            key = f"failing:{decision.connector_id}"
+            self._alerts.begin(key, f"Connector {decision.connector_id} fails: {status.message}")
+        return status
 
     def _roll_out_allowance(self) -> int:
         """How many patches of a roll-out may go out now: `roll_out_per_second` since the last ones, in small bursts."""
@@ -469,22 +450,10 @@ class Reconciler:
     async def _wait_for_server(self, desired: dict[int, Desired], ids: Iterable[int]) -> None:
         """Say of the waiting work that it waits for Prefect, and until when."""
         records = []
-        for connector_id in sorted(ids):
-            wanted, known = desired.get(connector_id), self._known.get(connector_id)
-            if wanted is None and known is None:
-                continue
-            base = known or Status(connector_id, Phase.PENDING)
-            status = replace(
-                base,
-                phase=Phase.RETRYING if wanted is not None else Phase.DELETING,
-                reason=Reason.SERVER_UNAVAILABLE,
-                message="Prefect is unavailable. This waits, and goes on by itself as soon as Prefect answers.",
-                deployment_id=base.deployment_id or (wanted.recorded_id if wanted is not None else None),
-                observed_generation=wanted.generation if wanted is not None else base.observed_generation,
-                next_attempt_at=self._server.next_probe_at,
-            )
-            if status != known:
-                records.append(Record(connector_id, status))
+        for i in sorted(ids):
+            status = setbacks.waiting(i, desired.get(i), self._known.get(i), self._server.next_probe_at)
+            if status is not None and status != self._known.get(i):
+                records.append(Record(i, status))
         await self._record(records)
 
     def _tell(self, event: str, connector_id: int, deployment_id: UUID | None, message: str) -> None:
@@ -523,21 +492,3 @@ def _same(status: Status, known: Status | None) -> bool:
 
 def _by_connector(held: Iterable[Observed]) -> dict[int, Observed]:
     return {i: deployment for deployment in held if (i := connector_id_of(deployment.name)) is not None}
-
-
-def _deployment_id(decision: Decision, known: Status | None) -> UUID | None:
-    if decision.action is not None and not isinstance(decision.action, Create):
-        return decision.action.held.id
-    return known.deployment_id if known is not None else None
-
-
-def _failure_reason(error: Exception) -> Reason:
-    match error:
-        case WorkPoolMissingError():
-            return Reason.WORK_POOL_MISSING
-        case RefusedError():
-            return Reason.REQUEST_REFUSED
-        case TransientError():
-            return Reason.SERVER_ERROR
-        case _:
-            return Reason.INTERNAL_ERROR

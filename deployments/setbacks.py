@@ -1,0 +1,81 @@
+"""The statuses of what could not be done: why, in a sentence, and when it is tried again. Pure."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from connectors.status import Phase, Reason, Status
+from deployments.errors import RefusedError, TransientError, WorkPoolMissingError
+from deployments.plan import Create, Decision, Delete, Desired
+
+
+def attempts_after(decision: Decision, known: Status | None) -> int:
+    """How often in a row it has failed, this time included; a changed row starts over."""
+    if known is None or decision.status is None:
+        return 1
+    same_row = known.observed_generation == decision.status.observed_generation
+    return known.attempts + 1 if same_row else 1
+
+
+def failed(
+    decision: Decision, error: Exception, known: Status | None, *, attempts: int, wait_seconds: float, now: datetime
+) -> Status:
+    """The status of a connector whose action failed.
+
+    Args:
+        decision: what was to be done.
+        error: what prevented it.
+        known: the status until now.
+        attempts: how often it has failed in a row.
+        wait_seconds: until the next try.
+        now: the time, aware.
+    """
+    return Status(
+        decision.connector_id,
+        Phase.DELETING if isinstance(decision.action, Delete) else Phase.RETRYING,
+        _reason(error),
+        f"{error} Tried {attempts} times." if attempts > 1 else str(error),
+        deployment_id=deployment_of(decision, known),
+        spec_version=known.spec_version if known is not None else None,
+        observed_generation=decision.status.observed_generation if decision.status is not None else None,
+        attempts=attempts,
+        next_attempt_at=now + timedelta(seconds=wait_seconds),
+        last_synced_at=known.last_synced_at if known is not None else None,
+    )
+
+
+def waiting(
+    connector_id: int, wanted: Desired | None, known: Status | None, next_probe_at: datetime | None
+) -> Status | None:
+    """The status of work that waits for Prefect; None when there is neither a row nor anything to delete."""
+    if wanted is None and known is None:
+        return None
+    base = known or Status(connector_id, Phase.PENDING)
+    return replace(
+        base,
+        phase=Phase.RETRYING if wanted is not None else Phase.DELETING,
+        reason=Reason.SERVER_UNAVAILABLE,
+        message="Prefect is unavailable. This waits, and goes on by itself as soon as Prefect answers.",
+        deployment_id=base.deployment_id or (wanted.recorded_id if wanted is not None else None),
+        observed_generation=wanted.generation if wanted is not None else base.observed_generation,
+        next_attempt_at=next_probe_at,
+    )
+
+
+def deployment_of(decision: Decision, known: Status | None) -> UUID | None:
+    """The deployment that a decision is about, as far as it exists."""
+    if decision.action is not None and not isinstance(decision.action, Create):
+        return decision.action.held.id
+    return known.deployment_id if known is not None else None
+
+
+def _reason(error: Exception) -> Reason:
+    match error:
+        case WorkPoolMissingError():
+            return Reason.WORK_POOL_MISSING
+        case RefusedError():
+            return Reason.REQUEST_REFUSED
+        case TransientError():
+            return Reason.SERVER_ERROR
+        case _:
+            return Reason.INTERNAL_ERROR
