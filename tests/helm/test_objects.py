@@ -9,6 +9,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from helm.values import Settings as ValuesSettings
 from settings import Settings
 from tests.helm.chart import (
     INLINE,
@@ -481,6 +482,21 @@ def test_settings_reach_the_application_under_its_own_names() -> None:
     assert data["CAI_LEASE_TTL_SECONDS"] == "20"
     assert data["CAI_LOCAL_FILE_ROOTS"] == "/mnt/a,/mnt/b"
     assert json.loads(data["CAI_DEFAULT_DESTINATION"])["type"] == "postgres"
+
+
+def test_every_setting_of_the_application_can_be_made_in_the_values() -> None:
+    elsewhere = {
+        *("database_url", "alert_urls", "api_token"),  # secrets
+        *("work_pool", "work_queue"),  # workPool
+        *("code_path", "data_dir", "api_host", "api_port"),  # the image's and the chart's own
+    }
+    assert Settings.model_fields.keys() - elsewhere == ValuesSettings.model_fields.keys()
+
+
+def test_prefects_automations_may_notify_people() -> None:
+    objects = render(laid(PRODUCTION, {"settings": {"notificationBlock": "slack-webhook/operations"}}))
+    (services,) = [pod for pod in pods(objects) if pod.of == f"{RELEASE}-services"]
+    assert _may_reach(objects, services, 443)
 
 
 def test_a_workloads_own_placement_is_laid_over_the_common_one() -> None:
