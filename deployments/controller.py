@@ -159,6 +159,8 @@ class Controller:
                 if mandate.when_led is WhenLed.LEAVE and expiry != (first_seen := first_seen or expiry):
                     return Conclusion(Ending.LEFT)
             except DATABASE_ERRORS as error:
+                if mandate.once:
+                    raise  # somebody waits for the exit code
                 logger.warning("The database does not answer: %s", type(error).__name__)
             await self._inbox.wait(1.0 if asks else self._settings.poll_interval_seconds, stop)
         if request is not None:
@@ -187,6 +189,7 @@ class Controller:
                 store=store,
                 gateway=gateway,
                 claim=claim,
+                progress=lambda: self._heartbeat(leading=True),
                 platform=self._platform,
                 options=Options(
                     max_prune_fraction=settings.max_prune_fraction,

@@ -183,7 +183,8 @@ class Leader:
             result = await self._full_cycle(allow)
             await self._requests.answer(pending, result, self._lease.fence)
             return True
-        due = time.monotonic() >= min(self._audits) and self._reconciler.server_answers
+        wanted = time.monotonic() >= min(self._audits) or self._reconciler.back_from_outage
+        due = wanted and self._reconciler.server_answers
         report = await self._reconciler.cycle(audit=due, hints=hints, allow_mass_prune=allow_mass_prune)
         now = time.monotonic()
         if report.audited:
@@ -211,16 +212,17 @@ class Leader:
         report = await self._reconciler.cycle(audit=True, allow_mass_prune=allow_mass_prune)
         while report.deferred and report.server_down is None:
             await asyncio.sleep(1)
+            self._heartbeat(leading=True)
             turn = await self._reconciler.cycle()
             turn.lines[:0] = report.lines
-            turn.withheld = report.withheld
+            turn.withheld, turn.audited = report.withheld, report.audited
             report = turn
         return conclude(self._reconciler, report)
 
 
 def conclude(reconciler: Reconciler, report: Report) -> CycleResult:
-    """What a full cycle came to: good when every connector is synced, paused or invalid."""
+    """What a full cycle came to: good when all of it was seen and every connector is synced, paused or invalid."""
     phases = Counter(status.phase for status in reconciler.known.values())
     counts = ", ".join(f"{phases[phase]} {phase}" for phase in Phase if phases[phase]) or "no connectors"
-    ok = report.server_down is None and not (phases.keys() - GOOD_PHASES)
+    ok = report.audited and report.server_down is None and not (phases.keys() - GOOD_PHASES)
     return CycleResult(ok, f"{report.server_down} {counts}" if report.server_down else counts, report.lines)

@@ -99,16 +99,18 @@ class Reconciler:
         clock: Callable[[], datetime],
         rng: random.Random,
         claim: Callable[[], Awaitable[None]],
+        progress: Callable[[], None] = lambda: None,
         events: Events | None = None,
     ) -> None:
         """`claim` makes sure, before the first write to Prefect, that its deployments belong to this database.
 
-        `events` takes what has really changed; left out, nobody is told.
+        `events` takes what has really changed; left out, nobody is told. `progress` is called as a long cycle moves on.
         """
         self._events = events if events is not None else Events(platform.instance)
         self._names: dict[int, str] = {}
         self._store = store
         self._claim = claim
+        self._progress = progress
         self._claimed = False
         self._gateway = gateway
         self._platform = platform
@@ -145,6 +147,11 @@ class Reconciler:
         self._deferred = set()
         self._sweeper.start(self._known.values())
         self._may_have_missed = True
+
+    @property
+    def back_from_outage(self) -> bool:
+        """True from a recovery, or the start, until a full cycle has looked at what was missed meanwhile."""
+        return self._may_have_missed
 
     @property
     def server_answers(self) -> bool:
@@ -313,6 +320,7 @@ class Reconciler:
                     batch.append(self._outcome_record(outcome, report))
                 if len(batch) >= RECORD_BATCH:
                     await self._record(batch)
+                    self._progress()
                     batch = []
         await self._record(batch)
         if gone is not None:

@@ -25,8 +25,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 from prefect.states import Completed, Failed
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 
+from connectors.store import DATABASE_ERRORS
 from deployments.bootstrap import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW
 from deployments.controller import Controller, Mandate, WhenLed
 from deployments.errors import ReconcileError, WrongInstanceError
@@ -235,7 +235,7 @@ def main() -> int:
     except ReconcileError as error:
         print(str(error), file=sys.stderr)
         return Exit.NOT_SYNCED
-    except (SQLAlchemyError, OSError) as error:
+    except DATABASE_ERRORS as error:
         print(f"The database does not answer: {type(error).__name__}.", file=sys.stderr)
         return Exit.NOT_SYNCED
 

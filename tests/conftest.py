@@ -18,6 +18,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 from connectors.store import Store, open_engine
 from deployments.spec import FLOW_NAME
 from local.embedded_postgres import EmbeddedPostgres
+from tests.deployments import tally
 from tests.migrated import migrate
 from tests.prefect_server import Patient, PrefectServer
 
@@ -106,3 +107,9 @@ def empty_prefect(url: str) -> None:
             client.post("/flow_runs/bulk_delete", json=body).raise_for_status()
         for variable in client.post("/variables/filter", json={}).json():
             client.delete(f"/variables/{variable['id']}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the random walks and the kills came to."""
+    if (line := tally.line()) is not None:
+        terminalreporter.write_line(line)

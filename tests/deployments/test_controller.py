@@ -469,3 +469,17 @@ def test_a_leader_that_is_killed_is_followed_within_its_ttl_and_a_poll(
         await store.engine.dispose()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("options", [("--once",), ("--dry-run",)])
+def test_a_database_that_does_not_answer_ends_a_single_cycle_with_1_and_a_sentence(
+    run: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("CAI_DATABASE_URL", f"postgresql://postgres:s3cret@127.0.0.1:{free_port()}/nowhere")
+    assert run(*options) == 1
+    said = capsys.readouterr().err
+    assert "The database does not answer" in said
+    assert "s3cret" not in said

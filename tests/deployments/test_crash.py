@@ -17,6 +17,7 @@ from deployments.plan import desire
 from deployments.prefect_gateway import PrefectGateway, open_gateway
 from deployments.spec import Spec, connector_id_of, drift
 from settings import ROOT
+from tests.deployments import tally
 from tests.deployments.rig import PLATFORM, Clock, Rig, insert, rig
 from tests.prefect_server import PrefectServer
 
@@ -108,9 +109,8 @@ async def assert_converged(store: Store, gateway: PrefectGateway) -> None:
     assert all(status.attempts == 0 for status in statuses.values())
 
 
-async def test_a_kill_at_any_boundary_is_healed_by_the_next_controller(
-    store: Store, gateway: PrefectGateway, dying: DyingController
-) -> None:
+async def kill_everywhere(store: Store, gateway: PrefectGateway, dying: DyingController, times: int) -> None:
+    """Kill a controller at each boundary of its cycle, so many times."""
     work = Work(store)
     await work.begin()
     async with rig(store, gateway) as controller:
@@ -124,7 +124,7 @@ async def test_a_kill_at_any_boundary_is_healed_by_the_next_controller(
     await assert_converged(store, gateway)
 
     killed = 0
-    for deadly in range(boundaries):
+    for deadly in [*range(boundaries)] * times:
         async with rig(store, gateway) as controller:
             await work.change(controller)
         await forget_the_lease(store)
@@ -134,9 +134,21 @@ async def test_a_kill_at_any_boundary_is_healed_by_the_next_controller(
             await controller.cycle(audit=True)
         await assert_converged(store, gateway)
         await forget_the_lease(store)
-    print(f"boundaries: {boundaries}, kills: {killed}, divergences = 0")
-    assert killed >= boundaries * 3 // 4, "the cycle takes other ways than the one that was counted"
+    tally.done["kills"] += killed
+    assert killed >= times * boundaries * 3 // 4, "the cycle takes other ways than the one that was counted"
     async with rig(store, gateway) as controller:
         writes = gateway.writes
         await controller.cycle(audit=True)
         assert gateway.writes == writes
+
+
+async def test_a_kill_at_any_boundary_is_healed_by_the_next_controller(
+    store: Store, gateway: PrefectGateway, dying: DyingController
+) -> None:
+    await kill_everywhere(store, gateway, dying, times=1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+async def test_many_kills_are_healed(store: Store, gateway: PrefectGateway, dying: DyingController) -> None:
+    await kill_everywhere(store, gateway, dying, times=5)

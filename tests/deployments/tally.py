@@ -1,0 +1,15 @@
+"""What the random walks and the kills came to, for the one line at the end of a test run."""
+
+from collections import Counter
+
+done: Counter[str] = Counter()
+"""`steps`, `faults`, `kills`, and `divergences`: a walk or a kill after which Prefect and the table differed."""
+
+
+def line() -> str | None:
+    """The line, when there was any such test."""
+    if not done:
+        return None
+    return ", ".join(f"{what}: {done[what]}" for what in ("steps", "faults", "kills")) + (
+        f", divergences = {done['divergences']}"
+    )
