@@ -51,16 +51,16 @@ def test_a_failure_that_lasts_is_told_when_it_begins() -> None:
 
 
 async def test_prefect_gets_them_with_their_resources(prefect_server: PrefectServer) -> None:
-    events = Events("clinical-ai")
+    events = Events("events-of-a-test")  # other tests leave theirs on the same server
     async with open_client() as client, sending(events, client), httpx.AsyncClient(base_url=prefect_server.url) as api:
         events.of_connector("connector.deployment.created", 7, title="Labs")
 
         async def arrived() -> list[dict[str, Any]]:
-            body = {"filter": {"event": {"name": ["connector.deployment.created"]}}}
+            body = {"filter": {"resource": {"id": ["cai.connector.events-of-a-test.7"]}}}
             found: list[dict[str, Any]] = (await api.post("/events/filter", json=body)).json()["events"]
             return found
 
-        event = (await until("the event is in Prefect", arrived, 30))[0]
+        event = (await until("the event is in Prefect", arrived, 90))[0]
         assert event["resource"]["cai.connector-id"] == "7"
         assert event["resource"]["prefect.resource.name"] == "Labs"
 

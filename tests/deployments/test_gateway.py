@@ -335,7 +335,8 @@ async def test_runs_are_deleted_and_their_deployment_stays(gateway: Gateway, per
 
 
 async def test_a_running_run_makes_its_deployment_busy(gateway: Gateway, person: Person) -> None:
-    idle, busy = await gateway.create(spec(1)), await gateway.create(spec(2))
+    # Without a schedule: the real scheduler would make runs of its own meanwhile.
+    idle, busy = await gateway.create(spec(1, schedule=None)), await gateway.create(spec(2, schedule=None))
     assert await gateway.busy_deployments([idle, busy]) == set()
     person.add_run(busy, datetime.now(UTC), "RUNNING")
     assert await gateway.busy_deployments([idle, busy]) == {busy}
@@ -343,7 +344,7 @@ async def test_a_running_run_makes_its_deployment_busy(gateway: Gateway, person:
 
 
 async def test_a_run_that_was_missed_is_made_once(gateway: Gateway) -> None:
-    number = await gateway.create(spec())
+    number = await gateway.create(spec(schedule=None))
     due = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
     since, until = due - timedelta(hours=1), due + timedelta(hours=1)
     assert await gateway.run_dates(number, since, until) == set()
