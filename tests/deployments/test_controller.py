@@ -31,7 +31,7 @@ from local.embedded_postgres import EmbeddedPostgres
 from settings import ROOT, Settings
 from tests.deployments.rig import insert
 from tests.migrated import migrate
-from tests.prefect_server import Patient, PrefectServer, free_port
+from tests.prefect_server import PrefectServer, free_port
 
 TTL = 3.0
 STAND_BY, ASK, LEAVE = Mandate(WhenLed.STAND_BY), Mandate(WhenLed.ASK), Mandate(WhenLed.LEAVE)
@@ -54,11 +54,6 @@ def make_settings(prefect_server: PrefectServer, database_url: str, tmp_path: Pa
         )
 
     return make
-
-
-@pytest.fixture
-def api(prefect_server: PrefectServer) -> httpx.Client:
-    return httpx.Client(base_url=prefect_server.url, timeout=30, transport=Patient())
 
 
 @dataclass

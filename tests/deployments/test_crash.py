@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,18 +14,12 @@ import sqlalchemy as sa
 from connectors.store import Store
 from connectors.tables import lease
 from deployments.plan import desire
-from deployments.prefect_gateway import PrefectGateway, open_gateway
+from deployments.prefect_gateway import PrefectGateway
 from deployments.spec import Spec, connector_id_of, drift
 from settings import ROOT
 from tests.deployments import tally
 from tests.deployments.rig import PLATFORM, Clock, Rig, insert, rig
 from tests.prefect_server import PrefectServer
-
-
-@pytest.fixture
-async def gateway(prefect_server: PrefectServer) -> AsyncIterator[PrefectGateway]:
-    async with open_gateway(timeout_seconds=20, connections=10) as gateway:
-        yield gateway
 
 
 class DyingController:

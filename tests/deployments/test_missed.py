@@ -1,33 +1,18 @@
 """Runs that Prefect never scheduled are made for who wants them all, once, and for nobody else."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from connectors.schedule import Schedule
-from connectors.store import Store
 from connectors.tables import status as status_table
 from deployments.missed import MOST_RUNS, missed_dates
-from deployments.prefect_gateway import PrefectGateway, open_gateway
+from deployments.prefect_gateway import PrefectGateway
 from deployments.spec import deployment_name
-from tests.deployments.rig import Rig, rig
-from tests.prefect_server import PrefectServer
+from tests.deployments.rig import Rig
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-async def gateway(prefect_server: PrefectServer) -> AsyncIterator[PrefectGateway]:
-    async with open_gateway(timeout_seconds=20, connections=10) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-async def controller(store: Store, gateway: PrefectGateway) -> AsyncIterator[Rig]:
-    async with rig(store, gateway) as parts:
-        yield parts
 
 
 def test_only_dates_without_a_run_are_missed() -> None:

@@ -1,35 +1,14 @@
 """Whole cycles on a real PostgreSQL and a real Prefect server: DESIGN.md section 5, row by row."""
 
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 import httpx
 import pytest
 
 from connectors.status import Phase, Reason
-from connectors.store import Store
-from deployments.prefect_gateway import PrefectGateway, open_gateway
+from deployments.prefect_gateway import PrefectGateway
 from deployments.spec import ENTRYPOINT, Observed, deployment_name
-from tests.deployments.rig import PLATFORM, SCHEMA, Rig, rig
-from tests.prefect_server import Patient, PrefectServer
-
-
-@pytest.fixture
-async def gateway(prefect_server: PrefectServer) -> AsyncIterator[PrefectGateway]:
-    async with open_gateway(timeout_seconds=20, connections=10) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-async def controller(store: Store, gateway: PrefectGateway) -> AsyncIterator[Rig]:
-    async with rig(store, gateway) as parts:
-        yield parts
-
-
-@pytest.fixture
-def api(prefect_server: PrefectServer) -> httpx.Client:
-    """Prefect's API as a person with curl sees it."""
-    return httpx.Client(base_url=prefect_server.url, timeout=30, transport=Patient())
+from tests.deployments.rig import PLATFORM, SCHEMA, Rig
 
 
 async def held(gateway: PrefectGateway, connector_id: int) -> Observed | None:

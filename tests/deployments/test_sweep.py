@@ -1,7 +1,7 @@
 """Stale runs and stuck slots, made on a real server as the scheduler's race makes them."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,32 +9,14 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from connectors.store import Store
 from deployments.gateway import ScheduledRun
-from deployments.prefect_gateway import PrefectGateway, open_gateway
+from deployments.prefect_gateway import PrefectGateway
 from deployments.spec import Observed, deployment_name
 from deployments.sweep import is_stale
-from tests.deployments.rig import Rig, rig
-from tests.prefect_server import Patient, PrefectServer
+from tests.deployments.rig import Rig
+from tests.prefect_server import PrefectServer
 
 SQL = Callable[..., None]
-
-
-@pytest.fixture
-async def gateway(prefect_server: PrefectServer) -> AsyncIterator[PrefectGateway]:
-    async with open_gateway(timeout_seconds=20, connections=10) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-async def controller(store: Store, gateway: PrefectGateway) -> AsyncIterator[Rig]:
-    async with rig(store, gateway) as parts:
-        yield parts
-
-
-@pytest.fixture
-def api(prefect_server: PrefectServer) -> httpx.Client:
-    return httpx.Client(base_url=prefect_server.url, timeout=30, transport=Patient())
 
 
 @pytest.fixture
