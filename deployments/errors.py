@@ -4,7 +4,8 @@
     ├── TransientError              try again, later
     │   ├── ServerUnavailableError  nobody answers, or nobody knows us: no connector's fault
     │   ├── OverloadedError         429, 503 or a timeout: go slower
-    │   └── ServerError             500, a connection that broke, a body cut short
+    │   ├── ConnectionLostError     the connection broke under the call
+    │   └── ServerError             500, a body cut short
     ├── RefusedError                Prefect says no to this one (4xx): tried again, ever more slowly
     │   └── WorkPoolMissingError    the work pool does not exist yet
     └── TerminalError               this controller must stop writing; operations must act
@@ -30,6 +31,10 @@ class ServerUnavailableError(TransientError):
 
 class OverloadedError(TransientError):
     """Prefect is busy; whether the call was carried out is unknown."""
+
+
+class ConnectionLostError(TransientError):
+    """The connection broke before the answer; whether the call was carried out is unknown."""
 
 
 class ServerError(TransientError):

@@ -17,6 +17,7 @@ import orjson
 from prefect.client.orchestration import PrefectClient
 
 from deployments.errors import (
+    ConnectionLostError,
     OverloadedError,
     RefusedError,
     ServerError,
@@ -80,9 +81,12 @@ class PrefectCalls:
             raise OverloadedError("Prefect did not answer in time.") from error
         except httpx.ConnectError as error:
             raise ServerUnavailableError("Prefect cannot be reached.") from error
+        except httpx.TransportError as error:
+            # A server closes a connection that was idle for some seconds, perhaps just as a call goes out on it.
+            raise ConnectionLostError("The connection to Prefect broke off.") from error
         except (httpx.RequestError, ValueError) as error:
             # ValueError: a body that is no JSON, ours or that of the CSRF token that the client asks for by itself.
-            raise ServerError("The connection to Prefect broke off.") from error
+            raise ServerError("Prefect's answer could not be read.") from error
 
 
 @contextmanager

@@ -16,10 +16,10 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from deployments import spec
 from deployments.errors import (
-    OverloadedError,
     RefusedError,
     ServerError,
     ServerUnavailableError,
+    TransientError,
     WrongInstanceError,
 )
 from deployments.gateway import BULK_SIZE, Listing, chunks
@@ -51,7 +51,7 @@ class PrefectGateway(PrefectRuns):
             await self.call("probe", "POST", "/flows/filter", {"limit": 1, "flows": OUR_FLOW})
         except ServerUnavailableError:
             raise
-        except (OverloadedError, ServerError, RefusedError) as error:
+        except (TransientError, RefusedError) as error:
             raise ServerUnavailableError(str(error)) from error
 
     async def list_deployments(self) -> Listing:

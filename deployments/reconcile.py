@@ -19,6 +19,7 @@ from deployments import setbacks
 from deployments.alerts import Alerts
 from deployments.apply import Outcome, apply
 from deployments.errors import (
+    ConnectionLostError,
     OverloadedError,
     RefusedError,
     ServerUnavailableError,
@@ -265,7 +266,7 @@ class Reconciler:
     async def _reconcile(
         self, desired: dict[int, Desired], scope: set[int], report: Report, *, audit: bool, allow_mass_prune: bool
     ) -> None:
-        """Observe, plan and apply until nothing is left that Prefect was merely too busy for."""
+        """Observe, plan and apply until nothing is left that Prefect was merely too busy for, or cut off from."""
         if not self._claimed:
             await self._claim()
             self._claimed = True
@@ -296,14 +297,14 @@ class Reconciler:
             idle_rounds = 0 if len(report.settled) > settled else idle_rounds + 1
             if busy and idle_rounds >= BUSY_ROUNDS:
                 if not report.applied and len(busy) > 1:
-                    raise ServerUnavailableError("Prefect is too busy to carry out anything.")
+                    raise ServerUnavailableError("Prefect is too busy to carry out anything, or its connections break.")
                 # Others went through, so it is these that Prefect chokes on.
                 await self._record([self._outcome_record(outcome, report) for outcome in busy.values()])
                 busy = {}
             scope, audit = set(busy), False
 
     async def _apply(self, planned: Plan, report: Report) -> dict[int, Outcome]:
-        """Carry out a plan and record what became of it; returns what Prefect was too busy for, by connector.
+        """Carry out a plan and record what became of it; returns what got no answer from a busy Prefect, by connector.
 
         Whether that was carried out is unknown, so it is observed again before it is tried again.
         """
@@ -314,7 +315,7 @@ class Reconciler:
             async for outcome in outcomes:
                 if isinstance(outcome.error, ServerUnavailableError):
                     gone = outcome.error  # what is under way may still succeed, and is recorded then
-                elif isinstance(outcome.error, OverloadedError):
+                elif isinstance(outcome.error, OverloadedError | ConnectionLostError):
                     busy[outcome.decision.connector_id] = outcome
                 else:
                     batch.append(self._outcome_record(outcome, report))

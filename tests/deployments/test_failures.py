@@ -14,6 +14,7 @@ from connectors.status import Phase, Reason, Status
 from connectors.store import Fence, Record, Store
 from deployments.alerts import Alerts
 from deployments.errors import (
+    ConnectionLostError,
     LeaseLostError,
     OverloadedError,
     RefusedError,
@@ -101,7 +102,7 @@ async def test_one_connectors_failure_is_its_own_and_the_others_go_on(
 
 
 async def test_a_create_whose_answer_was_lost_is_found_and_not_made_again(store: Store) -> None:
-    gateway = FailingCreates(ServerError("The connection to Prefect broke off."), applied=True)
+    gateway = FailingCreates(ServerError("Prefect's answer was not whole."), applied=True)
     async with rig(store, gateway) as parts:
         number = await parts.insert()
         gateway.failing = {number}
@@ -109,6 +110,17 @@ async def test_a_create_whose_answer_was_lost_is_found_and_not_made_again(store:
         assert (await status_of(parts, number)).phase is Phase.RETRYING
         parts.clock.advance(6)
         await parts.cycle()
+        assert (await status_of(parts, number)).phase is Phase.SYNCED
+        assert gateway.calls["create"] == 1
+
+
+async def test_a_create_whose_connection_broke_is_looked_up_in_the_same_cycle_and_is_no_failure(store: Store) -> None:
+    gateway = FailingCreates(ConnectionLostError("The connection to Prefect broke off."), applied=True)
+    async with rig(store, gateway) as parts:
+        number = await parts.insert()
+        gateway.failing = {number}
+        report = await parts.cycle()
+        assert report.failed == {}
         assert (await status_of(parts, number)).phase is Phase.SYNCED
         assert gateway.calls["create"] == 1
 

@@ -16,6 +16,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments import prefect_gateway
 from deployments.errors import (
+    ConnectionLostError,
     LeaseLostError,
     OverloadedError,
     ReconcileError,
@@ -438,8 +439,8 @@ def saying(status: int, body: bytes = b"{}") -> Answer:
 
 FAILURES: list[tuple[Answer, type[ReconcileError]]] = [
     (raising(httpx.ConnectError("refused")), ServerUnavailableError),
-    (raising(httpx.ReadError("reset")), ServerError),
-    (raising(httpx.RemoteProtocolError("cut short")), ServerError),
+    (raising(httpx.ReadError("reset")), ConnectionLostError),
+    (raising(httpx.RemoteProtocolError("cut short")), ConnectionLostError),
     (raising(httpx.ReadTimeout("slow")), OverloadedError),
     (raising(httpx.PoolTimeout("slow")), OverloadedError),
     (saying(401), ServerUnavailableError),
