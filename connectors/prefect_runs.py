@@ -1,7 +1,8 @@
 """Asking Prefect about runs, and starting one, over its own client.
 
 Whoever asks waits for the answer, so a call gives up after a few seconds instead of trying again: Prefect's client
-would by default try for more than a minute. No deployment is ever written here.
+would by default try for more than a minute. Only a server that is merely busy is asked again, within those seconds.
+No deployment is ever written here.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
@@ -26,6 +27,9 @@ T = TypeVar("T")
 TIMEOUT_SECONDS = 3.0
 """How long one answer of ours may wait for Prefect, all its calls together."""
 
+BUSY_PAUSE_SECONDS = 0.2
+"""Between two tries at a busy server: one on SQLite answers 503 while its scheduler writes, mostly for less."""
+
 POLLED_WITHIN = timedelta(seconds=60)
 """A worker asks every 10 to 15 s; Prefect's own UI takes a queue that nobody asked for a minute for not ready."""
 
@@ -33,6 +37,7 @@ SHOWN_RUNS = 20
 
 _OPEN = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED"]
 _ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
+_BUSY = frozenset({429, 503})
 _LOADED = re.compile(r"Loaded ([\d,]+) rows? ")
 
 
@@ -47,7 +52,9 @@ class PrefectClientRuns:
 
         If the process dies before the answer, the run may have been started: it shows among the runs.
         """
-        answer = await self._within(self._call("POST", f"/deployments/{deployment_id}/create_flow_run", {}))
+        # The key makes one run of the same request sent twice, should a busy server have carried it out after all.
+        body = {"idempotency_key": str(uuid4())}
+        answer = await self._within(self._call("POST", f"/deployments/{deployment_id}/create_flow_run", body))
         return None if answer is None else _run(answer)
 
     async def last(self, deployment_id: UUID, limit: int) -> list[Run]:
@@ -103,21 +110,24 @@ class PrefectClientRuns:
             raise PrefectUnavailableError("it did not answer in time.") from None
 
     async def _call(self, method: str, path: str, body: Any = None) -> Any:
-        """One request; its parsed answer, or None for 404."""
-        try:
-            # The client types its routes as literals; several that the server has are missing there.
-            request: Any = self._client.request
-            response: httpx.Response = await request(method, path, json=body)
-            return response.json()
-        except httpx.HTTPStatusError as error:
-            code = error.response.status_code
-            if code == httpx.codes.NOT_FOUND:
-                return None
-            raise PrefectUnavailableError(f"it answered {code}.") from None
-        except httpx.TransportError:
-            raise PrefectUnavailableError("it cannot be reached.") from None
-        except ValueError:
-            raise PrefectUnavailableError("its answer was not understood; check PREFECT_API_URL.") from None
+        """One request, again while the server is busy; its parsed answer, or None for 404. `_within` ends it."""
+        # The client types its routes as literals; several that the server has are missing there.
+        request: Any = self._client.request
+        while True:
+            try:
+                response: httpx.Response = await request(method, path, json=body)
+                return response.json()
+            except httpx.HTTPStatusError as error:
+                code = error.response.status_code
+                if code == httpx.codes.NOT_FOUND:
+                    return None
+                if code not in _BUSY:
+                    raise PrefectUnavailableError(f"it answered {code}.") from None
+            except httpx.TransportError:
+                raise PrefectUnavailableError("it cannot be reached.") from None
+            except ValueError:
+                raise PrefectUnavailableError("its answer was not understood; check PREFECT_API_URL.") from None
+            await asyncio.sleep(BUSY_PAUSE_SECONDS)
 
 
 class NoPrefect:
@@ -146,9 +156,16 @@ async def open_runs() -> AsyncIterator[PrefectClientRuns | NoPrefect]:
     if not PREFECT_API_URL.value():
         yield NoPrefect()
         return
+    options = {"timeout": TIMEOUT_SECONDS, "event_hooks": {"response": [_told_at_once]}}
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-        async with get_client(httpx_settings={"timeout": TIMEOUT_SECONDS}) as client:
+        async with get_client(httpx_settings=options) as client:
             yield PrefectClientRuns(client)
+
+
+async def _told_at_once(response: httpx.Response) -> None:
+    """Raise for a busy server: Prefect's client sleeps 2 s on such an answer, even when it may not try again."""
+    if response.status_code in _BUSY:
+        raise httpx.HTTPStatusError("busy", request=response.request, response=response)
 
 
 def _run(answer: Mapping[str, Any]) -> Run:

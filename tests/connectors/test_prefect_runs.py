@@ -1,6 +1,7 @@
 """Runs asked of a real Prefect server."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,7 +9,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED, temporary_settings
 
 from connectors.errors import PrefectUnavailableError
 from connectors.prefect_runs import TIMEOUT_SECONDS, NoPrefect, PrefectClientRuns, open_runs
@@ -125,6 +126,43 @@ async def test_a_dead_server_is_told_at_once() -> None:
                 with pytest.raises(PrefectUnavailableError, match=r"Prefect is unavailable: .* later\."):
                     await ask
                 assert time.monotonic() - began < TIMEOUT_SECONDS, "measured: 1.5 s, for httpx connects three times"
+
+
+class Busy:
+    """A server that answers 503 a number of times, and then that it does not know the deployment."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.keys: set[str] = set()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            self.keys.add(json.loads(await reader.readexactly(length))["idempotency_key"])
+            self.times -= 1
+            status = b"503 Busy" if self.times >= 0 else b"404 Not Found"
+            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\n{}")
+
+
+@pytest.mark.parametrize(("times", "answered"), [(2, True), (1000, False)])
+async def test_a_busy_server_is_asked_again_for_the_same_run_until_the_caller_has_waited_long_enough(
+    times: int, answered: bool
+) -> None:
+    busy = Busy(times)
+    server = await asyncio.start_server(busy, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with temporary_settings(
+        {PREFECT_API_URL: f"http://127.0.0.1:{port}/api", PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False}
+    ):
+        async with open_runs() as runs:
+            if answered:
+                assert await runs.start(uuid4()) is None
+            else:
+                with pytest.raises(PrefectUnavailableError, match="in time"):
+                    await runs.start(uuid4())
+    server.close()
+    assert len(busy.keys) == 1
+    assert busy.times < times - 1
 
 
 async def test_without_an_address_no_server_is_started_on_the_side() -> None:
