@@ -69,6 +69,22 @@ class Judgement:
     """Past `overdue_from`: likewise."""
 
 
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One row of `cai_connector_freshness`: what is promised and since when, and what was told of its being late."""
+
+    connector_id: int
+    schedule: str | None
+    """The cron as it runs; None while nothing is promised."""
+    timezone: str | None
+    promised_at: datetime
+    told: Freshness | None = None
+    """`late` or `overdue` from when that was told until its end was."""
+    late_since: datetime | None = None
+    alerted: bool = False
+    """Whether people were told, and not only Prefect's event feed."""
+
+
 def promised(facts: Facts) -> Schedule | None:
     """The schedule that a connector is held to; None when it promises nothing: manual, paused or invalid."""
     if _standing(facts) is not None or facts.schedule is None:
@@ -95,6 +111,12 @@ def judge(facts: Facts, now: datetime) -> Judgement:
     else:
         freshness = Freshness.LATE if late else Freshness.ON_TIME
     return Judgement(freshness, since, due_at, late_from, overdue_from, late, overdue)
+
+
+def next_dates(facts: Facts, after: datetime) -> tuple[datetime, ...]:
+    """The next three dates after an aware time, in UTC, on which a load is due; none where nothing is promised."""
+    schedule = promised(facts)
+    return () if schedule is None else _dates(schedule, after)
 
 
 def lateness(judgement: Judgement, facts: Facts) -> str:

@@ -6,6 +6,7 @@ of a connector's row the deployment's id alone.
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -15,6 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from connectors import tables
+from connectors.fleet import Standing
+from connectors.freshness import Freshness, Promise
 from connectors.loads import Load, Outcome
 from connectors.models import ConnectorRow
 from connectors.status import Phase, Reason, Status
@@ -148,6 +151,53 @@ class Store:
             found = (await connection.execute(query)).mappings().all()
         return {row["connector_id"]: _load(dict(row)) for row in found}
 
+    async def fleet(self) -> list[Standing]:
+        """How every connector stands, by id, in one query; those too that are gone and of which something was told."""
+        rows, status, loads, promises = tables.connectors.c, tables.status.c, tables.loads.c, tables.freshness.c
+        every = tables.connectors.join(tables.freshness, promises.connector_id == rows.id, full=True)
+        connector_id = sa.func.coalesce(rows.id, promises.connector_id)
+        every = every.outerjoin(tables.status, status.connector_id == connector_id)
+        every = every.outerjoin(tables.loads, loads.connector_id == connector_id)
+        shown = (rows.name, rows.description, rows.schedule, rows.timezone, rows.is_active, rows.dataset_name)
+        told = (status.phase, status.reason, status.message, status.deployment_id)
+        query = sa.select(
+            connector_id.label("connector_id"),
+            rows.source["type"].astext.label("source_type"),
+            rows.destination["type"].astext.label("destination_type"),
+            *shown,
+            *told,
+            *(loads[field.name].label(f"load_{field.name}") for field in fields(Load)),
+            *(promises[field.name].label(f"promise_{field.name}") for field in fields(Promise)),
+        )
+        async with self.engine.connect() as connection:
+            found = (await connection.execute(query.select_from(every).order_by(connector_id))).mappings().all()
+        return [_standing(dict(row)) for row in found]
+
+    async def promises(self, ids: Collection[int]) -> dict[int, Promise]:
+        """What is promised of these connectors, by connector id, as far as the controller has judged them."""
+        columns = [tables.freshness.c[field.name] for field in fields(Promise)]
+        query = sa.select(*columns).where(tables.freshness.c.connector_id == _any(ids))
+        async with self.engine.connect() as connection:
+            found = (await connection.execute(query)).mappings().all()
+        return {row["connector_id"]: _promise(dict(row)) for row in found}
+
+    async def keep_promises(self, kept: Sequence[Promise], gone: Collection[int], fence: Fence) -> None:
+        """Write what is promised and was told, and forget the connectors that are gone, guarded by the fence."""
+        if not kept and not gone:
+            return
+        statement = insert(tables.freshness)
+        changed = {f.name: statement.excluded[f.name] for f in fields(Promise) if f.name != "connector_id"}
+        async with self.engine.begin() as connection:
+            await fence(connection)
+            if kept:
+                await connection.execute(
+                    statement.on_conflict_do_update(index_elements=["connector_id"], set_=changed),
+                    [asdict(promise) for promise in kept],
+                )
+            if gone:
+                table = tables.freshness
+                await connection.execute(sa.delete(table).where(table.c.connector_id == _any(gone)))
+
     async def database_id(self) -> str:
         """The UUID of this database, which tells a shared Prefect server whose deployments it holds."""
         async with self.engine.connect() as connection:
@@ -163,6 +213,26 @@ def _load(row: dict[str, object]) -> Load:
     outcome = row["outcome"]
     row["outcome"] = None if outcome is None else Outcome(str(outcome))
     return Load(**row)  # type: ignore[arg-type]  # the columns are the fields
+
+
+def _promise(row: dict[str, object]) -> Promise:
+    row["told"] = None if row["told"] is None else Freshness(str(row["told"]))
+    return Promise(**row)  # type: ignore[arg-type]  # the columns are the fields
+
+
+def _standing(row: dict[str, Any]) -> Standing:
+    """One row of the fleet's query: a connector whose own row is gone has none of its columns."""
+    load = {field.name: row.pop(f"load_{field.name}") for field in fields(Load)}
+    promise = {field.name: row.pop(f"promise_{field.name}") for field in fields(Promise)}
+    row["phase"] = None if row["phase"] is None else Phase(row["phase"])
+    row["reason"] = None if row["reason"] is None else Reason(row["reason"])
+    if row["name"] is None:
+        row["timezone"], row["is_active"] = "UTC", False
+    return Standing(
+        **row,
+        load=None if load["connector_id"] is None else _load(load),
+        promise=None if promise["connector_id"] is None else _promise(promise),
+    )
 
 
 def _status(row: dict[str, object]) -> Status:

@@ -70,6 +70,19 @@ loads = sa.Table(
     sa.Column("rows_loaded", sa.BigInteger, nullable=False, server_default=sa.text("0")),
 )
 
+freshness = sa.Table(
+    "cai_connector_freshness",
+    metadata,
+    # The controller's. No foreign key: what was told of a deleted connector must still be ended.
+    sa.Column("connector_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("schedule", sa.Text),
+    sa.Column("timezone", sa.Text),
+    sa.Column("promised_at", TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("told", sa.Text),
+    sa.Column("late_since", TIMESTAMP(timezone=True)),
+    sa.Column("alerted", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
 lease = sa.Table(
     "cai_controller_lease",
     metadata,
