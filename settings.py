@@ -91,7 +91,15 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(
         60, ge=2, description="Seconds between two signs of the leading controller; five missing ones start another."
     )
-    log_format: Literal["text", "json"] = Field("text", description="Log lines of the controller: text or json.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Log lines of the controller and the REST API: text or json."
+    )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port on which `python -m flows.controller` answers Prometheus, on all addresses. 0: none.",
+    )
 
     api_token: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list, description="Bearer tokens of the REST API, comma separated. Unset: loopback only."

@@ -21,12 +21,14 @@ import httpx
 from connectors.listener import listen
 from connectors.store import DATABASE_ERRORS, Store, open_engine
 from connectors.tables import CHANNEL as CONNECTORS_CHANNEL
+from connectors.totals import Totals, totals
 from deployments.alerts import Alerts
 from deployments.errors import LeaseLostError, WrongInstanceError
 from deployments.events import Events, open_client, sending
 from deployments.leader import BeatsHeart, Conclusion, Ending, Inbox, Leader
 from deployments.lease import Lease
 from deployments.limiter import AdaptiveLimiter
+from deployments.metrics import Metrics
 from deployments.prefect_gateway import open_gateway
 from deployments.reconcile import Options, Reconciler
 from deployments.requests import CHANNEL as CONTROLLER_CHANNEL
@@ -36,6 +38,9 @@ from deployments.spec import Platform
 from settings import Settings
 
 logger = logging.getLogger(__name__)
+
+FLEET_SECONDS = 15.0
+"""How often a leader that is scraped reads the fleet's numbers: three aggregates and what has loaded since."""
 
 
 class WhenLed(StrEnum):
@@ -67,12 +72,14 @@ class Controller:
         transport: httpx.AsyncBaseTransport | None = None,
         heartbeat: BeatsHeart,
         events: Events,
+        metrics: Metrics | None = None,
     ) -> None:
         """`heartbeat` is called as long as the loop moves; `events` takes what is told to Prefect's event feed.
 
-        `transport` carries the requests to Prefect's deployment API.
+        `transport` carries the requests to Prefect's deployment API. `metrics` counts for whoever scrapes it.
         """
         self._events = events
+        self.metrics = metrics if metrics is not None else Metrics(events)
         self._settings = settings
         self._platform = platform
         self._transport = transport
@@ -148,6 +155,7 @@ class Controller:
                         await requests.withdraw(request)
                     logger.info("Leading as instance %s (token %s).", self._settings.instance, lease.token)
                     return None
+                self.metrics.led_by_another(True)
                 if asks and request is None:
                     logger.info("Another controller leads; it is asked for a cycle.")
                     request = await requests.ask(allow_mass_prune=mandate.allow_mass_prune)
@@ -161,6 +169,7 @@ class Controller:
             except DATABASE_ERRORS as error:
                 if mandate.once:
                     raise  # somebody waits for the exit code
+                self.metrics.led_by_another(False)
                 logger.warning("The database does not answer: %s", type(error).__name__)
             await self._inbox.wait(1.0 if asks else self._settings.poll_interval_seconds, stop)
         if request is not None:
@@ -176,6 +185,7 @@ class Controller:
             timeout_seconds=max(1.0, settings.lease_ttl_seconds / 3),
             connections=settings.apply_concurrency,
             may_write=lease.check,
+            observe=self.metrics.called,
             transport=self._transport,
         ) as gateway:
             server = ServerWatch(
@@ -203,6 +213,7 @@ class Controller:
                 clock=lambda: datetime.now(UTC),
                 rng=self._rng,
                 events=self._events,
+                metrics=self.metrics,
             )
 
     async def _lead(
@@ -211,6 +222,8 @@ class Controller:
         """Lead until stopped, expired or no longer in possession of the lease, which is given back at the end."""
         keeper = asyncio.create_task(lease.keep())
         stopper = asyncio.create_task(stop.wait())
+        watcher = asyncio.create_task(self._watch_fleet(store))
+        self.metrics.leads(lambda: lease.held)
         try:
             async with self._reconciler(lease, store, take_over=mandate.take_over) as reconciler:
                 leader = Leader(
@@ -242,9 +255,20 @@ class Controller:
         finally:
             keeper.cancel()
             stopper.cancel()
-            await asyncio.gather(keeper, stopper, return_exceptions=True)
+            watcher.cancel()
+            await asyncio.gather(keeper, stopper, watcher, return_exceptions=True)
+            self.metrics.leads_no_more()
             with contextlib.suppress(*DATABASE_ERRORS):
                 await lease.release()
                 await requests.notify("free")
             if not mandate.once:
                 self._events.of_controller("controller.handed-over")
+
+    async def _watch_fleet(self, store: Store) -> None:
+        """Read the fleet's numbers now and then, for ever, where somebody scrapes them. No cycle waits for it."""
+        read: Totals | None = None
+        while self._settings.metrics_port:
+            with contextlib.suppress(*DATABASE_ERRORS):  # the cycles tell of it
+                read = await totals(store.engine, None if read is None else read.at)
+                self.metrics.fleet(read)
+            await asyncio.sleep(FLEET_SECONDS)

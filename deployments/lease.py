@@ -51,6 +51,11 @@ class Lease:
         """The fencing token while we hold the lease; it grows by one with every change of hands."""
         return self._token
 
+    @property
+    def held(self) -> bool:
+        """Whether the lease is ours, by our own clock."""
+        return self._monotonic() < self._deadline
+
     async def acquire(self) -> bool:
         """Take the lease if it is free or has run out; True when it is ours now."""
         asked = self._monotonic()

@@ -7,6 +7,7 @@ failure leaves as one of `deployments.errors`.
 
 import asyncio
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,14 +36,27 @@ OUR_FLOW = {"name": {"any_": [FLOW_NAME]}}
 READS = frozenset({"probe", "list", "read"})
 """The kinds of calls that change nothing."""
 
+Observe = Callable[[str, str, float], None]
+"""Told of each call: its kind, how it ended (`2xx`, `timeout`, ...: a closed set), and its seconds."""
+
+
+def nobody(kind: str, result: str, seconds: float) -> None:
+    """Tells nobody."""
+    del kind, result, seconds
+
 
 class PrefectCalls:
     """Calls to one Prefect server. Counts them by kind in `calls`."""
 
     def __init__(
-        self, client: PrefectClient, timeout_seconds: float, may_write: Callable[[], None] = lambda: None
+        self,
+        client: PrefectClient,
+        timeout_seconds: float,
+        may_write: Callable[[], None] = lambda: None,
+        observe: Observe = nobody,
     ) -> None:
         """`may_write` is asked before every call that changes something, and raises when we may not."""
+        self._observe = observe
         self._client = client
         self._timeout = timeout_seconds
         self._may_write = may_write
@@ -60,6 +74,8 @@ class PrefectCalls:
         if kind not in READS:
             self._may_write()
         self.calls[kind] += 1
+        began = time.perf_counter()
+        result = "cancelled"
         try:
             # The client types its routes as literals; several that the server has are missing there.
             request: Any = self._client.request
@@ -72,21 +88,31 @@ class PrefectCalls:
                     content=None if body is None else orjson.dumps(body, default=_plain),
                     headers={"Content-Type": "application/json"},
                 )
-            return orjson.loads(response.content) if response.content else None
+            answer = orjson.loads(response.content) if response.content else None
         except httpx.HTTPStatusError as error:
+            result = f"{error.response.status_code // 100}xx"
             if gone_is_fine and error.response.status_code == httpx.codes.NOT_FOUND:
                 return None
             _raise_for(error.response)
         except (httpx.TimeoutException, TimeoutError) as error:
+            result = "timeout"
             raise OverloadedError("Prefect did not answer in time.") from error
         except httpx.ConnectError as error:
+            result = "unreachable"
             raise ServerUnavailableError("Prefect cannot be reached.") from error
         except httpx.TransportError as error:
+            result = "broken"
             # A server closes a connection that was idle for some seconds, perhaps just as a call goes out on it.
             raise ConnectionLostError("The connection to Prefect broke off.") from error
         except (httpx.RequestError, ValueError) as error:
             # ValueError: a body that is no JSON, ours or that of the CSRF token that the client asks for by itself.
+            result = "unreadable"
             raise ServerError("Prefect's answer could not be read.") from error
+        else:
+            result = f"{response.status_code // 100}xx"
+            return answer
+        finally:
+            self._observe(kind, result, time.perf_counter() - began)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from deployments.errors import (
 )
 from deployments.gateway import BULK_SIZE, Listing, chunks
 from deployments.plan import Patch
-from deployments.prefect_calls import OUR_FLOW, PAGE_SIZE, pool_missing, whole
+from deployments.prefect_calls import OUR_FLOW, PAGE_SIZE, Observe, nobody, pool_missing, whole
 from deployments.prefect_runs import PrefectRuns
 from deployments.spec import FLOW_NAME, Observed, Spec
 
@@ -36,10 +36,14 @@ class PrefectGateway(PrefectRuns):
     """`Gateway` over Prefect's REST API. Counts its calls by kind in `calls`."""
 
     def __init__(
-        self, client: PrefectClient, timeout_seconds: float, may_write: Callable[[], None] = lambda: None
+        self,
+        client: PrefectClient,
+        timeout_seconds: float,
+        may_write: Callable[[], None] = lambda: None,
+        observe: Observe = nobody,
     ) -> None:
         """`may_write` is asked before every call that changes something, and raises when we may not."""
-        super().__init__(client, timeout_seconds, may_write)
+        super().__init__(client, timeout_seconds, may_write, observe)
         self._flow_id: str | None = None
 
     async def probe(self) -> None:
@@ -185,6 +189,7 @@ async def open_gateway(
     timeout_seconds: float,
     connections: int,
     may_write: Callable[[], None] = lambda: None,
+    observe: Observe = nobody,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[PrefectGateway]:
     """A gateway to the server of `PREFECT_API_URL`.
@@ -193,6 +198,7 @@ async def open_gateway(
         timeout_seconds: how long one call may take: a third of the lease's TTL, so that none outlives the lease.
         connections: how many calls may be in flight.
         may_write: asked before every call that changes something.
+        observe: told of each call and how it ended.
         transport: what carries the requests; the tests put their faults here.
     """
     options: dict[str, Any] = {
@@ -203,4 +209,4 @@ async def open_gateway(
         options["transport"] = transport
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
         async with get_client(httpx_settings=options) as client:
-            yield PrefectGateway(client, timeout_seconds, may_write)
+            yield PrefectGateway(client, timeout_seconds, may_write, observe)

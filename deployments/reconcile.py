@@ -7,6 +7,7 @@ and the next cycle sees that nothing differs and records it.
 
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from deployments.errors import (
 from deployments.events import Events, carried_out, fallen
 from deployments.gateway import Gateway
 from deployments.limiter import AdaptiveLimiter
+from deployments.metrics import Cycle, Metrics
 from deployments.missed import catch_up
 from deployments.plan import Create, Decision, Delete, Desired, Invalid, Observation, Plan, Policy, desire, plan
 from deployments.queue import RetryQueue, backoff_seconds
@@ -102,12 +104,14 @@ class Reconciler:
         claim: Callable[[], Awaitable[None]],
         progress: Callable[[], None] = lambda: None,
         events: Events | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """`claim` makes sure, before the first write to Prefect, that its deployments belong to this database.
 
         `events` takes what has really changed; left out, nobody is told. `progress` is called as a long cycle moves on.
         """
         self._events = events if events is not None else Events(platform.instance)
+        self._metrics = metrics if metrics is not None else Metrics(self._events)
         self._names: dict[int, str] = {}
         self._store = store
         self._claim = claim
@@ -192,11 +196,20 @@ class Reconciler:
             SQLAlchemyError, OSError: when the database does not answer. Nothing is lost: the next cycle sees the same.
         """
         before = self._generations
+        began = time.perf_counter()
         try:
-            return await self._cycle(audit, hints, allow_mass_prune)
+            report = await self._cycle(audit, hints, allow_mass_prune)
         except Exception:
             self._generations = before  # what this cycle took for read may not have been dealt with
+            self._measure(Cycle.FAILED, began)
             raise
+        self._measure(_result(report), began)
+        self._metrics.runs(swept=report.swept, caught_up=report.caught_up)
+        return report
+
+    def _measure(self, result: Cycle, began: float) -> None:
+        waiting = len(self._queue) + len(self._deferred)
+        self._metrics.cycle(result, time.perf_counter() - began, waiting=waiting)
 
     async def _cycle(self, audit: bool, hints: Collection[int], allow_mass_prune: bool) -> Report:
         report = Report()
@@ -313,6 +326,7 @@ class Reconciler:
         batch: list[Record] = []
         async with aclosing(apply(planned, self._gateway, self._limiter)) as outcomes:
             async for outcome in outcomes:
+                self._metrics.acted(outcome.decision.action, outcome.error)
                 if isinstance(outcome.error, ServerUnavailableError):
                     gone = outcome.error  # what is under way may still succeed, and is recorded then
                 elif isinstance(outcome.error, OverloadedError | ConnectionLostError):
@@ -364,6 +378,7 @@ class Reconciler:
         return plan(desired, self._known, observation, policy, scope=scope, fleet_size=len(ours), now=self._clock())
 
     def _alert_withheld(self, withheld: tuple[int, ...]) -> None:
+        self._metrics.withheld(len(withheld))
         if withheld:
             sentence = (
                 f"{len(withheld)} deletes were withheld because they are too many at once. If they are meant, run the "
@@ -488,6 +503,14 @@ class Reconciler:
             self._alerts.begin(key, f"Connector {connector_id}: {status.message}")
         else:
             self._alerts.end(key, f"Connector {connector_id} is in conflict no more.")
+
+
+def _result(report: Report) -> Cycle:
+    if report.server_down is not None:
+        return Cycle.SERVER_DOWN
+    if report.audited:
+        return Cycle.AUDIT
+    return Cycle.CHANGES if report.settled or report.swept else Cycle.QUIET
 
 
 def _only_invalid(wanted: Desired | None) -> bool:

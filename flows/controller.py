@@ -34,6 +34,7 @@ from deployments.events import Events
 from deployments.heartbeat import ALIVE_FILE, Heartbeat
 from deployments.leader import Conclusion, Ending
 from deployments.logs import show_logs
+from deployments.metrics import served
 from deployments.spec import HEARTBEAT_SECONDS, Platform, job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from settings import MissingDatabaseError, Settings
@@ -143,13 +144,15 @@ async def foreground(mandate: Mandate, settings: Settings, stop: asyncio.Event) 
     controller = controller_of(settings)
     if mandate.once:
         return await controller.run(mandate, stop)
-    work = asyncio.create_task(_terms(controller, mandate, stop))
-    report = asyncio.create_task(_report(work, settings, stop))
-    try:
-        return await work
-    finally:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(report, FAREWELL_SECONDS)
+    # Not where the controller is a flow run: a worker runs several beside each other, and nobody knows their addresses.
+    with served(controller.metrics, settings.metrics_port):
+        work = asyncio.create_task(_terms(controller, mandate, stop))
+        report = asyncio.create_task(_report(work, settings, stop))
+        try:
+            return await work
+        finally:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(report, FAREWELL_SECONDS)
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
