@@ -4,7 +4,6 @@ This is the composition: settings, database, Prefect and the source test come to
 database's address and nothing else; Prefect may be down, now or at any time.
 """
 
-import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,6 +18,7 @@ from connectors import api_routes, problems
 from connectors.api_guards import Authenticated, LimitedBody, LoopbackOnly, Measured, is_loopback
 from connectors.api_models import Health
 from connectors.api_probe import reach
+from connectors.logs import show_logs
 from connectors.runs import PrefectRuns
 from connectors.service import Service
 from connectors.store import Store, open_engine
@@ -129,9 +129,9 @@ def serve(settings: Settings, open_runs: OpenRuns, tester: api_routes.Tester) ->
         host=settings.api_host,
         port=settings.api_port,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        access_log=False,
+        access_log=False,  # `Measured` tells of each request, with its connector
         server_header=False,
-        log_level="info",
+        log_config=None,
     )
 
 
@@ -147,8 +147,9 @@ def main() -> None:
     """Entry point."""
     from connectors.prefect_runs import open_runs  # noqa: PLC0415  # Prefect takes two seconds to import
 
-    logging.basicConfig(level=logging.INFO)
-    serve(Settings(), open_runs, reach)
+    settings = Settings()
+    show_logs(settings.log_format, also=("uvicorn",))
+    serve(settings, open_runs, reach)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ first.
 import hashlib
 import hmac
 import ipaddress
+import logging
+import re
 import time
 from collections.abc import Sequence
 
@@ -15,6 +17,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from connectors.problems import ProblemResponse
+
+logger = logging.getLogger(__name__)
 
 PROTECTED = "/api"
 LONGEST_BODY = 1_000_000
@@ -98,7 +102,11 @@ def _too_long(said: str, body: bytearray) -> bool:
 
 
 class Measured:
-    """Counts requests and their seconds by method, route and status: closed sets all, whatever strangers ask for."""
+    """Counts requests and their seconds by method, route and status: closed sets all, whatever strangers ask for.
+
+    And tells the log of each, in the same words, with its connector's id: of what changes something or is refused, for
+    a page that is looked at asks every few seconds.
+    """
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
@@ -114,13 +122,13 @@ class Measured:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500
+        status, location = 500, ""
         began = time.perf_counter()
 
         async def watch(message: Message) -> None:
-            nonlocal status
+            nonlocal status, location
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, location = message["status"], Headers(raw=message["headers"]).get("location", "")
             await send(message)
 
         try:
@@ -129,11 +137,32 @@ class Measured:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             # The router leaves the route that it found in the scope; there is none for a stray or refused request.
             route = getattr(scope.get("route"), "path", "none")
+            seconds = time.perf_counter() - began
             self._requests.labels(method, route, str(status)).inc()
-            self._seconds.labels(method, route).observe(time.perf_counter() - began)
+            self._seconds.labels(method, route).observe(seconds)
+            if _protected(scope["path"]):
+                _tell(method, route, status, seconds, _connector(scope, location))
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def _connector(scope: Scope, location: str) -> int | None:
+    """The connector that a request is about: that of its path, or the one that it has made."""
+    named = str(scope.get("path_params", {}).get("connectorId", "")) or location.rpartition("/")[2]
+    return int(named) if re.fullmatch("[0-9]{1,19}", named) else None
+
+
+def _tell(method: str, route: str, status: int, seconds: float, connector_id: int | None) -> None:
+    """The line of one request. Its own path and query are not in it: they are what strangers and users typed."""
+    level = logging.DEBUG if method in _READS and status < 400 else logging.INFO
+    if status >= 500:
+        level = logging.WARNING
+    who = "" if connector_id is None else f"connector {connector_id}: "
+    took = round(seconds, 4)
+    fields = {"connector_id": connector_id, "method": method, "route": route, "status": status, "seconds": took}
+    logger.log(level, "%s%s %s: %s in %.0f ms", who, method, route, status, seconds * 1000, extra=fields)
 
 
 class LoopbackOnly:

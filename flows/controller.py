@@ -16,7 +16,7 @@ from contextlib import suppress
 from enum import StrEnum
 
 # Before Prefect is imported: what the controller logs belongs on its run's page too.
-os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "connectors,deployments,flows")  # deployments.logs.LOGGERS
+os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "connectors,deployments,flows")  # connectors.logs.LOGGERS
 
 from prefect import flow, get_client
 from prefect.client.schemas.objects import State
@@ -26,6 +26,7 @@ from prefect.states import Completed, Failed
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
+from connectors.logs import show_logs
 from connectors.store import DATABASE_ERRORS
 from deployments.bootstrap import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW
 from deployments.controller import Controller, Mandate, WhenLed
@@ -33,7 +34,6 @@ from deployments.errors import ReconcileError, WrongInstanceError
 from deployments.events import Events
 from deployments.heartbeat import ALIVE_FILE, Heartbeat
 from deployments.leader import Conclusion, Ending
-from deployments.logs import show_logs
 from deployments.metrics import served
 from deployments.spec import HEARTBEAT_SECONDS, Platform, job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
