@@ -15,11 +15,12 @@ from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx
-from prefect.client.orchestration import PrefectClient, get_client
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.client.orchestration import PrefectClient
+from prefect.settings import PREFECT_API_URL
 from prefect.utilities.urls import url_for
 
 from connectors.errors import PrefectUnavailableError
+from connectors.prefect_client import BUSY, open_client
 from connectors.runs import Held, Pool, Run
 
 T = TypeVar("T")
@@ -37,7 +38,6 @@ SHOWN_RUNS = 20
 
 _OPEN = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED"]
 _ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
-_BUSY = frozenset({429, 503})
 _LOADED = re.compile(r"Loaded ([\d,]+) rows? ")
 
 
@@ -121,7 +121,7 @@ class PrefectClientRuns:
                 code = error.response.status_code
                 if code == httpx.codes.NOT_FOUND:
                     return None
-                if code not in _BUSY:
+                if code not in BUSY:
                     raise PrefectUnavailableError(f"it answered {code}.") from None
             except httpx.TransportError:
                 raise PrefectUnavailableError("it cannot be reached.") from None
@@ -156,16 +156,8 @@ async def open_runs() -> AsyncIterator[PrefectClientRuns | NoPrefect]:
     if not PREFECT_API_URL.value():
         yield NoPrefect()
         return
-    options = {"timeout": TIMEOUT_SECONDS, "event_hooks": {"response": [_told_at_once]}}
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-        async with get_client(httpx_settings=options) as client:
-            yield PrefectClientRuns(client)
-
-
-async def _told_at_once(response: httpx.Response) -> None:
-    """Raise for a busy server: Prefect's client sleeps 2 s on such an answer, even when it may not try again."""
-    if response.status_code in _BUSY:
-        raise httpx.HTTPStatusError("busy", request=response.request, response=response)
+    async with open_client(timeout=TIMEOUT_SECONDS) as client:
+        yield PrefectClientRuns(client)
 
 
 def _run(answer: Mapping[str, Any]) -> Run:

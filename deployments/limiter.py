@@ -5,7 +5,7 @@ and answers 503 to more, a PostgreSQL-backed one ten; nobody needs to say which.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from deployments.errors import OverloadedError
@@ -14,12 +14,23 @@ START = 2
 LATENCY_TOLERANCE = 2.0
 """Growing stops when a call takes this many times the shortest latency per call in flight that was seen."""
 
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+"""Seconds for which a refused call keeps its place: doubled by each refusal, forgotten at the first success."""
+
 
 class AdaptiveLimiter:
     """A limit on calls in flight that grows while latency holds and halves when Prefect is overloaded."""
 
-    def __init__(self, ceiling: int, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ceiling: int,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self.ceiling = ceiling
+        self._sleep = sleep
+        self._pause = SHORTEST_PAUSE
         self._limit = float(min(START, ceiling))
         self._monotonic = monotonic
         self._in_flight = 0
@@ -43,9 +54,13 @@ class AdaptiveLimiter:
         try:
             yield
         except OverloadedError:
+            pause = self._pause
             self._shrink(started)
+            # The place stays taken, so that the calls behind this one do not run into the same refusal at once.
+            await self._sleep(pause)
             raise
         else:
+            self._pause = SHORTEST_PAUSE
             self._grow(self._monotonic() - started, crowd)
         finally:
             async with self._changed:
@@ -62,4 +77,5 @@ class AdaptiveLimiter:
         """Halve, but once for all the calls that were in flight together."""
         if started > self._last_cut:
             self._limit = max(1.0, self._limit / 2)
+            self._pause = min(LONGEST_PAUSE, self._pause * 2)
             self._last_cut = self._monotonic()

@@ -17,6 +17,7 @@ import httpx
 import orjson
 from prefect.client.orchestration import PrefectClient
 
+from connectors.prefect_client import BUSY
 from deployments.errors import (
     ConnectionLostError,
     OverloadedError,
@@ -79,8 +80,7 @@ class PrefectCalls:
         try:
             # The client types its routes as literals; several that the server has are missing there.
             request: Any = self._client.request
-            # The client's own time limit is one of each read; and after a 429 or 503 it sleeps for as long as a proxy's
-            # Retry-After says, even when it may not try again.
+            # The client's own time limit is one of each read.
             async with asyncio.timeout(self._timeout):
                 response: httpx.Response = await request(
                     method,
@@ -138,7 +138,7 @@ def _raise_for(response: httpx.Response) -> NoReturn:
     detail = _detail(response)
     if code in {401, 403}:
         raise ServerUnavailableError(f"Prefect refuses our credentials ({code}): check PREFECT_API_AUTH_STRING.")
-    if code in {408, 429, 502, 503, 504}:
+    if code in BUSY:
         raise OverloadedError(f"Prefect is busy ({code}).")
     if code >= 500:
         raise ServerError(f"Prefect failed ({code}).")

@@ -11,9 +11,9 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import PrefectClient, get_client
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.client.orchestration import PrefectClient
 
+from connectors.prefect_client import open_client
 from deployments import spec
 from deployments.errors import (
     RefusedError,
@@ -207,6 +207,5 @@ async def open_gateway(
     }
     if transport is not None:
         options["transport"] = transport
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-        async with get_client(httpx_settings=options) as client:
-            yield PrefectGateway(client, timeout_seconds, may_write, observe)
+    async with open_client(**options) as client:
+        yield PrefectGateway(client, timeout_seconds, may_write, observe)

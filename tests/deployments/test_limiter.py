@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from deployments.errors import OverloadedError, ServerError
-from deployments.limiter import START, AdaptiveLimiter
+from deployments.limiter import SHORTEST_PAUSE, START, AdaptiveLimiter
 
 
 class Time:
@@ -14,6 +14,11 @@ class Time:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
 
     def __call__(self) -> float:
         return self.now
@@ -33,7 +38,7 @@ def time() -> Time:
 
 
 async def test_it_starts_low_and_grows_to_the_ceiling_while_latency_holds(time: Time) -> None:
-    limiter = AdaptiveLimiter(5, time)
+    limiter = AdaptiveLimiter(5, time, time.sleep)
     assert limiter.limit == START
     for _ in range(30):
         await call(limiter, time, 0.1)
@@ -41,14 +46,14 @@ async def test_it_starts_low_and_grows_to_the_ceiling_while_latency_holds(time: 
 
 
 async def test_a_ceiling_of_one_is_kept(time: Time) -> None:
-    limiter = AdaptiveLimiter(1, time)
+    limiter = AdaptiveLimiter(1, time, time.sleep)
     for _ in range(10):
         await call(limiter, time, 0.1)
     assert limiter.limit == 1
 
 
 async def test_an_overload_halves_it_down_to_one_and_never_to_none(time: Time) -> None:
-    limiter = AdaptiveLimiter(25, time)
+    limiter = AdaptiveLimiter(25, time, time.sleep)
     for _ in range(200):
         await call(limiter, time, 0.1)
     before = limiter.limit
@@ -61,14 +66,24 @@ async def test_an_overload_halves_it_down_to_one_and_never_to_none(time: Time) -
     assert limiter.limit == 2
 
 
+async def test_a_refused_call_keeps_its_place_for_ever_longer_until_one_succeeds(time: Time) -> None:
+    limiter = AdaptiveLimiter(25, time, time.sleep)
+    for _ in range(7):
+        await call(limiter, time, 1, OverloadedError("busy"))
+    assert time.slept == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+    await call(limiter, time, 1)
+    await call(limiter, time, 1, OverloadedError("busy"))
+    assert time.slept[-1] == SHORTEST_PAUSE
+
+
 async def test_a_server_error_is_no_overload(time: Time) -> None:
-    limiter = AdaptiveLimiter(25, time)
+    limiter = AdaptiveLimiter(25, time, time.sleep)
     await call(limiter, time, 1, ServerError("500"))
     assert limiter.limit == START
 
 
 async def test_calls_that_were_refused_together_halve_it_once(time: Time) -> None:
-    limiter = AdaptiveLimiter(16, time)
+    limiter = AdaptiveLimiter(16, time, time.sleep)
     for _ in range(200):
         await call(limiter, time, 0.1)
     gate = asyncio.Event()
@@ -88,7 +103,7 @@ async def test_calls_that_were_refused_together_halve_it_once(time: Time) -> Non
 
 
 async def test_growth_stops_when_a_call_takes_longer_than_the_crowd_explains(time: Time) -> None:
-    limiter = AdaptiveLimiter(25, time)
+    limiter = AdaptiveLimiter(25, time, time.sleep)
     await call(limiter, time, 0.1)
     gates = [asyncio.Event() for _ in range(3)]
 
@@ -112,7 +127,7 @@ async def test_growth_stops_when_a_call_takes_longer_than_the_crowd_explains(tim
 
 
 async def test_no_more_calls_are_in_flight_than_the_limit_says(time: Time) -> None:
-    limiter = AdaptiveLimiter(4, time)
+    limiter = AdaptiveLimiter(4, time, time.sleep)
     in_flight = most = 0
 
     async def work() -> None:
@@ -129,7 +144,7 @@ async def test_no_more_calls_are_in_flight_than_the_limit_says(time: Time) -> No
 
 
 async def test_a_cancelled_call_gives_its_place_back(time: Time) -> None:
-    limiter = AdaptiveLimiter(1, time)
+    limiter = AdaptiveLimiter(1, time, time.sleep)
 
     async def hang() -> None:
         async with limiter.slot():
