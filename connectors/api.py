@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
 from connectors import api_routes, problems
 from connectors.api_guards import Authenticated, LimitedBody, LoopbackOnly, Measured, is_loopback
@@ -58,6 +58,7 @@ def create_app(
             await engine.dispose()
 
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
     app = FastAPI(
         title="Connectors",
         version="1",

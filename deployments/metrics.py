@@ -75,14 +75,14 @@ class Metrics(Collector):
         self._ended: dict[int, Ended] | None = None
         self._cycles = Histogram(
             "cai_controller_cycle_seconds",
-            "Seconds that a cycle took, by what came of it.",
+            f"Seconds that a cycle took, by what came of it: {_words(Cycle)}.",
             ["result"],
             buckets=CYCLE_BUCKETS,
             registry=self.registry,
         )
         self._actions = Counter(
             "cai_controller_actions",
-            "Actions on deployments by kind, and what became of them.",
+            "Actions on deployments: create, patch, pause, delete; done, refused, unanswered, unavailable or failed.",
             ["kind", "outcome"],
             registry=self.registry,
         )
@@ -117,7 +117,7 @@ class Metrics(Collector):
         )
         self._loads = Counter(
             "cai_connector_loads",
-            "Loads that ended while this controller led, by outcome.",
+            "Loads that ended while this controller led: completed or failed.",
             ["outcome"],
             registry=self.registry,
         )
@@ -215,13 +215,13 @@ class Metrics(Collector):
         )
         yield _by(
             "cai_connectors",
-            "Connectors by phase.",
+            f"Connectors by phase: {_words(Phase)}.",
             "phase",
             {str(phase): totals.phases.get(phase, 0) for phase in Phase},
         )
         yield _by(
             "cai_connectors_by_last_load",
-            "Connectors by how their last load went.",
+            f"Connectors by how their last load went: {_words(Outcome)}, or never.",
             "outcome",
             {outcome: totals.outcomes.get(outcome, 0) for outcome in (*map(str, Outcome), NEVER)},
         )
@@ -236,7 +236,7 @@ class Metrics(Collector):
                 ages.append((now - judgement.since).total_seconds())
             if judgement.late and judgement.due_at is not None:
                 delays.append((now - judgement.due_at).total_seconds())
-        yield _by("cai_connectors_by_freshness", "Connectors by freshness.", "freshness", words)
+        yield _by("cai_connectors_by_freshness", f"Connectors by freshness: {_words(Freshness)}.", "freshness", words)
         yield GaugeMetricFamily(
             "cai_connectors_freshness_oldest_seconds",
             "Seconds since the last successful load of the scheduled connector that has waited longest for one.",
@@ -247,6 +247,10 @@ class Metrics(Collector):
             "Seconds since a load was due of the late connector that is due longest; 0 when none is late.",
             value=max(delays),
         )
+
+
+def _words(closed: type[StrEnum]) -> str:
+    return ", ".join(closed)
 
 
 def _by(name: str, documentation: str, label: str, counts: dict[str, int]) -> GaugeMetricFamily:

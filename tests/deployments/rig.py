@@ -19,6 +19,7 @@ from deployments.events import Events
 from deployments.gateway import Gateway
 from deployments.lease import Lease
 from deployments.limiter import AdaptiveLimiter
+from deployments.metrics import Metrics
 from deployments.reconcile import Options, Reconciler, Report
 from deployments.server import ServerWatch
 from deployments.spec import Platform
@@ -113,6 +114,7 @@ async def rig(
     holder: str = "test",
     alerts: Alerts | None = None,
     events: Events | None = None,
+    metrics: Metrics | None = None,
     patient: bool = False,
 ) -> AsyncIterator[Rig]:
     """A leading controller's parts, started.
@@ -146,6 +148,7 @@ async def rig(
         rng=rng,
         claim=claim,
         events=events,
+        metrics=metrics,
     )
     await reconciler.start()
     try:
