@@ -231,6 +231,7 @@ class Controller(Workload):
     """The controllers: one leads, the others stand by."""
 
     replicas: Replicas
+    metrics_port: Annotated[int, Field(ge=0, le=65535)]
 
 
 class Api(Workload):

@@ -30,7 +30,7 @@ from tests.helm.chart import (
 )
 
 OLDEST, MIDDLE, NEWEST = "1.28", "1.33", "1.37"
-BY_OPERATORS = ("ServiceMonitor", "PrometheusRule")
+BY_OPERATORS = ("ServiceMonitor", "PodMonitor", "PrometheusRule")
 """Kinds that Kubernetes itself does not know."""
 
 every_set_of_values = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
@@ -489,6 +489,7 @@ def test_every_setting_of_the_application_can_be_made_in_the_values() -> None:
         *("database_url", "alert_urls", "api_token"),  # secrets
         *("work_pool", "work_queue"),  # workPool
         *("code_path", "data_dir", "api_host", "api_port"),  # the image's and the chart's own
+        "metrics_port",  # controller.metricsPort
     }
     assert Settings.model_fields.keys() - elsewhere == ValuesSettings.model_fields.keys()
 

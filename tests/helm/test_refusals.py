@@ -79,9 +79,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"api": {"service": {"type": "LoadBalancer"}}},
         "would keep everybody out of api.service.type LoadBalancer",
     ),
-    "metrics of no API": (
-        laid(MONITORED, {"api": {"enabled": False}}),
-        "monitoring.serviceMonitor scrapes the REST API",
+    "metrics of nobody": (
+        laid(MONITORED, {"api": {"enabled": False}, "controller": {"metricsPort": 0}}),
+        "monitoring.serviceMonitor has nothing to scrape",
     ),
     "policies that keep Prometheus out": (
         laid(MONITORED, {"networkPolicy": {"metricsFrom": []}}),
