@@ -40,6 +40,12 @@ DUCKDB = {
 }
 """How a run opens a DuckDB file."""
 
+POSTGRES_FILE_BYTES = 32 * 1024 * 1024
+"""Size of a load file for PostgreSQL: each costs a connection, and only several can be written at the same time."""
+
+POSTGRES_JOBS = 4
+"""Load files that are written to PostgreSQL at the same time. Each holds a row group in memory, twice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -103,6 +109,9 @@ def _postgres(value: Any, staging: str) -> Target:
         staging_dataset_name_layout=staging,
         replace_strategy=REPLACE,
         parquet_format=passing_files(),
+        # The driver first encodes, then sends and waits: only another file's job uses that time.
+        recommended_file_size=POSTGRES_FILE_BYTES,
+        max_parallel_load_jobs=POSTGRES_JOBS,
     )
     return Target(target, "parquet")
 

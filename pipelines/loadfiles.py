@@ -32,6 +32,8 @@ def _create_writer(self: ParquetDataWriter, schema: pa.Schema) -> Any:
         version=wanted.version,
         compression="none",
         use_dictionary=CONSTANT,
+        # Nobody asks these files for a part of their rows.
+        write_statistics=False,
         coerce_timestamps=wanted.coerce_timestamps,
         allow_truncated_timestamps=wanted.allow_truncated_timestamps,
         use_compliant_nested_type=wanted.use_compliant_nested_type,

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
+from dlt.common.jsonpath import compile_path
 from dlt.sources.helpers.requests import Client as HttpClient
 from dlt.sources.helpers.rest_client import auth, paginators
 from dlt.sources.helpers.rest_client.client import RESTClient
@@ -61,12 +62,21 @@ class Client(RESTClient):
                 )
             before = following
 
+    def extract_response(self, response: Response, data_selector: Any) -> list[Any]:
+        """The rows of an answer. dlt would parse a path that is a text anew for each page."""
+        return super().extract_response(response, _compiled(data_selector))
+
     def _send_request(self, request: Request, **kwargs: Any) -> Response:
         _refuse_other_host(self.base_url, str(request.url))
         response = super()._send_request(request, **kwargs)
         # Read once, by a parser that is fast: the client and the paginator both ask for it.
         response.json = functools.cache(lambda: _parsed(response))  # type: ignore[method-assign]
         return response
+
+
+@functools.cache
+def _compiled(path: Any) -> Any:
+    return compile_path(path)
 
 
 def _refuse_other_host(home: str, there: str) -> None:
