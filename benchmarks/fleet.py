@@ -1,0 +1,122 @@
+"""A large fleet that stands: an audit with nothing to do, changes of schedules, deletes."""
+
+import asyncio
+import statistics
+import time
+
+import orjson
+import sqlalchemy as sa
+
+from benchmarks.figures import LONG_ROUNDS, Figure, in_turns_async, median_ratio, rate, shown
+from benchmarks.parts import by_hand, parts, send_all
+from benchmarks.stage import SCHEDULE, Server, Stage, wanted
+from connectors.tables import connectors
+from deployments.gateway import BULK_SIZE, chunks
+from deployments.prefect_calls import OUR_FLOW, PAGE_SIZE
+from deployments.spec import FieldChange, deployment_name, patch
+
+FLEET = 10_000
+CHANGES = 500
+
+
+def audit(stage: Stage) -> list[Figure]:
+    """An audit with nothing to do beside a bare listing of the same pages."""
+    fleet = stage.size(FLEET)
+    database = stage.connectors(fleet)
+    with stage.server(fleet, services=False) as server:
+
+        async def measure() -> tuple[list[float], list[float], int, str]:
+            async with parts(server, database) as (controller, gateway), by_hand(server) as client:
+                await controller.cycle(audit=True)  # adopts: the rows did not know their deployments
+                gateway.calls.clear()
+
+                async def audited() -> float:
+                    began = time.perf_counter()
+                    report = await controller.cycle(audit=True)
+                    assert report.audited
+                    return time.perf_counter() - began
+
+                async def listed() -> float:
+                    began = time.perf_counter()
+                    rows = 0
+                    for page in range(1, -(-fleet // PAGE_SIZE) + 1):
+                        body = {"limit": PAGE_SIZE, "page": page, "sort": "NAME_ASC", "flows": OUR_FLOW}
+                        answer = await client.post("/deployments/paginate", json=body)
+                        rows += len(orjson.loads(answer.content)["results"])
+                    assert rows == fleet
+                    return time.perf_counter() - began
+
+                ours, baseline = await in_turns_async(audited, listed)
+                calls = ", ".join(f"{count // (LONG_ROUNDS + 1)} {kind}" for kind, count in gateway.calls.items())
+                return ours, baseline, gateway.writes, calls
+
+        ours, baseline, writes, calls = asyncio.run(measure())
+    ratio = median_ratio(ours, baseline)
+    name = f"audit with nothing to do, {fleet:,} deployments"
+    return [
+        Figure(f"{name}: writes", str(writes), "", None, "0", writes == 0, f"Calls of one audit: {calls}."),
+        Figure(f"{name}: time", shown(ours), f"bare listing {shown(baseline)}", ratio, "at most 1.3", ratio <= 1.3),
+    ]
+
+
+def changes(stage: Stage) -> list[Figure]:
+    """Changed schedules beside the same patches by hand, then deletes beside bulk deletes by hand."""
+    fleet, count = stage.size(FLEET), stage.size(CHANGES)
+    database = stage.connectors(fleet)
+    with stage.server(fleet, services=False) as server:
+        return asyncio.run(_changes(server, database, fleet, count))
+
+
+async def _changes(server: Server, database: str, fleet: int, count: int) -> list[Figure]:
+    ids = {row["name"]: str(row["id"]) for row in await server.query("SELECT id, name FROM deployment")}
+    crons = (f"{minute} {SCHEDULE.split()[1]} * * *" for minute in range(60))
+    changed = list(range(fleet - count + 1, fleet + 1))
+    doomed = chunks(range(1, fleet - count + 1), count)
+    cpu: dict[str, list[float]] = {"patch": [], "delete": []}
+    async with parts(server, database) as (controller, _), by_hand(server) as client:
+        await controller.cycle(audit=True)
+
+        async def timed(kind: str, change: sa.Update | sa.Delete) -> float:
+            async with controller.store.engine.begin() as connection:
+                await connection.execute(change)
+            began, used = time.perf_counter(), server.cpu_seconds()
+            report = await controller.cycle()
+            seconds = time.perf_counter() - began
+            cpu[kind].append((server.cpu_seconds() - used) / count)
+            assert report.applied == count, report
+            return seconds
+
+        async def rescheduled() -> float:
+            which = connectors.c.id.in_(changed)
+            return await timed("patch", sa.update(connectors).where(which).values(schedule=next(crons)))
+
+        async def patched() -> float:
+            cron = next(crons)
+            specs = [wanted(number, cron) for number in changed]
+            # A schedule is in the description in words, and the version is the spec's hash.
+            differs = tuple(FieldChange(name, None, None) for name in ("schedules", "version", "description"))
+            return await send_all(
+                client, [("PATCH", f"/deployments/{ids[spec.name]}", patch(spec, differs)) for spec in specs]
+            )
+
+        async def deleted() -> float:
+            return await timed("delete", sa.delete(connectors).where(connectors.c.id.in_(next(doomed))))
+
+        async def bulk_deleted() -> float:
+            gone = [ids[deployment_name(number)] for number in next(doomed)]
+            bodies = [{"deployments": {"id": {"any_": chunk}}, "limit": BULK_SIZE} for chunk in chunks(gone, BULK_SIZE)]
+            return await send_all(client, [("POST", "/deployments/bulk_delete", body) for body in bodies])
+
+        sides = {
+            "patch": (f"{count} schedule changes", "raw PATCH", rescheduled, patched),
+            "delete": (f"{count} deletes", "raw bulk delete", deleted, bulk_deleted),
+        }
+        figures = []
+        for kind, (name, by, ours, baseline) in sides.items():
+            seconds = await in_turns_async(ours, baseline)
+            mine, theirs = ([count / each for each in side] for side in seconds)
+            ratio = median_ratio(mine, theirs)
+            note = f"{statistics.median(cpu[kind]) * 1000:.0f} ms of the server's CPU each."
+            shows = rate(mine), f"{by} {rate(theirs)}", ratio, "at least 0.9", ratio >= 0.9
+            figures.append(Figure(f"{name}, fleet of {fleet:,}", *shows, note))
+        return figures
