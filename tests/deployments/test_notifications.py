@@ -1,5 +1,7 @@
 """People hear of each trouble once and of its end once, by Prefect's own automations, on a real server."""
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,9 +16,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from connectors.happenings import ALERT, Alert
 from deployments.bootstrap import bootstrap
 from deployments.events import Events, open_client, sending
-from deployments.heartbeat import ALIVE_FILE, Heartbeat
-from settings import Settings
-from tests.prefect_server import AsyncPatient, PrefectServer
+from deployments.heartbeat import EVENT as HEARTBEAT
+from local.processes import Child
+from settings import ROOT, Settings
+from tests.prefect_server import AsyncPatient, PrefectServer, free_port
 from tests.test_end_to_end import own_prefect_server, until
 
 __all__ = ["own_prefect_server"]
@@ -42,6 +45,39 @@ def heard() -> Iterator[tuple[str, list[str]]]:
     server.shutdown()
 
 
+@pytest.fixture
+def controller(own_prefect_server: PrefectServer, database_url: str, tmp_path: Path) -> Iterator[tuple[Child, str]]:
+    """A controller in the foreground that nobody has started yet, and where it is scraped."""
+    port = free_port()
+    child = Child(
+        name="controller",
+        command=[sys.executable, "-m", "flows.controller"],
+        environment={
+            **os.environ,
+            **own_prefect_server.environment,
+            "CAI_DATABASE_URL": database_url,
+            "CAI_DATA_DIR": str(tmp_path),
+            "CAI_HEARTBEAT_SECONDS": "2",
+            "CAI_LEASE_TTL_SECONDS": "6",
+            "CAI_METRICS_PORT": str(port),
+        },
+        directory=ROOT,
+        log=tmp_path / "controller.log",
+        restarts=False,
+    )
+    yield child, f"http://127.0.0.1:{port}/metrics"
+    child.end(grace_seconds=15)
+
+
+async def scraped(url: str) -> str:
+    """What a scrape is answered, or nothing."""
+    async with httpx.AsyncClient() as prometheus:
+        try:
+            return (await prometheus.get(url)).text
+        except httpx.TransportError:
+            return ""
+
+
 async def settled(api: httpx.AsyncClient, name: str, count: int) -> None:
     """Wait until Prefect has that many events of a name: what they trigger is under way or done."""
 
@@ -54,9 +90,10 @@ async def settled(api: httpx.AsyncClient, name: str, count: int) -> None:
 
 @pytest.mark.slow
 async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
-    own_prefect_server: PrefectServer, heard: tuple[str, list[str]], tmp_path: Path
+    own_prefect_server: PrefectServer, heard: tuple[str, list[str]], controller: tuple[Child, str]
 ) -> None:
     url, told = heard
+    process, metrics = controller
     settings = Settings(notification_block="custom-webhook/on-call", heartbeat_seconds=2)
     events = Events(settings.instance)
     with temporary_settings({PREFECT_API_URL: own_prefect_server.url}):
@@ -84,16 +121,30 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
             await settled(api, "connector.load.completed", 2)
             await until("one alert and one recovery", lambda: said(2), 60)
 
-            # A controller that is killed for good: one sign of life, and then no more.
-            Heartbeat(events, tmp_path / ALIVE_FILE, settings.heartbeat_seconds)(leading=True)
-            await until("the silence is told", lambda: said(3), 60)
+            # A controller that is killed for good.
+            process.start()
+            await settled(api, HEARTBEAT, 1)
+
+            async def leads() -> bool:
+                return 'cai_controller_lease_held{by="this"} 1.0' in await scraped(metrics)
+
+            await until("a scrape says that it leads", leads, 60)
+            assert process.process is not None
+            process.process.kill()
+            process.process.wait()
+            await until("the silence is told", lambda: said(3), 90)
 
             # It stays silent for another whole period, by the automation that tries to start one again and again.
-            async def tried_again() -> bool:
-                body = {"flows": {"name": {"any_": ["connector-controller"]}}}
-                return len((await api.post("/flow_runs/filter", json=body)).json()) >= 3
+            async def tries() -> int:
+                body = {"flow_runs": {"deployment_id": {"is_null_": False}}}
+                return int((await api.post("/flow_runs/count", json=body)).json())
 
-            await until("two more periods of silence", tried_again, 60)
+            before = await tries()
+
+            async def tried_again() -> bool:
+                return await tries() >= before + 2
+
+            await until("two more periods of silence", tried_again, 90)
     assert len(told) == 3, told
     assert "connector failing" in told[0]
     assert "Labs: failure 3" in told[0]
