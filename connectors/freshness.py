@@ -87,9 +87,12 @@ class Promise:
 
 def promised(facts: Facts) -> Schedule | None:
     """The schedule that a connector is held to; None when it promises nothing: manual, paused or invalid."""
-    if _standing(facts) is not None or facts.schedule is None:
-        return None
-    return _parsed(facts.schedule, facts.timezone, facts.connector_id)
+    return as_it_runs(facts) if _standing(facts) is None else None
+
+
+def as_it_runs(facts: Facts) -> Schedule | None:
+    """The schedule as it runs, or would run if nothing else kept it; None when there is none, or no valid one."""
+    return None if facts.schedule is None else _parsed(facts.schedule, facts.timezone, facts.connector_id)
 
 
 def judge(facts: Facts, now: datetime) -> Judgement:
@@ -139,7 +142,7 @@ def _standing(facts: Facts) -> Freshness | None:
         return Freshness.INVALID
     if facts.phase is Phase.PAUSED:
         return Freshness.PAUSED  # by itself, or activated a moment ago
-    if facts.schedule is not None and _parsed(facts.schedule, facts.timezone, facts.connector_id) is None:
+    if facts.schedule is not None and as_it_runs(facts) is None:
         return Freshness.INVALID  # and the controller has not seen it yet
     return None
 

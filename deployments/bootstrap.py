@@ -25,6 +25,8 @@ from prefect.utilities.callables import parameter_schema
 
 from connectors.happenings import ALERT, Alert, connector_resource_id
 from deployments import heartbeat
+from deployments.freshness import OVERDUE, RECOVERED
+from deployments.silence import silence_name
 from deployments.spec import FLOW_NAME, HEARTBEAT_SECONDS, job_variables
 from settings import ROOT, Settings
 
@@ -147,7 +149,7 @@ def automations(settings: Settings, controller_deployment: UUID) -> list[Automat
     silent_after = heartbeat.SILENT_AFTER_BEATS * settings.heartbeat_seconds
     return [
         AutomationCore(
-            name=f"{instance}: controller silent",
+            name=silence_name(instance, people=False),
             description=(
                 f"No sign of a moving controller for {silent_after:.0f} s (crashed, cancelled, hung, "
                 "or never started): starts one, which leaves again when another leads."
@@ -218,6 +220,24 @@ def notifications(settings: Settings, block: UUID | None) -> list[AutomationCore
             "A connector that was failing has loaded again: told once.",
             once({"connector.load.completed"}, connectors, Alert.END),
             said,
+        ),
+        told(
+            "connector overdue",
+            "A connector has not loaded for more than twice its interval, or has never loaded: told once.",
+            once({OVERDUE}, connectors, Alert.BEGIN),
+            said,
+        ),
+        told(
+            "connector on time",
+            "A connector that was overdue has loaded again, or need not any more: told once.",
+            once({RECOVERED}, connectors, Alert.END),
+            said,
+        ),
+        told(
+            "controller back",
+            "A controller whose silence was told gives signs again: told once.",
+            once({"controller.recovered"}, controller, Alert.END),
+            "{{ event.payload['message'] }}",
         ),
         told(
             "controller silent",

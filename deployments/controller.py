@@ -35,6 +35,7 @@ from deployments.requests import CHANNEL as CONTROLLER_CHANNEL
 from deployments.requests import Requests
 from deployments.server import ServerWatch
 from deployments.spec import Platform
+from deployments.watch import watching
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -225,7 +226,10 @@ class Controller:
         watcher = asyncio.create_task(self._watch_fleet(store))
         self.metrics.leads(lambda: lease.held)
         try:
-            async with self._reconciler(lease, store, take_over=mandate.take_over) as reconciler:
+            async with (
+                self._reconciler(lease, store, take_over=mandate.take_over) as reconciler,
+                contextlib.AsyncExitStack() as watched,
+            ):
                 leader = Leader(
                     self._settings,
                     reconciler,
@@ -237,6 +241,7 @@ class Controller:
                 permission = mandate.allow_mass_prune
                 if not mandate.once:
                     self._events.of_controller("controller.started", {"token": lease.token})
+                    await watched.enter_async_context(self._watching(lease, store, reconciler))
                 worker = asyncio.create_task(leader.once(permission) if mandate.once else leader.lead(permission))
                 try:
                     await asyncio.wait({worker, keeper, stopper}, return_when=asyncio.FIRST_COMPLETED)
@@ -263,6 +268,21 @@ class Controller:
                 await requests.notify("free")
             if not mandate.once:
                 self._events.of_controller("controller.handed-over")
+
+    def _watching(
+        self, lease: Lease, store: Store, reconciler: Reconciler
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """The watch over freshness and what operations are shown, while we lead."""
+        return watching(
+            self._settings,
+            store=store,
+            lease=lease,
+            events=self._events,
+            tag=self._platform.tag,
+            in_touch=lambda: reconciler.in_touch,
+            judged=self.metrics.judged,
+            observe=self.metrics.called,
+        )
 
     async def _watch_fleet(self, store: Store) -> None:
         """Read the fleet's numbers now and then, for ever, where somebody scrapes them. No cycle waits for it."""

@@ -55,14 +55,20 @@ class Events:
         *,
         related: Sequence[Mapping[str, str]] = (),
         payload: Mapping[str, Any] | None = None,
+        event_id: UUID | None = None,
     ) -> None:
-        """Something has happened now. Returns at once and raises nothing."""
+        """Something has happened now. Returns at once and raises nothing.
+
+        An `event_id` of one's own makes what is told twice one event: Prefect takes each id once.
+        """
+        if event_id is not None and any(each["id"] == str(event_id) for each in self._waiting):
+            return
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.popleft()
             self.dropped += 1
         self._waiting.append(
             {
-                "id": str(uuid4()),
+                "id": str(event_id or uuid4()),
                 "event": name,
                 "occurred": datetime.now(UTC).isoformat(),
                 "resource": dict(resource),
@@ -72,9 +78,15 @@ class Events:
         )
         self._news.set()
 
-    def of_controller(self, name: str, payload: Mapping[str, Any] | None = None, **labels: str) -> None:
+    def of_controller(
+        self,
+        name: str,
+        payload: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        event_id: UUID | None = None,
+    ) -> None:
         """Something has happened to the controller."""
-        self.emit(name, controller_resource(self.instance) | labels, payload=payload)
+        self.emit(name, controller_resource(self.instance) | dict(labels or {}), payload=payload, event_id=event_id)
 
     def of_connector(
         self,
@@ -85,6 +97,7 @@ class Events:
         deployment_id: UUID | None = None,
         payload: Mapping[str, Any] | None = None,
         labels: Mapping[str, str] | None = None,
+        event_id: UUID | None = None,
     ) -> None:
         """Something has happened to a connector; `title` is its name."""
         related = [{**controller_resource(self.instance), "prefect.resource.role": "controller"}]
@@ -92,7 +105,7 @@ class Events:
             deployment = f"prefect.deployment.{deployment_id}"
             related.append({"prefect.resource.id": deployment, "prefect.resource.role": "deployment"})
         resource = connector_resource(self.instance, connector_id, title) | dict(labels or {})
-        self.emit(name, resource, related=related, payload=payload)
+        self.emit(name, resource, related=related, payload=payload, event_id=event_id)
 
     async def send(self, client: PrefectClient) -> None:
         """Send what waits, for ever. A batch that Prefect refuses is dropped; one that it does not take waits."""
@@ -120,13 +133,18 @@ class Events:
             if not self._waiting:
                 self._news.clear()
 
+    async def sent(self, seconds: float) -> bool:
+        """Wait until nothing waits any more, at most so long; True when Prefect has taken, or refused, all of it."""
+        for _ in range(int(seconds / 0.05)):
+            if not self._waiting:
+                return True
+            await asyncio.sleep(0.05)
+        return not self._waiting
+
     async def drain(self) -> None:
         """Give what waits a last chance, for a moment."""
-        for _ in range(int(FAREWELL_SECONDS / 0.05)):
-            if not self._waiting:
-                return
-            await asyncio.sleep(0.05)
-        logger.warning("%s events were not sent.", len(self._waiting))
+        if not await self.sent(FAREWELL_SECONDS):
+            logger.warning("%s events were not sent.", len(self._waiting))
 
 
 async def _post(client: PrefectClient, batch: list[dict[str, Any]]) -> None:

@@ -163,6 +163,11 @@ class Reconciler:
         """False while Prefect is down and not yet due for the next probe."""
         return self._server.may_try(self._clock())
 
+    @property
+    def in_touch(self) -> bool:
+        """Whether Prefect answered when last asked, and is known to be this database's."""
+        return self._claimed and self._server.down_since is None
+
     def seconds_until_due(self) -> float | None:
         """Seconds until waiting work is due; None when nothing waits."""
         times = (self._queue.seconds_until_next(self._clock()), self._sweeper.seconds_until_due())
