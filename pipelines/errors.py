@@ -111,9 +111,21 @@ def _side(step: Step) -> str:
     return {"load": "destination", "prepare": "platform"}.get(step, "source")
 
 
+def _words(error: BaseException) -> str:
+    """What an error says, without the number and the bytes that MySQL's and SQL Server's drivers wrap it in."""
+    match error.args:
+        case (int(), bytes(said)) | ((int(), bytes(said)),) if not isinstance(error, OSError):
+            # Said twice, after a heading.
+            lines = [line for line in said.decode(errors="replace").splitlines() if not line.startswith("DB-Lib")]
+            return ": ".join(dict.fromkeys(lines))
+        case (int(), str(said)) if not isinstance(error, OSError):
+            return said
+    return str(error)
+
+
 def _brief(error: BaseException) -> str:
     """The error's own words, on one line and not too long, with a full stop."""
-    text = re.sub(r"\s+", " ", str(error)).strip()
+    text = re.sub(r"\s+", " ", _words(error)).strip()
     # What follows is advice for programmers, or rows: PostgreSQL's DETAIL quotes them.
     text = re.split(r" ?\(Background on this error| ?\[SQL:| Is the server running| DETAIL:| CONTEXT:| HINT:", text)[0]
     if len(text) > _LONGEST:
@@ -140,7 +152,14 @@ def _http(error: BaseException, names: set[str], step: Step) -> RunError | None:
 
 
 def _network(error: BaseException, names: set[str], step: Step) -> RunError | None:
-    if not names & {"ConnectionError", "Timeout", "ChunkedEncodingError", "TransportError", "ConnectionResetError"}:
+    if not names & {
+        "ConnectionError",
+        "Timeout",
+        "ChunkedEncodingError",
+        "TransportError",
+        "ConnectionResetError",
+        "gaierror",
+    }:
         return None
     text = str(error)
     found = re.search(r"host='([^']+)', port=(\d+)", text)
@@ -164,10 +183,23 @@ def _contract(error: BaseException, names: set[str], step: Step) -> RunError | N
 def _package(error: BaseException, names: set[str], step: Step) -> RunError | None:
     if not names & {"MissingDependencyException", "ModuleNotFoundError"}:
         return None
-    packages = getattr(error, "dependencies", None) or [getattr(error, "name", None) or "a package"]
+    packages = [
+        str(name) for name in getattr(error, "dependencies", None) or [getattr(error, "name", None) or "a package"]
+    ]
+    extra = next((_EXTRAS[root] for name in packages if (root := name.partition(".")[0]) in _EXTRAS), None)
+    what = f"install the extra '{extra}' of this package" if extra else "install it"
     return ConfigurationError(
-        f"The worker lacks {', '.join(map(str, packages))}, which this kind needs: install it in the worker's image."
+        f"The worker lacks {', '.join(packages)}, which this kind needs: {what} in the worker's image."
     )
+
+
+_EXTRAS = {
+    **dict.fromkeys(("pymysql", "pymssql", "oracledb"), "databases"),
+    **dict.fromkeys(("s3fs", "adlfs", "gcsfs", "paramiko", "azure", "google"), "buckets"),
+    **dict.fromkeys(("dlt[s3]", "dlt[az]", "dlt[gs]", "dlt[sftp]"), "buckets"),
+    **dict.fromkeys(("deltalake", "dlt[deltalake]"), "lakes"),
+}
+"""The extra of pyproject.toml that brings a package."""
 
 
 def _header(error: BaseException, names: set[str], step: Step) -> RunError | None:
@@ -224,15 +256,17 @@ _LOGIN = re.compile(
 )
 _ABSENT = re.compile(
     r"relation .* does not exist|no such (table|column)|unknown (table|column|database)|does not exist"
-    r"|invalid object name|ORA-00942|doesn't exist",
+    r"|invalid object name|ORA-00942|ORA-12514|ORA-12505|DPY-6001|DPY-6003|doesn't exist",
     re.IGNORECASE,
 )
-_DENIED = re.compile(r"permission denied|not allowed|insufficient privilege", re.IGNORECASE)
+_DENIED = re.compile(r"permission (was )?denied|command denied|not allowed|insufficient privilege", re.IGNORECASE)
 _AWAY = re.compile(
-    r"could not connect|connection refused|could not translate host|timed? ?out|timeout|server closed the connection"
-    r"|connection .*(reset|closed|lost)|terminating connection|starting up|shutting down|too many (clients|connections)"
+    r"(could not|cannot|unable to|can't) connect|connection refused|could not translate host|timed? ?out|timeout"
+    r"|server closed the connection|server connection failed|connection .*(reset|closed|lost)|terminating connection"
+    r"|starting up|shutting down|too many (clients|connections)"
     r"|name or service not known|temporary failure in name resolution|deadlock|could not serialize|is locked"
-    r"|no route to host|can't connect|network is unreachable|remaining connection slots|connection to server .* failed",
+    r"|no route to host|network is unreachable|remaining connection slots|connection to server .* failed"
+    r"|ORA-12541|ORA-12170|DPY-4011|DPY-6005",
     re.IGNORECASE,
 )
 
@@ -240,7 +274,9 @@ _AWAY = re.compile(
 def _database(error: BaseException, names: set[str], step: Step) -> RunError | None:
     """Errors of databases, by SQLSTATE where the driver has one and by their words otherwise."""
     state = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
-    is_database = bool(state) or bool(names & {"DatabaseError", "OperationalError", "ProgrammingError", "DBAPIError"})
+    is_database = bool(state) or bool(
+        names & {"DatabaseError", "OperationalError", "ProgrammingError", "InterfaceError", "DBAPIError"}
+    )
     if not is_database and not (names & {"DestinationConnectionError"}):
         return None
     side = _side(step)

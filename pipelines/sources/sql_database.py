@@ -2,7 +2,7 @@
 
 PostgreSQL is read by ADBC: its binary COPY arrives as Arrow batches, several times faster than rows through Python.
 Types that Arrow doesn't carry the way dlt lands them (uuid, arrays, ranges...) are turned into text by the server.
-Every other dialect is read through SQLAlchemy into Arrow.
+Every other dialect is read through SQLAlchemy into Arrow (`sql_dialects`).
 """
 
 from collections.abc import Callable, Iterator
@@ -21,12 +21,10 @@ from pipelines.destinations import database_url
 from pipelines.errors import ConfigurationError
 from pipelines.prefetch import ahead
 from pipelines.sources import Context
+from pipelines.sources.sql_dialects import DECIMAL, RowsLoader, adapt, open_engine
 
 CHUNK_ROWS = 50_000
 BATCH_BYTES = 16 * 1024 * 1024
-
-_DECIMAL = (38, 9)
-"""Precision and scale of a numeric column that declares none: dlt's own choice."""
 
 _EXACT_IN_DOUBLE = 15
 """Decimal digits that a double holds exactly (DBL_DIG): such a number becomes the same decimal again."""
@@ -45,25 +43,16 @@ _NATIVE = (
 
 def resources(source: SqlDatabaseSource, context: Context) -> list[DltResource]:
     """One resource a table, reflected now, so that an unknown table ends the run before anything is read."""
-    url = _sync_url(database_url(context.secrets.resolve(source.credentials), "source.credentials"))
-    # No pool: one connection a table, closed with it.
-    engine = sa.create_engine(url, poolclass=sa.pool.NullPool, hide_parameters=True)
+    engine = open_engine(database_url(context.secrets.resolve(source.credentials), "source.credentials"))
     metadata = sa.MetaData(schema=source.schema_name)
     return [_resource(engine, metadata, table, context) for table in source.tables]
 
 
-def _sync_url(address: str) -> sa.URL:
-    """The address with a driver that works without an event loop."""
-    url = sa.make_url(address)
-    if url.drivername in ("postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg2"):
-        return url.set(drivername="postgresql+psycopg2")
-    return url.set(
-        drivername={"sqlite+aiosqlite": "sqlite", "mysql+aiomysql": "mysql+pymysql"}.get(url.drivername, url.drivername)
-    )
-
-
 def _resource(engine: sa.Engine, metadata: sa.MetaData, table: SqlTable, context: Context) -> DltResource:
     reflected = sa.Table(table.name, metadata, autoload_with=engine, resolve_fks=False)
+    postgres = engine.dialect.name == "postgresql"
+    if not postgres:
+        adapt(reflected)
     names = {column.name for column in reflected.columns}
     wanted = set(table.columns) or names
     needed = {*wanted, *table.primary_key, *([table.cursor_column] if table.cursor_column else [])}
@@ -86,7 +75,7 @@ def _resource(engine: sa.Engine, metadata: sa.MetaData, table: SqlTable, context
         write_disposition=table.write_disposition,
         primary_key=list(table.primary_key) or None,  # type: ignore[arg-type]
         query_adapter_callback=_limit(context.row_limit),
-        table_loader_class=PostgresLoader if engine.dialect.name == "postgresql" else None,
+        table_loader_class=PostgresLoader if postgres else RowsLoader,
     )
 
 
@@ -171,7 +160,7 @@ class PostgresLoader(BaseTableLoader):
         if isinstance(kind, postgresql.ARRAY):
             return sa.cast(sa.func.to_jsonb(column), sa.Text).label(column.name)
         if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
-            precision, scale = (kind.precision, kind.scale or 0) if kind.precision else _DECIMAL
+            precision, scale = (kind.precision, kind.scale or 0) if kind.precision else DECIMAL
             if precision <= _EXACT_IN_DOUBLE:
                 # Arrives in binary, where numeric would come as text that is written there and parsed here.
                 return sa.cast(column, sa.Double).label(column.name)
@@ -193,8 +182,8 @@ class PostgresLoader(BaseTableLoader):
 
     def _decimal(self, name: str, values: pa.Array) -> pa.Array:
         hint = self.columns[name]
-        precision = min(hint.get("precision") or _DECIMAL[0], 38)
-        kind = pa.decimal128(precision, min(hint.get("scale") or (0 if hint.get("precision") else _DECIMAL[1]), 38))
+        precision = min(hint.get("precision") or DECIMAL[0], 38)
+        kind = pa.decimal128(precision, min(hint.get("scale") or (0 if hint.get("precision") else DECIMAL[1]), 38))
         try:
             return values.cast(kind)
         except pa.ArrowInvalid:
