@@ -183,7 +183,7 @@ class Node:
     secrets: dict[str, dict[str, str]]
     image: str
     root: Path
-    command: tuple[str, ...] = ("podman", "--storage-driver", "overlay", "--runtime", "runc")
+    command: tuple[str, ...] = ("podman",)
     network: str = f"cai-test-{os.getpid()}"
     started: list[Running] = field(default_factory=list)
     _count: int = 0

@@ -1,7 +1,7 @@
 """The image run for real: every rendered workload of a production release, on a real PostgreSQL and a real Redis.
 
-Needs root, podman, runc, redis-server, a PostgreSQL with its contrib modules (the embedded one lacks pg_trgm, which
-Prefect wants) and the image, so it is asked for by name:
+`.ci/image` installs what it needs, builds the image and runs this. Where there are root, podman, redis-server and a
+PostgreSQL with its contrib modules (the embedded one lacks pg_trgm, which Prefect wants), so does
 
     make image && CAI_TEST_IMAGE=clinical-ai-prefect:0.1.0 .venv/bin/python -m pytest -s tests/helm/test_image_runs.py
 
@@ -19,6 +19,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -237,11 +238,16 @@ def release(
         for deployment in of_kind(objects, "Deployment"):
             name = deployment["metadata"]["name"].removeprefix(f"{RELEASE}-")
             made.workloads[name] = node.deploy(deployment)
-        for name, all_of in made.workloads.items():
-            for running in all_of:
-                took = wait_until(running.is_ready, 300, name)
-                again = f", restarted {running.restarts} times" if running.restarts else ""
-                say(f"{name} ready, {took:.1f} s after the one before{again}")
+        began = time.monotonic()
+        waiting = [(name, running) for name, all_of in made.workloads.items() for running in all_of]
+        while waiting:
+            for name, running in list(waiting):
+                if running.is_ready():
+                    again = f", restarted {running.restarts} times" if running.restarts else ""
+                    say(f"{name} ready after {time.monotonic() - began:.1f} s{again}")
+                    waiting.remove((name, running))
+            assert time.monotonic() - began < 300, f"not ready: {[name for name, _ in waiting]}"
+            time.sleep(0.5)
         began = time.monotonic()
         node.run(named(objects, "Job", "bootstrap"), 300)
         say(f"bootstrap done after {time.monotonic() - began:.1f} s")
@@ -388,8 +394,10 @@ def test_a_controller_that_is_asked_to_end_hands_over_at_once(release: Release) 
 def test_sigterm_ends_every_workload_within_its_grace(release: Release) -> None:
     late = []
     for name in ("worker-loads", "worker-control", "controller", "api", "services", "server"):
-        for running in release.workloads[name]:
-            code, seconds = running.stop()
+        pods = release.workloads[name]
+        with ThreadPoolExecutor(len(pods)) as pool:
+            ends = list(pool.map(Running.stop, pods))
+        for running, (code, seconds) in zip(pods, ends, strict=True):
             say(f"{name} ended with {code} after {seconds:.1f} s of {running.grace} s")
             if code == 137 or seconds >= running.grace:
                 late.append((name, code, seconds))
