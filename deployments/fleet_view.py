@@ -79,7 +79,7 @@ def entry(standing: Standing, judged: Judgement) -> Entry:
         "last run": _last_run(standing),
         "rows": load.rows if load is not None and done else None,
         "freshness": judged.freshness,
-        "next run": said(_next(standing)[0]) if _next(standing) else "",
+        "next run": _short(next(iter(_next(standing)), None)),
         "link": " ".join(links),
     }
     return Entry(standing.connector_id, judged.freshness, row)
@@ -92,7 +92,7 @@ def fleet(entries: Iterable[Entry], tag: str) -> Artifact:
     summary = ", ".join(f"{counts[word]} {word}" for word in _WORST_FIRST if counts[word])
     connectors = f"{len(shown)} connector{'s' * (len(shown) != 1)}"
     more = f" Shown are the first {MOST_ROWS}." if len(shown) > MOST_ROWS else ""
-    description = f"{connectors}: {summary}.{more} ({tag})" if shown else f"No connectors. ({tag})"
+    description = f"{connectors}: {summary}.{more} Times are in UTC. ({tag})" if shown else f"No connectors. ({tag})"
     rows = [each.row for each in shown[:MOST_ROWS]]
     return Artifact("table", orjson.dumps(rows).decode(), description)
 
@@ -123,6 +123,11 @@ def page(standing: Standing, judged: Judgement, tag: str) -> Artifact:
     return Artifact("markdown", text, f"{_plain(standing.name)}: {judged.freshness}. ({tag})")
 
 
+def _short(at: datetime | None) -> str:
+    """A time as the table has it, whose description says that all of them are in UTC."""
+    return said(at).removesuffix(" UTC")
+
+
 def _schedule(standing: Standing) -> str:
     if standing.schedule is None:
         return "by hand"
@@ -134,7 +139,8 @@ def _last_run(standing: Standing) -> str:
     load = standing.load
     if load is None or load.outcome is None:
         return ""
-    return f"{said(load.ended_at or load.started_at)}, {load.outcome}"
+    at = _short(load.ended_at or load.started_at)
+    return at if load.outcome is Outcome.COMPLETED else f"{at}, {load.outcome}"
 
 
 def _last_load(standing: Standing) -> str:

@@ -42,10 +42,10 @@ def test_a_row_says_how_a_connector_stands() -> None:
         "connector": "Labs (7)",
         "phase": "synced",
         "schedule": "every 4 hours, at minute 0 (UTC)",
-        "last run": "2026-11-24 12:02 UTC, completed",
+        "last run": "2026-11-24 12:02",
         "rows": 12,
         "freshness": "on time",
-        "next run": "2026-11-24 16:00 UTC",
+        "next run": "2026-11-24 16:00",
         "link": f"[runs](/deployments/deployment/{UUID(int=5)}) [more](/artifacts/key/connector-7)",
     }
 
@@ -90,6 +90,9 @@ def test_what_users_and_errors_write_is_shown_and_does_nothing() -> None:
     assert shown["link"] == "[more](/artifacts/key/connector-7)"
     paused = replace(LABS, is_active=False)
     assert entry(paused, judge(paused.facts, NOW)).row["schedule"] == "every 4 hours, at minute 0 (UTC)"
+    assert LABS.load is not None
+    failed = replace(LABS, load=replace(LABS.load, outcome=Outcome.FAILED, failures=1))
+    assert entry(failed, judge(failed.facts, NOW)).row["last run"] == "2026-11-24 12:02, failed"
     wrong = replace(LABS, schedule="61 * * * *", phase=Phase.INVALID)
     assert entry(wrong, judge(wrong.facts, NOW)).row["schedule"] == r"61 \* \* \* \*"
 
@@ -99,7 +102,7 @@ def test_the_worst_come_first_and_the_summary_counts_all() -> None:
     entries = [entry(each, judge(each.facts, NOW)) for each in (LABS, late)]
     shown = fleet(entries, "managed-by:x")
     assert [row["freshness"] for row in orjson.loads(shown.data)] == [Freshness.OVERDUE, Freshness.ON_TIME]
-    assert shown.description == "2 connectors: 1 overdue, 1 on time. (managed-by:x)"
+    assert shown.description == "2 connectors: 1 overdue, 1 on time. Times are in UTC. (managed-by:x)"
     many = fleet([replace(entries[0], connector_id=number) for number in range(MOST_ROWS + 1)], "x")
     assert len(orjson.loads(many.data)) == MOST_ROWS
     assert "1001 connectors" in many.description
