@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SkipValidatio
 from pydantic.alias_generators import to_camel
 
 from connectors.explain import Explanation, Obstacle
+from connectors.freshness import Freshness
 from connectors.kinds import Destination, Source
 from connectors.models import NAME_LENGTH, RunPolicy
 from connectors.runs import Run
@@ -219,6 +220,10 @@ class StatusDetail(StatusAnswer):
     obstacles: Annotated[
         list[ObstacleAnswer], Field(description="All that keeps it from running; what must be removed first is first.")
     ]
+    freshness: Annotated[
+        Freshness,
+        Field(description="Whether its data is as fresh as its schedule promises, in the fleet view's words."),
+    ]
     next_run_at: Annotated[datetime | None, Field(description="When it runs next.")]
     current_run: Annotated[RunAnswer | None, Field(description="The run that is going on.")]
     last_run: Annotated[RunAnswer | None, Field(description="The last run that has ended.")]
@@ -264,6 +269,7 @@ class ConnectorDetail(ConnectorAnswer):
             **_status(entry),
             summary=why.summary,
             obstacles=[ObstacleAnswer(obstacle=each.obstacle, message=each.message) for each in why.obstacles],
+            freshness=why.freshness,
             next_run_at=why.next_run_at,
             current_run=RunAnswer.of(why.current_run) if why.current_run else None,
             last_run=RunAnswer.of(why.last_run) if why.last_run else None,

@@ -11,6 +11,8 @@ from enum import StrEnum
 from itertools import takewhile
 from typing import Literal
 
+from connectors.freshness import Facts, Freshness, Promise, judge, lateness, said
+from connectors.loads import Load
 from connectors.models import Connector, ConnectorRow, InvalidConnectorError, validate
 from connectors.runs import Held, Run
 from connectors.schedule import next_runs, words
@@ -35,6 +37,8 @@ class Obstacle(StrEnum):
     WORK_POOL_PAUSED = "WorkPoolPaused"
     NO_WORKER = "NoWorker"
     SLOT_HELD = "SlotHeld"
+    WAITING_FOR_WORKER = "WaitingForWorker"
+    OVERDUE = "Overdue"
     LATE = "Late"
     FAILING = "Failing"
     MANUAL_ONLY = "ManualOnly"
@@ -58,6 +62,7 @@ class Explanation:
     current_run: Run | None
     last_run: Run | None
     failing_since: datetime | None
+    freshness: Freshness
 
 
 View = Held | Literal["missing", "unavailable", "not asked"]
@@ -67,7 +72,16 @@ _BAD = frozenset({"FAILED", "CRASHED"})
 _RUNNING = frozenset({"RUNNING", "PENDING", "CANCELLING"})
 
 
-def explain(row: ConnectorRow, status: Status | None, view: View, *, led: bool, now: datetime) -> Explanation:
+def explain(
+    row: ConnectorRow,
+    status: Status | None,
+    view: View,
+    *,
+    led: bool,
+    now: datetime,
+    load: Load | None = None,
+    promise: Promise | None = None,
+) -> Explanation:
     """Say how a connector stands, and all that keeps it from running.
 
     Args:
@@ -76,7 +90,20 @@ def explain(row: ConnectorRow, status: Status | None, view: View, *, led: bool, 
         view: what Prefect holds.
         led: whether a controller holds the lease.
         now: the time, aware.
+        load: how its loads go; None when it has never run.
+        promise: what its freshness is judged by; None when the controller has not judged it yet.
     """
+    facts = Facts(
+        row.id,
+        row.schedule,
+        row.timezone,
+        row.is_active,
+        status.phase if status else None,
+        failures=load.failures if load else 0,
+        last_success_at=load.last_success_at if load else None,
+        promised_at=promise.promised_at if promise else None,
+    )
+    judged = judge(facts, now)
     held = view if isinstance(view, Held) else None
     current = next((run for run in held.open_runs if run.state_type in _RUNNING), None) if held else None
     last = held.ended_runs[0] if held is not None and held.ended_runs else None
@@ -95,6 +122,11 @@ def explain(row: ConnectorRow, status: Status | None, view: View, *, led: bool, 
             obstacles.append(Why(Obstacle.AUTO_PAUSED, (status.message if status else None) or ""))
         elif row.is_active:
             obstacles += [*_of_sync(row, status, led=led), *_of_prefect(view, failing)]
+            if failing is None and judged.freshness is Freshness.FAILING:  # which Prefect cannot tell just now
+                obstacles.append(Why(Obstacle.FAILING, f"Its last load failed: {load.message if load else ''}"))
+            if judged.late:
+                late = Obstacle.OVERDUE if judged.overdue else Obstacle.LATE
+                obstacles.append(Why(late, lateness(judged, facts)))
             due = _next_run(connector, held, now)
         if connector.schedule is not None:
             fine.append(f"Runs {words(connector.schedule)}.")
@@ -104,7 +136,7 @@ def explain(row: ConnectorRow, status: Status | None, view: View, *, led: bool, 
         inactive = "It is deactivated: activate it, and it runs again as scheduled."
         obstacles.append(Why(Obstacle.INACTIVE, inactive))
     summary = obstacles[0].message if obstacles else " ".join(fine)
-    return Explanation(summary, tuple(obstacles), due, current, last, failing)
+    return Explanation(summary, tuple(obstacles), due, current, last, failing, judged.freshness)
 
 
 def _auto_paused(row: ConnectorRow, status: Status | None) -> bool:
@@ -120,7 +152,7 @@ def _of_sync(row: ConnectorRow, status: Status | None, *, led: bool) -> Iterator
             yield Why(Obstacle.CONFLICT, message)
         if status.phase is not Phase.RETRYING:
             return
-        again = f" The next try is at {_said(status.next_attempt_at)}." if status.next_attempt_at else ""
+        again = f" The next try is at {said(status.next_attempt_at)}." if status.next_attempt_at else ""
         if status.reason is Reason.SERVER_UNAVAILABLE:
             yield Why(Obstacle.WAITING_FOR_PREFECT, message)
         else:
@@ -155,8 +187,8 @@ def _of_prefect(view: View, failing: datetime | None) -> Iterator[Why]:
     yield from _of_waiting(view)
     if failing is not None:
         newest = view.ended_runs[0]
-        said = f" The last one said: {newest.message}" if newest.message else ""
-        yield Why(Obstacle.FAILING, f"Its runs have failed since {_said(failing)}.{said}")
+        why = f" The last one said: {newest.message}" if newest.message else ""
+        yield Why(Obstacle.FAILING, f"Its runs have failed since {said(failing)}.{why}")
 
 
 def _of_pool(held: Held) -> Iterator[Why]:
@@ -184,7 +216,9 @@ def _of_waiting(held: Held) -> Iterator[Why]:
         yield Why(Obstacle.SLOT_HELD, f"A run waits for {why} to end: only one runs at a time.")
     late = next((run for run in held.open_runs if run.state == "Late"), None)
     if late is not None and late.expected_start_at is not None:
-        yield Why(Obstacle.LATE, f"A run that was due at {_said(late.expected_start_at)} has not started yet.")
+        yield Why(
+            Obstacle.WAITING_FOR_WORKER, f"A run that was due at {said(late.expected_start_at)} has not started yet."
+        )
 
 
 def _failing_since(held: Held | None) -> datetime | None:
@@ -205,8 +239,4 @@ def _next_run(connector: Connector, held: Held | None, now: datetime) -> datetim
 
 
 def _since(at: datetime | None) -> str:
-    return f" since {_said(at)}" if at is not None else ""
-
-
-def _said(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return f" since {said(at)}" if at is not None else ""

@@ -153,7 +153,17 @@ class Service:
         held = sa.select(sa.exists().where(lease.c.name == self._instance, lease.c.expires_at > sa.func.now()))
         async with self._engine.connect() as connection:
             led = bool(await connection.scalar(held))
-        return explain(entry.row, entry.status, view, led=led, now=self._clock())
+        number = entry.row.id
+        load, promise = await self._store.loads([number]), await self._store.promises([number])
+        return explain(
+            entry.row,
+            entry.status,
+            view,
+            led=led,
+            now=self._clock(),
+            load=load.get(number),
+            promise=promise.get(number),
+        )
 
     async def last_runs(self, connector_id: int, limit: int) -> list[Run]:
         """The runs that were due until now, the newest first. Raises `NotFoundError`, `PrefectUnavailableError`."""

@@ -7,6 +7,8 @@ from uuid import UUID
 import pytest
 
 from connectors.explain import Obstacle, View, explain
+from connectors.freshness import Freshness, Promise
+from connectors.loads import Load
 from connectors.models import ConnectorRow
 from connectors.runs import Held, Pool, Run
 from connectors.status import Phase, Reason, Status
@@ -86,7 +88,14 @@ RETRYING = replace(SYNCED, phase=Phase.RETRYING, message="Prefect failed (500)."
         pytest.param(
             ROW, SYNCED, replace(HELD, pool=replace(POOL, polled=False)), True, ["NoWorker"], id="nobody works"
         ),
-        pytest.param(ROW, SYNCED, replace(HELD, open_runs=(run("SCHEDULED", "Late"),)), True, ["Late"], id="late"),
+        pytest.param(
+            ROW,
+            SYNCED,
+            replace(HELD, open_runs=(run("SCHEDULED", "Late"),)),
+            True,
+            ["WaitingForWorker"],
+            id="not started",
+        ),
         pytest.param(
             ROW,
             SYNCED,
@@ -103,6 +112,29 @@ RETRYING = replace(SYNCED, phase=Phase.RETRYING, message="Prefect failed (500)."
 )
 def test_the_obstacles(row: ConnectorRow, status: Status | None, view: View, *, led: bool, expected: list[str]) -> None:
     assert obstacles(row, status, view, led=led) == expected
+
+
+@pytest.mark.parametrize(
+    ("load", "since", "expected", "freshness"),
+    [
+        (Load(7, last_success_at=NOW - timedelta(hours=9)), None, [], Freshness.ON_TIME),
+        (Load(7, last_success_at=NOW - timedelta(hours=40)), None, ["Late"], Freshness.LATE),
+        (None, NOW - timedelta(days=4), ["Overdue"], Freshness.OVERDUE),
+        (
+            Load(7, last_success_at=NOW - timedelta(hours=9), failures=1, message="The login is wrong."),
+            None,
+            ["Failing"],
+            Freshness.FAILING,
+        ),
+    ],
+)
+def test_late_overdue_and_failing_are_the_fleets_judgement(
+    load: Load | None, since: datetime | None, expected: list[str], freshness: Freshness
+) -> None:
+    promise = None if since is None else Promise(7, "0 2 * * *", "UTC", since)
+    shown = explain(ROW, SYNCED, "unavailable", led=True, now=NOW, load=load, promise=promise)
+    assert [why.obstacle for why in shown.obstacles] == ["PrefectUnavailable", *expected]
+    assert shown.freshness is freshness
 
 
 def test_the_summary_is_the_first_obstacle_or_how_it_runs() -> None:
