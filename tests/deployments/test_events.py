@@ -97,6 +97,7 @@ def test_every_event_that_the_code_names_is_documented() -> None:
     page = (ROOT / "docs/events.md").read_text()
     code = "".join((ROOT / path).read_text() for path in ("deployments/events.py", "deployments/controller.py"))
     code += (ROOT / "deployments/heartbeat.py").read_text() + (ROOT / "deployments/alerts.py").read_text()
+    code += (ROOT / "deployments/freshness.py").read_text() + (ROOT / "deployments/silence.py").read_text()
     named = set(re.findall(r'"((?:controller|connector)\.[a-z.-]+)"', code))
     named -= {ALIVE_FILE}
     assert named
