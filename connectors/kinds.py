@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, Tag, model_validator
 
 from connectors.landing import (
     AnySource,
@@ -259,12 +259,19 @@ def _bucket(value: str) -> str:
     return value
 
 
+def _no_iceberg(value: object) -> object:
+    if value == "iceberg":
+        # dlt holds the whole load in memory for it, and merges a thousand rows a commit: a run that dies is seen.
+        raise refused("{field} iceberg can't be written exactly: use delta, which also merges.")
+    return value
+
+
 class FilesystemDestination(AnyDestination):
     """Files in a directory or a bucket."""
 
     type: Literal["filesystem"]
     url: Annotated[PlainUrl, AfterValidator(_bucket)]
-    format: Literal["parquet", "jsonl", "csv", "delta", "iceberg"] = "parquet"
+    format: Annotated[Literal["parquet", "jsonl", "csv", "delta"], BeforeValidator(_no_iceberg)] = "parquet"
     credentials: Credential | None = None
 
 

@@ -183,8 +183,8 @@ def _filesystem(destination: FilesystemDestination, secrets: Secrets) -> Target:
         None if destination.credentials is None else bucket_credentials(secrets.resolve(destination.credentials))
     )
     target = dlt.destinations.filesystem(bucket_url=url, credentials=credentials)
-    if destination.format in ("delta", "iceberg"):
-        return Target(target, "parquet", table_format=destination.format)
+    if destination.format == "delta":
+        return Target(target, "parquet", table_format="delta")
     return Target(target, destination.format, merges=False)
 
 

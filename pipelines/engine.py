@@ -190,7 +190,7 @@ class Engine:
             if self.run.connector.source.type not in {"fhir", "redcap"}:
                 raise ConfigurationError(
                     f"{resource.name} can't be merged into plain files: set its write_disposition to append or "
-                    "replace, or the destination's format to delta or iceberg."
+                    "replace, or the destination's format to delta."
                 )
             # Where the connector says nothing about it, files keep each version of a row.
             resource.apply_hints(write_disposition="append")

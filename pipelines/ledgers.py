@@ -125,6 +125,7 @@ class FileLedger:
     """Announcements as empty files: `_cai_loads/{schema}__{load}__{status}` in the dataset's directory."""
 
     def __init__(self, client: FilesystemClient) -> None:
+        self._client = client
         self._files = client.fs_client
         self._dataset = str(client.dataset_path).rstrip("/")
         self._name = client.schema.name
@@ -166,6 +167,24 @@ class FileLedger:
             of_state = directory.endswith(f"/{self._states}") and any(f"__{load_id}__" in name for load_id in load_ids)
             if of_rows or of_state:
                 self._files.rm_file(path)
+        self._undo_in_lakes(load_ids)
+
+    def _undo_in_lakes(self, load_ids: list[str]) -> None:
+        """Delete what these loads appended to Delta tables, whose files belong to no one load."""
+        stored = self._client.get_stored_schema(self._name)
+        tables = Schema.from_dict(json.loads(stored.schema)).data_tables() if stored else []
+        for table in tables:
+            if table.get("table_format") == "delta" and table.get("write_disposition") == "append":
+                from deltalake import DeltaTable  # noqa: PLC0415  # an extra
+                from dlt.common.libs.deltalake import deltalake_storage_options  # noqa: PLC0415
+
+                options = deltalake_storage_options(
+                    self._client.config.credentials, self._client.config.deltalake_storage_options
+                )
+                location = self._client.get_open_table_location("delta", str(table["name"]))
+                if DeltaTable.is_deltatable(location, options):
+                    ids = ", ".join(f"'{load_id}'" for load_id in load_ids)
+                    DeltaTable(location, storage_options=options).delete(f"_dlt_load_id IN ({ids})")
 
     def withdraw(self) -> None:
         """Remove all announcements of this schema."""

@@ -201,6 +201,11 @@ def test_a_destination_with_a_typing_error_is_no_destination_of_dlt() -> None:
     assert (refusal.pointer, "duckdb, postgres, filesystem" in refusal.message) == ("/destination/type", True)
 
 
+def test_iceberg_is_refused_with_the_way_out() -> None:
+    (refusal,) = refusals({"type": "filesystem", "url": "/lake", "format": "iceberg"}, DESTINATION, "destination")
+    assert (refusal.pointer, "use delta" in refusal.message) == ("/destination/format", True)
+
+
 def test_the_other_destinations_are_those_that_dlt_has() -> None:
     import dlt  # seconds: only here
 
