@@ -86,8 +86,9 @@ def counted(api: httpx.Client) -> tuple[int, int]:
 
 
 def shown(api: httpx.Client, key: str) -> dict[str, Any]:
-    found: dict[str, Any] = api.get(f"/artifacts/{key}/latest").raise_for_status().json()
-    return found
+    body = {"artifacts": {"key": {"any_": [key]}}}
+    found: list[dict[str, Any]] = api.post("/artifacts/latest/filter", json=body).raise_for_status().json()
+    return found[0]
 
 
 async def insert_many(store: Store) -> list[int]:
@@ -141,7 +142,7 @@ async def test_what_is_deleted_by_hand_is_made_again_and_what_others_wrote_is_le
     wanted = {"connector-7": page, "connector-8": page}
     assert await artifacts.show(wanted)
     assert shown(api, "connector-8")["data"] == "theirs"
-    api.delete(f"/artifacts/{shown(api, 'connector-7')['id']}")
+    api.delete(f"/artifacts/{shown(api, 'connector-7')['latest_id']}").raise_for_status()
     changed = replace(page, data="# Labs, mended")
     assert await artifacts.show({**wanted, "connector-7": changed})
     assert shown(api, "connector-7")["data"] == "# Labs, mended"
@@ -151,7 +152,7 @@ async def test_what_is_deleted_by_hand_is_made_again_and_what_others_wrote_is_le
     assert again.calls["artifact"] == 0
     assert await again.show({})
     assert api.get("/artifacts/connector-7/latest").status_code == httpx.codes.NOT_FOUND
-    api.delete(f"/artifacts/{other['id']}")
+    api.delete(f"/artifacts/{other['id']}").raise_for_status()
 
 
 async def test_artifacts_that_cannot_be_written_harm_nothing(
