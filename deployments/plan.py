@@ -278,11 +278,8 @@ def _decide_invalid(wanted: Desired, why: Invalid, held: Observed | None, known:
 
 def _decide_gone(connector_id: int, held: Observed | None, known: Status | None, complete: bool, tag: str) -> Decision:
     recorded = known.deployment_id if known is not None else None
-    deletable = held is not None and (
-        ownership(held, connector_id, (recorded,), tag) is Ownership.OURS
-        and (tag in held.fields.tags or held.id == recorded)
-    )
-    if held is not None and deletable:
+    # One that is only adoptable may be somebody's: it carries no tag of ours, and nothing recorded its id.
+    if held is not None and ownership(held, connector_id, (recorded,), tag) is Ownership.OURS:
         status = Status(
             connector_id,
             Phase.DELETING,

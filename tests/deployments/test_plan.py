@@ -333,6 +333,14 @@ def test_every_field_that_can_be_invalid_is_named(values: dict[str, Any], reason
     assert pointer in (status.message or "")
 
 
+@pytest.mark.parametrize(("phase", "counted"), [(Phase.RETRYING, 0), (Phase.DELETING, 4)])
+def test_only_failed_deletes_count_as_tries_of_a_delete(phase: Phase, counted: int) -> None:
+    """A connector whose patches failed until its row went must not wait as long for its first delete's retry."""
+    status = decide(None, held(spec()), replace(known(), phase=phase, attempts=4)).status
+    assert status is not None
+    assert status.attempts == counted
+
+
 def test_an_id_that_only_the_row_recorded_deletes_nothing_once_the_row_is_gone() -> None:
     """A back end may write any id into its row: only what our own status recorded, or our tag, is deleted."""
     assert decide(None, held(spec(), **STRANGE), known(deployment_id=None)).action is None
