@@ -94,6 +94,7 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
 ) -> None:
     url, told = heard
     process, metrics = controller
+    process.start()
     settings = Settings(notification_block="custom-webhook/on-call", heartbeat_seconds=2)
     events = Events(settings.instance)
     with temporary_settings({PREFECT_API_URL: own_prefect_server.url}):
@@ -122,7 +123,6 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
             await until("one alert and one recovery", lambda: said(2), 60)
 
             # A controller that is killed for good.
-            process.start()
             await settled(api, HEARTBEAT, 1)
 
             async def leads() -> bool:
@@ -145,9 +145,13 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
                 return await tries() >= before + 2
 
             await until("two more periods of silence", tried_again, 90)
-    assert len(told) == 3, told
+            assert len(told) == 3, told
+            process.start()
+            await until("its return is told", lambda: said(4), 120)
+    assert len(told) == 4, told
     assert "connector failing" in told[0]
     assert "Labs: failure 3" in told[0]
     assert "connector recovered" in told[1]
     assert "Labs: Loaded 5 rows." in told[1]
     assert "controller silent" in told[2]
+    assert "controller back" in told[3]
