@@ -69,6 +69,7 @@ REFUSED = [
     ("59/15 * * * *", "step"),
     ("1-5/5 * * * *", "step"),
     ("5-1 * * * *", "backwards"),
+    ("5-4 * * * *", "backwards"),
     ("0 0 1 NOV-FEB *", "backwards"),
     ("0 0 * * SAT-MON", "backwards"),
     ("0 0 * * 5-0", "backwards"),
