@@ -107,6 +107,10 @@ def empty_prefect(url: str) -> None:
             client.post("/flow_runs/bulk_delete", json=body).raise_for_status()
         for variable in client.post("/variables/filter", json={}).json():
             client.delete(f"/variables/{variable['id']}")
+        fleet = {"artifacts": {"key": {"like_": "connector-%"}}, "limit": 200}
+        while artifacts := client.post("/artifacts/latest/filter", json=fleet).json():
+            for artifact in artifacts:
+                client.delete(f"/artifacts/{artifact['latest_id']}").raise_for_status()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
