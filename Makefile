@@ -6,7 +6,7 @@ IMAGE ?= clinical-ai-prefect:0.1.0
 BIN := .venv/bin
 PACKAGES := settings.py flows connectors deployments pipelines local helm tests benchmarks
 
-.PHONY: run test soak bench lint image venv
+.PHONY: run test soak bench bench-data lint image venv
 
 run: venv
 	@DEMO=$(DEMO) exec $(BIN)/python -m local.stack
@@ -21,6 +21,10 @@ soak: venv .venv-next/installed
 
 bench: venv
 	$(BIN)/python -m benchmarks
+
+# Some fifteen minutes; other tools are installed into .local/bench-peers, where a package index has them.
+bench-data: venv
+	$(BIN)/python -m benchmarks.data
 
 lint: venv
 	$(BIN)/ruff format --check .
