@@ -288,7 +288,11 @@ class Controller:
         """Read the fleet's numbers now and then, for ever, where somebody scrapes them. No cycle waits for it."""
         read: Totals | None = None
         while self._settings.metrics_port:
-            with contextlib.suppress(*DATABASE_ERRORS):  # the cycles tell of it
+            try:
                 read = await totals(store.engine, None if read is None else read.at)
                 self.metrics.fleet(read)
+            except DATABASE_ERRORS as error:
+                logger.debug("The fleet could not be counted: %s", type(error).__name__)  # the cycles tell of it
+            except Exception:  # a fault of ours here must not take the control plane down
+                logger.exception("The fleet could not be counted, as nobody expected; it is tried again.")
             await asyncio.sleep(FLEET_SECONDS)

@@ -126,9 +126,12 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
             await settled(api, HEARTBEAT, 1)
 
             async def leads() -> bool:
-                return 'cai_controller_lease_held{by="this"} 1.0' in await scraped(metrics)
+                said = await scraped(metrics)
+                return (
+                    'cai_controller_lease_held{by="this"} 1.0' in said and 'cai_connectors{phase="synced"} 0.0' in said
+                )
 
-            await until("a scrape says that it leads", leads, 60)
+            await until("a scrape says that it leads, and what fleet", leads, 60)
             assert process.process is not None
             process.process.kill()
             process.process.wait()

@@ -127,6 +127,7 @@ async def test_a_thousand_quiet_cycles_add_no_row_but_heartbeats_and_no_line(
             lines = [each.getMessage() for each in caplog.records if each.name.partition(".")[0] in LOGGERS]
             assert lines == []
             assert writes() == written
+            assert counted("cai_connectors_by_freshness", freshness="manual") == CONNECTORS
 
             async def persisted() -> bool:
                 return EVENT in database.events(begun)
