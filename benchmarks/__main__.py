@@ -11,8 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.figures import LONG_ROUNDS, ROUNDS, Figure, table
+from benchmarks.first_line import first_line
 from benchmarks.first_sync import first_sync
 from benchmarks.fleet import audit, changes
+from benchmarks.latency import latency
+from benchmarks.memory import memory
 from benchmarks.pure import cold_start, plan_at_scale, spread
 from benchmarks.quiet import quiet
 from benchmarks.stage import Stage
@@ -25,6 +28,9 @@ BENCHES: dict[str, Callable[[Stage], list[Figure]]] = {
     "audit": audit,
     "sync": first_sync,
     "changes": changes,
+    "latency": latency,
+    "memory": memory,
+    "first-line": first_line,
 }
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -37,6 +43,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="makes fleets smaller, to see that all of it works")
     arguments = parser.parse_args()
     names = arguments.names or list(BENCHES)
+    whole = set(names) == set(BENCHES) and arguments.scale == 1
     figures: list[Figure] = []
     began = time.monotonic()
     with Stage(arguments.scale) as stage:
@@ -45,17 +52,25 @@ def main() -> int:
             measured = BENCHES[name](stage)
             print(table(measured), file=sys.stderr, flush=True)
             figures += measured
-    minutes = (time.monotonic() - began) / 60
-    print(f"\n{table(figures)}\n\n{minutes:.1f} minutes.")
-    if set(names) == set(BENCHES) and arguments.scale == 1:
-        packages = ", ".join(f"{name} {version(name)}" for name in ("prefect", "dlt", "sqlalchemy", "duckdb"))
-        RESULTS.write_text(
-            f"# Results\n\n{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-            f"{packages}, PostgreSQL 18.\nMade by `make bench` in {minutes:.0f} minutes. Medians of {ROUNDS} rounds, or "
-            f"of {LONG_ROUNDS} long ones, with their\nspread; both sides of a figure take turns.\n\n"
-            f"{table(figures)}\n"
-        )
+            if whole:  # after each: what was measured stays, whatever becomes of the rest
+                RESULTS.write_text(_results(figures, time.monotonic() - began))
+    print(f"\n{table(figures)}\n\n{(time.monotonic() - began) / 60:.1f} minutes.")
     return 0
+
+
+def _results(figures: list[Figure], seconds: float) -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("prefect", "dlt", "sqlalchemy", "duckdb"))
+    machine = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return f"""# Results
+
+{machine}, {packages}, PostgreSQL 18.
+
+Made by `make bench` in {seconds / 60:.0f} minutes. Medians of {ROUNDS} rounds, of {LONG_ROUNDS} where they are long,
+with their spread. Both sides of a figure take turns; a ratio is the median of the rounds' own. What they mean for a
+fleet: docs/scale.md.
+
+{table(figures)}
+"""
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from benchmarks.stage import PLATFORM, Server
 from connectors.store import Store, open_engine
+from deployments.events import Events, open_client, sending
 from deployments.prefect_gateway import PrefectGateway, open_gateway
 from tests.deployments.rig import Clock, Rig, rig
 
@@ -31,13 +32,16 @@ class _WallClock(Clock):
 
 @asynccontextmanager
 async def parts(server: Server, database: str) -> AsyncIterator[tuple[Rig, PrefectGateway]]:
-    """A leading controller's reconciler, and its gateway with the count of its calls."""
+    """A leading controller's reconciler, telling its events, and its gateway with the count of its calls."""
     engine = open_engine(database)
+    events = Events(PLATFORM.instance)
     try:
         with temporary_settings({PREFECT_API_URL: server.api}):
             async with (
                 open_gateway(timeout_seconds=CALL_SECONDS, connections=CONCURRENCY) as gateway,
-                rig(Store(engine), gateway, platform=PLATFORM, clock=_WallClock()) as controller,
+                open_client() as client,
+                sending(events, client),
+                rig(Store(engine), gateway, platform=PLATFORM, clock=_WallClock(), events=events) as controller,
             ):
                 yield controller, gateway
     finally:

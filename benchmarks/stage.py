@@ -62,13 +62,15 @@ _SMALL = {"shared_buffers": "256MB"}
 class Server:
     """A running Prefect server on a database of its own."""
 
-    def __init__(self, child: Child, port: int, database: str) -> None:
-        self.api = f"http://127.0.0.1:{port}/api"
+    def __init__(self, api: str, database: str, child: Child | None = None) -> None:
+        """`child` is its process, where that is known."""
+        self.api = api
         self.database = database
         self._child = child
 
     def cpu_seconds(self) -> float:
         """CPU time that the server has used so far, its database left out."""
+        assert self._child is not None
         assert self._child.process is not None
         times = psutil.Process(self._child.process.pid).cpu_times()
         return times.user + times.system
@@ -224,7 +226,7 @@ class Stage:
             log=log,
             restarts=False,
         )
-        server = Server(child, port, database)
+        server = Server(f"http://127.0.0.1:{port}/api", database, child)
         try:
             child.start()
             _wait_until_up(server.api, child, log)
