@@ -162,6 +162,21 @@ async def test_no_call_starts_that_could_outlast_the_lease(contender: Callable[[
         lease.check()
 
 
+async def test_an_answer_that_took_long_makes_the_lease_no_longer(
+    engine: AsyncEngine, contender: Callable[[str], Lease], time: Time
+) -> None:
+    """The database's time runs from somewhere within the question: counted from its answer, ours would outlast it."""
+    lease = contender("first")
+
+    def slowly(*_: object) -> None:
+        time.now += TTL
+
+    sa.event.listen(engine.sync_engine, "after_cursor_execute", slowly)
+    for ask in (lease.acquire, lease.renew):
+        await ask()
+        assert not lease.held
+
+
 async def test_who_released_it_takes_nothing_from_the_next_one(contender: Callable[[str], Lease]) -> None:
     first, second = contender("first"), contender("second")
     await first.acquire()
