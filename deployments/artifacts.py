@@ -74,7 +74,7 @@ class Artifacts(PrefectCalls):
 
     async def _list(self) -> dict[str, _Held]:
         found: dict[str, _Held] = {}
-        self._foreign = set()
+        known, self._foreign = self._foreign, set()
         offset = count = 0
         while count == offset:  # every page so far was full
             only = {"key": {"like_": "connector-%"}, "type": {"any_": ["table", "markdown"]}}
@@ -91,7 +91,7 @@ class Artifacts(PrefectCalls):
                         self._foreign.add(row["key"])
             offset += PAGE_SIZE
             count += len(rows)
-        if self._foreign:
+        if self._foreign - known:
             logger.warning(
                 "Prefect has artifacts of others under our keys; they are left alone: %s", len(self._foreign)
             )
