@@ -155,14 +155,18 @@ class Stage:
         return url
 
     @contextmanager
-    def server(self, deployments: int = 0, *, services: bool = True) -> Iterator[Server]:
+    def server(self, deployments: int = 0, *, services: bool = True, runs: bool = True) -> Iterator[Server]:
         """A new Prefect server that holds the deployments of connectors 1 to `deployments`, each with its next runs.
 
         Args:
             deployments: how many.
             services: whether its scheduler and its judge of late runs work; without, nothing but calls moves it.
+            runs: whether their next runs are there already.
         """
-        with self._serve(self._copy(self._prepared(deployments)), services=services) as server:
+        database = self._copy(self._prepared(deployments))
+        if not runs:
+            asyncio.run(_without_runs(database))
+        with self._serve(database, services=services) as server:
             yield server
 
     def _prepared(self, deployments: int) -> str:
@@ -262,6 +266,13 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def _without_runs(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute("DELETE FROM flow_run")
+    await connection.execute("VACUUM FULL ANALYZE")
+    await connection.close()
 
 
 async def _multiply(url: str, deployments: int) -> None:
