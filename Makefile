@@ -26,6 +26,10 @@ bench: venv
 bench-data: venv
 	$(BIN)/python -m benchmarks.data
 
+# One of them: make bench-audit, make bench-latency and so on.
+bench-%: venv
+	$(BIN)/python -m benchmarks $*
+
 lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
