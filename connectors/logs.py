@@ -41,6 +41,7 @@ def show_logs(form: Literal["text", "json"], *, also: tuple[str, ...] = ()) -> N
 
     Prefect's own console gives way to it. Once, however often this is called.
     """
+    logging.captureWarnings(True)  # a library's are lines too
     named = (*LOGGERS, *also)
     for name in named:
         _show(logging.getLogger(name), _console(form), logging.INFO)

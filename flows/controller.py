@@ -17,6 +17,8 @@ from enum import StrEnum
 
 # Before Prefect is imported: what the controller logs belongs on its run's page too.
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "connectors,deployments,flows")  # connectors.logs.LOGGERS
+# In the foreground most lines are written outside of the run that shows the controller.
+os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
 from prefect import flow, get_client
 from prefect.client.schemas.objects import State

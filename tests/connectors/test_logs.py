@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def _as_before() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in (*LOGGERS, None)]
     before = [(each, each.level, list(each.handlers)) for each in loggers]
     yield
+    logging.captureWarnings(False)
     for logger, level, handlers in before:
         logger.setLevel(level)
         logger.handlers = handlers
@@ -50,14 +52,16 @@ def test_a_text_line_says_where_it_comes_from(capsys: pytest.CaptureFixture[str]
 @pytest.mark.usefixtures("_as_before")
 def test_what_libraries_warn_of_is_in_the_same_form_and_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     show_logs("json")
-    logging.getLogger("prefect.flow_runs").warning("heard")
+    logging.getLogger("prefect.client").warning("heard")
+    warnings.warn("old", DeprecationWarning, stacklevel=1)
     logging.getLogger("sqlalchemy.pool").info("not heard")
     try:
         int("why")
     except ValueError:
         logging.getLogger("asyncio").exception("failed")
-    heard, failed = map(json.loads, capsys.readouterr().err.splitlines())
-    assert (heard["logger"], heard["message"]) == ("prefect.flow_runs", "heard")
+    heard, old, failed = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (heard["logger"], heard["message"]) == ("prefect.client", "heard")
+    assert (old["logger"], "DeprecationWarning: old" in old["message"]) == ("py.warnings", True)
     assert "ValueError" in failed["exception"]
     assert not [each for each in logging.getLogger().handlers if type(each).__name__ == "PrefectConsoleHandler"]
     assert sum(each.get_name() == CONSOLE for each in logging.getLogger().handlers) == 1

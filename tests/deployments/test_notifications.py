@@ -1,5 +1,6 @@
 """People hear of each trouble once and of its end once, by Prefect's own automations, on a real server."""
 
+import json
 import os
 import sys
 import threading
@@ -60,6 +61,7 @@ def controller(own_prefect_server: PrefectServer, database_url: str, tmp_path: P
             "CAI_HEARTBEAT_SECONDS": "2",
             "CAI_LEASE_TTL_SECONDS": "6",
             "CAI_METRICS_PORT": str(port),
+            "CAI_LOG_FORMAT": "json",
         },
         directory=ROOT,
         log=tmp_path / "controller.log",
@@ -158,3 +160,6 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
     assert "Labs: Loaded 5 rows." in told[1]
     assert "controller silent" in told[2]
     assert "controller back" in told[3]
+    assert process.log is not None
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    assert {line["logger"].partition(".")[0] for line in lines} >= {"deployments", "prefect"}, "all in one form"
