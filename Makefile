@@ -11,8 +11,9 @@ PACKAGES := settings.py flows connectors deployments pipelines local helm tests 
 run: venv
 	@DEMO=$(DEMO) exec $(BIN)/python -m local.stack
 
+# A file's tests stay together: they share a server.
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The long versions, and the control plane's suite once more on the newest Prefect.
 soak: venv .venv-next/installed

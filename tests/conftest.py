@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
@@ -111,6 +112,24 @@ def empty_prefect(url: str) -> None:
         while artifacts := client.post("/artifacts/latest/filter", json=fleet).json():
             for artifact in artifacts:
                 client.delete(f"/artifacts/{artifact['latest_id']}").raise_for_status()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a long test first: of two workers, none is left alone with one at the end."""
+    long = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of several hands on what its random walks and kills came to."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["tally"] = dict(tally.done)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add up what a worker came to; one that died has handed on nothing."""
+    tally.done.update(getattr(node, "workeroutput", {}).get("tally", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

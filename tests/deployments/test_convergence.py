@@ -280,6 +280,7 @@ def walk(server: PrefectServer, database_url: str, **profile: Any) -> None:
         run_state_machine_as_test(Here, settings=chosen)
 
 
+@pytest.mark.slow
 def test_any_walk_converges(prefect_server: PrefectServer, database_url: str) -> None:
     # The same walks each time: a new one that fails belongs into a soak, not into somebody's unrelated change.
     walk(

@@ -136,6 +136,7 @@ async def kill_everywhere(store: Store, gateway: PrefectGateway, dying: DyingCon
         assert gateway.writes == writes
 
 
+@pytest.mark.slow
 async def test_a_kill_at_any_boundary_is_healed_by_the_next_controller(
     store: Store, gateway: PrefectGateway, dying: DyingController
 ) -> None:

@@ -55,6 +55,7 @@ async def pass_time(controller: Rig, seconds: int) -> None:
         await controller.cycle()
 
 
+@pytest.mark.slow
 async def test_after_an_outage_all_is_caught_up_with_one_alert_each_way(
     store: Store, server: PrefectServer, gateway: PrefectGateway
 ) -> None:
@@ -144,6 +145,7 @@ async def create(count: int, store: Store, gateway: PrefectGateway) -> None:
         assert await gateway.read_deployments([deployment_name(number) for number in numbers]) == []
 
 
+@pytest.mark.slow
 async def test_a_server_that_takes_little_at_once_gets_many_creates_without_a_failure(
     store: Store, gateway: PrefectGateway
 ) -> None:

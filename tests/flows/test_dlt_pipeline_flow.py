@@ -153,13 +153,7 @@ def test_the_parameters_make_a_form_with_help() -> None:
     assert all(properties[name].get("description") for name in properties)
 
 
-def test_importing_the_flow_costs_no_more_than_prefect() -> None:
-    code = (
-        "import json, sys, time; import prefect, prefect.flows, prefect.tasks; start = time.perf_counter();"
-        "import flows.dlt_pipeline_flow; seconds = time.perf_counter() - start;"
-        "print(json.dumps([seconds, [name for name in ('dlt', 'pyarrow', 'duckdb') if name in sys.modules]]))"
-    )
+def test_importing_the_flow_brings_nothing_heavy_along() -> None:
+    code = "import json, sys; import flows.dlt_pipeline_flow; print(json.dumps([*sys.modules]))"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    seconds, heavy = json.loads(answer.stdout)
-    assert seconds < 0.3
-    assert not [name for name in heavy if name in {"dlt", "pyarrow", "duckdb"}]
+    assert {"dlt", "pyarrow", "duckdb"}.isdisjoint(json.loads(answer.stdout))

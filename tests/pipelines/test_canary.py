@@ -81,6 +81,7 @@ DESTINATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 def test_a_password_turns_up_nowhere(
     platform: Platform,
     prefect_server: PrefectServer,
