@@ -22,8 +22,6 @@ def joining(settings: Settings, prefect_port: int, database_url: str, clinic_url
         "CAI_DATABASE_URL": database_url,
         "CAI_DATA_DIR": str(settings.data_dir),
         "CAI_CODE_PATH": str(settings.code_path),
-        "CAI_WORK_POOL": settings.work_pool,
-        "CAI_WORK_QUEUE": settings.work_queue,
         "CAI_API_URL": f"http://127.0.0.1:{settings.api_port}",
         "PREFECT_API_URL": f"http://127.0.0.1:{prefect_port}/api",
         "PREFECT_HOME": str(settings.data_dir / "prefect"),

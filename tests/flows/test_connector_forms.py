@@ -92,6 +92,9 @@ def test_prefect_yaml_deploys_every_form() -> None:
     forms = [entry for entry in listed if entry["name"] == "form"]
     flows: list[Flow[..., Any]] = [load_flow_from_entrypoint(str(ROOT / entry["entrypoint"])) for entry in forms]
     assert [flow.name for flow in flows] == [form.name for form in FORMS]
+    for entry in forms:
+        pool = entry["work_pool"]
+        assert (pool["name"], pool["work_queue_name"]) == ("default", "default")
 
 
 # --- what they say ---------------------------------------------------------------------------------------------------
