@@ -3,7 +3,8 @@
     ReconcileError
     ├── TransientError              try again, later
     │   ├── ServerUnavailableError  nobody answers, or nobody knows us: no connector's fault
-    │   ├── OverloadedError         429, 503 or a timeout: go slower
+    │   ├── OverloadedError         502, 504 or a timeout: go slower
+    │   │   └── BusyError           429 or 503: not carried out
     │   ├── ConnectionLostError     the connection broke under the call
     │   └── ServerError             500, a body cut short
     ├── RefusedError                Prefect says no to this one (4xx): tried again, ever more slowly
@@ -31,6 +32,10 @@ class ServerUnavailableError(TransientError):
 
 class OverloadedError(TransientError):
     """Prefect is busy; whether the call was carried out is unknown."""
+
+
+class BusyError(OverloadedError):
+    """Prefect is busy and has not carried out the call."""
 
 
 class ConnectionLostError(TransientError):

@@ -10,7 +10,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import httpx
@@ -19,6 +19,7 @@ from prefect.client.orchestration import PrefectClient
 
 from connectors.prefect_client import BUSY
 from deployments.errors import (
+    BusyError,
     ConnectionLostError,
     OverloadedError,
     RefusedError,
@@ -36,6 +37,12 @@ OUR_FLOW = {"name": {"any_": [FLOW_NAME]}}
 
 READS = frozenset({"probe", "list", "read"})
 """The kinds of calls that change nothing."""
+
+PACED = frozenset({"probe", "create", "flow", "patch", "pause", "delete"})
+"""The kinds of calls whose callers go slower for a busy server: the probe has a timer, a plan's actions the limiter."""
+
+BUSY_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Between the tries of all other calls."""
 
 Observe = Callable[[str, str, float], None]
 """Told of each call: its kind, how it ended (`2xx`, `timeout`, ...: a closed set), and its seconds."""
@@ -71,7 +78,18 @@ class PrefectCalls:
     async def call(
         self, kind: str, method: str, path: str, body: Mapping[str, Any] | None = None, *, gone_is_fine: bool = False
     ) -> Any:
-        """One request; its parsed answer. `kind` names it in `calls`."""
+        """One request; its parsed answer. `kind` names it in `calls`.
+
+        A server on SQLite answers 503 while its scheduler writes. Whoever does not pace its calls by itself is spared
+        that: the same request goes out again for some seconds.
+        """
+        for pause in () if kind in PACED else BUSY_PAUSES_SECONDS:
+            with suppress(BusyError):
+                return await self._once(kind, method, path, body, gone_is_fine)
+            await asyncio.sleep(pause)
+        return await self._once(kind, method, path, body, gone_is_fine)
+
+    async def _once(self, kind: str, method: str, path: str, body: Mapping[str, Any] | None, gone_is_fine: bool) -> Any:
         if kind not in READS:
             self._may_write()
         self.calls[kind] += 1
@@ -138,6 +156,8 @@ def _raise_for(response: httpx.Response) -> NoReturn:
     detail = _detail(response)
     if code in {401, 403}:
         raise ServerUnavailableError(f"Prefect refuses our credentials ({code}): check PREFECT_API_AUTH_STRING.")
+    if code in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}:
+        raise BusyError(f"Prefect is busy ({code}).")
     if code in BUSY:
         raise OverloadedError(f"Prefect is busy ({code}).")
     if code >= 500:

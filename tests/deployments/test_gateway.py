@@ -16,6 +16,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments import prefect_gateway
 from deployments.errors import (
+    BusyError,
     ConnectionLostError,
     LeaseLostError,
     OverloadedError,
@@ -446,9 +447,9 @@ FAILURES: list[tuple[Answer, type[ReconcileError]]] = [
     (saying(401), ServerUnavailableError),
     (saying(403), ServerUnavailableError),
     (saying(408), OverloadedError),
-    (saying(429), OverloadedError),
+    (saying(429), BusyError),
     (saying(502), OverloadedError),
-    (saying(503), OverloadedError),
+    (saying(503), BusyError),
     (saying(504), OverloadedError),
     (saying(500), ServerError),
     (saying(500, b"<html>"), ServerError),
@@ -488,6 +489,17 @@ async def test_a_probe_that_is_not_let_in_finds_no_server(status: int) -> None:
     async with answering(saying(status)) as gateway:
         with pytest.raises(ServerUnavailableError):
             await gateway.probe()
+
+
+async def test_a_reading_waits_out_a_busy_server() -> None:
+    codes = iter([503, 429, 200])
+
+    def in_turn(request: httpx.Request) -> httpx.Response:
+        return saying(next(codes), b"[]")(request)
+
+    async with answering(in_turn) as gateway:
+        assert await gateway.read_deployments(["x"]) == []
+    assert next(codes, None) is None
 
 
 READINGS: list[Callable[[PrefectGateway], Any]] = [
