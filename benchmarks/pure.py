@@ -1,5 +1,6 @@
 """Figures that need no server: the plan at scale, the spread of `H`, and what importing the pipeline's flow costs."""
 
+import gc
 import os
 import statistics
 import subprocess
@@ -10,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from benchmarks.figures import Figure, in_turns, median_ratio, shown
+from benchmarks.figures import ROUNDS, Figure, in_turns, median_ratio, shown
 from connectors.models import ConnectorRow
 from connectors.schedule import next_runs, parse
 from deployments.plan import Desired, Observation, Policy, desire, plan
@@ -47,21 +48,31 @@ def fleet(size: int) -> tuple[dict[int, Desired], Observation]:
 
 def plan_at_scale() -> list[Figure]:
     """The time of a plan grows with the fleet and no faster."""
-    seconds = {}
-    for size in SIZES:
-        desired, observation = fleet(size)
-        times = []
-        for _ in range(3):
-            began = time.perf_counter()
-            planned = plan(desired, {}, observation, POLICY, scope=desired, fleet_size=size, now=NOW)
-            times.append(time.perf_counter() - began)
+    fleets = {size: fleet(size) for size in SIZES}
+    seconds: dict[int, list[float]] = {size: [] for size in SIZES}
+    gc.freeze()  # the largest fleet lies in memory while the smallest is planned, and is not to be collected for it
+    for _ in range(ROUNDS):
+        for size, (desired, observation) in fleets.items():
+            times = max(1, SIZES[1] // size)
+            # CPU time: others on the machine don't count.
+            began = time.process_time()
+            for _ in range(times):
+                planned = plan(desired, {}, observation, POLICY, scope=desired, fleet_size=size, now=NOW)
+            seconds[size].append((time.process_time() - began) / times)
             assert len(planned.actions) == size // 100
-        seconds[size] = sorted(times)
-    each = {size: times[1] / size for size, times in seconds.items()}
+    gc.unfreeze()
+    each = {size: statistics.median(times) / size for size, times in seconds.items()}
     growth = max(each.values()) / each[SIZES[0]]
     largest = seconds[SIZES[-1]]
     return [
-        Figure(f"pure plan, {SIZES[-1]:,} connectors", shown(largest), "", None, "at most 2 s", largest[1] <= 2),
+        Figure(
+            f"pure plan, {SIZES[-1]:,} connectors",
+            shown(largest),
+            "",
+            None,
+            "at most 2 s",
+            statistics.median(largest) <= 2,
+        ),
         Figure(
             "pure plan, time a connector, 1,000 to 100,000",
             ", ".join(f"{value * 1e6:.1f} µs" for value in each.values()),
