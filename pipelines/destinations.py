@@ -4,7 +4,6 @@ Everything is passed explicitly: no secrets.toml, no environment. The loader's f
 own choice for DuckDB and PostgreSQL (INSERT statements) is some hundred times slower than parquet.
 """
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from connectors.kinds import (
     OtherDestination,
     PostgresDestination,
 )
+from pipelines.buckets import as_json, bucket_of
 from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError
 
@@ -179,44 +179,23 @@ def _filesystem(destination: FilesystemDestination, secrets: Secrets) -> Target:
     import dlt  # noqa: PLC0415  # seconds: only in a run
 
     url = destination.url if "://" in destination.url else Path(destination.url).as_uri()
-    credentials = (
-        None if destination.credentials is None else bucket_credentials(secrets.resolve(destination.credentials))
+    value = None if destination.credentials is None else secrets.resolve(destination.credentials)
+    bucket = bucket_of(url, value, "destination.credentials")
+    target = dlt.destinations.filesystem(
+        bucket_url=bucket.url, credentials=bucket.credentials, kwargs=bucket.options or None
     )
-    target = dlt.destinations.filesystem(bucket_url=url, credentials=credentials)
     if destination.format == "delta":
         return Target(target, "parquet", table_format="delta")
     return Target(target, destination.format, merges=False)
-
-
-def bucket_credentials(value: Any) -> Any:
-    """Credentials of a bucket as dlt takes them: the keys of Prefect's AWS and GCP blocks are dlt's own names."""
-    value = _as_json(value)
-    if isinstance(value, dict) and "service_account_info" in value:
-        value = value["service_account_info"]
-        value = _as_json(value)
-    if isinstance(value, dict):
-        names = {"region_name", "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "endpoint_url"}
-        if value.keys() & names:
-            return {key: item for key, item in value.items() if key in names and item is not None}
-    return value
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _other(kind: str, value: Any, staging: str) -> Target:
     import dlt  # noqa: PLC0415  # seconds: only in a run
     from dlt.common.exceptions import MissingDependencyException  # noqa: PLC0415
 
-    credentials = _as_json(value)
+    credentials = as_json(value)
     if isinstance(credentials, dict) and set(credentials) == {"value"}:
-        credentials = _as_json(credentials["value"])
+        credentials = as_json(credentials["value"])
     try:
         factory = getattr(dlt.destinations, kind)
         target = factory(credentials=credentials, staging_dataset_name_layout=staging)

@@ -65,6 +65,7 @@ def classify(error: BaseException, step: Step) -> RunError:
             return cause
     for cause in reversed(causes):
         for recognise in (
+            _bucket,
             _http,
             _contract,
             _package,
@@ -149,6 +150,36 @@ def _http(error: BaseException, names: set[str], step: Step) -> RunError | None:
         404: "there is nothing: check source.base_url and the path",
     }.get(status, "it did not accept the request: check the path, the parameters and the method")
     return ConfigurationError(f"The source answered {status}{where}: {advice}.")
+
+
+def _bucket(error: BaseException, names: set[str], step: Step) -> RunError | None:
+    """Errors of object stores and SFTP, by their HTTP status where they have one."""
+    response = getattr(error, "response", None)
+    if "ClientError" in names and isinstance(response, dict):  # AWS
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    elif "AzureError" in names:
+        status = getattr(error, "status_code", None) or 503
+    elif "HttpError" in names:  # Google
+        status = getattr(error, "code", None)
+    elif names & {"RefreshError", "AuthenticationException"}:
+        status = 401
+    else:
+        away = names & {"EndpointConnectionError", "HTTPClientError", "NoValidConnectionsError", "SSHException"}
+        status = 503 if away else None
+    side = _side(step)
+    match status:
+        case 400 | 401 | 403:
+            return ConfigurationError(
+                f"The {side}'s bucket does not accept the login or forbids this: check {side}.credentials, "
+                "the secret it refers to, and what it may do there."
+            )
+        case 404:
+            return ConfigurationError(f"The {side}'s bucket or directory is not there: check {side}.url.")
+        case None:
+            return None
+    return TransientError(
+        f"The {side}'s bucket could not be reached or is overloaded: check {side}.url and the network."
+    )
 
 
 def _network(error: BaseException, names: set[str], step: Step) -> RunError | None:

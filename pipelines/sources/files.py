@@ -23,7 +23,7 @@ from dlt.extract import DltResource
 
 from connectors.kinds import FilesSource
 from connectors.landing import normalised
-from pipelines.destinations import bucket_credentials
+from pipelines.buckets import bucket_of
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 from pipelines.tabular import Tabular
@@ -97,11 +97,11 @@ def _find(source: FilesSource, context: Context) -> tuple[Any, list[Found]]:
         root, _, pattern = root.rpartition("/")
     if local:
         return _local(Path(root), pattern, context)
-    credentials = (
-        None if source.credentials is None else bucket_credentials(context.secrets.resolve(source.credentials))
-    )
-    explicit = {"bucket_url": root} if credentials is None else {"bucket_url": root, "credentials": credentials}
-    config = resolve_configuration(FilesystemConfiguration(bucket_url=root), explicit_value=explicit)
+    value = None if source.credentials is None else context.secrets.resolve(source.credentials)
+    bucket = bucket_of(root, value, "source.credentials")
+    given = {"bucket_url": bucket.url, "credentials": bucket.credentials, "kwargs": bucket.options or None}
+    explicit = {key: item for key, item in given.items() if item is not None}
+    config = resolve_configuration(FilesystemConfiguration(bucket_url=bucket.url), explicit_value=explicit)
     files, base = fsspec_from_config(config)
     found = [
         Found(path, path.removeprefix(str(base)).lstrip("/"), _mark(info))

@@ -4,15 +4,21 @@ Where one isn't installed, the test that asks for it is skipped with a sentence.
 """
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import paramiko
 import pymysql
 import pytest
+from gcp_storage_emulator.server import create_server
 
 SECONDS = 90
 
@@ -62,3 +68,149 @@ def mysql_server(directory: Path) -> Iterator[str]:
 
     with _process(serve, directory, ready):
         yield f"mysql://clinic:reads@127.0.0.1:{port}/emr"
+
+
+def _listening(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def s3_server(directory: Path) -> Iterator[str]:
+    """An S3 server; its address. A process of its own: Delta's driver waits for it without letting go of Python."""
+    port = free_port()
+    with _process(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], directory, lambda: _listening(port)
+    ):
+        yield f"http://127.0.0.1:{port}"
+
+
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""The key of the account `devstoreaccount1` that Azure's emulator has, as its documentation says."""
+
+
+@contextlib.contextmanager
+def azure_server(directory: Path) -> Iterator[str]:
+    """Azurite, Microsoft's own emulator; its connection string."""
+    if shutil.which("azurite-blob") is None:
+        pytest.skip("No Azure here: install Azurite (npm install -g azurite), whose azurite-blob this test starts.")
+    port = free_port()
+    command = ["azurite-blob", "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(directory)]
+
+    with _process(
+        [*command, "--skipApiVersionCheck", "--disableTelemetry", "--silent"], directory, lambda: _listening(port)
+    ):
+        yield (
+            f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={AZURE_KEY};"
+            f"BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1;"
+        )
+
+
+@contextlib.contextmanager
+def google_server() -> Iterator[str]:
+    """An emulator of Google's storage; its address."""
+    port = free_port()
+    server = create_server("127.0.0.1", port, in_memory=True)
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop()
+
+
+class _Door(paramiko.ServerInterface):  # type: ignore[misc]
+    """Lets `clinic` in, with a password or a key."""
+
+    def __init__(self, password: str, key: paramiko.PKey) -> None:
+        self._password, self._key = password, key
+
+    def check_auth_password(self, username: str, password: str) -> Any:
+        known = (username, password) == ("clinic", self._password)
+        return paramiko.AUTH_SUCCESSFUL if known else paramiko.AUTH_FAILED
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> Any:
+        return paramiko.AUTH_SUCCESSFUL if (username, key) == ("clinic", self._key) else paramiko.AUTH_FAILED
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "password,publickey"
+
+    def check_channel_request(self, kind: str, chanid: int) -> Any:
+        return paramiko.OPEN_SUCCEEDED
+
+
+class _Files(paramiko.SFTPServerInterface):  # type: ignore[misc]
+    """The files below a directory, to be listed, read and written."""
+
+    root: Path
+
+    def _real(self, path: str) -> Path:
+        return self.root / str(self.canonicalize(path)).lstrip("/")
+
+    def _attempt(self, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except OSError as error:
+            return paramiko.SFTPServer.convert_errno(error.errno or 0)
+
+    def _told(self, path: Path) -> paramiko.SFTPAttributes:
+        return paramiko.SFTPAttributes.from_stat(path.stat(), path.name)
+
+    def list_folder(self, path: str) -> Any:
+        return self._attempt(lambda: [self._told(found) for found in self._real(path).iterdir()])
+
+    def stat(self, path: str) -> Any:
+        return self._attempt(lambda: self._told(self._real(path)))
+
+    lstat = stat
+
+    def mkdir(self, path: str, attr: Any) -> Any:
+        return self._attempt(self._real(path).mkdir) or paramiko.SFTP_OK
+
+    def remove(self, path: str) -> Any:
+        return self._attempt(self._real(path).unlink) or paramiko.SFTP_OK
+
+    def posix_rename(self, oldpath: str, newpath: str) -> Any:
+        return self._attempt(lambda: self._real(oldpath).replace(self._real(newpath)) and None) or paramiko.SFTP_OK
+
+    rename = posix_rename
+
+    def open(self, path: str, flags: int, attr: Any) -> Any:
+        def work() -> Any:
+            handle = paramiko.SFTPHandle(flags)
+            opened = os.fdopen(os.open(self._real(path), flags, 0o600), "r+b" if flags & os.O_ACCMODE else "rb")
+            handle.readfile = handle.writefile = opened
+            return handle
+
+        return self._attempt(work)
+
+
+@contextlib.contextmanager
+def sftp_server(root: Path, password: str, key: paramiko.PKey) -> Iterator[int]:
+    """An SFTP server for the files below `root`; its port. Each session is a thread that ends with its client."""
+    host_key = paramiko.RSAKey.generate(2048)
+    files = type("Files", (_Files,), {"root": root})
+    transports: list[paramiko.Transport] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                transport = paramiko.Transport(connection)
+                transports.append(transport)
+                transport.add_server_key(host_key)
+                transport.set_subsystem_handler("sftp", paramiko.SFTPServer, files)
+                with contextlib.suppress(paramiko.SSHException, EOFError):
+                    transport.start_server(event=threading.Event(), server=_Door(password, key))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
+        for transport in transports:
+            transport.close()

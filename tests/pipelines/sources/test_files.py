@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
@@ -113,3 +114,20 @@ def test_real_clinical_files_land_complete(platform: Platform, inbox: Path) -> N
         warehouse.execute(f"COPY condition_occurrence TO '{inbox}/conditions.csv' (HEADER)")
         (count,) = warehouse.execute("SELECT count(*) FROM condition_occurrence").fetchone() or (0,)
     assert platform.run(platform.add(files(inbox))).total_rows == count == 65_332
+
+
+def test_a_trials_file_lands_row_by_row(platform: Platform, inbox: Path) -> None:
+    package = importlib.util.find_spec("lifelines")
+    assert package is not None
+    trial = Path(str(package.origin)).parent / "datasets" / "ACTG175.csv"
+    (inbox / "ACTG175.csv").write_bytes(trial.read_bytes())
+    connector = platform.add({"type": "files", "url": str(inbox / "ACTG175.csv"), "primary_key": "pidnum"})
+    assert platform.run(connector).total_rows == 2_139
+    # What the trial's makers wrote for a count that is missing, `NA`, is kept as it stands, and its column is text.
+    options = pyarrow.csv.ConvertOptions(null_values=[""], strings_can_be_null=True)
+    expected = pyarrow.csv.read_csv(trial, convert_options=options)
+    names = [name for name in expected.column_names if name]
+    cells = ", ".join(f'"{name}"' for name in names)
+    found = platform.duck(f"SELECT {cells} FROM connector_{connector}.actg175 ORDER BY pidnum")
+    rows = expected.select(names).sort_by("pidnum").to_pylist()
+    assert found == [tuple(row.values()) for row in rows]
