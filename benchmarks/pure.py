@@ -34,12 +34,12 @@ def fleet(size: int) -> tuple[dict[int, Desired], Observation]:
         row = ConnectorRow(
             number, f"c{number}", None, schedule, "UTC", True, source, None, None, {}, None, None, None, 1
         )
-        wanted = desire(row, PLATFORM, NOW)
+        wanted = desire(row, PLATFORM)
         assert isinstance(wanted.wants, Spec)
         desired[number] = wanted
         fields = wanted.wants.fields
         if number % 100 == 0:
-            drifted = desire(replace(row, schedule="6 * * * *"), PLATFORM, NOW).wants
+            drifted = desire(replace(row, schedule="6 * * * *"), PLATFORM).wants
             assert isinstance(drifted, Spec)
             fields = drifted.fields
         held[number] = Observed(UUID(int=number), wanted.wants.name, fields, (UUID(int=number),))

@@ -245,7 +245,7 @@ def wanted(connector_id: int, schedule: str = SCHEDULE) -> Spec:
     row = ConnectorRow(
         connector_id, name, None, schedule, "UTC", True, SOURCE, None, None, {}, None, None, None, 1
     )  # fmt: skip
-    spec = desire(row, PLATFORM, datetime.now(UTC)).wants
+    spec = desire(row, PLATFORM).wants
     assert isinstance(spec, Spec)
     return spec
 

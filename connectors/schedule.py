@@ -144,6 +144,7 @@ def parse(cron: str, timezone: str, connector_id: int) -> Schedule:
     return Schedule(re.sub(r"[^ \t]+", replaced, text), timezone)
 
 
+@lru_cache(maxsize=10_000)
 def words(schedule: Schedule) -> str:
     """The schedule as a person says it, with its time zone: `every 4 hours, at minute 0 (UTC)`."""
     values = croniter.expand(schedule.cron)[0]

@@ -48,7 +48,8 @@ class Desired:
     recorded_id: UUID | None
     """The id in the row itself, which a back end may have written."""
     wants: Spec | Invalid
-    next_run: datetime | None = None
+    runs_by: Schedule | None = None
+    """The schedule that starts it by itself; None when nothing does."""
     catch_up: Schedule | None = None
     """The schedule of an active connector that wants every missed run."""
     auto_paused: str | None = None
@@ -152,7 +153,7 @@ class Ownership(StrEnum):
     UNKNOWN = "unknown"
 
 
-def desire(row: ConnectorRow, platform: Platform, now: datetime, load: Load | None = None) -> Desired:
+def desire(row: ConnectorRow, platform: Platform, load: Load | None = None) -> Desired:
     """What a row asks for: its spec, or the refusal that makes it invalid. `load` is how its loads go."""
     try:
         connector = validate(row)
@@ -162,11 +163,11 @@ def desire(row: ConnectorRow, platform: Platform, now: datetime, load: Load | No
         return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, invalid)
     auto_paused = auto_pause(load, row.generation, connector.run_policy.auto_pause_after) if row.is_active else None
     runs = connector.is_active and auto_paused is None
-    next_run = next_runs(connector.schedule, now, 1)[0] if connector.schedule and runs else None
+    runs_by = connector.schedule if runs else None
     spec = desired_spec(connector, platform, paused=not runs)
-    catch_up = connector.schedule if runs and connector.run_policy.missed_runs is MissedRuns.ALL else None
+    catch_up = runs_by if connector.run_policy.missed_runs is MissedRuns.ALL else None
     return Desired(
-        row.id, row.generation, row.is_active, row.prefect_deployment_id, spec, next_run, catch_up, auto_paused
+        row.id, row.generation, row.is_active, row.prefect_deployment_id, spec, runs_by, catch_up, auto_paused
     )
 
 
@@ -360,15 +361,21 @@ def _limit_roll_out(
     if policy.max_roll_out is None:
         return decisions, ()
 
-    def next_run(decision: Decision) -> datetime | None:
-        return desired[decision.connector_id].next_run
+    waiting = [decision for decision in decisions if decision.roll_out]
+    # Only here: a date costs as much as all the rest that is made of a row, and an audit makes something of each.
+    # What was due a moment ago may not have been taken by a worker yet, so it counts as due.
+    since = now - ROLL_OUT_MARGIN
+    due = {d.connector_id: _next_run(desired[d.connector_id].runs_by, since) for d in waiting}
 
     def urgency(decision: Decision) -> tuple[float, int]:
-        due = next_run(decision)
-        return (float("inf") if due is None else due.timestamp(), decision.connector_id)
+        at = due[decision.connector_id]
+        return (float("inf") if at is None else at.timestamp(), decision.connector_id)
 
-    waiting = [decision for decision in decisions if decision.roll_out]
-    ready = [d for d in waiting if (due := next_run(d)) is None or due - now > ROLL_OUT_MARGIN]
+    ready = [d for d in waiting if (at := due[d.connector_id]) is None or at - now > ROLL_OUT_MARGIN]
     chosen = {decision.connector_id for decision in sorted(ready, key=urgency)[: policy.max_roll_out]}
     deferred = {decision.connector_id for decision in waiting} - chosen
     return [d for d in decisions if d.connector_id not in deferred], tuple(sorted(deferred))
+
+
+def _next_run(schedule: Schedule | None, since: datetime) -> datetime | None:
+    return None if schedule is None else next_runs(schedule, since, 1)[0]

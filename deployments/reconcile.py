@@ -267,8 +267,7 @@ class Reconciler:
         """What the rows of these connectors (of all for None) ask for, by connector id."""
         rows, loads = await self._store.rows(ids), await self._store.loads(ids)
         self._names |= {row.id: row.name for row in rows}
-        now = self._clock()
-        return {row.id: desire(row, self._platform, now, loads.get(row.id)) for row in rows}
+        return {row.id: desire(row, self._platform, loads.get(row.id)) for row in rows}
 
     async def preview(self) -> list[str]:
         """The plan of a full cycle as lines of text, with nothing written anywhere."""

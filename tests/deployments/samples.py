@@ -47,7 +47,7 @@ def row(connector_id: int = 1, **values: Any) -> ConnectorRow:
 
 def wanted(connector_id: int = 1, **values: Any) -> Desired:
     """What such a row asks for."""
-    return desire(row(connector_id, **values), PLATFORM, NOW)
+    return desire(row(connector_id, **values), PLATFORM)
 
 
 def spec(connector_id: int = 1, **values: Any) -> Spec:

@@ -95,11 +95,11 @@ BAD_LOAD = Load(1, 1, outcome=Outcome.FAILED, configuration_failures=3, ended_at
 def test_the_plan_takes_an_auto_paused_connector_for_a_paused_one(
     values: dict[str, Any], load: Load | None, deployed: bool, action: type | None
 ) -> None:
-    wanted = desire(row(**values), PLATFORM, NOW, load)
+    wanted = desire(row(**values), PLATFORM, load)
     observation = Observation({1: held(spec(**values))} if deployed else {})
     decision = plan({1: wanted}, {}, observation, Policy(TAG), scope=[1], fleet_size=1, now=NOW).decisions[0]
     assert (None if decision.action is None else type(decision.action)) is action
     if isinstance(decision.action, Patch):
         assert [change.field for change in decision.action.changes] == ["paused"]
         assert isinstance(wanted.wants, Spec)
-        assert wanted.next_run is None
+        assert wanted.runs_by is None

@@ -238,7 +238,7 @@ class Walk(RuleBasedStateMachine):
         statuses = await self.store.statuses()
         for number, row in rows.items():
             name = deployment_name(number)
-            wants = desire(row, PLATFORM, self.clock()).wants
+            wants = desire(row, PLATFORM).wants
             if name in self.foreign:
                 if isinstance(wants, Spec):
                     assert statuses[number].phase is StatusPhase.CONFLICT

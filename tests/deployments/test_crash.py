@@ -18,7 +18,7 @@ from deployments.prefect_gateway import PrefectGateway
 from deployments.spec import Spec, connector_id_of, drift
 from settings import ROOT
 from tests.deployments import tally
-from tests.deployments.rig import PLATFORM, Clock, Rig, insert, rig
+from tests.deployments.rig import PLATFORM, Rig, insert, rig
 from tests.prefect_server import PrefectServer
 
 
@@ -88,10 +88,9 @@ async def forget_the_lease(store: Store) -> None:
 
 async def assert_converged(store: Store, gateway: PrefectGateway) -> None:
     """Prefect holds what the rows ask for, field by field, and the rows know its ids."""
-    now = Clock()()
     rows = {row.id: row for row in await store.rows()}
     held = {connector_id_of(found.name): found for found in (await gateway.list_deployments()).deployments}
-    specs = {number: desire(row, PLATFORM, now).wants for number, row in rows.items()}
+    specs = {number: desire(row, PLATFORM).wants for number, row in rows.items()}
     wanted = {number: spec for number, spec in specs.items() if isinstance(spec, Spec)}
     assert held.keys() <= wanted.keys()
     for number, spec in wanted.items():

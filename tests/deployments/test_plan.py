@@ -467,7 +467,7 @@ def test_a_clock_that_goes_back_changes_no_decision_at_all() -> None:
     observation = Observation({1: held(spec(1)), 2: held(spec(2), paused=True)})
 
     def planned(now: Any) -> tuple[Decision, ...]:
-        rows = {i: desire(row(i), PLATFORM, now) for i in (1, 2)}
+        rows = {i: desire(row(i), PLATFORM) for i in (1, 2)}
         return plan(rows, statuses, observation, Policy(TAG), scope=(1, 2), fleet_size=2, now=now).decisions
 
     assert planned(NOW) == planned(NOW - timedelta(days=365))
@@ -517,9 +517,9 @@ EDITS: list[dict[str, Any]] = [
 def servers(draw: st.DrawFn) -> Server:
     """A Prefect with deployments of older rows, edited by hand, and with schedules lost or without a slug."""
     server = Server(["default", "slow"])
-    valid = rows.filter(lambda each: isinstance(desire(each, PLATFORM, NOW).wants, Spec))
+    valid = rows.filter(lambda each: isinstance(desire(each, PLATFORM).wants, Spec))
     for older in draw(st.lists(valid, unique_by=lambda each: each.id, max_size=5)):
-        wants = desire(older, PLATFORM, NOW).wants
+        wants = desire(older, PLATFORM).wants
         assert isinstance(wants, Spec)
         number = server.post(_creation(wants))
         match draw(st.sampled_from(["keep", "lose", "slugless"])):
@@ -578,7 +578,7 @@ def test_a_plan_that_was_carried_out_leaves_nothing_to_do(
 ) -> None:
     numbers = {connector_id_of(row["name"]): number for number, row in server.deployments.items()}
     statuses = {i: known(i, deployment_id=numbers.get(i) if right else OTHER) for i, right in recorded.items()}
-    asked = {each.id: desire(each, PLATFORM, NOW) for each in desired}
+    asked = {each.id: desire(each, PLATFORM) for each in desired}
     policy = Policy(TAG, allow_mass_prune=True)
     foreign = _foreign(server)
 
