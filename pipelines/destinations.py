@@ -43,7 +43,7 @@ DUCKDB = {
 POSTGRES_FILE_BYTES = 32 * 1024 * 1024
 """Size of a load file for PostgreSQL: each costs a connection, and only several can be written at the same time."""
 
-POSTGRES_JOBS = 4
+POSTGRES_JOBS = 3
 """Load files that are written to PostgreSQL at the same time. Each holds a row group in memory, twice."""
 
 
