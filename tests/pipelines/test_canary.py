@@ -49,7 +49,7 @@ SOURCES: dict[str, tuple[str, Callable[[str, str], dict[str, Any]]]] = {
     "sql no port": ("postgresql://u:{}@h:port/d", lambda web, host: sql()),
     "sql unknown dialect": ("sap://u:{}@h/d", lambda web, host: sql()),
     "sql no address at all": ("{}", lambda web, host: sql()),
-    "sql missing driver": ("mysql+pymysql://u:{}@h/d", lambda web, host: sql()),
+    "sql missing driver": ("mssql+pyodbc://u:{}@h/d", lambda web, host: sql()),
     "rest 403": ("{}", lambda web, host: rest(web, **BEARER)),
     "rest 400, key in the query": ("{}", lambda web, host: rest(web + "/400", **KEY)),
     "rest 503, key in the query": ("{}", lambda web, host: rest(web + "/503", **KEY)),
