@@ -40,6 +40,9 @@ DUCKDB = {
 }
 """How a run opens a DuckDB file."""
 
+DUCKDB_FILE_BYTES = 64 * 1024 * 1024
+"""Size of a load file for DuckDB."""
+
 POSTGRES_FILE_BYTES = 32 * 1024 * 1024
 """Size of a load file for PostgreSQL: each costs a connection, and only several can be written at the same time."""
 
@@ -94,6 +97,10 @@ def _duckdb(path: Path, staging: str) -> Target:
         staging_dataset_name_layout=staging,
         replace_strategy=REPLACE,
         parquet_format=passing_files(),
+        # What one transaction has written stays in memory: one file of millions of rows would fill up to the limit.
+        recommended_file_size=DUCKDB_FILE_BYTES,
+        # Each has all of DuckDB's threads.
+        max_parallel_load_jobs=1,
     )
     return Target(target, "parquet", exclusive=f"duckdb:{path.resolve()}")
 
