@@ -70,7 +70,8 @@ def changes(stage: Stage) -> list[Figure]:
 
 async def _changes(server: Server, database: str, fleet: int, count: int) -> list[Figure]:
     ids = {row["name"]: str(row["id"]) for row in await server.query("SELECT id, name FROM deployment")}
-    crons = (f"{minute} {SCHEDULE.split()[1]} * * *" for minute in range(60))
+    # Another hour than they begin with, so that each of them changes.
+    crons = (f"{minute} {(int(SCHEDULE.split()[1]) + 1) % 24} * * *" for minute in range(60))
     changed = list(range(fleet - count + 1, fleet + 1))
     doomed = chunks(range(1, fleet - count + 1), count)
     cpu: dict[str, list[float]] = {"patch": [], "delete": []}
@@ -84,7 +85,7 @@ async def _changes(server: Server, database: str, fleet: int, count: int) -> lis
             report = await controller.cycle()
             seconds = time.perf_counter() - began
             cpu[kind].append((server.cpu_seconds() - used) / count)
-            assert report.applied == count, report
+            assert report.applied == count, (report.applied, report.failed)
             return seconds
 
         async def rescheduled() -> float:
