@@ -124,7 +124,7 @@ async def rig(
     """
     clock = clock or Clock()
     rng = random.Random(1)
-    lease = Lease(store.engine, name=platform.instance, holder=holder, ttl_seconds=600)
+    lease = Lease(store.engine, name=platform.instance, holder=holder, ttl_seconds=3600)
     assert await lease.acquire()
     alerts = alerts or Alerts([], platform.instance)
 
