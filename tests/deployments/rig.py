@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -141,7 +142,7 @@ async def rig(
         server=ServerWatch(alerts, backoff_max_seconds=60, alert_after_seconds=120, rng=rng),
         limiter=AdaptiveLimiter(
             25,
-            monotonic=lambda: clock().timestamp(),
+            monotonic=time.monotonic,
             sleep=asyncio.sleep if patient else lambda _: asyncio.sleep(0),
         ),
         clock=clock,

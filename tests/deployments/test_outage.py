@@ -131,8 +131,9 @@ async def create(count: int, store: Store, gateway: PrefectGateway) -> None:
         await record(records, fence)  # type: ignore[arg-type]
 
     store.record = spy  # type: ignore[method-assign]
+    # A date far off: no worker takes these runs, and a server that marks them late, in vain, is busy with that alone.
     async with rig(store, gateway, patient=True) as controller:
-        numbers = [await controller.insert(name=f"c{number}", schedule="H * * * *") for number in range(count)]
+        numbers = [await controller.insert(name=f"c{number}", schedule="H 0 1 1 *") for number in range(count)]
         report = await settle(controller, audit=True)
         assert report.failed == {}
         found = await gateway.read_deployments([deployment_name(number) for number in numbers])
