@@ -18,7 +18,7 @@ test: venv
 # The long versions, and the control plane's suite once more on the newest Prefect.
 soak: venv .venv-next/installed
 	$(BIN)/python -m pytest -m soak
-	.venv-next/bin/python -m pytest -p no:cacheprovider tests/deployments tests/test_end_to_end.py
+	.venv-next/bin/python -m pytest -p no:cacheprovider -n 2 --dist loadfile --no-loadscope-reorder tests/deployments tests/test_end_to_end.py
 
 bench: venv
 	$(BIN)/python -m benchmarks
