@@ -49,7 +49,7 @@ RECORD_BATCH = 50
 ROLL_OUT_BURST = 50
 """Most patches of a roll-out in one cycle."""
 
-BUSY_ROUNDS = 5
+BUSY_ROUNDS = 6
 """Rounds in which an overloaded server carried out nothing at all, before it counts as down."""
 
 

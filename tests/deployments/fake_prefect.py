@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
+
 from deployments import spec
 from deployments.errors import RefusedError, WorkPoolMissingError
 from deployments.gateway import Listing, ScheduledRun
 from deployments.plan import Patch
 from deployments.spec import Observed, Spec
-from tests.deployments.rig import as_json
 
 AGENT_POOL = "default-agent-pool"
 
@@ -296,3 +297,8 @@ def carry_out_patch(server: Server, patch: Patch) -> None:
         server.edit(number, body)
     if any(change.field == "paused" for change in patch.changes) and patch.spec.fields.paused:
         server.pause(number)
+
+
+def as_json(value: Any) -> Any:
+    """`value` as Prefect would give it back: tuples and sets as lists."""
+    return orjson.loads(orjson.dumps(value, default=list))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 
 from connectors.status import Status
@@ -24,6 +23,7 @@ from deployments.metrics import Metrics
 from deployments.reconcile import Options, Reconciler, Report
 from deployments.server import ServerWatch
 from deployments.spec import Platform
+from tests.deployments.fake_prefect import FakePrefect
 
 FILES_SOURCE = {"type": "files", "url": "/data/labs", "format": "csv", "table": "labs"}
 
@@ -76,6 +76,15 @@ class Rig:
         """One cycle."""
         return await self.reconciler.cycle(**options)
 
+    async def settle(self, **options: Any) -> Report:
+        """Cycles until one has found the server up and failed at nothing: a loaded machine's may time out meanwhile."""
+        for _ in range(20):
+            report = await self.cycle(**options)
+            if report.server_down is None and not report.failed:
+                return report
+            self.clock.advance(60)
+        raise AssertionError(f"server down: {report.server_down}; failed: {report.failed}")
+
     async def insert(self, **values: Any) -> int:
         """Insert a connector, of a `files` source unless given another; its id."""
         return await insert(self.store, **values)
@@ -116,12 +125,11 @@ async def rig(
     alerts: Alerts | None = None,
     events: Events | None = None,
     metrics: Metrics | None = None,
-    patient: bool = False,
 ) -> AsyncIterator[Rig]:
     """A leading controller's parts, started.
 
-    `patient`: it leaves an overloaded server in peace for as long as in life. Where tests make the overload, there is
-    nothing to wait for.
+    It leaves an overloaded server in peace for as long as in life; where only the fake says that it is overloaded,
+    there is nothing to wait for.
     """
     clock = clock or Clock()
     rng = random.Random(1)
@@ -143,7 +151,7 @@ async def rig(
         limiter=AdaptiveLimiter(
             25,
             monotonic=time.monotonic,
-            sleep=asyncio.sleep if patient else lambda _: asyncio.sleep(0),
+            sleep=(lambda _: asyncio.sleep(0)) if isinstance(gateway, FakePrefect) else asyncio.sleep,
         ),
         clock=clock,
         rng=rng,
@@ -156,8 +164,3 @@ async def rig(
         yield Rig(store, gateway, reconciler, clock, lease, alerts)
     finally:
         await lease.release()
-
-
-def as_json(value: Any) -> Any:
-    """`value` as Prefect would give it back: tuples and sets as lists."""
-    return orjson.loads(orjson.dumps(value, default=list))

@@ -124,7 +124,7 @@ async def kill_everywhere(store: Store, gateway: PrefectGateway, dying: DyingCon
         killed += dying.cycle(deadly)["exit"] == -signal.SIGKILL
         await forget_the_lease(store)
         async with rig(store, gateway) as controller:
-            await controller.cycle(audit=True)
+            await controller.settle(audit=True)
         await assert_converged(store, gateway)
         await forget_the_lease(store)
     tally.done["kills"] += killed

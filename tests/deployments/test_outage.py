@@ -10,7 +10,6 @@ from connectors.status import Phase, Reason
 from connectors.store import Store
 from deployments.alerts import Alerts
 from deployments.prefect_gateway import PrefectGateway, open_gateway
-from deployments.reconcile import Report
 from deployments.spec import connector_id_of, deployment_name
 from tests.deployments.rig import Rig, rig
 from tests.deployments.webhook import Webhook
@@ -110,16 +109,6 @@ async def test_after_an_outage_all_is_caught_up_with_one_alert_each_way(
             await controller.cycle(allow_mass_prune=True)
 
 
-async def settle(controller: Rig, **options: bool) -> Report:
-    """Cycles until one found the server up; a machine that is busy with more than this may time out even a listing."""
-    for _ in range(20):
-        report = await controller.cycle(**options)
-        if report.server_down is None:
-            return report
-        controller.clock.advance(60)
-    raise AssertionError(f"the server is down: {report.server_down}")
-
-
 async def create(count: int, store: Store, gateway: PrefectGateway) -> None:
     """Insert that many connectors and bring them to Prefect, looking at every status that was ever written."""
     seen: list[str] = []
@@ -132,17 +121,15 @@ async def create(count: int, store: Store, gateway: PrefectGateway) -> None:
 
     store.record = spy  # type: ignore[method-assign]
     # A date far off: no worker takes these runs, and a server that marks them late, in vain, is busy with that alone.
-    async with rig(store, gateway, patient=True) as controller:
+    async with rig(store, gateway) as controller:
         numbers = [await controller.insert(name=f"c{number}", schedule="H 0 1 1 *") for number in range(count)]
-        report = await settle(controller, audit=True)
-        assert report.failed == {}
+        await controller.settle(audit=True)
         found = await gateway.read_deployments([deployment_name(number) for number in numbers])
         assert len(found) == count
         bad = [line for line in seen if not line.startswith(("synced", "retrying Prefect is unavailable."))]
         assert bad == [], "a busy server's answer reached a connector's status"
         await controller.remove(*numbers)
-        report = await settle(controller, allow_mass_prune=True)
-        assert report.failed == {}
+        await controller.settle(allow_mass_prune=True)
         assert await gateway.read_deployments([deployment_name(number) for number in numbers]) == []
 
 
