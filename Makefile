@@ -11,9 +11,10 @@ PACKAGES := settings.py flows connectors deployments pipelines local helm tests 
 run: venv
 	@DEMO=$(DEMO) exec $(BIN)/python -m local.stack
 
-# A file's tests stay together: they share a server.
+# On both cores, a file's tests together, for they share a server; then whole platforms, one at a time.
 test: venv
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not soak and not alone" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "alone and not soak"
 
 # The long versions, and the control plane's suite once more on the newest Prefect.
 soak: venv .venv-next/installed

@@ -24,7 +24,7 @@ SOON_SECONDS = 20
 """Measured on an idle machine: 0.1 to 0.2 s. Here the server has just made 200 deployments."""
 CONNECTORS = "/api/v1/connectors"
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture

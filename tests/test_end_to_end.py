@@ -100,7 +100,7 @@ async def platform(database_url: str, own_prefect_server: PrefectServer, tmp_pat
         for name, command in commands.items()
     ]
     database = await asyncpg.connect(database_url)
-    async with httpx.AsyncClient(base_url=own_prefect_server.url, timeout=30) as api:
+    async with httpx.AsyncClient(base_url=own_prefect_server.url, timeout=120) as api:
         try:
             children[0].start()
             assert children[0].process is not None
@@ -114,7 +114,7 @@ async def platform(database_url: str, own_prefect_server: PrefectServer, tmp_pat
             await database.close()
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 async def test_an_inserted_row_is_loaded_on_schedule_and_followed_until_it_is_deleted(
     platform: Platform, tmp_path: Path
 ) -> None:

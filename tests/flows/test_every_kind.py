@@ -19,14 +19,14 @@ from tests.pipelines.http_server import Asked, WebServer
 from tests.pipelines.sources.test_fhir import FhirServer, patient
 from tests.pipelines.sources.test_redcap import TOKEN, Redcap
 from tests.pipelines.test_load import omop
-from tests.prefect_server import PrefectServer
+from tests.prefect_server import Patient, PrefectServer
 
 __all__ = ["clinic", "clinic_url", "platform"]
 
 SECONDS = 150
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_every_kind_is_loaded_by_a_worker(
     platform: Platform,
     prefect_server: PrefectServer,
@@ -67,7 +67,7 @@ def _run_by_worker(
     connectors: list[int], server: PrefectServer, directory: Path, platform: Platform, clinic_url: str
 ) -> dict[int, tuple[str, str]]:
     """State and message of each connector's run, by a worker that ends when the last one has."""
-    with httpx.Client(base_url=server.url, timeout=30) as api:
+    with httpx.Client(base_url=server.url, timeout=120, transport=Patient()) as api:
         flow = api.post("/flows/", json={"name": run_connector_pipeline.name}).json()["id"]
         body = {
             "name": "connector-0-pipeline", "flow_id": flow, "work_pool_name": "default", "path": ".",
@@ -97,7 +97,7 @@ def _run_by_worker(
                 return _finished(api, deployment, len(connectors))
             finally:
                 worker.terminate()
-                worker.wait(timeout=30)
+                worker.wait(timeout=120)
 
 
 def _finished(api: httpx.Client, deployment: str, count: int) -> dict[int, tuple[str, str]]:

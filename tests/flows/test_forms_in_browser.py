@@ -38,8 +38,9 @@ QUIET = [
 VISITS = 1234
 START_SECONDS = 180
 RUN_MILLISECONDS = 60_000
+TRIES = 3
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
 
 @pytest.fixture
@@ -174,8 +175,14 @@ async def test_a_connector_made_in_the_ui_lands_rows(page: Any, joined: dict[str
 
 async def submit(page: Any) -> None:
     """Submit the form, and go to its run."""
-    await page.get_by_role("button", name="Submit").click()
-    await page.get_by_role("button", name="View run").last.click()
+    for _ in range(TRIES):
+        await page.get_by_role("button", name="Submit").click()
+        try:
+            await page.get_by_role("button", name="View run").last.click(timeout=RUN_MILLISECONDS // TRIES)
+        except playwright.TimeoutError:
+            continue  # a server on SQLite was busy and refused: the form stands as it was
+        return
+    raise AssertionError("the form's run was never made")
 
 
 async def fill_in(page: Any, form: str, *, schedule: str) -> None:

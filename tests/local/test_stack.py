@@ -71,7 +71,7 @@ def _read_until(stack: subprocess.Popen[str], start: str) -> list[str]:
     pytest.fail("\n".join(lines))
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(420)
 def test_make_run_lands_the_clinics_rows_and_leaves_nothing_behind(data_dir: Path, tmp_path: Path) -> None:
     stack = _start(data_dir, tmp_path / "stderr")
