@@ -245,6 +245,16 @@ class DuckdbDestination(AnyDestination):
     type: Literal["duckdb"]
     path: Annotated[PlainUrl, AfterValidator(_duckdb_path)]
 
+    def clash(self, dataset: str) -> str | None:
+        """Why a dataset can't be in this file, or None: DuckDB calls the file's catalog by the file's name."""
+        catalog = PurePosixPath(self.path).stem
+        if dataset.lower() != catalog.lower():
+            return None
+        return (
+            f"dataset_name must not be '{catalog}', the name of the DuckDB file, for DuckDB could not tell the two "
+            "apart: choose another one."
+        )
+
 
 class PostgresDestination(AnyDestination):
     """A PostgreSQL database."""

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from connectors.kinds import Destination, Source
+from connectors.kinds import Destination, DuckdbDestination, Source
 from connectors.refusals import Refusal, from_pydantic
 from connectors.schedule import Schedule, ScheduleError
 from connectors.schedule import parse as parse_schedule
@@ -101,7 +101,12 @@ class Connector:
     @property
     def dataset(self) -> str:
         """The dataset that the rows land in: the given one, else `connector_{id}`."""
-        return self.dataset_name or f"connector_{self.id}"
+        return self.dataset_name or default_dataset(self.id)
+
+
+def default_dataset(connector_id: int) -> str:
+    """The dataset of a connector that names none."""
+    return f"connector_{connector_id}"
 
 
 _SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
@@ -142,6 +147,9 @@ def validate(row: ConnectorRow) -> Connector:
                 "such as 'lab_results'.",
             )
         )
+    elif isinstance(destination, DuckdbDestination):
+        clash = destination.clash(row.dataset_name or default_dataset(row.id))
+        refusals += [Refusal("/dataset_name", clash)] if clash else []
     if refusals or source is None or policy is None:
         raise InvalidConnectorError(tuple(refusals))
     return Connector(

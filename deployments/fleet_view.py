@@ -16,6 +16,7 @@ import orjson
 from connectors.fleet import Standing
 from connectors.freshness import Freshness, Judgement, as_it_runs, lateness, next_dates, said
 from connectors.loads import Outcome
+from connectors.models import default_dataset
 from connectors.schedule import words
 from connectors.status import Phase
 
@@ -100,7 +101,7 @@ def fleet(entries: Iterable[Entry], tag: str) -> Artifact:
 def page(standing: Standing, judged: Judgement, tag: str) -> Artifact:
     """The page of one connector."""
     destination = f"`{standing.destination_type}`" if standing.destination_type else "the platform's destination"
-    dataset = standing.dataset_name or f"connector_{standing.connector_id}"
+    dataset = standing.dataset_name or default_dataset(standing.connector_id)
     lines = [f"# {_plain(standing.name)}", ""]
     if standing.description:
         lines += [_plain(standing.description), ""]

@@ -19,7 +19,7 @@ from uuid import UUID
 import psycopg2.extras  # type: ignore[import-untyped]
 from pydantic import TypeAdapter, ValidationError
 
-from connectors.kinds import Destination
+from connectors.kinds import Destination, DuckdbDestination
 from connectors.models import Connector, ConnectorRow, InvalidConnectorError, Overlap, RunPolicy, validate
 from connectors.refusals import from_pydantic
 from pipelines.credentials import Secrets
@@ -236,13 +236,16 @@ def destination_of(connector: Connector, settings: Settings) -> Destination:
     """The connector's destination, or the platform's.
 
     Raises:
-        ConfigurationError: when CAI_DEFAULT_DESTINATION is wrong.
+        ConfigurationError: when CAI_DEFAULT_DESTINATION is wrong, or can't hold this connector's dataset.
     """
     if connector.destination is not None:
         return connector.destination
     adapter: TypeAdapter[Destination] = TypeAdapter(Destination)
     try:
-        return adapter.validate_python(settings.destination)
+        destination = adapter.validate_python(settings.destination)
     except ValidationError as error:
         sentence = from_pydantic(error, "CAI_DEFAULT_DESTINATION")[0].message
         raise ConfigurationError(sentence) from None
+    if isinstance(destination, DuckdbDestination) and (clash := destination.clash(connector.dataset)):
+        raise ConfigurationError(clash)
+    return destination

@@ -132,6 +132,15 @@ async def test_of_many_who_take_a_name_at_once_one_gets_it(service: Service, sto
     assert len(await store.rows()) == 1
 
 
+async def test_a_dataset_that_duckdb_would_take_for_its_file_is_refused(service: Service) -> None:
+    values = VALUES | {"destination": {"type": "duckdb", "path": "/data/Labs.duckdb"}}
+    with pytest.raises(InvalidConnectorError) as refused:
+        await service.create(values | {"dataset_name": "labs"})
+    (refusal,) = refused.value.refusals
+    assert (refusal.pointer, "'Labs', the name of the DuckDB file" in refusal.message) == ("/dataset_name", True)
+    assert (await service.create(values | {"dataset_name": "lab"})).row.dataset_name == "lab"
+
+
 async def test_a_refused_change_changes_nothing(service: Service, store: Store) -> None:
     made = (await service.create(VALUES)).row
     other = (await service.create({**VALUES, "name": "Other"})).row

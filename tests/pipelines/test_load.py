@@ -88,6 +88,15 @@ def test_a_changed_dataset_gets_everything_again(platform: Platform, emr: Sql) -
     assert platform.duck(f"SELECT count(*) FROM connector_{connector}.visit") == [(10,)]
 
 
+def test_a_dataset_named_as_the_file_is_refused_before_anything_is_read(platform: Platform, emr: Sql) -> None:
+    emr("CREATE TABLE visit (id int)")
+    connector = platform.add({"type": "sql_database", "credentials": EMR, "tables": [{"name": "visit"}]})
+    with platform.connection.cursor() as cursor:
+        cursor.execute("UPDATE cai_connectors SET dataset_name = 'warehouse' WHERE id = %s", (connector,))
+    with pytest.raises(ConfigurationError, match="dataset_name must not be 'warehouse', the name of the DuckDB file"):
+        platform.run(connector)
+
+
 def test_a_full_refresh_drops_what_the_source_forgot(platform: Platform, emr: Sql) -> None:
     emr("CREATE TABLE visit (id int PRIMARY KEY, at timestamp)")
     emr("INSERT INTO visit SELECT i, timestamp '2024-01-01' + i * interval '1 s' FROM generate_series(1, 10) i")
