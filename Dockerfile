@@ -35,6 +35,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/home/cai \
     PREFECT_HOME=/home/cai/.prefect \
+    PYTHONTZPATH= \
     CAI_CODE_PATH=/app \
     CAI_DATA_DIR=/data \
     DO_NOT_TRACK=1 \

@@ -35,6 +35,7 @@ from deployments.prefect_gateway import open_gateway
 from deployments.spec import Platform, Spec, job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from local.embedded_postgres import WITH_TRIGRAMS, EmbeddedPostgres
+from local.environment import ZONES
 from local.processes import Child, tail
 from settings import ROOT
 from tests.migrated import migrate
@@ -223,6 +224,7 @@ class Stage:
                 PREFECT_SERVER_DATABASE_CONNECTION_URL=database.replace("postgresql:", "postgresql+asyncpg:"),
                 PREFECT_SERVER_UI_ENABLED="false",
                 PREFECT_SERVER_LOGGING_LEVEL="WARNING",
+                **ZONES,
                 PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED=switch,
                 PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED=switch,
             ),

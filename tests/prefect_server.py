@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from local.environment import ZONES
 from local.processes import Child, tail
 
 START_SECONDS = 90
@@ -37,6 +38,7 @@ class PrefectServer:
             "PREFECT_SERVER_UI_ENABLED": "false",
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            **ZONES,
             "DO_NOT_TRACK": "1",
             **settings,
         }

@@ -1,8 +1,9 @@
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
-from local.environment import joining, write_env_file
+from local.environment import joining, prefect_server, write_env_file
 from settings import Settings, read_env_file
 
 
@@ -31,6 +32,17 @@ def test_another_terminal_joins_in_by_sourcing_the_env_file(tmp_path: Path) -> N
     script = 'set -a; . "$1/env"; exec printenv CAI_DATA_DIR CAI_API_URL PREFECT_API_URL'
     seen = subprocess.run(["sh", "-c", script, "sh", data_dir], capture_output=True, text=True, check=True)
     assert seen.stdout.split("\n")[:3] == [str(data_dir), "http://127.0.0.1:18080", "http://127.0.0.1:14200/api"]
+
+
+def test_a_server_that_reads_none_of_the_systems_zone_files_knows_all_their_zones() -> None:
+    ask = "import zoneinfo; print(len(zoneinfo.TZPATH), *(zoneinfo.available_timezones() - {'localtime'}))"
+
+    def asked(environment: dict[str, str]) -> list[str]:
+        told = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
+        return told.stdout.split()
+
+    paths, *zones = asked(prefect_server(Settings(), 14200))
+    assert (paths, set(zones)) == ("0", set(asked({})[1:]))
 
 
 def test_the_env_file_has_plain_lines(tmp_path: Path) -> None:
