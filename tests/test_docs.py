@@ -11,6 +11,7 @@ import pytest
 from settings import ROOT, describe
 from tests.prefect_server import PrefectServer
 
+LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
 CURL = re.compile(r"^    ((?:curl|FLOW_ID=|ID=).*PREFECT_API_URL.*)$", re.MULTILINE)
 
 
@@ -68,3 +69,19 @@ def test_the_targets_that_the_readme_names_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"\bmake ([a-z]+)\b", (ROOT / "README.md").read_text()):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as links name them: lower case, without signs, and hyphens for spaces."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_no_link_of_a_page_leads_nowhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+    links = [(page, *link) for page in pages for link in LINK.findall(page.read_text())]
+    assert len(links) > 50
+    for page, path, anchor in links:
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.name} links {path}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links {path}#{anchor}"
