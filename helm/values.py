@@ -24,6 +24,7 @@ Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|
 """A Kubernetes quantity, such as `500m` or `2Gi`."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 OptionalName = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)]
 SecretKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$")]
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -93,6 +94,61 @@ class Variable(Part):
     value_from: dict[str, Any] | None = None
 
 
+class Reference(Part):
+    """A ConfigMap or a Secret by its name."""
+
+    name: ObjectName
+    optional: bool | None = None
+
+
+class VariableSource(Part):
+    """All keys of a ConfigMap or a Secret as environment variables."""
+
+    prefix: str | None = None
+    config_map_ref: Reference | None = None
+    secret_ref: Reference | None = None
+
+
+class Volume(Part):
+    """One more volume, of a kind that the restricted Pod Security Standard lets through, as Kubernetes spells it."""
+
+    name: Name
+    config_map: dict[str, Any] | None = None
+    csi: dict[str, Any] | None = None
+    downward_api: dict[str, Any] | None = Field(None, alias="downwardAPI")
+    empty_dir: dict[str, Any] | None = None
+    ephemeral: dict[str, Any] | None = None
+    persistent_volume_claim: dict[str, Any] | None = None
+    projected: dict[str, Any] | None = None
+    secret: dict[str, Any] | None = None
+
+
+class Mount(Part):
+    """Where a container sees a volume."""
+
+    name: Name
+    mount_path: Annotated[str, StringConstraints(pattern=r"^/")]
+    sub_path: str | None = None
+    read_only: bool | None = None
+
+
+class Additions(Part):
+    """What an installation adds to the containers of a workload."""
+
+    extra_env: list[Variable]
+    extra_env_from: list[VariableSource]
+    extra_volumes: list[Volume]
+    extra_volume_mounts: list[Mount]
+
+
+class ServiceAccount(Part):
+    """Who pods are to Kubernetes, and through its annotations to a cloud."""
+
+    create: bool
+    name: OptionalName
+    annotations: Texts
+
+
 class Pods(Part):
     """How pods are placed and marked. A workload's own `pods` is laid over the common one, key by key."""
 
@@ -108,11 +164,11 @@ class Pods(Part):
     fs_group: Annotated[int, Field(ge=1)] | None = None
 
 
-class Workload(Part):
+class Workload(Additions):
     """What every long-running workload has."""
 
     resources: Resources
-    extra_env: list[Variable]
+    service_account: ServiceAccount
     pods: Pods
     termination_grace_period_seconds: Seconds
 
@@ -189,6 +245,7 @@ class WorkPool(Part):
     name: Annotated[str, StringConstraints(min_length=1)]
     type: Literal["process", "kubernetes"]
     queue: Annotated[str, StringConstraints(min_length=1)]
+    concurrency_limit: Annotated[int, Field(ge=1)] | None = None
 
 
 class Worker(Part):
@@ -201,12 +258,15 @@ class Worker(Part):
     data: bool | None = None
     resources: Resources | None = None
     extra_env: list[Variable] | None = None
+    extra_env_from: list[VariableSource] | None = None
+    extra_volumes: list[Volume] | None = None
+    extra_volume_mounts: list[Mount] | None = None
     pods: Pods | None = None
     termination_grace_period_seconds: Seconds | None = None
 
 
 class WorkerDefaults(Workload):
-    """What workers have unless they say otherwise."""
+    """What workers have unless they say otherwise; all share one service account."""
 
     replicas: Replicas
     queues: list[str]
@@ -215,15 +275,15 @@ class WorkerDefaults(Workload):
     data: bool
 
 
-class Runs(Part):
+class Runs(Additions):
     """The pod of one run in a kubernetes work pool."""
 
     resources: Resources
+    service_account: ServiceAccount
     scratch: Quantity
     ttl_seconds_after_finished: Seconds
     termination_grace_period_seconds: Seconds
     pod_watch_timeout_seconds: Annotated[int, Field(ge=1)]
-    extra_env: list[Variable]
     pods: Pods
 
 
@@ -243,10 +303,11 @@ class Api(Workload):
     service: Service
 
 
-class Jobs(Part):
+class Jobs(Additions):
     """The jobs around an installation: migrations before it, bootstrap after it."""
 
     resources: Resources
+    service_account: ServiceAccount
     pods: Pods
     backoff_limit: Annotated[int, Field(ge=0)]
     active_deadline_seconds: Annotated[int, Field(ge=1)]
@@ -311,6 +372,7 @@ class PrometheusRule(Part):
 
     enabled: bool
     labels: Texts
+    scraped_otherwise: bool
 
 
 class Dashboard(Part):
@@ -325,6 +387,7 @@ class Monitoring(Part):
 
     service_monitor: ServiceMonitor
     prometheus_rule: PrometheusRule
+    runbook_url: str
     dashboard: Dashboard
 
 
@@ -340,6 +403,7 @@ class Values(Part):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
     database: Secret
     settings: Settings
+    masking: Secret
     alerts: Secret
     connector_secrets: list[Name]
     server: Server

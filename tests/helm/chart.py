@@ -61,6 +61,20 @@ KUBERNETES = {
 }
 
 
+EXTRA: dict[str, Any] = {
+    "extraEnv": [{"name": "PGSSLROOTCERT", "value": "/etc/clinic/ca.crt"}],
+    "extraEnvFrom": [{"configMapRef": {"name": "clinic-proxy"}}],
+    "extraVolumes": [{"name": "clinic-ca", "secret": {"secretName": "clinic-ca"}}],
+    "extraVolumeMounts": [{"name": "clinic-ca", "mountPath": "/etc/clinic", "readOnly": True}],
+    "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/clinic"}},
+}
+"""What an installation may add to each workload."""
+EXTENDED = {
+    "server": {**EXTRA, "services": EXTRA},
+    **dict.fromkeys(("workerDefaults", "runs", "controller", "api", "jobs"), EXTRA),
+}
+
+
 def laid(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """Values files laid over each other, as Helm does it: maps are merged, all else is replaced."""
     result: dict[str, Any] = {}
@@ -97,6 +111,19 @@ MATRIX: dict[str, dict[str, Any]] = {
         "persistence": {"existingClaim": "data"},
         "server": {"persistence": {"existingClaim": "prefect"}},
     },
+    "small-masking": {"masking": {"existingSecret": "clinic-mask"}},
+    "small-extended": EXTENDED,
+    "production-extended": laid(PRODUCTION, EXTENDED, {"workPool": {"concurrencyLimit": None}}),
+    "production-own-accounts": laid(
+        PRODUCTION,
+        {
+            "controller": {"serviceAccount": {"name": "clinic-controller"}},
+            **{
+                part: {"serviceAccount": {"create": False, "name": f"clinic-{part.lower()}"}}
+                for part in ("workerDefaults", "runs", "jobs")
+            },
+        },
+    ),
     "production-placed": laid(
         PRODUCTION,
         {

@@ -226,6 +226,7 @@ def release(
                 f"{RELEASE}-server-auth": {"auth-string": AUTH},
                 f"{RELEASE}-api": {"token": TOKEN},
                 f"{RELEASE}-redis": {"url": f"redis://:{redis[1]}@{node.gateway}:{to_redis}/0"},
+                f"{RELEASE}-mask": {"key": secrets.token_hex(32)},
                 f"{RELEASE}-warehouse": {"CAI_SECRET_WAREHOUSE": seen("warehouse")},
                 "clinic": {"CAI_SECRET_CLINIC": seen("clinic")},
             }

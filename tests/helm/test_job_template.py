@@ -30,7 +30,7 @@ async def _job(values: dict[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-@pytest.mark.parametrize("name", ["production", "small-kubernetes", "production-placed"])
+@pytest.mark.parametrize("name", ["production", "small-kubernetes", "production-placed", "production-extended"])
 async def test_kubernetes_takes_the_job_of_a_run(name: str) -> None:
     job = await _job(MATRIX[name])
     for version in ("1.28", "1.37"):
@@ -62,7 +62,9 @@ async def test_a_run_gets_prefects_variables_and_ours_and_no_secret_in_plain() -
     assert variables["PREFECT__FLOW_RUN_ID"]["value"]
     # Evicted in a node's drain, it is Prefect that starts it again.
     assert variables["PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR"]["value"] == "reschedule"
-    for name in ("CAI_DATABASE_URL", "PREFECT_API_AUTH_STRING"):
+    # A key that the run would make in its own directory would be another one for the next run.
+    assert variables["CAI_MASK_KEY_REQUIRED"]["value"] == "1"
+    for name in ("CAI_DATABASE_URL", "PREFECT_API_AUTH_STRING", "CAI_SECRET_MASK_KEY"):
         assert "secretKeyRef" in variables[name]["valueFrom"]
     assert {"configMapRef": {"name": f"{RELEASE}-platform"}} in container["envFrom"]
 

@@ -12,6 +12,8 @@ import yaml
 from helm.values import Settings as ValuesSettings
 from settings import Settings
 from tests.helm.chart import (
+    EXTENDED,
+    EXTRA,
     INLINE,
     MATRIX,
     NAMESPACE,
@@ -106,8 +108,13 @@ def test_every_workload_that_runs_has_a_disruption_budget_and_is_spread(values: 
         assert ("topologySpreadConstraints" in pod.spec) == (pod.kind == "Deployment")
 
 
-GIVEN = re.compile(r"clinical-ai-prefect-(database|server-database|server-auth|api|redis|warehouse)|redis|alerts")
-"""Secrets that are there before the release is, by the values of the matrix."""
+GIVEN = re.compile(r"clinical-ai-prefect-(database|server-database|server-auth|api|redis|warehouse|mask)")
+OWN = re.compile(r"redis|alerts|clinic-[a-z]+")
+"""What is there before the release is, by the values of the matrix: Secrets, and what an installation adds."""
+
+
+def _given(kind: str, name: str) -> bool:
+    return (kind == "Secret" and GIVEN.fullmatch(name) is not None) or OWN.fullmatch(name) is not None
 
 
 def _references(pod: Pod) -> Iterator[tuple[str, str, str | None]]:
@@ -123,6 +130,8 @@ def _references(pod: Pod) -> Iterator[tuple[str, str, str | None]]:
     for volume in pod.spec.get("volumes", []):
         if "configMap" in volume:
             yield "ConfigMap", volume["configMap"]["name"], None
+        if "secret" in volume:
+            yield "Secret", volume["secret"]["secretName"], None
         if "persistentVolumeClaim" in volume:
             yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"], None
     yield "ServiceAccount", pod.spec["serviceAccountName"], None
@@ -138,11 +147,10 @@ def test_everything_that_a_pod_names_is_there(values: dict[str, Any]) -> None:
         for kind, name, key in _references(pod):
             if (kind, name) in made:
                 assert key is None or key in made[kind, name]["data"]
-            elif kind == "Secret":
-                assert GIVEN.fullmatch(name), name
-            else:
-                assert kind == "PersistentVolumeClaim"
+            elif kind == "PersistentVolumeClaim":
                 assert name in claims
+            else:
+                assert _given(kind, name), name
         volumes = {volume["name"] for volume in pod.spec["volumes"]}
         mounted = {mount["name"] for container in pod.containers for mount in container["volumeMounts"]}
         assert mounted == volumes
@@ -153,7 +161,8 @@ def test_everything_that_a_pod_names_is_there(values: dict[str, Any]) -> None:
                 assert path["backend"]["service"]["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
     for item in of_kind(objects, "RoleBinding"):
         assert ("Role", item["roleRef"]["name"]) in made
-        assert all(("ServiceAccount", subject["name"]) in made for subject in item["subjects"])
+        workers = {pod.spec["serviceAccountName"] for pod in pods(objects) if "-worker-" in pod.of}
+        assert {subject["name"] for subject in item["subjects"]} == workers
 
 
 @every_set_of_values
@@ -187,7 +196,8 @@ def test_every_pod_meets_the_restricted_pod_security_standard(values: dict[str, 
         assert who["runAsUser"] == who["runAsGroup"] == who["fsGroup"] == 10001
         assert who["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.spec.keys()
-        assert all(volume.keys() & {"emptyDir", "configMap", "persistentVolumeClaim"} for volume in pod.spec["volumes"])
+        kinds = {kind for volume in pod.spec["volumes"] for kind in volume if kind != "name"}
+        assert kinds <= {"emptyDir", "configMap", "secret", "persistentVolumeClaim"}
         for container in pod.containers:
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -362,7 +372,7 @@ def test_migrations_run_first_and_bring_all_that_they_need(values: dict[str, Any
             (pod,) = [pod for pod in pods(objects) if pod.of == item["metadata"]["name"]]
             for kind, name, _ in _references(pod):
                 # On a first install nothing of the release is there yet.
-                assert (kind, name) in there or (kind == "Secret" and GIVEN.fullmatch(name))
+                assert (kind, name) in there or _given(kind, name)
         else:
             there.add((item["kind"], item["metadata"]["name"]))
             assert "hook-succeeded" in item["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
@@ -475,6 +485,82 @@ def test_connectors_secrets_reach_runs_and_the_api_and_nobody_else() -> None:
         assert given is (pod.of in {"run", f"{RELEASE}-api"})
 
 
+def _variables(pod: Pod) -> dict[str, dict[str, Any]]:
+    """The variables of a pod's last container, which is the one that does its work."""
+    return {variable["name"]: variable for variable in pod.containers[-1].get("env", [])}
+
+
+def test_the_key_of_masked_columns_reaches_what_runs_loads_and_nothing_else() -> None:
+    for values, holders in (
+        (PRODUCTION, {"run"}),
+        (MATRIX["small-masking"], {f"{RELEASE}-worker-loads", f"{RELEASE}-worker-control"}),
+        ({}, set()),
+    ):
+        assert {pod.of for pod in pods(render(values)) if "CAI_SECRET_MASK_KEY" in json.dumps(pod.spec)} == holders
+    (run,) = [pod for pod in pods(render(PRODUCTION)) if pod.of == "run"]
+    reference = _variables(run)["CAI_SECRET_MASK_KEY"]["valueFrom"]["secretKeyRef"]
+    assert reference == {"name": "clinical-ai-prefect-mask", "key": "key"}
+
+
+def test_no_load_may_make_a_masking_key_that_ends_with_its_pod() -> None:
+    """The same patient would have another hash after each restart, and merges by it would double rows."""
+    required = {"name": "CAI_MASK_KEY_REQUIRED", "value": "1"}
+    for values in MATRIX.values():
+        for pod in pods(render(values)):
+            loads = pod.of == "run" or ("-worker-" in pod.of and "CAI_DATABASE_URL" in _variables(pod))
+            keeps = any("persistentVolumeClaim" in volume for volume in pod.spec["volumes"])
+            assert (_variables(pod).get("CAI_MASK_KEY_REQUIRED") == required) is (loads and not keeps), pod.of
+
+
+def test_the_pools_limit_is_told_to_the_step_that_makes_the_pool() -> None:
+    for values, limit in ((PRODUCTION, "50"), ({}, None), (MATRIX["production-extended"], None)):
+        (pod,) = [pod for pod in pods(render(values)) if pod.of == f"{RELEASE}-bootstrap"]
+        (step,) = [container for container in pod.containers if "deployments.bootstrap" in container["args"]]
+        told = {variable["name"]: variable.get("value") for variable in step["env"]}
+        assert told.get("CAI_WORK_POOL_LIMIT") == limit
+
+
+@pytest.mark.parametrize("values", [{}, PRODUCTION], ids=["small", "production"])
+def test_what_an_installation_adds_is_in_every_container_that_works(values: dict[str, Any]) -> None:
+    """A certificate of the clinic, say: one workload without it cannot reach the database."""
+    for pod in pods(render(laid(values, EXTENDED))):
+        assert EXTRA["extraVolumes"][0] in pod.spec["volumes"], pod.of
+        for container in pod.containers:
+            if container["name"] != "wait-for-server":
+                assert EXTRA["extraVolumeMounts"][0] in container["volumeMounts"], pod.of
+                assert container["env"][-1] == EXTRA["extraEnv"][0], pod.of
+                assert container["envFrom"][-1] == EXTRA["extraEnvFrom"][0], pod.of
+
+
+def test_one_workers_additions_are_its_own() -> None:
+    objects = render({"workers": {"loads": {"extraVolumes": EXTRA["extraVolumes"]}}})
+    for worker, added in (("worker-loads", True), ("worker-control", False)):
+        volumes = named(objects, "Deployment", worker)["spec"]["template"]["spec"]["volumes"]
+        assert (EXTRA["extraVolumes"][0] in volumes) is added
+
+
+def test_every_account_may_carry_a_role_of_the_cloud() -> None:
+    objects = render(laid(PRODUCTION, EXTENDED))
+    annotations = EXTRA["serviceAccount"]["annotations"]
+    accounts = of_kind(objects, "ServiceAccount")
+    assert {pod.spec["serviceAccountName"] for pod in pods(objects)} == {item["metadata"]["name"] for item in accounts}
+    for item in accounts:
+        assert item["metadata"]["annotations"].items() >= annotations.items()
+        assert item["automountServiceAccountToken"] is False
+
+
+def test_an_account_that_is_there_is_taken_and_none_is_made() -> None:
+    objects = render(MATRIX["production-own-accounts"])
+    accounts = {pod.of: pod.spec["serviceAccountName"] for pod in pods(objects)}
+    assert accounts["run"] == "clinic-runs"
+    assert accounts[f"{RELEASE}-worker-loads"] == accounts[f"{RELEASE}-worker-control"] == "clinic-workerdefaults"
+    assert accounts[f"{RELEASE}-migrations"] == accounts[f"{RELEASE}-bootstrap"] == "clinic-jobs"
+    made = {item["metadata"]["name"] for item in of_kind(objects, "ServiceAccount")}
+    assert made == {"clinic-controller", *(f"{RELEASE}-{name}" for name in ("server", "services", "api"))}
+    (binding,) = of_kind(objects, "RoleBinding")
+    assert [subject["name"] for subject in binding["subjects"]] == ["clinic-workerdefaults"]
+
+
 def test_settings_reach_the_application_under_its_own_names() -> None:
     data = named(render(MATRIX["production-placed"]), "ConfigMap", "platform")["data"]
     ours = {name for name in data if name.startswith("CAI_")}
@@ -484,10 +570,20 @@ def test_settings_reach_the_application_under_its_own_names() -> None:
     assert json.loads(data["CAI_DEFAULT_DESTINATION"])["type"] == "postgres"
 
 
+def test_every_variable_of_ours_in_a_pod_is_a_setting_or_a_connectors_secret() -> None:
+    known = {f"CAI_{name.upper()}" for name in Settings.model_fields}
+    for values in MATRIX.values():
+        for pod in pods(render(values)):
+            for container in pod.containers:
+                ours = {v["name"] for v in container.get("env", []) if v["name"].startswith("CAI_")}
+                assert {name for name in ours if not name.startswith("CAI_SECRET_")} <= known, pod.of
+
+
 def test_every_setting_of_the_application_can_be_made_in_the_values() -> None:
     elsewhere = {
         *("database_url", "alert_urls", "api_token"),  # secrets
-        *("work_pool", "work_queue"),  # workPool
+        *("work_pool", "work_queue", "work_pool_limit"),  # workPool
+        "mask_key_required",  # masking
         *("code_path", "data_dir", "api_host", "api_port"),  # the image's and the chart's own
         "metrics_port",  # controller.metricsPort
     }

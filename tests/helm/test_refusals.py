@@ -1,11 +1,13 @@
 """Every impossible combination is refused at render, in a sentence that names the key and the way out."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import helm_python
 import pytest
 
+from deployments.missed import LONGEST_OUTAGE
 from helm.values import CHART
 from tests.helm.chart import INLINE, KUBERNETES, MONITORED, PEER, PRODUCTION, WAY_IN, laid, render
 
@@ -92,6 +94,30 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"settings": {"retryBaseSeconds": 10, "retryMaxSeconds": 5}},
         "settings.retryMaxSeconds must be at least",
     ),
+    "an account of no name": (
+        {"controller": {"serviceAccount": {"create": False}}},
+        "controller.serviceAccount.create is false, and nothing says which account",
+    ),
+    "annotations of nothing": (
+        {"api": {"serviceAccount": {"create": False, "name": "x", "annotations": {"a": "b"}}}},
+        "api.serviceAccount.annotations would stand nowhere",
+    ),
+    "one name for the accounts of two jobs": (
+        {"jobs": {"serviceAccount": {"name": "x"}}},
+        "jobs.serviceAccount.name is one name",
+    ),
+    "an account made twice": (
+        {"api": {"serviceAccount": {"name": "x"}}, "controller": {"serviceAccount": {"name": "x"}}},
+        "would both make the account x",
+    ),
+    "runs removed that are looked for": (
+        {"server": {"keepFlowRunsDays": 7}},
+        "server.keepFlowRunsDays below 8",
+    ),
+    "alerts on what nobody scrapes": (
+        {"monitoring": {"prometheusRule": {"enabled": True}}},
+        "monitoring.prometheusRule watches numbers that nobody scrapes",
+    ),
     "a worker's name beyond a label": ({"workers": {"w" * 40: {}}}, "the name is too long for a label"),
 }
 
@@ -103,6 +129,28 @@ def test_it_is_refused_in_a_sentence(values: dict[str, Any], sentence: str) -> N
     said = [line for line in str(caught.value).splitlines() if sentence in line]
     assert len(said) == 1
     assert said[0].endswith(".")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"server": {"keepFlowRunsDays": 8}},
+        {"server": {"keepFlowRunsDays": 0}},
+        {"monitoring": {"prometheusRule": {"enabled": True, "scrapedOtherwise": True}}},
+        {
+            "monitoring": {"prometheusRule": {"enabled": True}},
+            "api": {"enabled": False},
+            "controller": {"metricsPort": 0},
+        },
+    ],
+    ids=["eight days", "for ever", "scraped otherwise", "only what Kubernetes itself says"],
+)
+def test_what_is_beside_a_refusal_is_rendered(values: dict[str, Any]) -> None:
+    render(values)
+
+
+def test_days_to_keep_runs_are_more_than_the_controller_looks_back() -> None:
+    assert timedelta(days=8) > LONGEST_OUTAGE >= timedelta(days=7)
 
 
 def test_every_refusal_of_the_template_is_tried_here() -> None:

@@ -66,6 +66,10 @@ MISTYPED: list[dict[str, Any]] = [
     {"pods": {"tolerations": [{"keys": "x"}]}},
     {"ingress": {"prefect": {"hosts": "x"}}},
     {"settings": {"leaseTTLSeconds": 3}},
+    {"controller": {"extraVolumeMounts": [{"name": "x", "mountpath": "/x"}]}},
+    {"api": {"extraEnvFrom": [{"secretref": {"name": "x"}}]}},
+    {"runs": {"serviceAccount": {"annotation": {}}}},
+    {"workers": {"loads": {"serviceAccount": {"name": "x"}}}},  # all workers have one
 ]
 WRONG: list[dict[str, Any]] = [
     {"profile": "prod"},
@@ -75,6 +79,9 @@ WRONG: list[dict[str, Any]] = [
     {"image": {"digest": "latest"}},
     {"settings": {"maxPruneFraction": 2}},
     {"workPool": {"type": "docker"}},
+    {"workPool": {"concurrencyLimit": 0}},
+    # A pod of the restricted standard is refused with it, at the first start and not before.
+    {"server": {"extraVolumes": [{"name": "x", "hostPath": {"path": "/"}}]}},
     {"workers": {"Loads": {}}},
     {"server": {"service": {"port": 99999}}},
     {"ingress": {"prefect": {"host": "https://x"}}},

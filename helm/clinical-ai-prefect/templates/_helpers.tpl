@@ -67,6 +67,13 @@ http://{{ include "cai.fullname" . }}-server:{{ .Values.server.service.port }}/a
       key: {{ (index . 2).key }}
 {{- end -}}
 
+{{/* The key of masked columns: for what runs loads, and for nothing else. */}}
+{{- define "cai.maskingEnv" -}}
+{{- if include "cai.secretGiven" .Values.masking -}}
+{{ include "cai.secretEnv" (list . "CAI_SECRET_MASK_KEY" .Values.masking "masking") }}
+{{- end -}}
+{{- end -}}
+
 {{- define "cai.databaseEnv" -}}
 {{ include "cai.secretEnv" (list . "CAI_DATABASE_URL" .Values.database "database") }}
 {{- end -}}
@@ -217,17 +224,37 @@ topologySpreadConstraints:
   emptyDir: {}
 {{- end -}}
 
-{{/* The start of every pod's spec. Called with (list $ own "account" token), where token says whether it may speak with
-     Kubernetes. */}}
+{{/* What the values add to a container. Called with (list workload "extraEnv"), or another of the four; none is nothing. */}}
+{{- define "cai.extra" -}}
+{{- with index (index . 0) (index . 1) }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
+{{/* The name of a service account, and its metadata. Called with (list $ "component" serviceAccount). */}}
+{{- define "cai.account" -}}
+{{- $own := printf "%s-%s" (include "cai.fullname" (index . 0)) (index . 1) -}}
+{{- default $own (index . 2).name -}}
+{{- end -}}
+
+{{- define "cai.accountMetadata" -}}
+{{- $root := index . 0 -}}
+name: {{ include "cai.account" . }}
+namespace: {{ $root.Release.Namespace }}
+labels:
+  {{- include "cai.labels" (list $root (index . 1)) | nindent 2 }}
+{{- end -}}
+
+{{/* The start of every pod's spec. Called with (list $ workload "component" token), where token says whether it may speak
+     with Kubernetes. */}}
 {{- define "cai.podSpec" -}}
 {{- $root := index . 0 -}}
-serviceAccountName: {{ include "cai.fullname" $root }}-{{ index . 2 }}
+{{- $workload := index . 1 -}}
+serviceAccountName: {{ include "cai.account" (list $root (index . 2) $workload.serviceAccount) }}
 automountServiceAccountToken: {{ index . 3 }}
 {{- /* Links of a Service that is called prefect-... would be taken for Prefect's settings. */}}
 enableServiceLinks: false
 securityContext:
-  {{- include "cai.podSecurity" (list $root (index . 1)) | nindent 2 }}
-{{- include "cai.placement" (list $root (index . 1)) }}
+  {{- include "cai.podSecurity" (list $root $workload.pods) | nindent 2 }}
+{{- include "cai.placement" (list $root $workload.pods) }}
 {{- end -}}
 
 {{/* The start of every container. */}}

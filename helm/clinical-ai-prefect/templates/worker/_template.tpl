@@ -87,7 +87,7 @@ job_configuration:
         spec:
           restartPolicy: Never
           terminationGracePeriodSeconds: {{ $runs.terminationGracePeriodSeconds }}
-          {{- include "cai.podSpec" (list . $runs.pods "run" false) | nindent 10 }}
+          {{- include "cai.podSpec" (list . $runs "run" false) | nindent 10 }}
           containers:
             - name: prefect-job
               image: "{{ "{{ image }}" }}"
@@ -100,12 +100,15 @@ job_configuration:
                 - configMapRef:
                     name: {{ include "cai.fullname" . }}-platform
                 {{- include "cai.connectorSecrets" . | nindent 16 }}
+                {{- include "cai.extra" (list $runs "extraEnvFrom") | nindent 16 }}
               env:
                 {{- include "cai.databaseEnv" . | nindent 16 }}
                 {{- include "cai.clientAuthEnv" . | nindent 16 }}
-                {{- with $runs.extraEnv }}
-                {{- toYaml . | nindent 16 }}
-                {{- end }}
+                {{- include "cai.maskingEnv" . | nindent 16 }}
+                # A key made in a directory that ends with its pod would be another one for each run.
+                - name: CAI_MASK_KEY_REQUIRED
+                  value: "1"
+                {{- include "cai.extra" (list $runs "extraEnv") | nindent 16 }}
               resources:
                 requests:
                   cpu: "{{ "{{ cpu_request }}" }}"
@@ -115,10 +118,12 @@ job_configuration:
                   memory: "{{ "{{ memory_limit }}" }}"
               volumeMounts:
                 {{- include "cai.mounts" "scratch" | nindent 16 }}
+                {{- include "cai.extra" (list $runs "extraVolumeMounts") | nindent 16 }}
           volumes:
             - name: scratch
               emptyDir:
                 sizeLimit: {{ $runs.scratch }}
+            {{- include "cai.extra" (list $runs "extraVolumes") | nindent 12 }}
 variables:
   type: object
   properties:
