@@ -39,10 +39,18 @@ class Settings(BaseSettings):
     instance: str = Field(
         "clinical-ai",
         pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
-        description="Name of this installation on a shared Prefect server: lowercase letters, digits and dashes.",
+        description="Name by which this installation knows its own in Prefect: lowercase letters, digits and dashes. "
+        "Never rename it: each deployment would be a conflict. Two installations need two Prefect servers: the names of "
+        "deployments, connector-{id}-pipeline, are the same in both.",
     )
     work_pool: str = Field("default", min_length=1, description="Work pool of connectors that name none.")
     work_queue: str = Field("default", min_length=1, description="Work queue of connectors that name none.")
+    work_pool_limit: int | None = Field(
+        None,
+        ge=1,
+        description="Most runs at once in that work pool, the controller's and the forms' among them, as bootstrap "
+        "sets it. Unset: as it is in Prefect.",
+    )
     code_path: Path = Field(ROOT, description="Directory, on the worker, that holds this code: where its runs start.")
     data_dir: Path = Field(
         ROOT / ".local",
@@ -57,12 +65,21 @@ class Settings(BaseSettings):
         default_factory=list,
         description="Directories, comma separated, that a `files` source may read. Unset: no local files.",
     )
+    mask_key_required: bool = Field(
+        False,
+        description="Columns are masked with CAI_SECRET_MASK_KEY only. For workers that keep no files: each would make "
+        "a key of its own.",
+    )
 
     poll_interval_seconds: float = Field(10, gt=0, description="Seconds between two polls of the table.")
     audit_interval_seconds: float = Field(600, gt=0, description="Seconds between two full listings of Prefect.")
     apply_concurrency: int = Field(25, ge=1, le=200, description="Most Prefect calls in flight.")
     max_prune_fraction: float = Field(
-        0.25, ge=0, le=1, description="A cycle that would delete more than this part of the deployments is withheld."
+        0.25,
+        ge=0,
+        le=1,
+        description="When a cycle would delete more than this part of the deployments, and more than 5, its deletes are "
+        "withheld; all else goes on.",
     )
     lease_ttl_seconds: float = Field(30, gt=1, description="Seconds after which a dead leader's lease is free.")
     retry_base_seconds: float = Field(5, gt=0, description="First wait before a failed connector is tried again.")
