@@ -150,7 +150,10 @@ def words(schedule: Schedule) -> str:
     values = croniter.expand(schedule.cron)[0]
     fields = zip(_FIELDS, schedule.cron.lower().split(), values, strict=True)
     minute, hour, *days = [_spoken(*each) for each in fields]
-    return f"{_times(minute, hour, values)}{_days(*days)} ({schedule.timezone})"
+    times = _times(minute, hour, values)
+    if times.startswith("at ") and days[0] == days[2] == "*":  # "at 02:00" alone might be once
+        times = f"every day {times}"
+    return f"{times}{_days(*days)} ({schedule.timezone})"
 
 
 def next_runs(schedule: Schedule, after: datetime, count: int) -> list[datetime]:
@@ -173,13 +176,17 @@ def next_runs(schedule: Schedule, after: datetime, count: int) -> list[datetime]
 
 def previous_run(schedule: Schedule, at: datetime) -> datetime:
     """The last time at or before an aware time at which a run was due, in the schedule's time zone."""
-    return _around(schedule, at)[0]
-
-
-def interval(schedule: Schedule, at: datetime) -> timedelta:
-    """The real time between the run due at or before an aware time and the one due next."""
-    before, after = _around(schedule, at)
-    return after.astimezone(UTC) - before.astimezone(UTC)
+    zone, at = ZoneInfo(schedule.timezone), at.astimezone(UTC)
+    wall = _wall(at, zone)
+    # Near a change of clocks the order of wall times isn't that of the runs: look further by as much as clocks change.
+    day = timedelta(days=1)
+    change = abs(_offset(at + day, zone) - _offset(at - day, zone))
+    dues: list[datetime] = []
+    for earlier in _walls(schedule.cron, wall + change + timedelta(microseconds=1), back=True):
+        dues.append(_due(earlier, zone))
+        if earlier <= wall - change and dues[-1] <= at:
+            break
+    return max(due for due in dues if due <= at)
 
 
 def warnings(schedule: Schedule, after: datetime) -> list[str]:
@@ -382,25 +389,6 @@ def _due(wall: datetime, zone: ZoneInfo) -> datetime:
     if _wall(due.astimezone(UTC), zone) == wall:
         return due
     return due.replace(fold=_GAP_FOLD).astimezone(UTC).astimezone(zone)
-
-
-def _around(schedule: Schedule, at: datetime) -> tuple[datetime, datetime]:
-    """The run due at or before `at`, and the next."""
-    zone, at = ZoneInfo(schedule.timezone), at.astimezone(UTC)
-    wall = _wall(at, zone)
-    # Near a change of clocks the order of wall times isn't that of the runs: look further by as much as clocks change.
-    day = timedelta(days=1)
-    change = abs(_offset(at + day, zone) - _offset(at - day, zone))
-    dues: list[datetime] = []
-    for earlier in _walls(schedule.cron, wall + change + timedelta(microseconds=1), back=True):
-        dues.append(_due(earlier, zone))
-        if earlier <= wall - change and dues[-1] <= at:
-            break
-    for later in _walls(schedule.cron, wall - change):
-        dues.append(_due(later, zone))
-        if later > wall + change and dues[-1] > at:
-            break
-    return max(due for due in dues if due <= at), min(due for due in dues if due > at)
 
 
 def _offset(instant: datetime, zone: ZoneInfo) -> timedelta:

@@ -14,7 +14,7 @@ from croniter import croniter
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from connectors.schedule import Schedule, ScheduleError, interval, next_runs, parse, previous_run, warnings, words
+from connectors.schedule import Schedule, ScheduleError, next_runs, parse, previous_run, warnings, words
 
 NEW_YORK = "America/New_York"
 NOVEMBER = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -350,7 +350,7 @@ def test_every_time_zone_that_we_accept_runs_in_prefect(prefect_dates: Dates) ->
     st.sampled_from([change for change in CHANGES if change[0] != "Pacific/Apia"]),
     st.integers(-300, 300),
 )
-def test_the_runs_around_a_time_are_the_nearest_of_all(
+def test_the_run_before_a_time_is_the_latest_of_all(
     minute: str, hour: str, change: tuple[str, datetime], later: int
 ) -> None:
     schedule = parse(f"{minute} {hour} * * *", change[0], 1)
@@ -359,19 +359,15 @@ def test_the_runs_around_a_time_are_the_nearest_of_all(
     # From many starts, since Prefect's answer near a change of clocks depends on where it starts.
     for start in (at - timedelta(days=3), at - timedelta(days=1, hours=12), at - timedelta(hours=4)):
         every |= {run.astimezone(UTC) for run in next_runs(schedule, start, 400)}
-    before, after = max(run for run in every if run <= at), min(run for run in every if run > at)
-    assert previous_run(schedule, at).astimezone(UTC) == before
-    assert interval(schedule, at) == after - before
+    assert previous_run(schedule, at).astimezone(UTC) == max(run for run in every if run <= at)
     assert str(previous_run(schedule, at).tzinfo) == change[0]
 
 
-def test_an_interval_begins_at_its_run_and_spans_a_change_of_clocks_in_real_time() -> None:
+def test_a_run_that_is_due_at_the_moment_itself_is_the_previous_one() -> None:
     daily = parse("0 6 * * *", NEW_YORK, 1)
     eve = datetime(2027, 3, 13, 6, tzinfo=ZoneInfo(NEW_YORK))
     assert previous_run(daily, eve) == eve
-    assert interval(daily, eve) == timedelta(hours=23)
-    assert interval(daily, eve - timedelta(seconds=1)) == timedelta(hours=24)
-    assert interval(parse("0 0 29 2 *", "UTC", 1), NOVEMBER) == timedelta(days=4 * 365 + 1)
+    assert previous_run(daily, eve - timedelta(seconds=1)) == eve - timedelta(days=1)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -382,18 +378,22 @@ def test_an_interval_begins_at_its_run_and_spans_a_change_of_clocks_in_real_time
     [
         ("0 */4 * * *", "every 4 hours, at minute 0"),
         ("37 */4 * * *", "every 4 hours, at minute 37"),
-        ("0 2 * * *", "at 02:00"),
-        ("0  2\t* * *", "at 02:00"),
+        ("0 2 * * *", "every day at 02:00"),
+        ("0  2\t* * *", "every day at 02:00"),
+        ("0 2 ? * *", "every day at 02:00"),
+        ("0 2 */1 * *", "every day at 02:00"),
+        ("0 2 1-31 * *", "every day at 02:00"),
+        ("0 2 * JAN *", "every day at 02:00, only in January"),
         ("30 2 * * 1-5", "at 02:30, Monday through Friday"),
         ("0 * * * *", "every hour, at minute 0"),
         ("* * * * *", "every minute"),
         ("*/15 * * * *", "every 15 minutes"),
         ("H/15 * * * *", "every hour, at minutes 9, 24, 39 and 54"),
         ("*/45 * * * *", "every hour, at minutes 0 and 45"),
-        ("0 */5 * * *", "at 00:00, 05:00, 10:00, 15:00 and 20:00"),
+        ("0 */5 * * *", "every day at 00:00, 05:00, 10:00, 15:00 and 20:00"),
         ("0 9-17 * * *", "every hour between 09:00 and 17:59, at minute 0"),
         ("*/10 9-17 * * *", "every 10 minutes, between 09:00 and 17:59"),
-        ("30 2,3 * * *", "at 02:30 and 03:30"),
+        ("30 2,3 * * *", "every day at 02:30 and 03:30"),
         ("0 0 */7 * *", "at 00:00, on day 1, 8, 15, 22 and 29 of the month"),
         ("0 0 L,1 * *", "at 00:00, on day 1 and the last day of the month"),
         ("0 9 * * 5#3", "at 09:00, on the third Friday of the month"),
