@@ -3,12 +3,18 @@
 The UI draws a form from the JSON schema of a flow's parameters: a plain union of models becomes tabs, a text a line, an
 enumeration a select box. The models of `connectors.kinds` are unions within unions, which the UI draws as raw JSON, so
 forms have their own, flat ones. They check nothing: what a form says goes the same way as what the API is sent, and is
-refused in the same sentences. This module is pure.
+refused in the same sentences, which are put into the form's own words here. This module is pure.
 """
 
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from connectors.kinds import FhirSource
+from connectors.landing import normalised
+from connectors.references import WAY_OUT
+from connectors.refusals import Refusal
 
 _CREDENTIALS = (
     "Where the secret is, never the secret itself: the name of a Secret block (emr-token), a block as type/name "
@@ -16,6 +22,15 @@ _CREDENTIALS = (
 )
 _KEY = "Columns that identify a row: it is then updated instead of doubled. Empty: rows are appended."
 _CURSOR = "a run then loads only what is newer than the last run's newest."
+_FHIR_TYPES = ", ".join(FhirSource.model_fields["resource_types"].default)
+
+Masked = Annotated[
+    list[str],
+    Field(
+        title="Masked columns",
+        description="Columns whose values are hashed before they land, such as a patient's name. No cursor column.",
+    ),
+]
 
 
 class _Part(BaseModel):
@@ -53,12 +68,14 @@ class SqlDatabaseForm(_Part):
     credentials: str = Field(title="Credentials", description=_CREDENTIALS)
     database_schema: str = Field("", title="Schema", description="Empty: the database's default schema.")
     tables: list[TableForm] = Field(title="Tables")
+    mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
         """As in DESIGN.md section 6."""
         schema = {"schema": self.database_schema} if self.database_schema else {}
         tables = [table.connector_json() for table in self.tables]
-        return {"type": self.kind, "credentials": reference(self.credentials), **schema, "tables": tables}
+        said = {"type": self.kind, "credentials": reference(self.credentials), **schema, "tables": tables}
+        return said | self.given("mask")
 
 
 class ResourceForm(_Part):
@@ -95,11 +112,13 @@ class RestApiForm(_Part):
     base_url: str = Field(title="Base address", description="Such as https://emr.example.org/api, without a password.")
     bearer_token: str = Field("", title="Bearer token", description=f"Empty: no login. {_CREDENTIALS}")
     resources: list[ResourceForm] = Field(title="Resources")
+    mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
         """As in DESIGN.md section 6."""
         resources = [resource.connector_json() for resource in self.resources]
-        return {"type": self.kind, "base_url": self.base_url, **_bearer(self.bearer_token), "resources": resources}
+        said = {"type": self.kind, "base_url": self.base_url, **_bearer(self.bearer_token), "resources": resources}
+        return said | self.given("mask")
 
 
 class FhirForm(_Part):
@@ -110,12 +129,13 @@ class FhirForm(_Part):
     kind: Literal["fhir"] = "fhir"
     base_url: str = Field(title="Base address", description="Such as https://fhir.example.org/r4, without a password.")
     bearer_token: str = Field("", title="Bearer token", description=f"Empty: no login. {_CREDENTIALS}")
-    resource_types: list[str] = Field([], title="Resource types", description="Such as Patient. Empty: the usual six.")
+    resource_types: list[str] = Field([], title="Resource types", description=f"Empty: {_FHIR_TYPES}.")
     since: str = Field("", title="Since", description="Only what changed since, such as 2024-01-01.")
+    mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
         """As in DESIGN.md section 6."""
-        rest = self.given("resource_types", "since")
+        rest = self.given("resource_types", "since", "mask")
         return {"type": self.kind, "base_url": self.base_url, **_bearer(self.bearer_token), **rest}
 
 
@@ -128,10 +148,12 @@ class RedcapForm(_Part):
     api_url: str = Field(title="API address", description="Such as https://redcap.example.org/api/.")
     token: str = Field(title="Token", description=_CREDENTIALS)
     forms: list[str] = Field([], title="Forms", description="Empty: all of them.")
+    mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
         """As in DESIGN.md section 6."""
-        return {"type": self.kind, "api_url": self.api_url, "token": reference(self.token), **self.given("forms")}
+        said = {"type": self.kind, "api_url": self.api_url, "token": reference(self.token)}
+        return said | self.given("forms", "mask")
 
 
 class FilesForm(_Part):
@@ -146,6 +168,7 @@ class FilesForm(_Part):
     table: str = Field("", title="Table", description="Empty: by the address.")
     primary_key: list[str] = Field([], title="Primary key", description=_KEY)
     credentials: str = Field("", title="Credentials", description=f"Empty: none are needed. {_CREDENTIALS}")
+    mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
         """As in DESIGN.md section 6."""
@@ -153,7 +176,7 @@ class FilesForm(_Part):
         return {
             "type": self.kind,
             "url": self.url,
-            **self.given("glob", "format", "table", "primary_key"),
+            **self.given("glob", "format", "table", "primary_key", "mask"),
             **credentials,
         }
 
@@ -204,6 +227,8 @@ SourceForm = SqlDatabaseForm | RestApiForm | FhirForm | RedcapForm | FilesForm |
 DestinationForm = DuckdbForm | PostgresForm | JsonForm
 """A destination, a tab for each kind."""
 
+Form = SourceForm | DestinationForm
+
 
 def reference(text: str) -> dict[str, str]:
     """What a credentials field means: a variable of the worker, a block by its type and name, or a Secret block."""
@@ -215,3 +240,89 @@ def reference(text: str) -> dict[str, str]:
 
 def _bearer(token: str) -> dict[str, Any]:
     return {"auth": {"type": "bearer", "token": reference(token)}} if token else {}
+
+
+# --- what a form would take away -------------------------------------------------------------------------------------
+
+_EVERY_KIND = ("mask", "schema_contract")
+"""Keys that mean the same in every kind of source or destination."""
+
+_BEARER = ("auth", "token")
+"""The only login that has a field."""
+
+
+def lost(old: Any, said: Mapping[str, Any], meant: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """What is saved and would be gone once a form's JSON stands in its place: most settings have no field.
+
+    Tables and resources are what the form is about: one that it does not name is gone because the user wants that.
+
+    Args:
+        old: the JSON as it is saved, which anybody may have written.
+        said: the form's.
+        meant: the form's with every default, as it is once it has been validated.
+
+    Yields:
+        The way to each such setting in the form's JSON, such as `("tables", "0", "columns")`.
+    """
+    if not isinstance(old, Mapping):
+        return
+    for key in old if old.get("type") == said.get("type") else _EVERY_KIND:
+        value = old.get(key)
+        if key not in said:
+            if key in meant and value not in (None, "", [], {}, meant[key]):
+                yield _BEARER if isinstance(value, Mapping) and value.get("type") == "bearer" else (key,)
+        elif key in ("tables", "resources") and isinstance(value, list):
+            known = {normalised(str(item.get("name"))): item for item in value if isinstance(item, Mapping)}
+            for index, (item, whole) in enumerate(zip(said[key], meant[key], strict=True)):
+                for way in lost(known.get(normalised(item["name"])), item, whole):
+                    yield (key, str(index), *way)
+
+
+# --- refusals in the form's words ------------------------------------------------------------------------------------
+
+_FIELDS = {("schema",): "database_schema", _BEARER: "bearer_token"}
+"""The fields that say something under another name than the JSON does."""
+
+_STORED = "What you typed is now stored in Prefect: if it is a password or token, replace it where it is used."
+_REFERENCE = (
+    "it takes the name of a Secret block (lowercase letters, digits and dashes, such as emr-token), a block as "
+    "type/name (sqlalchemy-connector/emr), or a variable of the worker that starts with CAI_SECRET_, and never the "
+    f"secret itself. {_STORED}"
+)
+
+
+def label(form: Form, way: Sequence[str]) -> str:
+    """What a form calls a place in its JSON: `("tables", "0", "name")` is `table 1, Table`."""
+    return ", ".join(_labels(type(form), tuple(way)))
+
+
+def _labels(form: type[_Part], way: tuple[str, ...]) -> list[str]:
+    name = next((field for keys, field in _FIELDS.items() if way[: len(keys)] == keys), way[0])
+    field = form.model_fields.get(name)
+    if field is None:
+        return [way[0]]
+    if len(way) == 1 or get_origin(field.annotation) is not list:
+        return [str(field.title)]
+    number = int(way[1]) + 1
+    (item,) = get_args(field.annotation)
+    if item is str:
+        return [f"{field.title} {number}"]
+    return [f"{str(item.model_config['title']).lower()} {number}", *(_labels(item, way[2:]) if way[2:] else [])]
+
+
+def sentence(refusal: Refusal, source: Form | None = None, destination: Form | None = None) -> str:
+    """A refusal as the one who filled in these forms understands it; the API's own sentence where there is no field."""
+    root, *way = refusal.pointer.split("/")[1:]
+    form = {"source": source, "destination": destination}.get(root)
+    message = refusal.message
+    if root == "run_policy" and way:
+        return message.removeprefix(f"{root}.")
+    if form is not None and way and not isinstance(form, JsonForm):
+        place = f"{root.capitalize()}, {label(form, way)}"
+        if way[-1] in ("secret", "block", "env"):
+            return f"{place}: {_REFERENCE}"
+        message = f"{place}: {message.removeprefix('.'.join((root, *way))).lstrip(': ')}"
+        message = message.replace(
+            WAY_OUT, "create a Secret block in Prefect and fill in its name where there is a field"
+        )
+    return f"{message} {_STORED}" if WAY_OUT in refusal.message else message

@@ -1,14 +1,15 @@
 """Forms in the Prefect UI: create, update, activate, deactivate, delete and test a connector without SQL or REST.
 
 Each flow is a form: its parameters are the fields, and what `Args` says of them is their help text. A form that is
-refused ends as a failed run with the sentence that the REST API would answer; one that is accepted leaves an artifact
-with the connector as it now is. All of it is `connectors.service`: nothing is decided here.
+refused ends as a failed run with the sentence that the REST API would answer, in the form's words; one that is accepted
+leaves an artifact with the connector as it now is. All of it is `connectors.service`: nothing is decided here.
 """
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -17,14 +18,26 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from prefect.utilities.urls import url_for
+from pydantic.alias_generators import to_camel
 
+from connectors.api_models import ConnectorInput
 from connectors.errors import RequestError
-from connectors.form_models import DestinationForm, SourceForm
-from connectors.models import Connector, InvalidConnectorError, MissedRuns, Overlap, validate
+from connectors.form_models import DestinationForm, JsonForm, SourceForm, label, lost, sentence
+from connectors.models import (
+    Connector,
+    ConnectorRow,
+    InvalidConnectorError,
+    MissedRuns,
+    Overlap,
+    default_dataset,
+    validate,
+)
 from connectors.prefect_runs import open_runs
 from connectors.schedule import next_runs, words
 from connectors.service import Entry, Service
+from connectors.status import Phase
 from connectors.store import DATABASE_ERRORS, Store, open_engine
+from deployments.fleet_view import page_key
 from settings import MissingDatabaseError, Settings
 
 SHOWN_RUNS = 5
@@ -43,12 +56,18 @@ async def _service() -> AsyncIterator[Service]:
         await engine.dispose()
 
 
-async def _submit(use_case: Callable[[Service], Awaitable[State[Any]]]) -> State[Any]:
+async def _submit(
+    use_case: Callable[[Service], Awaitable[State[Any]]],
+    source: SourceForm | None = None,
+    destination: DestinationForm | None = None,
+) -> State[Any]:
     """What a use case ends with, or its refusal as a failed run. A traceback would say nothing to a business user."""
     try:
         async with _service() as service:
             return await use_case(service)
-    except (RequestError, InvalidConnectorError, MissingDatabaseError) as error:
+    except InvalidConnectorError as error:
+        return Failed(message=" ".join(sentence(refusal, source, destination) for refusal in error.refusals))
+    except (RequestError, MissingDatabaseError) as error:
         return Failed(message=str(error))
     except DATABASE_ERRORS:
         return Failed(message="The database does not answer, and nothing was changed: submit the form again later.")
@@ -74,11 +93,12 @@ async def create_connector(  # noqa: PLR0917  # its parameters are a form in Pre
     Args:
         name: What people call it, such as Lab results. No two connectors have the same name.
         source: Where the rows come from.
-        schedule: When it runs, as cron: 0 2 * * * is every night at two. Empty: only when started by hand.
+        schedule: When it runs, as cron. 0 2 * * * is every day at 02:00, 0 8 * * MON-FRI is at 08:00 from Monday
+            through Friday, H * * * * is every hour, at a minute of its own. Empty: only when started by hand.
         timezone: The time zone of the schedule, such as Europe/Berlin.
-        is_active: Switched off, it is saved and does not run.
+        is_active: Off: it is saved deactivated, and runs once it is activated.
         description: What it is for.
-        destination: Where the rows go. None: the platform's own warehouse.
+        destination: Where the rows go. None: the platform's own destination.
         dataset_name: The dataset (schema) that the rows land in. Empty: one of the connector's own.
         overlap: When a run is due while the last one is still going: wait for it (queue), or leave this one out (skip).
         missed_runs: When runs were due while nothing could run them: catch up with the latest, with all, or skip them.
@@ -101,7 +121,7 @@ async def create_connector(  # noqa: PLR0917  # its parameters are a form in Pre
     async def create(service: Service) -> State[Any]:
         return await _shown(service, await service.create(values), "created")
 
-    return await _submit(create)
+    return await _submit(create, source, destination)
 
 
 @flow(name="update-connector", flow_run_name="update connector {connector_id}", persist_result=False)
@@ -110,7 +130,6 @@ async def update_connector(  # noqa: PLR0917  # its parameters are a form in Pre
     name: str = "",
     source: SourceForm | None = None,
     schedule: str = "",
-    without_schedule: bool = False,
     timezone: str = "",
     description: str = "",
     destination: DestinationForm | None = None,
@@ -119,15 +138,16 @@ async def update_connector(  # noqa: PLR0917  # its parameters are a form in Pre
     missed_runs: Literal["", "latest", "all", "skip"] = "",
     retries: int | None = None,
     timeout_seconds: float | None = None,
+    take_away: list[Literal["schedule", "description", "destination", "dataset_name"]] = [],  # noqa: B006  # only read
 ) -> State[Any]:
     """Change a connector: only the fields that you fill in change.
 
     Args:
         connector_id: The connector's number.
         name: Another name.
-        source: Another source, as a whole.
-        schedule: Another schedule, as cron.
-        without_schedule: Take the schedule away: the connector then runs only when started by hand.
+        source: Another source, as a whole. What is saved and has no field in a tab is never lost by it.
+        schedule: Another schedule, as cron. 0 2 * * * is every day at 02:00, 0 8 * * MON-FRI is at 08:00 from Monday
+            through Friday, H * * * * is every hour, at a minute of its own.
         timezone: Another time zone for the schedule.
         description: Another description.
         destination: Another destination. The next run is a full load there.
@@ -135,7 +155,9 @@ async def update_connector(  # noqa: PLR0917  # its parameters are a form in Pre
         overlap: When a run is due while the last one is still going: wait for it (queue), or leave this one out (skip).
         missed_runs: When runs were due while nothing could run them: catch up with the latest, with all, or skip them.
         retries: How often a failed load is tried again.
-        timeout_seconds: A run that takes longer is ended.
+        timeout_seconds: A run that takes longer is ended. 0: no limit.
+        take_away: What the connector is to have no more. Without a schedule it runs only when started by hand, without
+            a destination its rows go to the platform's own, without a dataset name into one of the connector's own.
     """
     given = {
         "name": name,
@@ -146,26 +168,61 @@ async def update_connector(  # noqa: PLR0917  # its parameters are a form in Pre
         "destination": destination.connector_json() if destination is not None else None,
         "dataset_name": dataset_name,
     }
-    values = {key: value for key, value in given.items() if value not in (None, "")}
+    filled_in = {key: value for key, value in given.items() if value not in (None, "")}
     policy = {"overlap": overlap, "missed_runs": missed_runs, "retries": retries, "timeout_seconds": timeout_seconds}
     changed_policy = {key: value for key, value in policy.items() if value not in (None, "")}
+    if both := [field for field in take_away if field in filled_in]:
+        return Failed(
+            message=f"You filled in {' and '.join(both)}, and chose the same under take_away, so nothing was changed: "
+            "do one of the two."
+        )
+    if not (filled_in or changed_policy or take_away):
+        return Failed(message="You filled in nothing, so nothing was changed.")
 
     async def update(service: Service) -> State[Any]:
-        changes = values | ({"schedule": None} if without_schedule else {})
-        seen = None
+        row = (await service.get(connector_id)).row
+        changes: dict[str, Any] = {**filled_in, **dict.fromkeys(take_away)}
         if changed_policy:
-            # The policy is one column: what the form leaves out stays, and so must what somebody else just changed.
-            row = (await service.get(connector_id)).row
+            # The policy is one column: what the form leaves out stays.
             old = row.run_policy if isinstance(row.run_policy, dict) else {}
-            changes, seen = {**changes, "run_policy": {**old, **changed_policy}}, {row.generation}
-        return await _shown(service, await service.update(connector_id, changes, seen), "changed")
+            new = {**old, **changed_policy}
+            changes["run_policy"] = {key: value for key, value in new.items() if (key, value) != ("timeout_seconds", 0)}
+        if gone := _gone(row, replace(row, **changes), source, destination):
+            return Failed(
+                message=f"This would take away what is saved: {'; '.join(gone)}. So nothing was changed: fill that in "
+                "too. What has no field goes into the tab Other (JSON), with all the rest: there alone can something "
+                "be taken away."
+            )
+        # What somebody else changes from here on must not be overwritten with what was just read.
+        return await _shown(service, await service.update(connector_id, changes, {row.generation}), "changed")
 
-    return await _submit(update)
+    return await _submit(update, source, destination)
+
+
+def _gone(
+    old: ConnectorRow, new: ConnectorRow, source: SourceForm | None, destination: DestinationForm | None
+) -> list[str]:
+    """What `new` would silently lack because the tabs that were filled in have no field for it, or an empty one.
+
+    Raises:
+        InvalidConnectorError: `new` can't be saved anyway.
+    """
+    connector = validate(new)
+    sides = (
+        ("Source", source, old.source, connector.source),
+        ("Destination", destination, old.destination, connector.destination),
+    )
+    return [
+        f"{side}, {label(form, way)}"
+        for side, form, saved, meant in sides
+        if form is not None and meant is not None and not isinstance(form, JsonForm)
+        for way in lost(saved, form.connector_json(), meant.model_dump(mode="json", by_alias=True))
+    ]
 
 
 @flow(name="activate-connector", flow_run_name="activate connector {connector_id}", persist_result=False)
 async def activate_connector(connector_id: int) -> State[Any]:
-    """Switch a connector on: it runs as scheduled again.
+    """Activate a connector: it runs as scheduled again.
 
     Args:
         connector_id: The connector's number.
@@ -179,7 +236,7 @@ async def activate_connector(connector_id: int) -> State[Any]:
 
 @flow(name="deactivate-connector", flow_run_name="deactivate connector {connector_id}", persist_result=False)
 async def deactivate_connector(connector_id: int) -> State[Any]:
-    """Switch a connector off: nothing is scheduled until it is switched on. A run in progress goes on to its end.
+    """Deactivate a connector: nothing is scheduled until it is activated. A run in progress goes on to its end.
 
     Args:
         connector_id: The connector's number.
@@ -207,8 +264,17 @@ async def delete_connector(connector_id: int, name: str) -> State[Any]:
                 message=f"Connector {connector_id} has another name than you typed, so nothing was deleted: "
                 "check the number, and type its name exactly."
             )
+        # Before the delete: if the process dies in between, the connector and its definition are both there.
+        await acreate_markdown_artifact(
+            markdown=definition_page(row),
+            key=f"connector-{connector_id}-deleted",
+            description=f"Connector {connector_id}, as it was before it was deleted.",
+        )
         await service.delete(connector_id, {row.generation})
-        return Completed(message=f"Connector {connector_id} was deleted; its deployment goes in a moment.")
+        return Completed(
+            message=f"Connector {connector_id} was deleted; its deployment goes in a moment. Its rows stay in dataset "
+            f"{_dataset(row)}. The artifact connector-{connector_id}-deleted says how to have it back."
+        )
 
     return await _submit(delete)
 
@@ -245,7 +311,8 @@ async def _shown(service: Service, entry: Entry, done: str) -> State[Any]:
     entry = await _settled(service, entry)
     await acreate_markdown_artifact(
         markdown=connector_page(entry, datetime.now(UTC)),
-        key=f"connector-{entry.row.id}",
+        # Its page in the fleet, `connector-{id}`, is the controller's own.
+        key=f"{page_key(entry.row.id)}-form",
         description=f"Connector {entry.row.id}, {done}.",
     )
     return Completed(message=f"Connector {entry.row.id} was {done}.")
@@ -268,23 +335,76 @@ def connector_page(entry: Entry, now: datetime) -> str:
     lines = [f"# {row.name}", ""]
     if row.description:
         lines += [row.description, ""]
-    state = "active" if row.is_active else "switched off"
+    head = f"Connector **{row.id}**, {'active' if row.is_active else 'deactivated'}"
     try:
         connector = validate(row)
-    except InvalidConnectorError as error:  # one of these can still be switched off
-        lines += [f"Connector **{row.id}**, {state}. Before it can run again: {error}", ""]
+    except InvalidConnectorError as error:  # one of these can still be deactivated
+        lines += [f"{head}. Before it can run again: {error}", ""]
     else:
-        what = f"from `{connector.source.type}`, into dataset `{connector.dataset}`"
-        lines += [f"Connector **{row.id}**, {state}, {what}.", "", *_runs(connector, now), ""]
-    if entry.status is not None and entry.status.observed_generation == row.generation:
-        lines += [f"In Prefect: {entry.status.phase}. {entry.status.message}", ""]
-    else:
-        lines += ["The controller has not taken it up yet: it does so by itself.", ""]
+        lines += [f"{head}: {_route(connector)}.", "", *_runs(connector, now), "", _readiness(entry, connector), ""]
+    links = [f"[How its loads go](/artifacts/key/{page_key(row.id)})"]
     if row.prefect_deployment_id is not None:
-        lines.append(f"[Its deployment and runs]({url_for('deployment', obj_id=row.prefect_deployment_id)})")
-    source = json.dumps(row.source, indent=2, ensure_ascii=False)
-    lines += ["", "The source, as it is saved:", "", "```json", source, "```"]
+        links.insert(0, f"[Its deployment and runs]({url_for('deployment', obj_id=row.prefect_deployment_id)})")
+    lines += [" · ".join(links), "", *_definition(row)]
     return "\n".join(lines)
+
+
+def definition_page(row: ConnectorRow) -> str:
+    """The artifact of a connector that is deleted: what it was, and how to have it back, as Markdown."""
+    lines = [
+        f"# {row.name}",
+        "",
+        f"What connector {row.id} was before it was deleted. Its rows stay in dataset `{_dataset(row)}`.",
+        "",
+        "To have it back, create it again from what stands here: with the form *create-connector*, where `source` and "
+        "`destination` go into the tab *Other (JSON)*, or with `POST /api/v1/connectors`, which takes it as it stands. "
+        "Its first run loads everything again. In that dataset it updates the rows of tables with a primary key; rows "
+        "of tables without one would be there twice, so leave the dataset's name out for those.",
+        "",
+        *_definition(replace(row, dataset_name=_dataset(row))),
+    ]
+    return "\n".join(lines)
+
+
+def _definition(row: ConnectorRow) -> list[str]:
+    """The row as the REST API takes it; nothing of an invalid one, which may hold a secret."""
+    try:
+        validate(row)
+    except InvalidConnectorError:
+        return ["Its definition is not shown here: it is not valid, and might hold a secret."]
+    said = {to_camel(name): getattr(row, name) for name in ConnectorInput.model_fields}
+    return ["As it is saved:", "", "```json", json.dumps(said, indent=2, ensure_ascii=False), "```"]
+
+
+def _dataset(row: ConnectorRow) -> str:
+    return row.dataset_name or default_dataset(row.id)
+
+
+_SOURCES = {
+    "sql_database": "a SQL database",
+    "rest_api": "a REST API",
+    "fhir": "a FHIR server",
+    "redcap": "a REDCap project",
+}
+_DESTINATIONS = {"duckdb": "a DuckDB file", "postgres": "a PostgreSQL database", "filesystem": "files"}
+
+
+def _route(connector: Connector) -> str:
+    source, destination = connector.source.type, connector.destination
+    into = "the platform's own destination"
+    if destination is not None:
+        into = _DESTINATIONS.get(destination.type, destination.type)
+    return f"from {_SOURCES.get(source, source)} into {into}, dataset `{connector.dataset}`"
+
+
+def _readiness(entry: Entry, connector: Connector) -> str:
+    """What is still to come, and from whom."""
+    row, status = entry.row, entry.status
+    if status is None or status.observed_generation != row.generation:
+        return "It is saved and will be ready in a moment; nothing is left to do for you."
+    if status.phase is Phase.SYNCED:
+        return f"Ready: it {'runs by itself' if connector.schedule else 'can be started'}."
+    return status.message or ""
 
 
 def _runs(connector: Connector, now: datetime) -> list[str]:

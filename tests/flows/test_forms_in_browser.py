@@ -143,6 +143,7 @@ async def test_a_connector_made_in_the_ui_lands_rows(page: Any, joined: dict[str
         await fill_in(page, joined["form"], schedule="61 * * * *")
         await submit(page)
         await page.get_by_text("schedule: the minute field takes 0 to 59.").first.wait_for(timeout=RUN_MILLISECONDS)
+        await page.locator(".state-badge").get_by_text("Failed").first.wait_for(timeout=RUN_MILLISECONDS)
         await keep(page, "form-refused")
         assert (await api.get("/api/v1/connectors")).json()["items"] == []
 
@@ -151,8 +152,8 @@ async def test_a_connector_made_in_the_ui_lands_rows(page: Any, joined: dict[str
         await submit(page)
         await page.get_by_text("was created.").first.wait_for(timeout=RUN_MILLISECONDS)
         await page.get_by_text("Artifacts", exact=True).click()
-        await page.get_by_text("connector-1").first.click()
-        await page.get_by_text("at 02:00 (Europe/Berlin)").first.wait_for()
+        await page.get_by_text("connector-1-form").first.click()
+        await page.get_by_text("every day at 02:00 (Europe/Berlin)").first.wait_for()
         await keep(page, "form-created")
 
         (made,) = (await api.get("/api/v1/connectors")).json()["items"]
