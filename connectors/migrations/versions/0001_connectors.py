@@ -1,11 +1,14 @@
 """Connectors and their status, with the triggers that count generations and wake the controller.
 
 A back end's existing `cai_connectors` is adopted: what is missing is added and back-filled, and nothing of its own is
-dropped. A table that this migration made itself is marked by its comment, and the downgrade drops only such a table.
+dropped. A table that this migration made itself is marked by its comment, and the downgrade drops only such a table:
+with connectors in it, after a word of consent.
 """
 
 import sqlalchemy as sa
 from alembic import op
+
+from connectors.migrations.consent import require_consent
 
 revision = "0001"
 down_revision = None
@@ -227,4 +230,5 @@ def downgrade() -> None:
     op.execute("DROP TABLE cai_connector_status")
     comment = op.get_bind().scalar(sa.text("SELECT obj_description('cai_connectors'::regclass)"))
     if comment == OWN_TABLE:
+        require_consent("cai_connectors", "all connectors")
         op.execute("DROP TABLE cai_connectors")

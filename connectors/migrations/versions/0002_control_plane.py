@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from connectors.migrations.consent import require_consent
+
 revision = "0002"
 down_revision = "0001"
 
@@ -21,5 +23,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # Prefect remembers it: a database that has another one is refused by the controller.
+    require_consent("cai_database", "this database's identity")
     for table in ("cai_cycle_requests", "cai_database", "cai_controller_lease"):
         op.execute(f"DROP TABLE {table}")

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from connectors.migrations.consent import require_consent
+
 revision = "0003"
 down_revision = "0002"
 
@@ -30,4 +32,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    require_consent("cai_connector_loads", "how the loads of all connectors went")
     op.execute("DROP TABLE cai_connector_loads")
