@@ -1,7 +1,7 @@
-"""The two tables of DESIGN.md section 3, as SQLAlchemy Core sees them.
+"""The tables, as SQLAlchemy Core sees them: what users ask for, how it stands, and what controllers need of each other.
 
-`cai_connectors` belongs to the people and back ends that write it, `cai_connector_status` to the controller. The
-triggers, constraints and the adoption of a back end's older table live in the migrations.
+`cai_connectors` belongs to the people and back ends that write it, `cai_connector_loads` to the runs, all others to the
+controller. The triggers, constraints and the adoption of a back end's older table live in the migrations.
 """
 
 import sqlalchemy as sa
@@ -107,4 +107,13 @@ cycle_requests = sa.Table(
     sa.Column("allow_mass_prune", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("requested_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("report", JSONB(none_as_null=True)),
+)
+
+alerts = sa.Table(
+    "cai_alerts",
+    metadata,
+    # What operations were told of. A row stands until they were told that it is over, by whoever leads then.
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("since", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("sentence", sa.Text, nullable=False),
 )

@@ -1,58 +1,115 @@
-"""Telling operations, by Apprise URLs, once when something begins and once when it is over.
+"""Telling operations, by Apprise URLs, once when something begins and once when it is over, whoever leads then.
 
-An alert that cannot be delivered never harms the cycle: it is sent apart from it, in a thread, with a time limit, and a
-failure is only logged. Alerts hold no row's content: names and sentences, no sources and no credentials.
+What was told and is not over is a row of `cai_alerts`, so the next leader ends what its predecessor began and begins
+nothing twice. Alerts go out by a queue of their own, one message at a time: one that cannot be delivered, or written
+down, never harms a cycle and is only logged. They hold no row's content: names and sentences, no sources and no
+credentials.
 """
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import sqlalchemy as sa
 from pydantic import SecretStr
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from connectors.store import DATABASE_ERRORS
+from connectors.tables import alerts as table
 from deployments.events import Events
 
 logger = logging.getLogger(__name__)
 
 SEND_TIMEOUT_SECONDS = 20.0
 
+MOST_WAITING = 100
+"""Alerts that wait behind a message that is slow to go out; then the oldest one stays in the log alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """One thing to tell, and to remember once it is told."""
+
+    key: str
+    sentence: str
+    begins: bool
+
+    def __str__(self) -> str:
+        return self.sentence if self.begins else f"Recovered: {self.sentence}"
+
 
 class Alerts:
     """Open alerts by key, so that a state that lasts is told once."""
 
-    def __init__(self, urls: Sequence[SecretStr], instance: str, events: Events | None = None) -> None:
-        """What concerns the controller as a whole (a key without a colon) is told to `events` too."""
+    def __init__(
+        self,
+        urls: Sequence[SecretStr],
+        instance: str,
+        events: Events | None = None,
+        engine: AsyncEngine | None = None,
+    ) -> None:
+        """What concerns the controller as a whole (a key without a colon) is told to `events` too.
+
+        `engine` leads to the rows; without one, what is open is forgotten with this object.
+        """
         self._events = events
         self._urls = urls
         self._instance = instance
+        self._engine = engine
         self._open: set[str] = set()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._waiting: deque[_News] = deque(maxlen=MOST_WAITING)
+        self._sending: asyncio.Task[None] | None = None
+
+    async def load(self) -> None:
+        """Take over what an earlier leader has told of and nobody has ended.
+
+        Raises:
+            One of DATABASE_ERRORS: when the database does not answer.
+        """
+        if self._engine is not None:
+            async with self._engine.connect() as connection:
+                self._open |= set(await connection.scalars(sa.select(table.c.key)))
 
     def begin(self, key: str, sentence: str) -> None:
         """Something that operations must know of holds now; told when it did not hold before."""
         if key not in self._open:
             self._open.add(key)
             logger.error("ALERT %s: %s", key, sentence)
-            self._emit("controller.degraded", key, sentence)
-            self._send(f"[{self._instance}] {sentence}")
+            self._tell("controller.degraded", _News(key, sentence, begins=True))
 
     def end(self, key: str, sentence: str) -> None:
         """It is over; told when it held."""
         if key in self._open:
             self._open.discard(key)
             logger.warning("RECOVERED %s: %s", key, sentence)
-            self._emit("controller.recovered", key, sentence)
-            self._send(f"[{self._instance}] Recovered: {sentence}")
+            self._tell("controller.recovered", _News(key, sentence, begins=False))
 
-    def _emit(self, name: str, key: str, sentence: str) -> None:
-        if self._events is not None and ":" not in key:
-            self._events.of_controller(name, {"what": key, "message": sentence})
+    def _tell(self, event: str, news: _News) -> None:
+        if self._events is not None and ":" not in news.key:
+            self._events.of_controller(event, {"what": news.key, "message": news.sentence})
+        if not self._urls and self._engine is None:
+            return
+        self._waiting.append(news)
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send())
 
-    def _send(self, text: str) -> None:
-        if self._urls:
-            task = asyncio.create_task(self._deliver(text))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+    async def _send(self) -> None:
+        """Send what waits, as one message, until nothing does.
+
+        Told first and written down then. If the process dies in between, or another one leads before the row is there,
+        the next leader tells it once more: better twice than not at all. For the same reason the write is not fenced: a
+        leader that has just lost the lease has told it, so the next one must know. Doubled, it changes nothing.
+        """
+        while self._waiting:
+            news = tuple(self._waiting)
+            self._waiting.clear()
+            if self._urls:
+                await self._deliver("\n".join(f"[{self._instance}] {each}" for each in news))
+            if self._engine is not None:
+                await self._write_down(self._engine, news)
 
     async def _deliver(self, text: str) -> None:
         try:
@@ -64,10 +121,22 @@ class Alerts:
             if not delivered:
                 logger.error("An alert could not be delivered to every address of CAI_ALERT_URLS.")
 
-    async def drain(self) -> None:
-        """Wait until the alerts under way are delivered or have failed."""
-        if self._sending:
-            await asyncio.gather(*self._sending)
+    async def _write_down(self, engine: AsyncEngine, news: Sequence[_News]) -> None:
+        try:
+            async with engine.begin() as connection:
+                for each in news:
+                    if each.begins:
+                        row = insert(table).values(key=each.key, sentence=each.sentence)
+                        await connection.execute(row.on_conflict_do_nothing())
+                    else:
+                        await connection.execute(sa.delete(table).where(table.c.key == each.key))
+        except DATABASE_ERRORS as error:
+            logger.warning("What was told could not be written down (%s).", type(error).__name__)
+
+    async def drain(self, seconds: float | None = None) -> None:
+        """Wait until the alerts under way are delivered, or have failed, and are written down; at most so long."""
+        if self._sending is not None:
+            await asyncio.wait({self._sending}, timeout=seconds)
 
 
 def _notify(urls: list[str], text: str) -> bool:

@@ -15,7 +15,7 @@ FIRST_PROBE_SECONDS = 1.0
 
 
 @dataclass
-class ServerWatch:
+class ServerHealth:
     """Whether Prefect answers, since when it does not, and when it is asked again."""
 
     alerts: Alerts
@@ -47,9 +47,9 @@ class ServerWatch:
     def answered(self, now: datetime) -> bool:
         """Prefect answers; True when it did not before."""
         recovered = self.down_since is not None
-        if self.down_since is not None:
-            minutes = (now - self.down_since).total_seconds() / 60
-            self.alerts.end(ALERT_KEY, f"Prefect answers again after {minutes:.1f} minutes; waiting changes go on.")
+        after = "" if self.down_since is None else f" after {(now - self.down_since).total_seconds() / 60:.1f} minutes"
+        # Also when we never missed it: the leader before us may have told of an outage and not seen its end.
+        self.alerts.end(ALERT_KEY, f"Prefect answers again{after}; waiting changes go on.")
         self.down_since = self.next_probe_at = None
         self._failures = 0
         return recovered

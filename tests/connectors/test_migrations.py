@@ -8,6 +8,7 @@ import pytest
 from local.embedded_postgres import EmbeddedPostgres
 from tests.migrated import migrate
 
+CONSENT = ("-x", "drop-connectors=yes")
 SOURCE = '{"type": "files", "url": "/data", "format": "csv", "table": "labs"}'
 
 
@@ -88,7 +89,7 @@ async def test_a_back_ends_table_is_adopted_with_its_rows_and_kept_by_the_downgr
         assert rows[0]["owner"] == "ann"
         new = await connection.fetchval("INSERT INTO cai_connectors (name, source) VALUES ('n', '{}') RETURNING id")
         assert new == 9
-        migrate(url, "downgrade", "base")
+        migrate(url, *CONSENT, "downgrade", "base")
         assert await connection.fetchval("SELECT count(*) FROM cai_connectors") == 3
         migrate(url)
         assert await connection.fetchval("SELECT count(*) FROM cai_connectors") == 3
@@ -96,14 +97,45 @@ async def test_a_back_ends_table_is_adopted_with_its_rows_and_kept_by_the_downgr
         await connection.close()
 
 
-async def test_a_table_of_our_own_goes_with_the_downgrade(postgres: EmbeddedPostgres) -> None:
+async def test_a_table_of_our_own_goes_with_the_downgrade_when_that_is_meant(postgres: EmbeddedPostgres) -> None:
     url = postgres.create_database("fresh")
     migrate(url)
-    migrate(url, "downgrade", "base")
     connection = await asyncpg.connect(url)
     try:
-        assert await connection.fetchval("SELECT to_regclass('cai_connectors')") is None
-        assert await connection.fetchval("SELECT to_regclass('cai_connector_status')") is None
+        await connection.execute("INSERT INTO cai_connectors (name, source) VALUES ('a', $1)", SOURCE)
+        migrate(url, *CONSENT, "downgrade", "base")
+        for table in ("connectors", "connector_status", "connector_loads", "connector_freshness", "database", "alerts"):
+            assert await connection.fetchval(f"SELECT to_regclass('cai_{table}')") is None, table
+        migrate(url)
+        assert await connection.fetchval("SELECT count(*) FROM cai_connectors") == 0
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("target", "table"),
+    [("0002", "cai_connector_loads"), ("0001", "cai_database"), ("base", "cai_connectors")],
+)
+async def test_a_downgrade_that_would_delete_for_good_is_refused_and_changes_nothing(
+    postgres: EmbeddedPostgres, target: str, table: str
+) -> None:
+    url = postgres.create_database(f"kept_{target}")
+    migrate(url)
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("INSERT INTO cai_connectors (name, source) VALUES ('a', $1)", SOURCE)
+        if target == "0002":
+            await connection.execute("INSERT INTO cai_connector_loads (connector_id) VALUES (1)")
+        if target == "base":
+            await connection.execute("DELETE FROM cai_database")
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            migrate(url, "downgrade", target)
+        said = refused.value.stdout + refused.value.stderr
+        assert f"({table}, 1 rows) for good, so nothing was changed." in said
+        assert "alembic -x drop-connectors=yes downgrade" in said
+        assert "Traceback" not in said
+        assert await connection.fetchval("SELECT count(*) FROM cai_connectors") == 1
+        assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0005"
     finally:
         await connection.close()
 
