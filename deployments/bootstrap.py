@@ -1,7 +1,8 @@
 """What an empty Prefect needs before the controller can start: `python -m deployments.bootstrap`.
 
-Work pool and queues, the controller's own deployment, and the two automations that keep a controller running without a
-person. Idempotent: what is there stays as it is, and an automation of ours that differs is replaced in place.
+Work pool and queues, the static deployments (the controller and the forms), and the automations: two that keep a
+controller running without a person, and those that tell people. Idempotent: what is there as it should be is left
+alone, and what differs is replaced in place.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from prefect.utilities.callables import parameter_schema
 
 from connectors.happenings import ALERT, Alert, connector_resource_id
 from deployments import heartbeat
+from deployments.events import REJECTED
 from deployments.freshness import OVERDUE, RECOVERED
 from deployments.silence import silence_name
 from deployments.spec import FLOW_NAME, HEARTBEAT_SECONDS, job_variables
@@ -36,6 +38,9 @@ CONTROLLER_FLOW = "connector-controller"
 CONTROLLER_DEPLOYMENT = "controller"
 CONTROLLER_QUEUE = "controller"
 CONTROLLER_ENTRYPOINT = "flows/controller.py:connector_controller"
+
+FORM_DEPLOYMENT = "form"
+FORMS = ("create", "update", "activate", "deactivate", "delete", "test")
 
 MISSED_HEARTBEATS = 3
 ENDED = ("Completed", "Failed", "Cancelled", "Crashed", "AwaitingRetry", "Paused", "Suspended")
@@ -53,44 +58,56 @@ async def bootstrap(settings: Settings, *, pool_type: str, base_job_template: di
         ValueError: when the pool is of another type than the template.
     """
     async with get_client() as client:
-        await _work_pool(client, settings.work_pool, pool_type, base_job_template)
+        await _work_pool(client, settings, pool_type, base_job_template)
         for queue in sorted({settings.work_queue, CONTROLLER_QUEUE}):
             await _work_queue(client, settings.work_pool, queue)
-        controller = await _controller_deployment(client, settings)
+        controller, *_ = [await _deployment(client, settings, *each) for each in static_deployments(settings)]
         for automation in automations(settings, controller):
             await _automation(client, automation)
-        block = await _notification_block(client, settings.notification_block)
-        for automation in notifications(settings, block):
-            await (_automation(client, automation) if block else _no_automation(client, automation.name))
+        await _notifications(client, settings)
 
 
-async def _work_pool(client: PrefectClient, name: str, kind: str, template: dict[str, Any] | None) -> None:
+def static_deployments(settings: Settings) -> list[tuple[str, str, str]]:
+    """Name, entrypoint and work queue of the controller's deployment and of each form's.
+
+    `prefect.yaml` lists the same for those who deploy by hand.
+    """
+    forms = [f"flows/connector_forms.py:{what}_connector" for what in FORMS]
+    return [
+        (CONTROLLER_DEPLOYMENT, CONTROLLER_ENTRYPOINT, CONTROLLER_QUEUE),
+        *((FORM_DEPLOYMENT, entrypoint, settings.work_queue) for entrypoint in forms),
+    ]
+
+
+async def _work_pool(client: PrefectClient, settings: Settings, kind: str, template: dict[str, Any] | None) -> None:
     wanted = WorkPoolCreate(
-        name=name,
+        name=settings.work_pool,
         type=kind,
         base_job_template=template or {},
+        concurrency_limit=settings.work_pool_limit,
         storage_configuration=WorkPoolStorageConfiguration(),
     )
     try:
         await client.create_work_pool(wanted)
     except ObjectAlreadyExists:
-        if template is not None:
-            await _renew_template(client, wanted)
+        await _renew_pool(client, wanted, template)
         return
-    logger.info("Made the work pool %s.", name)
+    logger.info("Made the work pool %s.", wanted.name)
 
 
-async def _renew_template(client: PrefectClient, wanted: WorkPoolCreate) -> None:
+async def _renew_pool(client: PrefectClient, wanted: WorkPoolCreate, template: dict[str, Any] | None) -> None:
     """A new version's runs differ, by their image to begin with, so the pool takes the template of the installation."""
     held = await client.read_work_pool(wanted.name)
-    if held.type != wanted.type:
+    if template is not None and held.type != wanted.type:
         raise ValueError(
             f"The work pool {wanted.name} is of the type {held.type}, which cannot become {wanted.type}: "
             "delete the pool in Prefect, or name another one in CAI_WORK_POOL."
         )
-    if held.base_job_template != wanted.base_job_template:
-        await client.update_work_pool(wanted.name, WorkPoolUpdate(base_job_template=wanted.base_job_template))
-        logger.info("The work pool %s has a new base job template.", wanted.name)
+    given = {"base_job_template": template, "concurrency_limit": wanted.concurrency_limit}
+    changes = {name: value for name, value in given.items() if value is not None and value != getattr(held, name)}
+    if changes:
+        await client.update_work_pool(wanted.name, WorkPoolUpdate(**changes))
+        logger.info("The work pool %s has another %s.", wanted.name, " and ".join(changes).replace("_", " "))
 
 
 async def _work_queue(client: PrefectClient, pool: str, name: str) -> None:
@@ -101,46 +118,57 @@ async def _work_queue(client: PrefectClient, pool: str, name: str) -> None:
     logger.info("Made the work queue %s.", name)
 
 
-async def _controller_deployment(client: PrefectClient, settings: Settings) -> UUID:
-    """The controller's deployment, made when there is none; `prefect deploy` keeps its id.
+async def _deployment(client: PrefectClient, settings: Settings, name: str, entrypoint: str, queue: str) -> UUID:
+    """A static deployment in the installation's pool, made or brought in line; its id, which stays.
 
-    It has no concurrency limit: the lease is the only exclusion.
+    The controller's has no concurrency limit: the lease is the only exclusion.
     """
+    flow: Flow[..., Any] = load_flow_from_entrypoint(str(ROOT / entrypoint), use_placeholder_flow=False)
+    wanted: dict[str, Any] = {
+        "description": flow.description,
+        "entrypoint": entrypoint,
+        "work_pool_name": settings.work_pool,
+        "work_queue_name": queue,
+        "parameter_openapi_schema": parameter_schema(flow).model_dump_for_openapi(),
+        "enforce_parameter_schema": True,
+        "job_variables": job_variables(str(settings.code_path)),
+    }
+    full_name = f"{flow.name}/{name}"
     try:
-        found = await client.read_deployment_by_name(f"{CONTROLLER_FLOW}/{CONTROLLER_DEPLOYMENT}")
+        held = await client.read_deployment_by_name(full_name)
     except ObjectNotFound:
-        flow: Flow[..., Any] = load_flow_from_entrypoint(CONTROLLER_ENTRYPOINT, use_placeholder_flow=False)
-        made = await client.create_deployment(
-            flow_id=await client.create_flow_from_name(CONTROLLER_FLOW),
-            name=CONTROLLER_DEPLOYMENT,
-            description=flow.description,
-            entrypoint=CONTROLLER_ENTRYPOINT,
-            work_pool_name=settings.work_pool,
-            work_queue_name=CONTROLLER_QUEUE,
-            parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
-            job_variables=job_variables(str(settings.code_path)),
-        )
-        logger.info("Made the deployment %s/%s.", CONTROLLER_FLOW, CONTROLLER_DEPLOYMENT)
-        return made
-    return found.id
+        held = None
+    if held is not None and all(getattr(held, field) == value for field, value in wanted.items()):
+        return held.id
+    # Prefect's create is an upsert; what it would reset, schedules to begin with, these have not.
+    flow_id = await client.create_flow_from_name(flow.name)
+    made = await client.create_deployment(flow_id=flow_id, name=name, **wanted)
+    logger.info("%s the deployment %s.", "Made" if held is None else "Updated", full_name)
+    return made
 
 
-async def _notification_block(client: PrefectClient, name: str | None) -> UUID | None:
-    """The id of the block that people are notified through; None when none is configured.
+async def _notifications(client: PrefectClient, settings: Settings) -> None:
+    """The automations that tell people through the block of the settings; none when none is named.
 
-    Raises:
-        ValueError: when Prefect has no such block.
+    A block that is not there yet, as on a new Prefect, must not keep the rest from starting, nor take away what people
+    are told by now.
     """
-    if name is None:
-        return None
-    kind, _, title = name.partition("/")
-    try:
-        return (await client.read_block_document_by_name(title, kind, include_secrets=False)).id
-    except ObjectNotFound:
-        raise ValueError(
-            f"CAI_NOTIFICATION_BLOCK: Prefect has no block {title!r} of the type {kind!r}: make it, or correct the "
-            "setting, such as slack-webhook/on-call."
-        ) from None
+    block: UUID | None = None
+    if settings.notification_block is not None:
+        kind, _, title = settings.notification_block.partition("/")
+        try:
+            block = (await client.read_block_document_by_name(title, kind, include_secrets=False)).id
+        except ObjectNotFound:
+            logger.error(  # noqa: TRY400  # Prefect's traceback says no more
+                "CAI_NOTIFICATION_BLOCK: Prefect has no block %r of the type %r, so nobody is notified through it. "
+                "Make the block in Prefect's UI, or correct the setting, such as slack-webhook/on-call, and run this "
+                "bootstrap again (helm upgrade does).",
+                title,
+                kind,
+            )
+            return
+    for automation in notifications(settings, block):
+        await (_automation(client, automation) if block else _no_automation(client, automation.name))
 
 
 def automations(settings: Settings, controller_deployment: UUID) -> list[AutomationCore]:
@@ -191,7 +219,7 @@ def automations(settings: Settings, controller_deployment: UUID) -> list[Automat
 
 
 def notifications(settings: Settings, block: UUID | None) -> list[AutomationCore]:
-    """The automations that tell people, each once when something begins and once when it is over."""
+    """The automations that tell people, each once when something begins, and where it ends by itself once then."""
     instance = settings.instance
     controller = heartbeat.resource_id(instance)
     connectors = connector_resource_id(instance, "*")
@@ -201,8 +229,9 @@ def notifications(settings: Settings, block: UUID | None) -> list[AutomationCore
         action = SendNotification(block_document_id=block or UUID(int=0), subject=f"[{instance}] {name}", body=body)
         return AutomationCore(name=f"{instance}: tell {name}", description=why, trigger=trigger, actions=[action])
 
-    def once(expect: set[str], resource: str, alert: Alert) -> EventTrigger:
-        match = ResourceSpecification({"prefect.resource.id": resource, ALERT: alert.value})
+    def once(expect: set[str], resource: str, alert: Alert | None) -> EventTrigger:
+        labels = {"prefect.resource.id": resource} | ({} if alert is None else {ALERT: alert.value})
+        match = ResourceSpecification(labels)
         return EventTrigger(
             expect=expect, match=match, posture=Posture.Reactive, threshold=1, within=timedelta(seconds=0)
         )
@@ -219,6 +248,12 @@ def notifications(settings: Settings, block: UUID | None) -> list[AutomationCore
             "connector recovered",
             "A connector that was failing has loaded again: told once.",
             once({"connector.load.completed"}, connectors, Alert.END),
+            said,
+        ),
+        told(
+            "connector invalid",
+            "A connector's row asks for what cannot be had: told once, and again when it is wrong in another way.",
+            once({REJECTED}, connectors, None),
             said,
         ),
         told(

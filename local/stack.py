@@ -145,7 +145,6 @@ class Stack:
         self._launch(self._child("controller", "flows.controller"))
         if _has("connectors.api"):
             self._launch(self._child("api", "connectors.api"))
-        self._launch(self._child("static-deployments", "prefect", "--no-prompt", "deploy", "--all", restarts=False))
         self._greet(time.monotonic() - began)
         if self.demo:
             demo = self._child("demo", "local.demo", restarts=False)

@@ -15,8 +15,9 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from connectors.happenings import ALERT, Alert
+from connectors.prefect_client import open_client
 from deployments.bootstrap import bootstrap
-from deployments.events import Events, open_client, sending
+from deployments.events import Events, sending
 from deployments.heartbeat import EVENT as HEARTBEAT
 from local.processes import Child
 from settings import ROOT, Settings
@@ -123,6 +124,8 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
             load("completed", "Loaded 6 rows.")
             await settled(api, "connector.load.completed", 2)
             await until("one alert and one recovery", lambda: said(2), 60)
+            events.of_connector("connector.deployment.rejected", 8, title="Ward", payload={"message": "No such zone."})
+            await until("an invalid row is told", lambda: said(3), 60)
 
             # A controller that is killed for good.
             await settled(api, HEARTBEAT, 1)
@@ -137,7 +140,7 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
             assert process.process is not None
             process.process.kill()
             process.process.wait()
-            await until("the silence is told", lambda: said(3), 90)
+            await until("the silence is told", lambda: said(4), 90)
 
             # It stays silent for another whole period, by the automation that tries to start one again and again.
             async def tries() -> int:
@@ -150,16 +153,18 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
                 return await tries() >= before + 2
 
             await until("two more periods of silence", tried_again, 90)
-            assert len(told) == 3, told
+            assert len(told) == 4, told
             process.start()
-            await until("its return is told", lambda: said(4), 120)
-    assert len(told) == 4, told
+            await until("its return is told", lambda: said(5), 120)
+    assert len(told) == 5, told
     assert "connector failing" in told[0]
     assert "Labs: failure 3" in told[0]
     assert "connector recovered" in told[1]
     assert "Labs: Loaded 5 rows." in told[1]
-    assert "controller silent" in told[2]
-    assert "controller back" in told[3]
+    assert "connector invalid" in told[2]
+    assert "Ward: No such zone." in told[2]
+    assert "controller silent" in told[3]
+    assert "controller back" in told[4]
     assert process.log is not None
     lines = [json.loads(line) for line in process.log.read_text().splitlines()]
     assert {line["logger"].partition(".")[0] for line in lines} >= {"deployments", "prefect"}, "all in one form"
