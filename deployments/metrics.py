@@ -70,6 +70,7 @@ class Metrics(Collector):
         self._clock = clock
         self._holds: Callable[[], bool] | None = None
         self._led_by_another = False
+        self._prefect_up: bool | None = None
         self._fleet: _Fleet | None = None
         self._judgements: tuple[Judgement, ...] | None = None
         self._ended: dict[int, Ended] | None = None
@@ -104,7 +105,8 @@ class Metrics(Collector):
         )
         self._calls = Counter(
             "cai_controller_prefect_calls",
-            "Calls to Prefect by result: the status's class, timeout, unreachable, broken, unreadable or cancelled.",
+            "Calls to Prefect by result: the status's class, refused (our credentials: 401, 403), busy (429, 503), "
+            "timeout, unreachable, broken, unreadable or cancelled.",
             ["result"],
             registry=self.registry,
         )
@@ -121,6 +123,8 @@ class Metrics(Collector):
             ["outcome"],
             registry=self.registry,
         )
+        for outcome in (Outcome.COMPLETED, Outcome.FAILED):
+            self._loads.labels(outcome)  # from 0 on: a rate does not see what a series begins with
         self._rows = Counter("cai_connector_rows_loaded", "Rows that these loads brought.", registry=self.registry)
         ProcessCollector(registry=self.registry)
         self.registry.register(self)
@@ -146,6 +150,8 @@ class Metrics(Collector):
     def called(self, kind: str, result: str, seconds: float) -> None:
         """A call to Prefect has ended."""
         self._calls.labels(result).inc()
+        if kind == "probe" and result != "cancelled":
+            self._prefect_up = result == "2xx"
         self._call_seconds.labels(kind).observe(seconds)
 
     def led_by_another(self, led: bool) -> None:
@@ -159,7 +165,7 @@ class Metrics(Collector):
 
     def leads_no_more(self) -> None:
         """What a standby remembers of the fleet is old, and would be counted beside what the leader says of it."""
-        self._holds = self._fleet = self._judgements = self._ended = None
+        self._holds = self._fleet = self._judgements = self._ended = self._prefect_up = None
         self._depth.set(0)
         self._withheld.set(0)
 
@@ -193,6 +199,12 @@ class Metrics(Collector):
         lease.add_metric(["this"], float(holds is not None and holds()))
         lease.add_metric(["another"], float(self._led_by_another))
         yield lease
+        if (up := self._prefect_up) is not None:
+            yield GaugeMetricFamily(
+                "cai_controller_prefect_up",
+                "1 when Prefect answered the leader's last probe, and let it in; 0 when not.",
+                value=up,
+            )
         yield GaugeMetricFamily(
             "cai_controller_events_waiting", "Events that wait to be sent to Prefect.", value=len(self._events)
         )

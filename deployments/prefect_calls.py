@@ -47,6 +47,12 @@ BUSY_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
 Observe = Callable[[str, str, float], None]
 """Told of each call: its kind, how it ended (`2xx`, `timeout`, ...: a closed set), and its seconds."""
 
+UNKNOWN_TO_PREFECT = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
+"""It does not let us in: no answer to what was asked, whatever that was."""
+
+NOT_NOW = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE})
+"""It is busy and has not carried out the call."""
+
 
 def nobody(kind: str, result: str, seconds: float) -> None:
     """Tells nobody."""
@@ -108,7 +114,7 @@ class PrefectCalls:
                 )
             answer = orjson.loads(response.content) if response.content else None
         except httpx.HTTPStatusError as error:
-            result = f"{error.response.status_code // 100}xx"
+            result = _result(error.response.status_code)
             if gone_is_fine and error.response.status_code == httpx.codes.NOT_FOUND:
                 return None
             _raise_for(error.response)
@@ -127,7 +133,7 @@ class PrefectCalls:
             result = "unreadable"
             raise ServerError("Prefect's answer could not be read.") from error
         else:
-            result = f"{response.status_code // 100}xx"
+            result = _result(response.status_code)
             return answer
         finally:
             self._observe(kind, result, time.perf_counter() - began)
@@ -142,6 +148,13 @@ def whole() -> Iterator[None]:
         raise ServerError("Prefect's answer was not whole.") from error
 
 
+def _result(code: int) -> str:
+    """How an answered call ended, as the label says it."""
+    if code in UNKNOWN_TO_PREFECT:
+        return "refused"
+    return "busy" if code in NOT_NOW else f"{code // 100}xx"
+
+
 _POOL_MISSING = re.compile(r'Work pool "([^"]*)" not found')
 
 
@@ -154,9 +167,9 @@ def _raise_for(response: httpx.Response) -> NoReturn:
     """Turn an error's status into the exception that says who must act."""
     code = response.status_code
     detail = _detail(response)
-    if code in {401, 403}:
+    if code in UNKNOWN_TO_PREFECT:
         raise ServerUnavailableError(f"Prefect refuses our credentials ({code}): check PREFECT_API_AUTH_STRING.")
-    if code in {httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE}:
+    if code in NOT_NOW:
         raise BusyError(f"Prefect is busy ({code}).")
     if code in BUSY:
         raise OverloadedError(f"Prefect is busy ({code}).")

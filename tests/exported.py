@@ -36,7 +36,7 @@ def controllers() -> list[Family]:
     metrics.cycle(Cycle.QUIET, 0.01, waiting=0)
     metrics.acted(Pause.__new__(Pause), None)
     metrics.runs(swept=0, caught_up=0)
-    metrics.called("read", "2xx", 0.1)
+    metrics.called("probe", "2xx", 0.1)
     for number in (1, 2):
         metrics.fleet(Totals(datetime.now(UTC), {Phase.SYNCED: 1}, {"completed": 1}, 0.0, {7: Ended(number, 0, 5)}))
     metrics.judged([Judgement(Freshness.MANUAL)])

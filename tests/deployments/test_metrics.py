@@ -89,8 +89,8 @@ def test_what_became_of_an_action_is_one_of_a_few_words(error: Exception | None,
 
 async def test_calls_to_prefect_are_counted_by_how_they_ended() -> None:
     metrics = Metrics(Events("clinical-ai"))
-    answers: list[int | Exception] = [200, 409, 503, 500, httpx.ConnectError("x"), httpx.ReadError("x")]
-    answers += [httpx.ReadTimeout("x")]
+    answers: list[int | Exception] = [200, 409, 503, 429, 401, 403, 500, httpx.ConnectError("x")]
+    answers += [httpx.ReadError("x"), httpx.ReadTimeout("x")]
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/csrf-token"):
@@ -105,13 +105,40 @@ async def test_calls_to_prefect_are_counted_by_how_they_ended() -> None:
         async with open_gateway(
             timeout_seconds=5, connections=1, observe=metrics.called, transport=transport
         ) as gateway:
-            while answers:  # the 503 is asked again, and each try counts
+            while answers:  # what found it busy is asked again, and each try counts
                 with suppress(ReconcileError):
                     await gateway.read_deployments(["connector-1-pipeline"])
-    ended = ("2xx", "4xx", "5xx", "unreachable", "broken", "timeout")
+    ended = ("2xx", "4xx", "busy", "refused", "5xx", "unreachable", "broken", "timeout")
     counts = [value(metrics, "cai_controller_prefect_calls_total", result=result) for result in ended]
-    assert counts == [1, 1, 2, 1, 1, 1]
-    assert value(metrics, "cai_controller_prefect_call_seconds_count", kind="read") == 7
+    assert counts == [1, 1, 2, 2, 1, 1, 1, 1], "credentials that Prefect refuses are no healthy answer"
+    assert value(metrics, "cai_controller_prefect_call_seconds_count", kind="read") == 10
+
+
+def test_whether_prefect_is_up_is_what_the_leaders_last_probe_found() -> None:
+    metrics = Metrics(Events("clinical-ai"))
+
+    def up() -> float | None:
+        return value(metrics, "cai_controller_prefect_up")
+
+    assert up() is None, "nobody has asked"
+    metrics.called("probe", "2xx", 0.1)
+    metrics.called("read", "timeout", 0.1)
+    assert up() == 1
+    for result in ("refused", "unreachable", "5xx", "4xx", "busy"):
+        metrics.called("probe", result, 0.1)
+        assert up() == 0
+        metrics.called("probe", "2xx", 0.1)
+    metrics.called("probe", "cancelled", 0.1)
+    assert up() == 1
+    metrics.leads_no_more()
+    assert up() is None, "a standby does not know"
+
+
+def test_the_first_failed_load_of_a_new_process_is_seen_by_a_rate() -> None:
+    """Prometheus counts the growth of a series, and so not what it begins with."""
+    metrics = Metrics(Events("clinical-ai"))
+    assert value(metrics, "cai_connector_loads_total", outcome="failed") == 0
+    assert value(metrics, "cai_connector_loads_total", outcome="completed") == 0
 
 
 async def leave(store: Store, table: sa.Table, number: int, **values: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from helm.values import CHART
+from settings import ROOT
 from tests.exported import Family, apis, controllers
 from tests.helm.chart import MONITORED, PEER, PRODUCTION, Object, laid, named, of_kind, pods, render, selects
 
@@ -71,6 +72,34 @@ def test_the_values_of_labels_that_are_asked_for_are_said() -> None:
     for query in _queries():
         for label, word in re.findall(r"(freshness|phase|outcome|by)=\"(\w+)\"", query):
             assert re.search(rf"\b{word}\b", said), f"{label}={word}"
+
+
+def test_every_alert_leads_to_its_part_of_the_runbook() -> None:
+    headings = {line[3:] for line in (ROOT / "docs" / "runbook.md").read_text().splitlines() if line.startswith("## ")}
+    elsewhere = {"monitoring": {"runbookUrl": "https://wiki.example/runbook"}}
+    for values, where in (
+        (laid(PRODUCTION, MONITORED), "docs/runbook.md"),
+        (laid(PRODUCTION, MONITORED, elsewhere), None),
+    ):
+        rules = _rules(render(values))
+        assert len(rules) > 10
+        for rule in rules:
+            page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+            assert page == (where or "https://wiki.example/runbook")
+            assert anchor == rule["alert"].lower()
+            assert rule["alert"] in headings, f"docs/runbook.md has no part {rule['alert']}"
+
+
+def test_a_fleet_that_fails_and_numbers_that_are_missing_are_told() -> None:
+    rules = {rule["alert"]: rule for rule in _rules(render(laid(PRODUCTION, MONITORED)))}
+    assert rules["ClinicalAiLoadsFailing"]["labels"]["severity"] == "critical"
+    assert 'freshness="failing"' in rules["ClinicalAiConnectorsFailing"]["expr"], "failing goes before overdue"
+    assert "or absent(cai_controller_lease_held" in rules["ClinicalAiNoLeader"]["expr"]
+    assert 'condition="true"' in rules["ClinicalAiJobFailed"]["expr"], "a pod that failed is tried again"
+    assert "cai_controller_prefect_up" in rules["ClinicalAiPrefectDown"]["expr"]
+    healthy = re.search(r'result!~"([^"]+)"', rules["ClinicalAiPrefectCallsFailing"]["expr"])
+    assert healthy is not None
+    assert not {"refused", "busy"} & set(healthy[1].split("|"))
 
 
 def test_no_two_panels_lie_on_each_other_and_each_has_a_title_of_its_own() -> None:
