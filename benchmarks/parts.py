@@ -12,8 +12,9 @@ import orjson
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from benchmarks.stage import PLATFORM, Server
+from connectors.prefect_client import open_client
 from connectors.store import Store, open_engine
-from deployments.events import Events, open_client, sending
+from deployments.events import Events, sending
 from deployments.prefect_gateway import PrefectGateway, open_gateway
 from tests.deployments.rig import Clock, Rig, rig
 
@@ -39,7 +40,7 @@ async def parts(server: Server, database: str) -> AsyncIterator[tuple[Rig, Prefe
         with temporary_settings({PREFECT_API_URL: server.api}):
             async with (
                 open_gateway(timeout_seconds=CALL_SECONDS, connections=CONCURRENCY) as gateway,
-                open_client() as client,
+                open_client(timeout=CALL_SECONDS) as client,
                 sending(events, client),
                 rig(Store(engine), gateway, platform=PLATFORM, clock=_WallClock(), events=events) as controller,
             ):

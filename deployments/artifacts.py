@@ -2,10 +2,11 @@
 
 Prefect's own `create_artifact` adds a row each time; here an artifact is made once and then patched in place, which
 changes its row and that of its collection, and adds none (measured on 3.8.8). What another installation on the same
-server wrote under one of our keys is left alone, as its deployments are.
+server wrote under one of our keys is left alone, as its deployments are; what our own forms once wrote there is not.
 """
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
@@ -21,6 +22,10 @@ logger = logging.getLogger(__name__)
 
 MOST_WRITES = 300
 """Of one round, so that a new release's new pages are no herd: a server takes some 25 ms for each."""
+
+FORM_WROTE = re.compile(r"Connector \d+, (created|changed|activated|deactivated)\.")
+"""The description of a form's page, which had the key of ours before it got one of its own. It does not say of which
+installation, so it is written over where a page of ours belongs, and never deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,9 @@ class Artifacts(PrefectCalls):
         changes = [key for key in changes if key not in self._foreign]
         # What shows all of it comes first.
         changes.sort(key=lambda key: key != FLEET_KEY)
-        surplus = [key for key in held if key not in wanted]
+        surplus = [
+            key for key in held if key not in wanted and not FORM_WROTE.fullmatch(held[key].artifact.description)
+        ]
         for key in changes[:MOST_WRITES]:
             held[key] = await self._write(key, wanted[key], held.get(key))
         for key in surplus[:MOST_WRITES]:
@@ -84,8 +91,9 @@ class Artifacts(PrefectCalls):
                 for row in rows:
                     if not is_ours(row["key"]):
                         continue
-                    if f"({self._tag})" in (row["description"] or ""):
-                        artifact = Artifact(row["type"], row["data"], row["description"])
+                    description = row["description"] or ""
+                    if f"({self._tag})" in description or FORM_WROTE.fullmatch(description):
+                        artifact = Artifact(row["type"], row["data"], description)
                         found[row["key"]] = _Held(UUID(row["latest_id"]), artifact)
                     else:
                         self._foreign.add(row["key"])

@@ -80,7 +80,7 @@ def entry(standing: Standing, judged: Judgement) -> Entry:
         "last run": _last_run(standing),
         "rows": load.rows if load is not None and done else None,
         "freshness": judged.freshness,
-        "next run": _short(next(iter(_next(standing)), None)),
+        "load due": _short(next(iter(_next(standing)), None)),
         "link": " ".join(links),
     }
     return Entry(standing.connector_id, judged.freshness, row)
@@ -115,7 +115,7 @@ def page(standing: Standing, judged: Judgement, tag: str) -> Artifact:
         f"- **Last run:** {_last_load(standing)}",
     ]
     if dates := _next(standing):
-        lines.append(f"- **Next runs:** {', '.join(said(at) for at in dates)}")
+        lines.append(f"- **Loads due:** {', '.join(said(at) for at in dates)}")
     links = [f"[The whole fleet](/artifacts/key/{FLEET_KEY})"]
     if standing.deployment_id is not None:
         links.insert(0, f"[Its deployment and runs](/deployments/deployment/{standing.deployment_id})")
@@ -154,7 +154,7 @@ def _last_load(standing: Standing) -> str:
 
 
 def _next(standing: Standing) -> Sequence[datetime]:
-    """The next runs after what last happened: a date that passes without a run stays, and is what is waited for."""
+    """The dates after what last happened: one that passes without a load stays, and is what is waited for."""
     happened = [standing.promise.promised_at] if standing.promise else []
     if standing.load is not None and standing.load.started_at is not None:
         happened.append(standing.load.started_at)

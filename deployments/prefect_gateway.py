@@ -1,6 +1,6 @@
 """The only module that talks to Prefect's deployment API.
 
-How a call is made and what its failure means is `prefect_calls`; runs and slots are `prefect_runs`. The client's
+How a call is made and what its failure means is `prefect_calls`; runs and slots are `waiting_runs`. The client's
 retries are switched off: with them a dead server holds a call for a minute, inside our loop, and the controller backs
 off by itself.
 """
@@ -25,14 +25,14 @@ from deployments.errors import (
 from deployments.gateway import BULK_SIZE, Listing, chunks
 from deployments.plan import Patch
 from deployments.prefect_calls import OUR_FLOW, PAGE_SIZE, Observe, nobody, pool_missing, whole
-from deployments.prefect_runs import PrefectRuns
 from deployments.spec import FLOW_NAME, Observed, Spec
+from deployments.waiting_runs import RunCalls
 
 LISTING_TRIES = 3
 """Rows shift between pages when somebody creates or deletes meanwhile; then the listing starts anew."""
 
 
-class PrefectGateway(PrefectRuns):
+class PrefectGateway(RunCalls):
     """`Gateway` over Prefect's REST API. Counts its calls by kind in `calls`."""
 
     def __init__(

@@ -16,11 +16,12 @@ from datetime import UTC, datetime, timedelta
 from connectors.fleet import Standing
 from connectors.freshness import Judgement
 from connectors.happenings import ALERT
+from connectors.prefect_client import open_client
 from connectors.store import DATABASE_ERRORS, Fence, Store
 from deployments import heartbeat
 from deployments.artifacts import Artifacts
 from deployments.errors import ReconcileError, TerminalError
-from deployments.events import CALL_SECONDS, Events, open_client
+from deployments.events import CALL_SECONDS, Events
 from deployments.fleet_view import FLEET_KEY, Artifact, Entry, entry, fleet, page, page_key
 from deployments.freshness import News, Turn, turn
 from deployments.lease import Lease
@@ -212,7 +213,7 @@ async def watching(
 ) -> AsyncIterator[None]:
     """Watch over the fleet while inside."""
     silent_after = timedelta(seconds=heartbeat.SILENT_AFTER_BEATS * settings.heartbeat_seconds)
-    async with open_client() as client:
+    async with open_client(timeout=CALL_SECONDS) as client:
         artifacts = Artifacts(client, tag, timeout_seconds=CALL_SECONDS, may_write=lease.check, observe=observe)
         watch = Watch(
             store=store,

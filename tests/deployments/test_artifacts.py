@@ -13,11 +13,13 @@ import pytest
 import sqlalchemy as sa
 
 from connectors.freshness import Judgement
+from connectors.prefect_client import open_client
 from connectors.store import Store
 from connectors.tables import connectors, loads
+from deployments import watch as watch_module
 from deployments.artifacts import Artifacts
 from deployments.errors import ServerUnavailableError
-from deployments.events import Events, open_client
+from deployments.events import Events
 from deployments.fleet_view import Artifact
 from deployments.lease import Lease
 from deployments.silence import Silence
@@ -37,7 +39,7 @@ def tag() -> str:
 
 @pytest.fixture
 async def artifacts(prefect_server: PrefectServer, tag: str) -> AsyncIterator[Artifacts]:
-    async with open_client(AsyncPatient()) as client:
+    async with open_client(transport=AsyncPatient()) as client:
         artifacts = Artifacts(client, tag, timeout_seconds=60)
         yield artifacts
         await artifacts.show({})
@@ -153,6 +155,44 @@ async def test_what_is_deleted_by_hand_is_made_again_and_what_others_wrote_is_le
     assert await again.show({})
     assert api.get("/artifacts/connector-7/latest").status_code == httpx.codes.NOT_FOUND
     api.delete(f"/artifacts/{other['id']}").raise_for_status()
+
+
+async def test_a_page_of_a_form_under_our_key_is_taken_back_where_ours_belongs_and_never_deleted(
+    artifacts: Artifacts, api: httpx.Client, tag: str
+) -> None:
+    def form(number: int, done: str) -> str:
+        body = {"key": f"connector-{number}", "type": "markdown", "data": "receipt"}
+        described = {**body, "description": f"Connector {number}, {done}."}
+        return str(api.post("/artifacts/", json=described).raise_for_status().json()["id"])
+
+    taken, left = form(7, "deactivated"), form(9, "created")
+    page = replace(PAGE, description=f"Labs ({tag})")
+    assert await artifacts.show({"connector-7": page})
+    assert (shown(api, "connector-7")["latest_id"], shown(api, "connector-7")["data"]) == (taken, page.data)
+    assert shown(api, "connector-9")["data"] == "receipt"
+    assert await artifacts.show({})
+    assert api.get("/artifacts/connector-7/latest").status_code == httpx.codes.NOT_FOUND
+    api.delete(f"/artifacts/{left}").raise_for_status()
+
+
+async def test_a_busy_prefect_is_asked_again_at_once_and_not_after_the_clients_own_sleep(
+    prefect_server: PrefectServer, tag: str
+) -> None:
+    """Prefect's client sleeps for two seconds after a 503: longer than this call may take."""
+
+    class Busy(AsyncPatient):
+        left = 3
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/artifacts/latest/filter") and self.left:
+                self.left -= 1
+                return httpx.Response(503, request=request)
+            return await super().handle_async_request(request)
+
+    async with watch_module.open_client(timeout=60, transport=Busy()) as client:
+        artifacts = Artifacts(client, tag, timeout_seconds=1.9)
+        assert await artifacts.show({})
+        assert artifacts.calls["list"] == 4
 
 
 async def test_artifacts_that_cannot_be_written_harm_nothing(

@@ -5,13 +5,14 @@ import re
 from typing import Any, cast
 
 import httpx
+import orjson
 import pytest
 from prefect.client.orchestration import PrefectClient
 
+from connectors.prefect_client import open_client
 from connectors.status import Phase, Reason, Status
 from connectors.store import Store
-from deployments.events import BATCH, MOST_WAITING, Events, fallen, open_client, sending
-from deployments.heartbeat import ALIVE_FILE
+from deployments.events import BATCH, GATHER_SECONDS, MOST_WAITING, Events, fallen, sending
 from settings import ROOT
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import rig
@@ -93,13 +94,28 @@ async def test_events_wait_for_a_prefect_that_is_away_and_the_oldest_go_first(
     assert len(sent) == MOST_WAITING // BATCH
 
 
+async def test_the_events_of_one_cycle_go_out_together_and_at_once_where_somebody_waits() -> None:
+    batches: list[int] = []
+
+    async def request(method: str, path: str, *, content: bytes, headers: object) -> None:
+        batches.append(len(orjson.loads(content)))
+
+    client = cast(PrefectClient, type("Client", (), {"request": staticmethod(request)})())
+    events = Events("clinical-ai")
+    async with sending(events, client):
+        for number in range(3):
+            events.of_connector("connector.deployment.created", number)
+            await asyncio.sleep(0)  # as in life: each as its call has come back
+        assert await events.sent(GATHER_SECONDS / 2)
+    assert batches == [3]
+
+
 def test_every_event_that_the_code_names_is_documented() -> None:
     page = (ROOT / "docs/events.md").read_text()
     code = "".join((ROOT / path).read_text() for path in ("deployments/events.py", "deployments/controller.py"))
     code += (ROOT / "deployments/heartbeat.py").read_text() + (ROOT / "deployments/alerts.py").read_text()
     code += (ROOT / "deployments/freshness.py").read_text() + (ROOT / "deployments/silence.py").read_text()
     named = set(re.findall(r'"((?:controller|connector)\.[a-z.-]+)"', code))
-    named -= {ALIVE_FILE}
     assert named
     for name in named:
         assert f"`{name}`" in page or f"`{name.rsplit('.', 1)[1]}`" in page, name

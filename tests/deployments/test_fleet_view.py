@@ -45,7 +45,7 @@ def test_a_row_says_how_a_connector_stands() -> None:
         "last run": "2026-11-24 12:02",
         "rows": 12,
         "freshness": "on time",
-        "next run": "2026-11-24 16:00",
+        "load due": "2026-11-24 16:00",
         "link": f"[runs](/deployments/deployment/{UUID(int=5)}) [more](/artifacts/key/connector-7)",
     }
 
@@ -64,7 +64,7 @@ def test_a_page_says_the_same_in_prose() -> None:
             "- **Phase:** synced. Runs every 4 hours.",
             "- **Freshness:** on time.",
             "- **Last run:** completed at 2026-11-24 12:02 UTC. Loaded 12 rows.",
-            "- **Next runs:** 2026-11-24 16:00 UTC, 2026-11-24 20:00 UTC, 2026-11-25 00:00 UTC",
+            "- **Loads due:** 2026-11-24 16:00 UTC, 2026-11-24 20:00 UTC, 2026-11-25 00:00 UTC",
             "",
             f"[Its deployment and runs](/deployments/deployment/{UUID(int=5)}) · "
             "[The whole fleet](/artifacts/key/connector-fleet)",

@@ -14,11 +14,12 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import PrefectClient
 
 from connectors.happenings import connector_resource_id
+from connectors.prefect_client import open_client
 from connectors.store import Store
 from connectors.tables import loads
 from deployments.artifacts import Artifacts
 from deployments.bootstrap import notifications
-from deployments.events import Events, open_client, sending
+from deployments.events import Events, sending
 from deployments.heartbeat import Heartbeat
 from deployments.lease import Lease
 from deployments.silence import Silence
@@ -40,7 +41,7 @@ HOUR = 3600.0
 
 @pytest.fixture
 async def client(prefect_server: PrefectServer) -> AsyncIterator[PrefectClient]:
-    async with open_client(AsyncPatient()) as client:
+    async with open_client(transport=AsyncPatient()) as client:
         yield client
 
 

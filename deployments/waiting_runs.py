@@ -1,4 +1,4 @@
-"""Prefect's runs, as far as they concern the controller: those that wait, that hold a slot, that were missed."""
+"""Calls about Prefect's runs, as far as they concern the controller: that wait, that hold a slot, that were missed."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ WAITING = {"type": {"any_": ["SCHEDULED"]}}
 """The filter for runs that have not started."""
 
 
-class PrefectRuns(PrefectCalls):
+class RunCalls(PrefectCalls):
     """The part of the gateway that is about runs and their slots."""
 
     async def scheduled_runs(
