@@ -11,7 +11,7 @@ The scheme is that of Kubernetes' leader election (client-go `leaderelection`), 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -36,6 +36,7 @@ class Lease:
         holder: str,
         ttl_seconds: float,
         monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`name` is the instance; `holder` says to people who leads; a dead leader is over after `ttl_seconds`."""
         self._engine = engine
@@ -43,6 +44,7 @@ class Lease:
         self._holder = holder
         self._ttl = ttl_seconds
         self._monotonic = monotonic
+        self._sleep = sleep
         self._token: int | None = None
         self._deadline = float("-inf")
 
@@ -111,7 +113,7 @@ class Lease:
             LeaseLostError: when the lease is gone.
         """
         while True:
-            await asyncio.sleep(self._ttl / 3)
+            await self._sleep(self._ttl / 3)
             try:
                 async with asyncio.timeout(self._ttl / 3):
                     await self.renew()

@@ -1,7 +1,7 @@
 """The lease on a real PostgreSQL: one writer, in the database's time, and a token that stops who does not know yet."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import sqlalchemy as sa
@@ -89,11 +89,11 @@ async def test_a_lease_that_ran_out_in_the_databases_time_is_free(
 async def test_it_runs_out_by_the_databases_clock_and_by_no_others(engine: AsyncEngine) -> None:
     fast, slow = Time(), Time()
     fast.now, slow.now = 1e9, -1e9
-    first = Lease(engine, name="clinical-ai", holder="first", ttl_seconds=0.3, monotonic=fast)
-    second = Lease(engine, name="clinical-ai", holder="second", ttl_seconds=0.3, monotonic=slow)
+    first = Lease(engine, name="clinical-ai", holder="first", ttl_seconds=1, monotonic=fast)
+    second = Lease(engine, name="clinical-ai", holder="second", ttl_seconds=1, monotonic=slow)
     await first.acquire()
     assert not await second.acquire()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         while not await second.acquire():
             await asyncio.sleep(0.02)
 
@@ -187,42 +187,89 @@ async def test_who_released_it_takes_nothing_from_the_next_one(contender: Callab
     assert not await first.acquire()
 
 
-async def test_it_is_kept_as_long_as_its_keeper_lives_and_ends_with_the_loss(engine: AsyncEngine) -> None:
-    first = Lease(engine, name="clinical-ai", holder="first", ttl_seconds=0.6)
-    second = Lease(engine, name="clinical-ai", holder="second", ttl_seconds=0.6)
-    await first.acquire()
-    keeper = asyncio.create_task(first.keep())
-    for _ in range(12):
-        await asyncio.sleep(0.1)
-        assert not await second.acquire()
-        first.check()
-    async with engine.begin() as connection:
-        await connection.execute(sa.update(table).values(token=table.c.token + 1, holder="thief"))
-    async with asyncio.timeout(2):
-        with pytest.raises(LeaseLostError):
-            await keeper
+class Turns:
+    """The sleep of a keeper, which lasts until a test lets it end."""
+
+    def __init__(self, time: Time) -> None:
+        self._time = time
+        self._asleep, self._wake = asyncio.Event(), asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self._asleep.set()
+        await self._wake.wait()
+        self._wake.clear()
+        self._time.now += seconds
+
+    async def turn(self, keeper: "asyncio.Task[None]") -> None:
+        """Let the keeper wake, do its work, and fall asleep again or end."""
+        await self._falls_asleep(keeper)
+        self._asleep.clear()
+        self._wake.set()
+        await self._falls_asleep(keeper)
+
+    async def _falls_asleep(self, keeper: "asyncio.Task[None]") -> None:
+        asleep = asyncio.create_task(self._asleep.wait())
+        done, _ = await asyncio.wait({asleep, keeper}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        asleep.cancel()
+        assert done
 
 
-async def test_a_database_that_does_not_answer_loses_it_only_when_its_time_is_over(database_url: str) -> None:
-    from connectors.store import open_engine
+@pytest.fixture
+def turns(time: Time) -> Turns:
+    return Turns(time)
 
-    engine = open_engine(database_url)
-    lease = Lease(engine, name="clinical-ai", holder="me", ttl_seconds=0.6)
+
+@pytest.fixture
+async def kept(engine: AsyncEngine, time: Time, turns: Turns) -> AsyncIterator[tuple[Lease, "asyncio.Task[None]"]]:
+    """A lease that was taken, and its keeper."""
+    lease = Lease(engine, name="clinical-ai", holder="first", ttl_seconds=TTL, monotonic=time, sleep=turns.sleep)
     await lease.acquire()
     keeper = asyncio.create_task(lease.keep())
+    yield lease, keeper
+    keeper.cancel()
+    await asyncio.gather(keeper, return_exceptions=True)
+
+
+async def test_it_is_renewed_three_times_a_ttl_until_another_has_taken_it(
+    engine: AsyncEngine, time: Time, turns: Turns, kept: tuple[Lease, "asyncio.Task[None]"]
+) -> None:
+    lease, keeper = kept
+    began, expiries = time.now, [await lease.expires_at()]
+    for _ in range(6):
+        await turns.turn(keeper)
+        lease.check()
+        expiries.append(await lease.expires_at())
+    assert time.now - began == pytest.approx(2 * TTL)
+    assert len(set(expiries)) == 7, "each turn has renewed it"
     async with engine.begin() as connection:
-        await connection.execute(sa.text("ALTER TABLE cai_controller_lease RENAME TO away"))
-    await asyncio.sleep(0.3)
-    assert not keeper.done()
-    async with engine.begin() as connection:
-        await connection.execute(sa.text("ALTER TABLE away RENAME TO cai_controller_lease"))
-    await asyncio.sleep(0.5)
-    assert not keeper.done()
-    async with engine.begin() as connection:
-        await connection.execute(sa.text("ALTER TABLE cai_controller_lease RENAME TO away"))
-    async with asyncio.timeout(2):
-        with pytest.raises(LeaseLostError):
-            await keeper
+        await connection.execute(sa.update(table).values(token=table.c.token + 1, holder="thief"))
+    await turns.turn(keeper)
+    with pytest.raises(LeaseLostError):
+        await keeper
     with pytest.raises(LeaseLostError):
         lease.check()
-    await engine.dispose()
+
+
+async def test_a_database_that_does_not_answer_loses_it_only_when_its_time_is_over(
+    engine: AsyncEngine, turns: Turns, kept: tuple[Lease, "asyncio.Task[None]"]
+) -> None:
+    async def rename(old: str, new: str) -> None:
+        async with engine.begin() as connection:
+            await connection.execute(sa.text(f"ALTER TABLE {old} RENAME TO {new}"))
+
+    lease, keeper = kept
+    await rename("cai_controller_lease", "away")
+    await turns.turn(keeper)
+    assert lease.held
+    await rename("away", "cai_controller_lease")
+    await turns.turn(keeper)
+    await rename("cai_controller_lease", "away")
+    for _ in range(2):
+        await turns.turn(keeper)
+        assert lease.held
+        assert not keeper.done()
+    await turns.turn(keeper)
+    with pytest.raises(LeaseLostError):
+        await keeper
+    with pytest.raises(LeaseLostError):
+        lease.check()
