@@ -2,9 +2,10 @@
 
 Prefect's own heartbeat of a flow run comes from a thread and goes on while the loop hangs. This one is an event that
 the leader's loop emits as it turns, now and then: its absence starts the automation *controller silent*. Leader and
-standby alike touch a file, which is what a liveness probe looks at, since events need a server.
+standby alike touch a file, which is what a liveness probe looks at (`deployments.alive`), since events need a server.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,12 @@ from pathlib import Path
 from connectors.happenings import controller_resource
 from deployments.events import Events
 
+logger = logging.getLogger(__name__)
+
 EVENT = "controller.heartbeat"
 
 SILENT_AFTER_BEATS = 5
 """A controller that was not heard of for so many heartbeats is taken for gone."""
-
-ALIVE_FILE = "controller.alive"
 
 
 def resource_id(instance: str) -> str:
@@ -26,7 +27,7 @@ def resource_id(instance: str) -> str:
 
 
 class Heartbeat:
-    """Called at every turn of the loop; tells at most every so many seconds."""
+    """Called at every turn of the loop; tells at most every so many seconds, and raises nothing."""
 
     def __init__(
         self, events: Events, alive: Path, every_seconds: float, monotonic: Callable[[], float] = time.monotonic
@@ -37,11 +38,28 @@ class Heartbeat:
         self._every = every_seconds
         self._monotonic = monotonic
         self._next = float("-inf")
+        self._warned = False
 
     def __call__(self, *, leading: bool) -> None:
         """The loop has turned; `leading` says whose loop it is."""
-        self._alive.parent.mkdir(parents=True, exist_ok=True)
-        self._alive.touch()
+        self._touch()
         if leading and self._monotonic() >= self._next:
             self._next = self._monotonic() + self._every
             self._events.of_controller(EVENT)
+
+    def _touch(self) -> None:
+        """Leave the sign for the probe. A full disk costs the sign and not the controller; it is told once."""
+        try:
+            self._alive.parent.mkdir(parents=True, exist_ok=True)
+            self._alive.touch()
+        except OSError as error:
+            if not self._warned:
+                logger.warning(
+                    "%s cannot be touched (%s): the controller goes on, but its probe takes it for hung. Free the disk "
+                    "of CAI_DATA_DIR, or let it be written to.",
+                    self._alive,
+                    error.strerror,
+                )
+            self._warned = True
+        else:
+            self._warned = False

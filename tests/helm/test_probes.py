@@ -30,8 +30,7 @@ def _probe(data: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_controllers_probe_looks_at_the_file_that_the_controller_touches(tmp_path: Path) -> None:
-    assert alive.ALIVE_FILE == heartbeat.ALIVE_FILE
-    heartbeat.Heartbeat(Events("test"), tmp_path / heartbeat.ALIVE_FILE, 60)(leading=False)
+    heartbeat.Heartbeat(Events("test"), tmp_path / alive.ALIVE_FILE, 60)(leading=False)
     assert _probe(tmp_path).returncode == 0
 
 
