@@ -5,6 +5,7 @@ nothing in it can be trusted. `Connector` is a row that passed `validate`: every
 This module is pure: no I/O, no clock, no Prefect.
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +18,7 @@ from connectors.kinds import Destination, DuckdbDestination, Source
 from connectors.refusals import Refusal, from_pydantic
 from connectors.schedule import Schedule, ScheduleError
 from connectors.schedule import parse as parse_schedule
+from connectors.storable import DEEPEST, Unreadable
 
 T = TypeVar("T")
 
@@ -41,13 +43,31 @@ class RunPolicy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    overlap: Overlap = Overlap.QUEUE
-    missed_runs: MissedRuns = MissedRuns.LATEST
-    retries: Annotated[int, Field(ge=0, le=100)] = 3
-    retry_delay_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30
-    timeout_seconds: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = None
-    auto_pause_after: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """After so many failures in a row that no retry mends, the connector is paused by itself; null or 0: never."""
+    overlap: Annotated[
+        Overlap,
+        Field(description="A run that is due while the last one goes on: `queue` waits, `skip` is left out."),
+    ] = Overlap.QUEUE
+    missed_runs: Annotated[
+        MissedRuns,
+        Field(description="What was due while nothing could run: the `latest` only, `all` of it, or `skip`."),
+    ] = MissedRuns.LATEST
+    retries: Annotated[
+        int, Field(ge=0, le=100, description="Further tries of one run after an error that may pass.")
+    ] = 3
+    retry_delay_seconds: Annotated[
+        float, Field(ge=0, le=86_400, description="Seconds between two tries of one run.")
+    ] = 30
+    timeout_seconds: Annotated[
+        Annotated[float, Field(gt=0, le=7 * 86_400)] | None,
+        Field(description="A run that takes longer is ended and counts as failed. null: no limit."),
+    ] = None
+    auto_pause_after: Annotated[
+        Annotated[int, Field(ge=0, le=1000)] | None,
+        Field(
+            description="After so many failures in a row that no retry mends, the connector is paused by itself, until "
+            "it is changed or activated. null or 0: never."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +137,37 @@ NAME_LENGTH = 200
 """Most characters of a connector's name."""
 
 
+UNUSED_BY_LOADS = {"/name", "/schedule", "/timezone", "/work_pool_name", "/work_queue_name"}
+"""What says when and where a connector runs, and not what is loaded."""
+
+
 def validate(row: ConnectorRow) -> Connector:
     """Trust a row, or say everything that is wrong with it.
 
     Raises:
         InvalidConnectorError: with one `Refusal` for each thing that is wrong.
     """
+    connector, refusals = _examined(row)
+    if connector is None or refusals:
+        raise InvalidConnectorError(refusals)
+    return connector
+
+
+def validate_for_load(row: ConnectorRow) -> Connector:
+    """Trust a row as far as a load goes: a wrong schedule, which counts as none, does not keep data from being loaded.
+
+    Raises:
+        InvalidConnectorError: with one `Refusal` for each thing that a load would need.
+    """
+    connector, refusals = _examined(row)
+    needed = tuple(refusal for refusal in refusals if refusal.pointer not in UNUSED_BY_LOADS)
+    if connector is None or needed:
+        raise InvalidConnectorError(needed)
+    return connector
+
+
+def _examined(row: ConnectorRow) -> tuple[Connector | None, tuple[Refusal, ...]]:
+    """The connector, unless its source or its policy can't be read, and everything that is wrong with it."""
     refusals: list[Refusal] = []
     if not 1 <= len(row.name.strip()) <= NAME_LENGTH:
         refusals.append(Refusal("/name", f"name must have 1 to {NAME_LENGTH} characters, such as 'Lab results'."))
@@ -147,12 +192,20 @@ def validate(row: ConnectorRow) -> Connector:
                 "such as 'lab_results'.",
             )
         )
+    elif row.dataset_name is not None and re.fullmatch(r"connector_\d+_staging", row.dataset_name):
+        refusals.append(
+            Refusal(
+                "/dataset_name",
+                "dataset_name must not be that of a connector's staging, where merges are prepared and rows come and "
+                "go: choose another one, such as 'lab_results'.",
+            )
+        )
     elif isinstance(destination, DuckdbDestination):
         clash = destination.clash(row.dataset_name or default_dataset(row.id))
         refusals += [Refusal("/dataset_name", clash)] if clash else []
-    if refusals or source is None or policy is None:
-        raise InvalidConnectorError(tuple(refusals))
-    return Connector(
+    if source is None or policy is None:
+        return None, tuple(refusals)
+    connector = Connector(
         id=row.id,
         name=row.name.strip(),
         description=row.description,
@@ -167,6 +220,7 @@ def validate(row: ConnectorRow) -> Connector:
         prefect_deployment_id=row.prefect_deployment_id,
         generation=row.generation,
     )
+    return connector, tuple(refusals)
 
 
 def _is_dataset_name(value: str) -> bool:
@@ -177,6 +231,10 @@ def _is_dataset_name(value: str) -> bool:
 
 def _checked(adapter: TypeAdapter[T], name: str, value: Any, refusals: list[Refusal]) -> T | None:
     """`value` as the adapter's type, or None with the reasons appended to `refusals`."""
+    if isinstance(value, Unreadable):
+        reason = f"cannot be read: it is nested in more than {DEEPEST} levels, or holds a number that is too large."
+        refusals.append(Refusal(f"/{name}", f"{name} {reason} Write it anew."))
+        return None
     try:
         return adapter.validate_python(value)
     except ValidationError as error:

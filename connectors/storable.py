@@ -1,9 +1,11 @@
-"""What PostgreSQL cannot hold of a JSON value, found before it is asked to.
+"""What PostgreSQL cannot hold of a JSON value, found before it is asked to, and what of its JSON nobody here can read.
 
 Its text has no NUL and no half of a surrogate pair, its JSON no NaN; Python's parser lets all three through. Told by
-the database itself it would be an error of ours instead of a sentence for the user.
+the database itself it would be an error of ours instead of a sentence for the user. The other way round its JSON nests
+without end and counts without end, and whoever writes rows by SQL can put such a value where every reader comes by.
 """
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +14,19 @@ from connectors.refusals import Refusal
 
 DEEPEST = 32
 """Levels of nesting: far more than any kind of source has, and little enough for every recursive reader."""
+
+
+class Unreadable(dict[str, Any]):
+    """Stands for JSON that PostgreSQL holds and nobody here can read. Empty for whoever shows it, and never valid."""
+
+
+def readable(text: str) -> Any:
+    """The value of a JSON text of PostgreSQL's; `Unreadable` when it is too deep, or holds too large a number."""
+    try:
+        value = json.loads(text)
+    except (RecursionError, ValueError):
+        return Unreadable()
+    return Unreadable() if unstorable(value, "") else value
 
 
 def unstorable(value: Any, field: str) -> list[Refusal]:

@@ -1,17 +1,19 @@
-"""Reading and writing `cai_connectors` and `cai_connector_status`.
+"""Reading connectors, their statuses, loads and promises, and writing what the controller leaves of them.
 
-Every statement of the controller's side is here, so that what it may write is seen in one place: the status rows, and
-of a connector's row the deployment's id alone.
+All that the controller writes of a connector is here, so that it is seen in one place: its status, what was promised
+and told of it, and of its own row the deployment's id alone. Use cases, the lease and requests have statements of their
+own.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import TIMESTAMP, insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -21,9 +23,13 @@ from connectors.freshness import Freshness, Promise
 from connectors.loads import Load, Outcome
 from connectors.models import ConnectorRow
 from connectors.status import Phase, Reason, Status
+from connectors.storable import readable
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 30
+
+EARLIEST, LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+"""The moments that Python can tell in any time zone."""
 
 DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """What a database that does not answer looks like: a connect fails with the driver's own errors, unwrapped."""
@@ -38,15 +44,21 @@ def dsn(url: str) -> str:
     Raises:
         ValueError: when it is no PostgreSQL URL.
     """
-    parts = urlsplit(url)
-    scheme = parts.scheme.split("+")[0]
-    if scheme not in {"postgresql", "postgres"}:
-        raise ValueError("CAI_DATABASE_URL must be a PostgreSQL URL, such as postgresql://user:password@host/database.")
+    refused = "CAI_DATABASE_URL must be a PostgreSQL URL, such as postgresql://user:password@host/database."
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # whose own message may repeat the password
+        raise ValueError(refused) from None
+    if parts.scheme.split("+")[0] not in {"postgresql", "postgres"}:
+        raise ValueError(refused)
     return urlunsplit(parts._replace(scheme="postgresql"))
 
 
 def open_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
-    """An engine on the PostgreSQL at `url`. Its repr and its errors hold neither password nor parameters."""
+    """An engine on the PostgreSQL at `url`. Its repr and its errors hold neither password nor parameters.
+
+    JSON that cannot be read is that row's matter and no error of the query, which would fail for all rows alike.
+    """
     address = dsn(url)
 
     async def connect() -> asyncpg.Connection:
@@ -55,7 +67,12 @@ def open_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
         )
 
     return create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, pool_size=pool_size, pool_pre_ping=True, hide_parameters=True
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_size=pool_size,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        json_deserializer=readable,
     )
 
 
@@ -81,7 +98,7 @@ class Store:
 
     async def rows(self, ids: Collection[int] | None = None) -> list[ConnectorRow]:
         """The rows of these connectors (of all for None), in one snapshot, by id."""
-        query = sa.select(tables.connectors).order_by(tables.connectors.c.id)
+        query = sa.select(*map(_within_reach, tables.connectors.c)).order_by(tables.connectors.c.id)
         if ids is not None:
             query = query.where(tables.connectors.c.id == _any(ids))
         async with self.engine.connect() as connection:
@@ -202,6 +219,13 @@ class Store:
         """The UUID of this database, which tells a shared Prefect server whose deployments it holds."""
         async with self.engine.connect() as connection:
             return str(await connection.scalar(sa.select(tables.database.c.id)))
+
+
+def _within_reach(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """A column as Python can hold it: PostgreSQL's years go beyond 9999, and one such row would fail for all."""
+    if not isinstance(column.type, TIMESTAMP):
+        return column
+    return sa.func.least(sa.func.greatest(column, EARLIEST), LATEST).label(column.name)
 
 
 def _any(ids: Collection[int]) -> sa.ColumnElement[int]:

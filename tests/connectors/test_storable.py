@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.storable import DEEPEST, unstorable
+from connectors.storable import DEEPEST, Unreadable, readable, unstorable
 from connectors.store import Store
 from connectors.tables import connectors
 
@@ -37,6 +37,17 @@ def test_it_is_refused_by_its_place(value: Any, pointer: str) -> None:
 
 def test_what_is_too_deep_is_refused_without_going_down() -> None:
     assert len(unstorable(nested(100_000), "source")) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 2000 + "]" * 2000, "[" * 50 + "]" * 50, "1" + "0" * 5000, "1" + "0" * 400 + ".5"]
+)
+def test_what_postgresql_holds_and_nobody_here_can_read_stands_as_such(text: str) -> None:
+    assert isinstance(readable(f'{{"a": {text}}}'), Unreadable)
+
+
+def test_what_can_be_read_is_read() -> None:
+    assert readable('{"a": [1, 2.5, null, "x"]}') == {"a": [1, 2.5, None, "x"]}
 
 
 JSON = st.recursive(
