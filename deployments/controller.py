@@ -10,30 +10,30 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
 import httpx
 
 from connectors.listener import listen
+from connectors.prefect_client import open_client
 from connectors.store import DATABASE_ERRORS, Store, open_engine
 from connectors.tables import CHANNEL as CONNECTORS_CHANNEL
 from connectors.totals import Totals, totals
-from deployments.alerts import Alerts
-from deployments.errors import LeaseLostError, WrongInstanceError
-from deployments.events import Events, open_client, sending
+from deployments.alerts import SEND_TIMEOUT_SECONDS, Alerts
+from deployments.errors import LeaseLostError, ReconcileError, WrongInstanceError
+from deployments.events import CALL_SECONDS, Events, sending
 from deployments.leader import BeatsHeart, Conclusion, Ending, Inbox, Leader
 from deployments.lease import Lease
 from deployments.limiter import AdaptiveLimiter
+from deployments.mandate import Mandate, WhenLed
 from deployments.metrics import Metrics
-from deployments.prefect_gateway import open_gateway
+from deployments.prefect_gateway import PrefectGateway, open_gateway
 from deployments.reconcile import Options, Reconciler
 from deployments.requests import CHANNEL as CONTROLLER_CHANNEL
-from deployments.requests import Requests
-from deployments.server import ServerWatch
+from deployments.requests import GIVE_WAY, Requests
+from deployments.server import ServerHealth
 from deployments.spec import Platform
 from deployments.watch import watching
 from settings import Settings
@@ -43,23 +43,10 @@ logger = logging.getLogger(__name__)
 FLEET_SECONDS = 15.0
 """How often a leader that is scraped reads the fleet's numbers: three aggregates and what has loaded since."""
 
+INSTANCE_ALERT = "instance"
 
-class WhenLed(StrEnum):
-    """What a controller does when another one leads."""
-
-    ASK = "ask"
-    STAND_BY = "stand_by"
-    LEAVE = "leave"
-
-
-@dataclass(frozen=True, slots=True)
-class Mandate:
-    """What one start of a controller was asked to do."""
-
-    when_led: WhenLed = WhenLed.ASK
-    once: bool = False
-    allow_mass_prune: bool = False
-    take_over: bool = False
+CLAIM_SECONDS = 60.0
+"""How often a controller that found another database's deployments looks whether they are ours by now."""
 
 
 class Controller:
@@ -86,7 +73,6 @@ class Controller:
         self._transport = transport
         self._heartbeat = heartbeat
         self._url = settings.resolved_database_url()
-        self._alerts = Alerts(settings.alert_urls, settings.instance, events)
         self._rng = random.Random()  # noqa: S311 - jitter
         self._inbox = Inbox()
 
@@ -94,7 +80,8 @@ class Controller:
         """Lead, stand by, ask or leave, as the mandate says, until `stop`.
 
         Raises:
-            WrongInstanceError: when Prefect's deployments belong to another database.
+            WrongInstanceError: when Prefect's deployments belong to another database; in the foreground it is told,
+                and waited until they are ours.
             MissingDatabaseError: when no database is configured.
         """
         engine = open_engine(self._url)
@@ -108,19 +95,24 @@ class Controller:
         channels = (CONNECTORS_CHANNEL, CONTROLLER_CHANNEL)
         listener = asyncio.create_task(listen(self._url, channels, self._inbox.hear, self._inbox.look))
         try:
-            async with open_client() as client, sending(self._events, client):
+            async with open_client(timeout=CALL_SECONDS) as client, sending(self._events, client):
                 while True:
                     taken = await self._obtain(lease, requests, mandate, stop)
                     if taken is not None:
                         return taken
-                    conclusion = await self._lead(lease, store, requests, mandate, stop)
+                    try:
+                        conclusion = await self._lead(lease, store, requests, mandate, stop)
+                    except WrongInstanceError:
+                        if not mandate.foreground:
+                            raise
+                        await self._wait_for_claim(store, stop)
+                        continue
                     if conclusion.ending is not Ending.LOST or mandate.once:
                         return conclusion
                     logger.warning("The lease was lost; standing by.")
         finally:
             listener.cancel()
             await asyncio.gather(listener, return_exceptions=True)
-            await self._alerts.drain()
             await engine.dispose()
 
     async def preview(self) -> list[str]:
@@ -131,7 +123,8 @@ class Controller:
         """
         engine = open_engine(self._url)
         try:
-            async with self._reconciler(Lease(engine, name="", holder="", ttl_seconds=30), Store(engine)) as reconciler:
+            nobody = Lease(engine, name="", holder="", ttl_seconds=30)
+            async with self._reconciler(nobody, Store(engine), Mandate()) as reconciler:
                 return await reconciler.preview()
         finally:
             await engine.dispose()
@@ -157,6 +150,9 @@ class Controller:
                     logger.info("Leading as instance %s (token %s).", self._settings.instance, lease.token)
                     return None
                 self.metrics.led_by_another(True)
+                if mandate.foreground and mandate.when_led is WhenLed.STAND_BY:
+                    # Again and again: a notification may be lost, and whoever leads next must hear it too.
+                    await requests.notify(GIVE_WAY)
                 if asks and request is None:
                     logger.info("Another controller leads; it is asked for a cycle.")
                     request = await requests.ask(allow_mass_prune=mandate.allow_mass_prune)
@@ -178,25 +174,58 @@ class Controller:
                 await requests.withdraw(request)
         return Conclusion(Ending.STOPPED)
 
-    @asynccontextmanager
-    async def _reconciler(self, lease: Lease, store: Store, *, take_over: bool = False) -> AsyncIterator[Reconciler]:
-        """A reconciler on an open gateway that writes only while the lease lasts."""
-        settings = self._settings
-        async with open_gateway(
-            timeout_seconds=max(1.0, settings.lease_ttl_seconds / 3),
-            connections=settings.apply_concurrency,
-            may_write=lease.check,
+    async def _wait_for_claim(self, store: Store, stop: asyncio.Event) -> None:
+        """Wait until Prefect's deployments of this instance are ours or nobody's, or until `stop`.
+
+        Nothing is written, and the lease is left to whoever may lead. A process that ended instead would be started
+        again and again, and tell operations each time.
+        """
+        async with self._gateway() as gateway:
+            while not stop.is_set():
+                self._heartbeat(leading=False)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), CLAIM_SECONDS)
+                try:
+                    if await gateway.owner(self._variable) in {None, await store.database_id()}:
+                        return
+                except (ReconcileError, *DATABASE_ERRORS) as error:
+                    logger.info("Whose Prefect's deployments are could not be asked: %s", type(error).__name__)
+
+    @property
+    def _variable(self) -> str:
+        """The Prefect Variable that says whose this instance's deployments are."""
+        return f"cai_instance_{self._settings.instance}"
+
+    def _gateway(
+        self, may_write: Callable[[], None] = lambda: None
+    ) -> contextlib.AbstractAsyncContextManager[PrefectGateway]:
+        return open_gateway(
+            timeout_seconds=max(1.0, self._settings.lease_ttl_seconds / 3),
+            connections=self._settings.apply_concurrency,
+            may_write=may_write,
             observe=self.metrics.called,
             transport=self._transport,
-        ) as gateway:
-            server = ServerWatch(
-                self._alerts, settings.server_backoff_max_seconds, settings.alert_after_seconds, self._rng
-            )
+        )
+
+    @asynccontextmanager
+    async def _reconciler(self, lease: Lease, store: Store, mandate: Mandate) -> AsyncIterator[Reconciler]:
+        """A reconciler on an open gateway that writes only while the lease lasts."""
+        settings = self._settings
+        alerts = Alerts(settings.alert_urls, settings.instance, self._events, store.engine)
+        async with self._gateway(lease.check) as gateway:
+            server = ServerHealth(alerts, settings.server_backoff_max_seconds, settings.alert_after_seconds, self._rng)
 
             async def claim() -> None:
-                await gateway.claim(f"cai_instance_{settings.instance}", await store.database_id(), take_over=take_over)
+                owner = await store.database_id()
+                try:
+                    await gateway.claim(self._variable, owner, take_over=mandate.take_over)
+                except WrongInstanceError as error:
+                    alerts.begin(INSTANCE_ALERT, str(error))
+                    raise
+                mandate.take_over = False
+                alerts.end(INSTANCE_ALERT, "This instance's deployments in Prefect belong to this database.")
 
-            yield Reconciler(
+            reconciler = Reconciler(
                 store=store,
                 gateway=gateway,
                 claim=claim,
@@ -208,7 +237,7 @@ class Controller:
                     retry_max_seconds=settings.retry_max_seconds,
                 ),
                 fence=lease.fence,
-                alerts=self._alerts,
+                alerts=alerts,
                 server=server,
                 limiter=AdaptiveLimiter(settings.apply_concurrency, time.monotonic),
                 clock=lambda: datetime.now(UTC),
@@ -216,6 +245,11 @@ class Controller:
                 events=self._events,
                 metrics=self.metrics,
             )
+            try:
+                yield reconciler
+            finally:
+                # While the lease is ours still: whoever leads next finds what was told.
+                await alerts.drain(SEND_TIMEOUT_SECONDS)
 
     async def _lead(
         self, lease: Lease, store: Store, requests: Requests, mandate: Mandate, stop: asyncio.Event
@@ -227,22 +261,22 @@ class Controller:
         self.metrics.leads(lambda: lease.held)
         try:
             async with (
-                self._reconciler(lease, store, take_over=mandate.take_over) as reconciler,
+                self._reconciler(lease, store, mandate) as reconciler,
                 contextlib.AsyncExitStack() as watched,
             ):
                 leader = Leader(
                     self._settings,
                     reconciler,
+                    mandate=mandate,
                     lease=lease,
                     requests=requests,
                     inbox=self._inbox,
                     heartbeat=self._heartbeat,
                 )
-                permission = mandate.allow_mass_prune
                 if not mandate.once:
                     self._events.of_controller("controller.started", {"token": lease.token})
                     await watched.enter_async_context(self._watching(lease, store, reconciler))
-                worker = asyncio.create_task(leader.once(permission) if mandate.once else leader.lead(permission))
+                worker = asyncio.create_task(leader.once() if mandate.once else leader.lead())
                 try:
                     await asyncio.wait({worker, keeper, stopper}, return_when=asyncio.FIRST_COMPLETED)
                     if worker.done():
@@ -254,9 +288,6 @@ class Controller:
                     await asyncio.gather(worker, return_exceptions=True)
         except LeaseLostError:
             return Conclusion(Ending.LOST)
-        except WrongInstanceError as error:
-            self._alerts.begin("instance", str(error))
-            raise
         finally:
             keeper.cancel()
             stopper.cancel()

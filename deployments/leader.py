@@ -17,8 +17,9 @@ from connectors.status import Phase
 from connectors.store import DATABASE_ERRORS
 from deployments.errors import TerminalError
 from deployments.lease import Lease
+from deployments.mandate import Mandate
 from deployments.reconcile import Reconciler, Report
-from deployments.requests import CHANNEL, CycleResult, Requests
+from deployments.requests import CHANNEL, GIVE_WAY, CycleResult, Requests
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ SETTLE_SECONDS = 0.02
 SHORTEST_WAIT_SECONDS = 0.2
 
 DATABASE_RETRY_SECONDS = 2.0
+
+ALERT_AFTER_CYCLES = 3
+"""Cycles that fail as nobody expected, in a row, until operations are told."""
 
 GOOD_PHASES = frozenset({Phase.SYNCED, Phase.PAUSED, Phase.INVALID})
 
@@ -48,6 +52,7 @@ class Ending(StrEnum):
 
     STOPPED = "stopped"
     EXPIRED = "expired"
+    GAVE_WAY = "gave_way"
     LEFT = "left"
     ANSWERED = "answered"
     LOST = "lost"
@@ -68,9 +73,14 @@ class Inbox:
         self._wake = asyncio.Event()
         self._hints: set[int] = set()
         self._asked = True  # somebody may have asked before we listened
+        self.contended = False
+        """A controller in the foreground stands by. No reason for a cycle, so it wakes nobody."""
 
     def hear(self, channel: str, payload: str) -> None:
         """Take one notification."""
+        if channel == CHANNEL and payload == GIVE_WAY:
+            self.contended = True
+            return
         if channel == CHANNEL:
             self._asked = True
         elif payload.isdigit():
@@ -114,6 +124,7 @@ class Leader:
         settings: Settings,
         reconciler: Reconciler,
         *,
+        mandate: Mandate,
         lease: Lease,
         requests: Requests,
         inbox: Inbox,
@@ -122,10 +133,14 @@ class Leader:
         """`heartbeat` is called as long as the loop moves."""
         self._settings = settings
         self._reconciler = reconciler
+        self._mandate = mandate
         self._lease = lease
         self._requests = requests
         self._inbox = inbox
+        self._alerts = reconciler.alerts
         self._heartbeat = heartbeat
+        self._failures = 0
+        inbox.contended = False  # what was said until now was meant for another leader
         started = time.monotonic()
         self._ends_at = started + settings.controller_max_runtime_seconds
         # The second one sees what a leader that was cut off may still have had under way at the first.
@@ -134,17 +149,17 @@ class Leader:
         # Nobody sets this one: `_loop` is cancelled from outside.
         self._never = asyncio.Event()
 
-    async def once(self, allow_mass_prune: bool) -> Conclusion:
+    async def once(self) -> Conclusion:
         """One full cycle.
 
         Raises:
             One of DATABASE_ERRORS: when the database does not answer.
         """
         await self._reconciler.start()
-        return Conclusion(Ending.STOPPED, await self._full_cycle(allow_mass_prune))
+        return Conclusion(Ending.STOPPED, await self._full_cycle(self._mandate.allow_mass_prune))
 
-    async def lead(self, allow_mass_prune: bool) -> Conclusion:
-        """Run cycles until the allotted time is over; cancelled when it is to stop earlier.
+    async def lead(self) -> Conclusion:
+        """Run cycles until the allotted time is over, or one in the foreground stands by; cancelled to stop earlier.
 
         Raises:
             TerminalError: when this controller may not write any more.
@@ -152,12 +167,14 @@ class Leader:
         started = False
         while time.monotonic() < self._ends_at:
             self._heartbeat(leading=True)
+            if self._inbox.contended and not self._mandate.foreground:
+                return Conclusion(Ending.GAVE_WAY)
             hints, asked = self._inbox.take()
             try:
                 if not started:
                     await self._reconciler.start()
                     started = True
-                audited = await self._turn(hints, asked, allow_mass_prune)
+                await self._turn(hints, asked)
             except DATABASE_ERRORS as error:
                 logger.warning("The database does not answer: %s", type(error).__name__)
                 self._inbox.put_back(hints)
@@ -165,27 +182,39 @@ class Leader:
                 continue
             except TerminalError:
                 raise
-            except Exception:  # a fault of ours in one cycle must not take the control plane down
-                logger.exception("A cycle failed as nobody expected; it is tried again.")
+            except Exception as error:  # a fault of ours in one cycle must not take the control plane down
+                self._failed(error)
                 self._inbox.put_back(hints)
                 await asyncio.sleep(self._settings.poll_interval_seconds)
                 continue
-            # The permission was for one full cycle.
-            allow_mass_prune = allow_mass_prune and not audited
+            self._failures = 0
+            self._alerts.end("cycle", "The controller's cycles go through again.")
             await self._inbox.wait(self._seconds_until_reason(), self._never)
         return Conclusion(Ending.EXPIRED)
 
-    async def _turn(self, hints: set[int], asked: bool, allow_mass_prune: bool) -> bool:
-        """One cycle, full if one is due or asked for; True when it was full."""
+    def _failed(self, error: Exception) -> None:
+        """Tell the log of a cycle that failed as nobody expected, and operations when it goes on."""
+        logger.exception("A cycle failed as nobody expected; it is tried again.")
+        self._failures += 1
+        if self._failures >= ALERT_AFTER_CYCLES:
+            sentence = (
+                f"The controller's cycles fail by a fault of ours ({type(error).__name__}), and changes of connectors "
+                "wait. The controller's log has the traceback."
+            )
+            self._alerts.begin("cycle", sentence)
+
+    async def _turn(self, hints: set[int], asked: bool) -> None:
+        """One cycle, full if one is due or asked for."""
         pending = await self._requests.pending() if asked else []
         if pending:
-            allow = allow_mass_prune or any(request.allow_mass_prune for request in pending)
+            allow = self._mandate.allow_mass_prune or any(request.allow_mass_prune for request in pending)
             result = await self._full_cycle(allow)
             await self._requests.answer(pending, result, self._lease.fence)
-            return True
+            return
         wanted = time.monotonic() >= min(self._audits) or self._reconciler.back_from_outage
         due = wanted and self._reconciler.server_answers
-        report = await self._reconciler.cycle(audit=due, hints=hints, allow_mass_prune=allow_mass_prune)
+        report = await self._reconciler.cycle(audit=due, hints=hints, allow_mass_prune=self._mandate.allow_mass_prune)
+        self._use_up_permission(report)
         now = time.monotonic()
         if report.audited:
             self._audits = [at for at in self._audits if at > now] or [now + self._settings.audit_interval_seconds]
@@ -196,7 +225,11 @@ class Leader:
         elif now >= self._next_probe:
             await self._reconciler.probe()
             self._next_probe = now + PROBE_SECONDS
-        return report.audited
+
+    def _use_up_permission(self, report: Report) -> None:
+        """The permission to prune was for one full cycle, in whichever term that is."""
+        if report.audited:
+            self._mandate.allow_mass_prune = False
 
     def _seconds_until_reason(self) -> float:
         now = time.monotonic()
@@ -210,6 +243,7 @@ class Leader:
     async def _full_cycle(self, allow_mass_prune: bool) -> CycleResult:
         """A full cycle, with as many turns as a roll-out needs."""
         report = await self._reconciler.cycle(audit=True, allow_mass_prune=allow_mass_prune)
+        self._use_up_permission(report)
         while report.deferred and report.server_down is None:
             await asyncio.sleep(1)
             self._heartbeat(leading=True)

@@ -13,7 +13,10 @@ from connectors.store import Fence
 from connectors.tables import cycle_requests as table
 
 CHANNEL = "cai_controller"
-"""What controllers tell each other: that a cycle is asked for, or that the lease is free."""
+"""What controllers tell each other: that a cycle is asked for, that the lease is free, or to give way."""
+
+GIVE_WAY = "give way"
+"""Said by a controller in the foreground as long as it stands by."""
 
 KEPT_DAYS = 7
 

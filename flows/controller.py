@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from enum import StrEnum
 
 # Before Prefect is imported: what the controller logs belongs on its run's page too.
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "connectors,deployments,flows")  # connectors.logs.LOGGERS
@@ -29,13 +28,15 @@ from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
 from connectors.logs import show_logs
-from connectors.store import DATABASE_ERRORS
+from connectors.store import DATABASE_ERRORS, dsn
+from deployments.alive import ALIVE_FILE
 from deployments.bootstrap import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW
-from deployments.controller import Controller, Mandate, WhenLed
+from deployments.controller import Controller
 from deployments.errors import ReconcileError, WrongInstanceError
 from deployments.events import Events
-from deployments.heartbeat import ALIVE_FILE, Heartbeat
+from deployments.heartbeat import Heartbeat
 from deployments.leader import Conclusion, Ending
+from deployments.mandate import Mandate, WhenLed
 from deployments.metrics import served
 from deployments.spec import HEARTBEAT_SECONDS, Platform, job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
@@ -49,6 +50,10 @@ REPORT_RETRY_SECONDS = 30.0
 
 FAREWELL_SECONDS = 10.0
 """How long the end of a foreground controller waits for its flow run to be closed."""
+
+
+class BadConfigurationError(Exception):
+    """The settings are not usable: a sentence for each that operations must mend."""
 
 
 class Exit:
@@ -73,17 +78,9 @@ def controller_of(settings: Settings) -> Controller:
     return Controller(settings, platform, heartbeat=heartbeat, events=events)
 
 
-class WhenAnotherLeads(StrEnum):
-    """What to do when another controller leads already."""
-
-    ASK = "ask"
-    STAND_BY = "stand_by"
-    LEAVE = "leave"
-
-
 @flow(name=CONTROLLER_FLOW, persist_result=False)
 async def connector_controller(
-    when_led: WhenAnotherLeads = WhenAnotherLeads.ASK,
+    when_led: WhenLed = WhenLed.ASK,
     once: bool = False,
     dry_run: bool = False,
     allow_mass_prune: bool = False,
@@ -107,7 +104,7 @@ async def connector_controller(
     if dry_run:
         lines = await controller.preview()
         return Completed(message="\n".join(lines) or "Nothing to do.")
-    mandate = Mandate(WhenLed(when_led.value), once, allow_mass_prune, take_over)
+    mandate = Mandate(when_led, once, allow_mass_prune, take_over)
     conclusion = await controller.run(mandate, asyncio.Event())
     if conclusion.ending is Ending.EXPIRED:
         await _call_successor()
@@ -126,6 +123,7 @@ def _state(conclusion: Conclusion) -> State[None]:
 _ENDINGS = {
     Ending.STOPPED: "Stopped.",
     Ending.EXPIRED: "Its time is over; its successor goes on.",
+    Ending.GAVE_WAY: "A controller in the foreground stood by: it goes on.",
     Ending.LEFT: "Another controller leads: nothing to do.",
     Ending.LOST: "Another controller took the lead.",
 }
@@ -204,19 +202,49 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _main(arguments: argparse.Namespace) -> int:
-    settings = Settings()
-    show_logs(settings.log_format)
+def _settings() -> Settings:
+    """The settings, as far as they can be judged without asking anybody.
+
+    Raises:
+        BadConfigurationError: when they cannot be what is meant.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        details = error.errors(include_input=False, include_url=False)
+        lines = (f"{_variable(detail['loc'])}: {detail['msg']}" for detail in details)
+        raise BadConfigurationError("\n".join(lines)) from None
     if PREFECT_API_URL.value() is None:
         # Prefect's client would start a throwaway server of its own, and all would seem to be well.
-        raise ValueError("PREFECT_API_URL is not set: name the Prefect server, such as http://127.0.0.1:4200/api.")
+        raise BadConfigurationError(
+            "PREFECT_API_URL is not set: name the Prefect server, such as http://127.0.0.1:4200/api."
+        )
+    try:
+        dsn(settings.resolved_database_url())
+    except (MissingDatabaseError, ValueError) as error:
+        raise BadConfigurationError(str(error)) from None
+    return settings
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return f"CAI_{str(location[0]).upper()}" if location else "The settings"
+
+
+async def _main(arguments: argparse.Namespace, settings: Settings) -> int:
+    show_logs(settings.log_format)
     stop = asyncio.Event()
     _stop_on_signals(stop)
     if arguments.dry_run:
         lines = await controller_of(settings).preview()
         print("\n".join(lines) or "Nothing to do.")
         return Exit.GOOD
-    mandate = Mandate(WhenLed(arguments.when_led), arguments.once, arguments.allow_mass_prune, arguments.take_over)
+    mandate = Mandate(
+        WhenLed(arguments.when_led),
+        arguments.once,
+        arguments.allow_mass_prune,
+        arguments.take_over,
+        foreground=not arguments.once,
+    )
     conclusion = await foreground(mandate, settings, stop)
     if conclusion.result is None:
         return Exit.GOOD if not arguments.once else Exit.NOT_SYNCED
@@ -228,13 +256,8 @@ def main() -> int:
     """Entry point of `python -m flows.controller`; returns the exit code (see `Exit`)."""
     arguments = _arguments()
     try:
-        return asyncio.run(_main(arguments))
-    except ValidationError as error:
-        for detail in error.errors(include_input=False, include_url=False):
-            name = f"CAI_{str(detail['loc'][0]).upper()}" if detail["loc"] else "The settings"
-            print(f"{name}: {detail['msg']}", file=sys.stderr)
-        return Exit.BAD_CONFIGURATION
-    except (MissingDatabaseError, WrongInstanceError, ValueError) as error:
+        return asyncio.run(_main(arguments, _settings()))
+    except (BadConfigurationError, WrongInstanceError) as error:
         print(str(error), file=sys.stderr)
         return Exit.BAD_CONFIGURATION
     except ReconcileError as error:

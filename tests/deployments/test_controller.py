@@ -20,9 +20,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from connectors import tables
 from connectors.status import Phase
 from connectors.store import Store, open_engine
-from deployments.controller import Mandate, WhenLed
+from deployments import controller
 from deployments.errors import WrongInstanceError
 from deployments.leader import Conclusion, Ending
+from deployments.mandate import Mandate, WhenLed
 from deployments.requests import Requests
 from deployments.spec import deployment_name
 from flows import controller as command
@@ -30,6 +31,7 @@ from flows.controller import controller_of
 from local.embedded_postgres import EmbeddedPostgres
 from settings import ROOT, Settings
 from tests.deployments.rig import insert
+from tests.deployments.webhook import Webhook
 from tests.migrated import migrate
 from tests.prefect_server import PrefectServer, free_port
 
@@ -163,6 +165,20 @@ async def test_who_may_leave_leaves_a_leader_that_lives_and_follows_one_that_is_
         assert not follower.task.done()
 
 
+async def test_a_flow_run_that_leads_gives_way_to_a_controller_in_the_foreground(
+    make_settings: Callable[..., Settings], store: Store
+) -> None:
+    """No address of alerts and no scraper is where a flow run runs: operations would be blind as long as it leads."""
+    settings = make_settings(poll_interval_seconds=0.3)
+    async with running(settings, ASK) as flow_run:
+        await eventually(led(store, 1))
+        async with running(settings, Mandate(WhenLed.STAND_BY, foreground=True)) as foreground:
+            assert (await asyncio.wait_for(flow_run.task, 15)).ending is Ending.GAVE_WAY
+            number = await insert(store)
+            await eventually(in_phase(store, number, Phase.SYNCED))
+            assert not foreground.task.done()
+
+
 async def claim_for_a_dead_one(store: Store) -> None:
     """A leader took the lease and died."""
     expiry = sa.func.clock_timestamp() + timedelta(seconds=TTL)
@@ -240,6 +256,70 @@ async def test_a_laptop_with_an_empty_table_deletes_nothing_until_it_takes_over(
     async with running(make_settings(), Mandate(once=True)) as ours:
         with pytest.raises(WrongInstanceError):
             await asyncio.wait_for(ours.task, 10)
+
+
+async def test_leave_to_take_over_is_good_for_one_claim_whatever_the_term(
+    make_settings: Callable[..., Settings], other_database: str, store: Store
+) -> None:
+    async with running(make_settings(), Mandate(once=True)) as ours:
+        await ours.task
+    mandate = Mandate(once=True, take_over=True)
+    async with running(make_settings(database_url=other_database), mandate) as first_term:
+        await asyncio.wait_for(first_term.task, 10)
+    async with running(make_settings(), Mandate(once=True, take_over=True)) as back:
+        await asyncio.wait_for(back.task, 10)
+    async with running(make_settings(database_url=other_database), mandate) as second_term:
+        with pytest.raises(WrongInstanceError):
+            await asyncio.wait_for(second_term.task, 10)
+
+
+async def test_in_the_foreground_another_databases_deployments_are_told_once_and_waited_for(
+    make_settings: Callable[..., Settings],
+    api: httpx.Client,
+    store: Store,
+    other_database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ended, the process would be started again and again, and page people each time."""
+    monkeypatch.setattr(controller, "CLAIM_SECONDS", 0.2)
+    async with running(make_settings(), Mandate(once=True)) as ours:
+        await ours.task
+    elsewhere = Store(open_engine(other_database))
+    number = await insert(elsewhere)
+    alive = tmp_path / "controller.alive"
+    with Webhook() as operations:
+        settings = make_settings(database_url=other_database, alert_urls=[operations.url])
+        async with running(settings, Mandate(WhenLed.STAND_BY, foreground=True)) as wrong:
+
+            async def told() -> bool:
+                return len(operations.said) == 1
+
+            async def led_by_nobody() -> bool:
+                async with elsewhere.engine.connect() as connection:
+                    return await connection.scalar(sa.select(tables.lease.c.expires_at)) is None
+
+            async def touched() -> bool:
+                return alive.exists()
+
+            await eventually(told)
+            assert "belong to another database" in operations.said[0]
+            await eventually(led_by_nobody)
+            alive.unlink(missing_ok=True)
+            for _ in range(3):
+                await eventually(touched)
+                alive.unlink()
+                assert await led_by_nobody()
+            assert not wrong.task.done()
+            assert held(api) == []
+            assert len(operations.said) == 1
+
+            api.delete(f"/variables/name/cai_instance_{settings.instance}").raise_for_status()
+            await eventually(in_phase(elsewhere, number, Phase.SYNCED))
+            await wrong.end()
+        assert len(operations.said) == 2
+        assert operations.said[1].startswith("[clinical-ai] Recovered: This instance's deployments")
+    await elsewhere.engine.dispose()
 
 
 @pytest.mark.slow
@@ -368,6 +448,7 @@ def test_once_ends_with_1_when_prefect_is_down_and_the_work_waits(run: Callable[
         ("CAI_LEASE_TTL_SECONDS", "soon"),
         ("CAI_INSTANCE", "Not a name"),
         ("CAI_DATABASE_URL", "mysql://user:s3cret@x/y"),
+        ("CAI_DATABASE_URL", "postgresql://user:s3cret℀@x/y"),
     ],
 )
 def test_bad_configuration_ends_with_2_and_a_sentence_without_its_secret(
@@ -379,6 +460,15 @@ def test_bad_configuration_ends_with_2_and_a_sentence_without_its_secret(
         said = capsys.readouterr().err
         assert name in said
         assert "s3cret" not in said
+
+
+def test_a_fault_of_ours_is_no_bad_configuration(run: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def faulty(*_: Any) -> None:
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr(command, "foreground", faulty)
+    with pytest.raises(ValueError, match="a fault of ours"):
+        run("--once")
 
 
 def test_without_a_prefect_server_it_ends_with_2_and_starts_none_of_its_own(

@@ -20,8 +20,8 @@ from connectors.logs import LOGGERS
 from connectors.status import Phase
 from connectors.store import Store
 from deployments import leader, watch
-from deployments.controller import Mandate, WhenLed
 from deployments.heartbeat import EVENT
+from deployments.mandate import Mandate, WhenLed
 from deployments.prefect_calls import READS
 from flows.controller import controller_of
 from settings import Settings

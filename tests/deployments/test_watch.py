@@ -15,9 +15,9 @@ from connectors.store import Store
 from connectors.tables import connectors
 from deployments import watch as module
 from deployments.artifacts import Artifacts
-from deployments.controller import Mandate, WhenLed
 from deployments.events import Events
 from deployments.lease import Lease
+from deployments.mandate import Mandate, WhenLed
 from deployments.silence import Silence
 from deployments.watch import Watch
 from flows.controller import controller_of

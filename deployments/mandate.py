@@ -1,0 +1,30 @@
+"""What one start of a controller was asked to do."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class WhenLed(StrEnum):
+    """What a controller does when another one leads."""
+
+    ASK = "ask"
+    STAND_BY = "stand_by"
+    LEAVE = "leave"
+
+
+@dataclass(slots=True)
+class Mandate:
+    """What one start of a controller was asked to do, over all of its terms.
+
+    The two permissions are good once: whoever has acted on one takes it back, so that no later term finds it.
+    """
+
+    when_led: WhenLed = WhenLed.ASK
+    once: bool = False
+    allow_mass_prune: bool = False
+    """For the first full cycle."""
+    take_over: bool = False
+    """For the first claim of the instance."""
+    foreground: bool = False
+    """The process is the controller, and there for good: it is scraped, and it has the addresses of alerts. A flow run
+    that leads gives way to it."""
