@@ -85,7 +85,7 @@ async def _changes(server: Server, database: str, fleet: int, count: int) -> lis
             report = await controller.cycle()
             seconds = time.perf_counter() - began
             cpu[kind].append((server.cpu_seconds() - used) / count)
-            assert report.applied == count, (report.applied, report.failed)
+            assert report.applied == count, report.lines
             return seconds
 
         async def rescheduled() -> float:

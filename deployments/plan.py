@@ -29,6 +29,9 @@ from deployments.spec import (
 ROLL_OUT_MARGIN = timedelta(seconds=15)
 """Prefect's scheduler refills a patched deployment within 5 s (measured); three times that is safe."""
 
+MIN_WITHHELD_PRUNES = 6
+"""Fewer deletes than this go through, whatever part of the deployments they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
@@ -76,10 +79,13 @@ class Policy:
 
     tag: str
     max_prune_fraction: float = 0.25
-    min_withheld_prunes: int = 6
     allow_mass_prune: bool = False
     max_roll_out: int | None = None
     """Most deployments patched in one cycle for a new release alone; None for no limit."""
+
+    def __post_init__(self) -> None:
+        if self.max_roll_out is not None and self.max_roll_out < 0:
+            raise ValueError("max_roll_out must be at least 0: a negative number would let all but so many through.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +144,6 @@ class Plan:
     deferred: tuple[int, ...] = ()
     """Connectors whose patch waits for a later cycle of the roll-out."""
 
-    @property
-    def actions(self) -> tuple[Action, ...]:
-        """Every action, in order."""
-        return tuple(decision.action for decision in self.decisions if decision.action is not None)
-
 
 class Ownership(StrEnum):
     """Whose a deployment of one of our names is."""
@@ -158,7 +159,7 @@ def desire(row: ConnectorRow, platform: Platform, load: Load | None = None) -> D
     try:
         connector = validate(row)
     except InvalidConnectorError as error:
-        reason = _REASONS[error.refusals[0].pointer.split("/")[1]]
+        reason = REASONS[error.refusals[0].pointer.split("/")[1]]
         invalid = Invalid(reason, str(error))
         return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, invalid)
     auto_paused = auto_pause(load, row.generation, connector.run_policy.auto_pause_after) if row.is_active else None
@@ -171,7 +172,7 @@ def desire(row: ConnectorRow, platform: Platform, load: Load | None = None) -> D
     )
 
 
-_REASONS = {
+REASONS = {
     "name": Reason.INVALID_NAME,
     "schedule": Reason.INVALID_SCHEDULE,
     "timezone": Reason.INVALID_TIMEZONE,
@@ -182,11 +183,12 @@ _REASONS = {
     "work_pool_name": Reason.INVALID_WORK_POOL,
     "work_queue_name": Reason.INVALID_WORK_POOL,
 }
+"""Why a row is invalid, by the column that is refused."""
 
 
 def ownership(held: Observed, connector_id: int, recorded: Iterable[UUID | None], tag: str) -> Ownership:
     """Whose `held` is, by DESIGN.md section 4. `recorded` are the ids that the row and its status hold."""
-    managers = {own for own in held.fields.tags if own.startswith(MANAGED_BY)}
+    managers = _managers(held)
     if managers - {tag}:
         return Ownership.FOREIGN
     if tag in managers or held.id in recorded:
@@ -194,6 +196,10 @@ def ownership(held: Observed, connector_id: int, recorded: Iterable[UUID | None]
     if held.fields.parameters.get("connector_id") == connector_id:
         return Ownership.ADOPTABLE
     return Ownership.UNKNOWN
+
+
+def _managers(held: Observed) -> set[str]:
+    return {own for own in held.fields.tags if own.startswith(MANAGED_BY)}
 
 
 def plan(
@@ -239,7 +245,7 @@ def _decide_valid(wanted: Desired, spec: Spec, held: Observed | None, known: Sta
         return Decision(wanted.connector_id, Create(spec) if wanted.runs else None, status)
     whose = ownership(held, wanted.connector_id, _recorded(wanted, known), tag)
     if whose in {Ownership.FOREIGN, Ownership.UNKNOWN}:
-        return Decision(wanted.connector_id, None, _conflict(wanted, held, whose))
+        return Decision(wanted.connector_id, None, _conflict(wanted, held, whose, tag))
     changes = drift(spec, held)
     if not changes:
         return Decision(wanted.connector_id, None, status)
@@ -318,23 +324,28 @@ def _settled(wanted: Desired, spec: Spec, deployment_id: UUID | None) -> Status:
     )
 
 
-def _conflict(wanted: Desired, held: Observed, whose: Ownership) -> Status:
+def _conflict(wanted: Desired, held: Observed, whose: Ownership, tag: str) -> Status:
     if whose is Ownership.FOREIGN:
-        manager = ", ".join(sorted(own.removeprefix(MANAGED_BY) for own in held.fields.tags if MANAGED_BY in own))
-        reason, owner = Reason.FOREIGN_DEPLOYMENT, f"belongs to another installation ({manager})"
+        others = sorted(own.removeprefix(MANAGED_BY) for own in _managers(held) - {tag})
+        reason, rest = (
+            Reason.FOREIGN_DEPLOYMENT,
+            f"belongs to the installation {' and '.join(map(repr, others))} on the same Prefect server. It is left "
+            "alone. Operations: give one of the two a Prefect server of its own.",
+        )
     else:
-        reason, owner = Reason.UNKNOWN_DEPLOYMENT, "was made by somebody else and runs something else"
-    message = (
-        f"Prefect already holds a deployment named {held.name} that {owner}. It is left alone: "
-        "operations must delete it, or run this installation under its name, before the connector can run."
-    )
+        reason, rest = (
+            Reason.UNKNOWN_DEPLOYMENT,
+            "was made by somebody else and runs something else. It is left alone. Operations: delete it in the Prefect "
+            "UI if nobody needs it; the connector is then brought in line by itself.",
+        )
+    message = f"Prefect already holds a deployment named {held.name} that {rest}"
     return Status(wanted.connector_id, Phase.CONFLICT, reason, message, observed_generation=wanted.generation)
 
 
 def _guard_prunes(decisions: list[Decision], policy: Policy, fleet_size: int) -> tuple[list[Decision], tuple[int, ...]]:
     """Withhold the deletes of a cycle that would delete too much at once; all else goes on."""
     prunes = [decision.connector_id for decision in decisions if isinstance(decision.action, Delete)]
-    too_many = len(prunes) >= policy.min_withheld_prunes and len(prunes) > policy.max_prune_fraction * fleet_size
+    too_many = len(prunes) >= MIN_WITHHELD_PRUNES and len(prunes) > policy.max_prune_fraction * fleet_size
     if policy.allow_mass_prune or not too_many:
         return decisions, ()
     withheld = set(prunes)

@@ -1,5 +1,6 @@
-"""The statuses of what could not be done: why, in a sentence, and when it is tried again. Pure."""
+"""What could not be done: the status of each, with why and when it is tried again, and what operations hear. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -7,6 +8,41 @@ from uuid import UUID
 from connectors.status import Phase, Reason, Status
 from deployments.errors import RefusedError, TransientError, WorkPoolMissingError
 from deployments.plan import Create, Decision, Delete, Desired
+
+ALERT_AFTER_TRIES = 5
+"""A connector that failed this often in a row is operations' business."""
+
+STUCK_PHASES = frozenset({Phase.RETRYING, Phase.DELETING, Phase.CONFLICT, Phase.INVALID})
+STUCK_REASONS = (
+    Reason.WORK_POOL_MISSING,
+    Reason.REQUEST_REFUSED,
+    Reason.SERVER_ERROR,
+    Reason.INTERNAL_ERROR,
+    Reason.FOREIGN_DEPLOYMENT,
+    Reason.UNKNOWN_DEPLOYMENT,
+)
+"""Why a connector cannot be synced that its user cannot mend."""
+
+EXAMPLES = 3
+
+
+def worth_telling(stuck: Sequence[Status]) -> bool:
+    """Whether operations are to hear of connectors that are stuck for one reason: one of them no try has mended."""
+    return any(
+        status.attempts >= ALERT_AFTER_TRIES or status.phase in {Phase.CONFLICT, Phase.INVALID} for status in stuck
+    )
+
+
+def told(reason: Reason, stuck: Sequence[Status]) -> str:
+    """What operations hear of the connectors that are stuck for one reason, at least one."""
+    worst = max(stuck, key=lambda status: (status.attempts, -status.connector_id))
+    if len(stuck) == 1:
+        return f"Connector {worst.connector_id} cannot be synced: {worst.message}"
+    some = ", ".join(str(i) for i in sorted(status.connector_id for status in stuck)[:EXAMPLES])
+    return (
+        f"{len(stuck)} connectors cannot be synced: {reason}, for example {some}. "
+        f"Connector {worst.connector_id}: {worst.message}"
+    )
 
 
 def attempts_after(decision: Decision, known: Status | None) -> int:

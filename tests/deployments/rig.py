@@ -21,7 +21,7 @@ from deployments.lease import Lease
 from deployments.limiter import AdaptiveLimiter
 from deployments.metrics import Metrics
 from deployments.reconcile import Options, Reconciler, Report
-from deployments.server import ServerWatch
+from deployments.server import ServerHealth
 from deployments.spec import Platform
 from tests.deployments.fake_prefect import FakePrefect
 
@@ -52,6 +52,8 @@ class Clock:
     """A clock that moves when a test says so."""
 
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    passed: float = 0.0
+    """Seconds by the monotonic clock, which nobody sets back."""
 
     def __call__(self) -> datetime:
         return self.now
@@ -59,6 +61,7 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.now += timedelta(seconds=seconds)
+        self.passed += seconds
 
 
 @dataclass
@@ -80,10 +83,15 @@ class Rig:
         """Cycles until one has found the server up and failed at nothing: a loaded machine's may time out meanwhile."""
         for _ in range(20):
             report = await self.cycle(**options)
-            if report.server_down is None and not report.failed:
+            failed = await self.failed()
+            if report.server_down is None and not failed:
                 return report
             self.clock.advance(60)
-        raise AssertionError(f"server down: {report.server_down}; failed: {report.failed}")
+        raise AssertionError(f"server down: {report.server_down}; failed: {failed}")
+
+    async def failed(self) -> dict[int, str | None]:
+        """The connectors that failed at their last try, and what they say."""
+        return {i: status.message for i, status in (await self.store.statuses()).items() if status.attempts}
 
     async def insert(self, **values: Any) -> int:
         """Insert a connector, of a `files` source unless given another; its id."""
@@ -147,7 +155,7 @@ async def rig(
         options=options or Options(max_prune_fraction=0.25, retry_base_seconds=5, retry_max_seconds=900),
         fence=lease.fence,
         alerts=alerts,
-        server=ServerWatch(alerts, backoff_max_seconds=60, alert_after_seconds=120, rng=rng),
+        server=ServerHealth(alerts, backoff_max_seconds=60, alert_after_seconds=120, rng=rng),
         limiter=AdaptiveLimiter(
             25,
             monotonic=time.monotonic,
@@ -158,6 +166,7 @@ async def rig(
         claim=claim,
         events=events,
         metrics=metrics,
+        monotonic=lambda: clock.passed,
     )
     await reconciler.start()
     try:

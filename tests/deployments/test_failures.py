@@ -1,17 +1,23 @@
 """What fails, and what the controller makes of it: each failure is one method of the fake, overridden."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from connectors.loads import Load
+from connectors.models import ConnectorRow
 from connectors.status import Phase, Reason, Status
 from connectors.store import Fence, Record, Store
+from deployments import reconcile
 from deployments.alerts import Alerts
 from deployments.errors import (
     ConnectionLostError,
@@ -23,11 +29,11 @@ from deployments.errors import (
     TerminalError,
 )
 from deployments.gateway import Listing
-from deployments.plan import Patch
+from deployments.plan import Desired, Patch, desire
 from deployments.reconcile import Options
-from deployments.spec import Observed, Platform, Spec, creation, deployment_name
+from deployments.spec import Observed, Platform, Spec, creation
 from tests.deployments.fake_prefect import FakePrefect
-from tests.deployments.rig import PLATFORM, Clock, Rig, rig
+from tests.deployments.rig import FILES_SOURCE, PLATFORM, Clock, Rig, rig
 from tests.deployments.samples import TAG, spec
 from tests.deployments.webhook import Webhook
 
@@ -80,7 +86,7 @@ async def test_one_connectors_failure_is_its_own_and_the_others_go_on(
         first, failing, last = await insert_many(parts, 3)
         gateway.failing = {failing}
         report = await parts.cycle()
-        assert set(report.failed) == {failing}
+        assert set(await parts.failed()) == {failing}
         assert report.server_down is None
         for fine in (first, last):
             assert (await status_of(parts, fine)).phase is Phase.SYNCED
@@ -119,8 +125,8 @@ async def test_a_create_whose_connection_broke_is_looked_up_in_the_same_cycle_an
     async with rig(store, gateway) as parts:
         number = await parts.insert()
         gateway.failing = {number}
-        report = await parts.cycle()
-        assert report.failed == {}
+        await parts.cycle()
+        assert await parts.failed() == {}
         assert (await status_of(parts, number)).phase is Phase.SYNCED
         assert gateway.calls["create"] == 1
 
@@ -181,7 +187,7 @@ async def test_what_a_busy_server_refused_is_done_within_the_cycle_and_nobody_he
     async with rig(store, gateway) as parts:
         numbers = await insert_many(parts, 30)
         report = await parts.cycle()
-        assert (report.failed, report.server_down) == ({}, None)
+        assert (await parts.failed(), report.server_down) == ({}, None)
         assert {(await status_of(parts, number)).phase for number in numbers} == {Phase.SYNCED}
         assert gateway.calls["create"] == 30
 
@@ -191,6 +197,7 @@ class Mortal(FakePrefect):
 
     alive = True
     creates_left = 10**9
+    patches_left = 10**9
     probes = 0
 
     async def probe(self) -> None:
@@ -213,6 +220,9 @@ class Mortal(FakePrefect):
         return await super().read_deployments(names)
 
     async def patch(self, patch: Patch) -> None:
+        self.patches_left -= 1
+        if self.patches_left < 0:
+            self.alive = False
         self._check()
         await super().patch(patch)
 
@@ -232,7 +242,7 @@ async def test_a_server_that_goes_in_mid_apply_loses_nothing_and_blames_nobody(s
         gateway.creates_left = 5
         report = await parts.cycle()
         assert report.server_down is not None
-        assert report.failed == {}
+        assert await parts.failed() == {}
         phases = [await status_of(parts, number) for number in numbers]
         assert sum(status.phase is Phase.SYNCED for status in phases) == 5
         waiting = [status for status in phases if status.phase is Phase.RETRYING]
@@ -489,49 +499,6 @@ async def test_operations_hear_once_of_an_outage_and_once_of_its_end(store: Stor
             assert webhook.said[1].startswith("[clinical-ai] Recovered: Prefect answers again")
 
 
-async def test_operations_hear_of_a_conflict_and_of_its_end(store: Store) -> None:
-    with Webhook() as webhook:
-        alerts = Alerts([webhook.url], "clinical-ai")
-        gateway = FakePrefect()
-        async with rig(store, gateway, alerts=alerts) as parts:
-            number, other = await insert_many(parts, 2)
-            theirs = [
-                gateway.server.post({"name": deployment_name(i), "tags": ["managed-by:other"]}) for i in (number, other)
-            ]
-            for _ in range(3):
-                await parts.cycle(audit=True)
-            await alerts.drain()
-            assert len(webhook.said) == 2
-            assert "belongs to another installation (other)" in webhook.said[0]
-            gateway.server.delete(theirs[:1])
-            await parts.remove(other)
-            await parts.cycle(audit=True)
-            await alerts.drain()
-            assert sorted(webhook.said[2:]) == [
-                f"[clinical-ai] Recovered: Connector {i} is in conflict no more." for i in sorted((number, other))
-            ]
-            assert theirs[1] in gateway.server.deployments
-
-
-async def test_operations_hear_of_a_connector_that_fails_five_times(store: Store) -> None:
-    with Webhook() as webhook:
-        alerts = Alerts([webhook.url], "clinical-ai")
-        gateway = FailingCreates(RefusedError("Prefect refused it (409): no.", 409))
-        async with rig(store, gateway, alerts=alerts) as parts:
-            number = await parts.insert()
-            gateway.failing = {number}
-            for attempt in range(1, 8):
-                await parts.cycle()
-                await alerts.drain()
-                assert len(webhook.said) == (1 if attempt >= 5 else 0)
-                parts.clock.advance(901)
-            assert f"Connector {number} fails: Prefect refused it (409): no. Tried 5 times." in webhook.said[0]
-            await parts.change(number, schedule="never")
-            await parts.cycle()
-            await alerts.drain()
-            assert len(webhook.said) == 2
-
-
 @pytest.fixture
 def unreachable() -> Iterator[list[Any]]:
     """Addresses that take no alert: one that refuses it, one where nobody listens, and one that is no address."""
@@ -600,3 +567,126 @@ async def test_a_roll_out_is_paced_and_ends(store: Store) -> None:
         assert (await parts.cycle()).deferred == ()
         assert gateway.calls["patch"] == 130
         assert all(TAG in row["tags"] for row in gateway.server.deployments.values())
+
+
+async def rolling_out(store: Store, gateway: FakePrefect, clock: Clock, count: int) -> Platform:
+    """So many connectors in sync; the platform of the release that comes then, which changes every deployment."""
+    async with rig(store, gateway, clock=clock) as parts:
+        await insert_many(parts, count)
+        await parts.cycle(audit=True)
+    gateway.calls.clear()
+    return replace(PLATFORM, job_variables={**PLATFORM.job_variables, "image": "v2"})
+
+
+async def test_an_outage_during_a_roll_out_ends_neither_its_pace_nor_what_is_said_of_those_who_wait(
+    store: Store,
+) -> None:
+    gateway, clock = Mortal(), Clock()
+    release = await rolling_out(store, gateway, clock, 130)
+    async with rig(store, gateway, clock=clock, platform=release) as parts:
+        await parts.cycle(audit=True)
+        assert gateway.calls["patch"] == 50
+        gateway.alive = False
+        for _ in range(3):
+            clock.advance(30)
+            await parts.cycle()
+        assert {status.phase for status in (await store.statuses()).values()} == {Phase.SYNCED}
+        gateway.alive = True
+        clock.advance(60)
+        report = await parts.cycle(audit=True)
+        assert (gateway.calls["patch"], len(report.deferred)) == (100, 30)
+
+
+async def test_a_server_that_goes_amid_a_roll_out_leaves_the_rest_to_its_turn(store: Store) -> None:
+    gateway, clock = Mortal(), Clock()
+    release = await rolling_out(store, gateway, clock, 130)
+    async with rig(store, gateway, clock=clock, platform=release) as parts:
+        await parts.cycle(audit=True)
+        gateway.patches_left = 10
+        clock.advance(10)
+        assert (await parts.cycle()).server_down is not None
+        assert gateway.calls["patch"] == 60
+        assert {status.phase for status in (await store.statuses()).values()} == {Phase.SYNCED}
+        gateway.alive, gateway.patches_left = True, 10**9
+        clock.advance(60)
+        report = await parts.cycle()
+        assert (gateway.calls["patch"], len(report.deferred)) == (110, 20)
+        clock.advance(10)
+        assert (await parts.cycle()).deferred == ()
+
+
+async def test_a_clock_that_is_set_back_neither_opens_a_roll_out_wide_nor_stops_it(store: Store) -> None:
+    gateway, clock = FakePrefect(), Clock()
+    release = await rolling_out(store, gateway, clock, 130)
+    async with rig(store, gateway, clock=clock, platform=release) as parts:
+        await parts.cycle(audit=True)
+        clock.now -= timedelta(hours=1)
+        await parts.cycle()
+        assert gateway.calls["patch"] == 50
+        clock.advance(2)
+        await parts.cycle()
+        assert gateway.calls["patch"] == 60
+
+
+DEEP = "[" * 2000 + "]" * 2000
+UNREADABLE = {
+    "nested a thousand levels deep": f'{{"type": "files", "url": "/data", "x": {DEEP}}}',
+    "nested deeper than our own code goes": f'{{"type": "files", "url": "/data", "x": {"[" * 500 + "]" * 500}}}',
+    "a number of five thousand digits": '{"type": "files", "url": "/data", "x": 1e5000}',
+}
+
+
+@pytest.mark.parametrize("source", UNREADABLE.values(), ids=UNREADABLE.keys())
+async def test_a_row_that_nobody_can_read_is_its_own_trouble_and_the_others_go_on(store: Store, source: str) -> None:
+    gateway = FakePrefect()
+    async with rig(store, gateway) as parts:
+        before = await parts.insert(name="Before")
+        async with store.engine.begin() as connection:
+            statement = "INSERT INTO cai_connectors (name, source) VALUES ('Bad', CAST(:source AS jsonb)) RETURNING id"
+            bad = int(await connection.scalar(sa.text(statement), {"source": source}) or 0)
+        after = await parts.insert(name="After")
+        for audit in (False, True):
+            await parts.cycle(audit=audit)
+            for fine in (before, after):
+                assert (await status_of(parts, fine)).phase is Phase.SYNCED
+            status = await status_of(parts, bad)
+            assert (status.phase, status.reason) == (Phase.INVALID, Reason.INVALID_SOURCE)
+            assert (status.message or "").startswith("source cannot be read: ")
+        await parts.change(bad, source=FILES_SOURCE)
+        await parts.cycle()
+        assert (await status_of(parts, bad)).phase is Phase.SYNCED
+
+
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "20000-01-01", "4000-01-01 BC"])
+async def test_a_row_of_a_year_that_python_does_not_know_is_as_good_as_any(store: Store, moment: str) -> None:
+    async with rig(store, FakePrefect()) as parts:
+        numbers = await insert_many(parts, 2)
+        async with store.engine.begin() as connection:
+            statement = "INSERT INTO cai_connectors (name, source, created_at) VALUES ('Old', CAST(:source AS jsonb), "
+            values = {"source": json.dumps(FILES_SOURCE)}
+            await connection.execute(sa.text(f"{statement} '{moment}')"), values)
+        await parts.cycle(audit=True)
+        statuses = await store.statuses()
+        assert len(statuses) == len(numbers) + 1
+        assert {status.phase for status in statuses.values()} == {Phase.SYNCED}
+
+
+async def test_a_row_that_our_own_code_stumbles_over_is_invalid_by_our_fault_and_operations_hear_of_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumbling(row: ConnectorRow, platform: Platform, load: Load | None) -> Desired:
+        if row.name == "Bad":
+            raise KeyError("a fault of ours")
+        return desire(row, platform, load)
+
+    monkeypatch.setattr(reconcile, "desire", stumbling)
+    with Webhook() as operations:
+        alerts = Alerts([operations.url], "clinical-ai")
+        async with rig(store, FakePrefect(), alerts=alerts) as parts:
+            fine, bad = await parts.insert(name="Good"), await parts.insert(name="Bad")
+            await parts.cycle(audit=True)
+            assert (await status_of(parts, fine)).phase is Phase.SYNCED
+            status = await status_of(parts, bad)
+            assert (status.phase, status.reason) == (Phase.INVALID, Reason.INTERNAL_ERROR)
+            await alerts.drain()
+            assert operations.said == [f"[clinical-ai] Connector {bad} cannot be synced: {status.message}"]

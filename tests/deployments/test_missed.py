@@ -6,11 +6,14 @@ import pytest
 import sqlalchemy as sa
 
 from connectors.schedule import Schedule
+from connectors.status import Phase
+from connectors.store import Store
 from connectors.tables import status as status_table
 from deployments.missed import MOST_RUNS, missed_dates
 from deployments.prefect_gateway import PrefectGateway
 from deployments.spec import deployment_name
-from tests.deployments.rig import Rig
+from tests.deployments.rig import Clock, Rig, rig
+from tests.deployments.test_failures import Mortal
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -47,3 +50,57 @@ async def test_after_an_outage_all_gets_each_run_once_and_latest_none(controller
         counts[number] = len(await gateway.run_dates(held.id, long_ago, now))
     assert counts[everything] in {4, 5}
     assert counts[latest] == 0
+
+
+POLICY = {"missed_runs": "all"}
+
+
+async def outage(parts: Rig, gateway: Mortal) -> tuple[int, int, int]:
+    """Five hours, in which one connector stays as it is, one is described anew, and one is rescheduled each hour.
+
+    At its end a change brings the connectors in line before the audit comes that looks for missed runs.
+    """
+    untouched, described, rescheduled = [
+        await parts.insert(name=name, schedule="0 * * * *", run_policy=POLICY) for name in ("a", "b", "c")
+    ]
+    await parts.cycle(audit=True)
+    gateway.alive = False
+    for hour in range(5):
+        parts.clock.advance(3600)
+        await parts.change(described, description=f"It is {hour}")
+        await parts.change(rescheduled, schedule=f"{hour} * * * *")
+        await parts.cycle()
+    gateway.alive = True
+    parts.clock.advance(600)
+    await parts.cycle()
+    assert {status.phase for status in (await parts.store.statuses()).values()} == {Phase.SYNCED}
+    return untouched, described, rescheduled
+
+
+async def assert_made_up_for(parts: Rig, gateway: Mortal, untouched: int, described: int, rescheduled: int) -> None:
+    dates: dict[str, list[datetime]] = {}
+    assert (await parts.cycle(audit=True)).caught_up == 10
+    for run in gateway.server.runs.values():
+        dates.setdefault(gateway.server.deployments[run["deployment"]]["name"], []).append(run["at"])
+    hours = [NOON + timedelta(hours=hour) for hour in range(1, 6)]
+    # The dates of a schedule count from when it reached Prefect: the third one gets none.
+    assert dates == {deployment_name(untouched): hours, deployment_name(described): hours}
+    assert (await parts.cycle(audit=True)).caught_up == 0
+
+
+async def test_a_connector_that_was_changed_during_the_outage_gets_its_missed_runs_too(store: Store) -> None:
+    gateway = Mortal()
+    async with rig(store, gateway, clock=Clock(NOON)) as parts:
+        numbers = await outage(parts, gateway)
+        await assert_made_up_for(parts, gateway, *numbers)
+        status = await parts.status(numbers[1])
+        assert status is not None
+        assert status.last_synced_at == parts.clock(), "from here on it is in line, and its past is made up for"
+
+
+async def test_missed_runs_outlive_a_leader_that_dies_before_it_made_them(store: Store) -> None:
+    gateway, clock = Mortal(), Clock(NOON)
+    async with rig(store, gateway, clock=clock) as parts:
+        numbers = await outage(parts, gateway)
+    async with rig(store, gateway, clock=clock) as successor:
+        await assert_made_up_for(successor, gateway, *numbers)

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.service import DEFAULTS
 from connectors.status import Phase, Reason, Status
 from deployments.plan import (
+    REASONS,
     Action,
     Create,
     Decision,
@@ -54,6 +56,11 @@ def decide(
     )
     assert len(planned.decisions) == 1
     return planned.decisions[0]
+
+
+def actions(planned: Plan) -> list[Action]:
+    """What a plan does, in order."""
+    return [decision.action for decision in planned.decisions if decision.action is not None]
 
 
 @dataclass(frozen=True)
@@ -333,6 +340,31 @@ def test_every_field_that_can_be_invalid_is_named(values: dict[str, Any], reason
     assert pointer in (status.message or "")
 
 
+ALWAYS_VALID = {"description", "is_active"}
+"""Any text will do, and a boolean is one or the other."""
+
+
+def test_every_column_of_a_user_has_a_reason_to_be_invalid_or_is_always_valid() -> None:
+    """A refusal of a column without one would be a fault of ours."""
+    assert REASONS.keys() == {*DEFAULTS, "name", "source"} - ALWAYS_VALID
+
+
+def test_a_conflict_says_whose_it_is_and_what_operations_do() -> None:
+    name = "Prefect already holds a deployment named connector-1-pipeline that"
+    foreign = decide(wanted(), held(spec(), tags=FOREIGN | {TAG})).status
+    assert foreign is not None
+    assert foreign.message == (
+        f"{name} belongs to the installation 'other' on the same Prefect server. It is left alone. Operations: give "
+        "one of the two a Prefect server of its own."
+    )
+    unknown = decide(wanted(), held(spec(), **STRANGE)).status
+    assert unknown is not None
+    assert unknown.message == (
+        f"{name} was made by somebody else and runs something else. It is left alone. Operations: delete it in the "
+        "Prefect UI if nobody needs it; the connector is then brought in line by itself."
+    )
+
+
 @pytest.mark.parametrize(("phase", "counted"), [(Phase.RETRYING, 0), (Phase.DELETING, 4)])
 def test_only_failed_deletes_count_as_tries_of_a_delete(phase: Phase, counted: int) -> None:
     """A connector whose patches failed until its row went must not wait as long for its first delete's retry."""
@@ -381,13 +413,13 @@ class TestMassPrune:
     def test_few_deletes_or_a_small_part_go_through(self, count: int, fleet: int) -> None:
         planned = prune(count, fleet)
         assert planned.withheld == ()
-        assert sum(isinstance(action, Delete) for action in planned.actions) == count
+        assert sum(isinstance(action, Delete) for action in actions(planned)) == count
 
     @pytest.mark.parametrize(("count", "fleet"), [(6, 6), (6, 23), (26, 100), (100, 100)])
     def test_more_are_withheld_and_the_rest_goes_on(self, count: int, fleet: int) -> None:
         planned = prune(count, fleet)
         assert planned.withheld == tuple(range(1, count + 1))
-        assert [type(action) for action in planned.actions] == [Create]
+        assert [type(action) for action in actions(planned)] == [Create]
         status = planned.decisions[0].status
         assert status is not None
         assert (status.phase, status.reason) == (Phase.DELETING, Reason.PRUNE_WITHHELD)
@@ -412,7 +444,7 @@ class TestMassPrune:
             fleet_size=100,
             now=NOW,
         )
-        assert len(planned.actions) == 100
+        assert len(actions(planned)) == 100
 
 
 def roll_out(
@@ -457,6 +489,10 @@ class TestRollOut:
         edited = held(spec(), version="mine")
         decision = decide(wanted(), edited, known(spec_version="old"), policy=Policy(TAG, max_roll_out=0))
         assert isinstance(decision.action, Patch)
+
+    def test_a_negative_limit_is_refused_instead_of_letting_all_but_so_many_through(self) -> None:
+        with pytest.raises(ValueError, match="max_roll_out"):
+            Policy(TAG, max_roll_out=-5)
 
     def test_a_clock_that_goes_back_delays_no_patch(self) -> None:
         assert roll_out(LATE_SOON_NEVER_MIDDLE, limit=4, seconds=-7 * 24 * 3600).deferred == ()
@@ -589,6 +625,6 @@ def test_a_plan_that_was_carried_out_leaves_nothing_to_do(
 
     statuses = _carried_out(planned(statuses), server)
     again = planned(statuses)
-    assert again.actions == ()
+    assert actions(again) == []
     assert {d.connector_id: d.status for d in again.decisions if d.status is not None} == statuses
     assert _foreign(server) == foreign

@@ -270,9 +270,9 @@ async def test_another_installations_deployment_is_a_conflict_and_never_touched(
 async def test_one_connectors_failure_does_not_stop_the_others(controller: Rig, gateway: PrefectGateway) -> None:
     failing = await controller.insert(work_pool_name="nowhere")
     fine = await controller.insert()
-    report = await controller.cycle()
+    await controller.cycle()
     assert await held(gateway, fine) is not None
-    assert set(report.failed) == {failing}
+    assert set(await controller.failed()) == {failing}
     status = await controller.status(failing)
     assert status is not None
     assert (status.phase, status.reason, status.attempts) == (Phase.RETRYING, Reason.WORK_POOL_MISSING, 1)
