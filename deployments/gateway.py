@@ -60,9 +60,6 @@ class Gateway(Protocol):
     async def delete(self, deployment_ids: Sequence[UUID]) -> None:
         """Delete deployments with their scheduled runs; an id that does not exist is no error."""
 
-    async def owner(self, name: str) -> str | None:
-        """The value of the Prefect Variable `name`; None when there is none."""
-
     async def read_deployments_by_id(self, ids: Sequence[UUID]) -> list[Observed]:
         """Those deployments of these ids that exist."""
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from connectors.models import Connector, Overlap
 from connectors.schedule import words
+from deployments.fleet_view import page_key
 
 FLOW_NAME = "run_connector_pipeline"
 ENTRYPOINT = "flows/dlt_pipeline_flow.py:run_connector_pipeline"
@@ -138,8 +139,6 @@ class Platform:
     work_queue: str
     job_variables: Mapping[str, Any]
     parameter_schema: Mapping[str, Any]
-    connector_url: str | None = None
-    """Where a person sees the connector, with `{id}` in it; None when there is no such place."""
 
     @property
     def tag(self) -> str:
@@ -167,7 +166,7 @@ def desired_spec(connector: Connector, platform: Platform, *, paused: bool = Fal
         schedules=schedules,
         tags=frozenset({f"connector-{connector.id}", "scheduled" if schedules else "manual", platform.tag}),
         version=None,
-        description=_description(connector, when, platform),
+        description=_description(connector, when),
         paused=paused or not connector.is_active,
         concurrency_limit=1,
         collision_strategy="ENQUEUE" if queue else "CANCEL_NEW",
@@ -192,10 +191,10 @@ def _plain(value: Any) -> Any:
     return {f.name: getattr(value, f.name) for f in fields(value)}
 
 
-def _description(connector: Connector, when: str, platform: Platform) -> str:
-    parts = [f"**{connector.name}**", connector.description or "", f"Runs {when}."]
-    if platform.connector_url is not None:
-        parts.append(f"[Connector {connector.id}]({platform.connector_url.format(id=connector.id)})")
+def _description(connector: Connector, when: str) -> str:
+    """Prefect's UI shows it as Markdown, and the link is one of its own pages: it leads wherever the UI is seen."""
+    link = f"[How it stands](/artifacts/key/{page_key(connector.id)})"
+    parts = [f"**{connector.name}**", connector.description or "", f"Runs {when}.", link]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -48,7 +48,6 @@ class Server:
         self.pools = {AGENT_POOL, *pools}
         self.deployments: dict[UUID, dict[str, Any]] = {}
         self.runs: dict[UUID, dict[str, Any]] = {}
-        self.variables: dict[str, str] = {}
 
     def post(self, body: Mapping[str, Any]) -> UUID:
         """`POST /deployments/`: an upsert by name that makes all schedules anew and resets what is not sent."""
@@ -231,10 +230,6 @@ class FakePrefect:
         for start in range(0, len(deployment_ids), 50):
             self.calls["delete"] += 1
             self.server.delete(deployment_ids[start : start + 50])
-
-    async def owner(self, name: str) -> str | None:
-        """The value of a variable."""
-        return self.server.variables.get(name)
 
     async def scheduled_runs(
         self, *, deployment_ids: Sequence[UUID] | None = None, paused: bool = False

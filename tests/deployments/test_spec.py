@@ -51,6 +51,14 @@ def test_every_owned_field_has_a_case_here() -> None:
     assert set(DRIFTED) == set(OWNED)
 
 
+def test_the_description_says_what_it_is_when_it_runs_and_where_to_look() -> None:
+    shown = spec(name="Labs", description="From the lab system").fields.description
+    assert shown == (
+        "**Labs**\n\nFrom the lab system\n\nRuns every 4 hours, at minute 0 (UTC).\n\n"
+        "[How it stands](/artifacts/key/connector-1)"
+    )
+
+
 def test_equal_is_no_drift() -> None:
     assert drift(spec(), held(spec())) == ()
 
