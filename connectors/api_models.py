@@ -8,19 +8,21 @@ the forms and the controller's status give one sentence for one mistake.
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SkipValidation, StrictBool
 from pydantic.alias_generators import to_camel
 
+from connectors.api_names import Sentence
 from connectors.explain import Explanation, Obstacle
 from connectors.freshness import Freshness
 from connectors.kinds import Destination, Source
 from connectors.models import NAME_LENGTH, RunPolicy
+from connectors.references import refused
 from connectors.runs import Run
 from connectors.service import Entry, Preview
-from connectors.status import Phase, Reason
+from connectors.status import Phase, Reason, Status
 from connectors.storable import is_text
 
 LONGEST_PAGE = 200
@@ -64,7 +66,8 @@ _Schedule = Annotated[
 _Timezone = Annotated[
     str, Field(description="IANA time zone that the schedule is read in.", examples=["Europe/Berlin"])
 ]
-_IsActive = Annotated[StrictBool, Field(description="false: nothing is scheduled until it is activated.")]
+_ACTIVE = "false: deactivated, so nothing is scheduled until it is activated."
+_IsActive = Annotated[StrictBool, Field(description=_ACTIVE)]
 _Source = Annotated[SkipValidation[Source], Field(description="Where the rows come from, by its `type`.")]
 _Destination = Annotated[
     SkipValidation[Destination | None],
@@ -137,14 +140,18 @@ class SchedulePreviewInput(Input):
 
 def _text(value: str | None) -> str | None:
     if value is not None and not is_text(value):
-        raise ValueError("holds a character that no name has.")
+        raise refused("{field} holds a character that no name has.")
     return value
 
 
 def _cursor(value: str | None) -> str | None:
     if value is not None and not re.fullmatch("[0-9]{1,18}", value):
-        raise ValueError("cursor is what nextCursor of the page before says, unchanged.")
+        raise refused("{field} is what nextCursor of the page before says, unchanged.")
     return value
+
+
+ListedPhase = Literal[Phase.PENDING, Phase.SYNCED, Phase.PAUSED, Phase.INVALID, Phase.RETRYING, Phase.CONFLICT]
+"""The phases of connectors that are there: of one that is being deleted, only the status is left."""
 
 
 class ConnectorQuery(Input):
@@ -154,8 +161,9 @@ class ConnectorQuery(Input):
     cursor: Annotated[
         str | None, AfterValidator(_cursor), Field(description="`nextCursor` of the page before; left out: the first.")
     ] = None
-    is_active: Annotated[bool | None, Field(description="Only active ones, or only others.")] = None
-    phase: Annotated[Phase | None, Field(description="Only those in this phase.")] = None
+    is_active: Annotated[bool | None, Field(description="Only active ones, or only deactivated ones.")] = None
+    phase: Annotated[ListedPhase | None, Field(description="Only those in this phase.")] = None
+    freshness: Annotated[Freshness | None, Field(description="Only those of this freshness, such as `failing`.")] = None
     q: Annotated[
         str | None,
         AfterValidator(_text),
@@ -170,11 +178,17 @@ class RunsQuery(Input):
 
 
 class StatusAnswer(Body):
-    """How the connector stands with Prefect, as the controller has recorded it."""
+    """How the connector stands with Prefect, as the controller has recorded it, and how its loads go."""
 
-    phase: Annotated[Phase, Field(description="`pending` until the controller has seen the connector.")]
+    phase: Annotated[
+        Phase,
+        Field(
+            description="`pending` until the controller has seen the connector; `synced`: Prefect holds it as it is "
+            "here, whether or not its loads succeed; `paused`: deactivated, or paused by itself (`reason` tells which)."
+        ),
+    ]
     reason: Annotated[Reason | None, Field(description="Why it is in this phase.")]
-    message: Annotated[str | None, Field(description="The same as a sentence.")]
+    message: Annotated[Sentence | None, Field(description="The same as a sentence.")]
     attempts: Annotated[int, Field(description="Failed tries in a row.")]
     next_attempt_at: Annotated[datetime | None, Field(description="When the controller tries again.")]
     last_synced_at: Annotated[datetime | None, Field(description="When Prefect was last seen to match.")]
@@ -182,6 +196,31 @@ class StatusAnswer(Body):
         int | None,
         Field(description="The generation that all this is about; a lower one than the connector's: it waits."),
     ]
+    freshness: Annotated[
+        Freshness,
+        Field(
+            description="Whether its data is as fresh as its schedule promises, in the fleet view's words. `paused`: "
+            "deactivated, or paused by itself; `failing`: its last load failed."
+        ),
+    ]
+    last_success_at: Annotated[datetime | None, Field(description="When it last loaded; null: never.")]
+    failures: Annotated[int, Field(description="Loads that failed since the last one that succeeded.")]
+
+    @classmethod
+    def of(cls, entry: Entry, freshness: Freshness, **more: Any) -> Self:
+        """How a connector stands, as it is answered."""
+        known = entry.status or Status(entry.row.id, Phase.PENDING, message="The controller has not seen it yet.")
+        recorded = {name: getattr(known, name) for name in _RECORDED}
+        facts = entry.facts
+        return cls(
+            **recorded, freshness=freshness, last_success_at=facts.last_success_at, failures=facts.failures, **more
+        )
+
+
+_RECORDED = (
+    "phase", "reason", "message", "attempts", "next_attempt_at", "last_synced_at", "observed_generation",
+)  # fmt: skip
+"""What of the controller's status is answered."""
 
 
 class RunAnswer(Body):
@@ -193,7 +232,7 @@ class RunAnswer(Body):
         str, Field(description="SCHEDULED, PENDING, RUNNING, COMPLETED, FAILED, CRASHED, CANCELLED...")
     ]
     state: Annotated[str, Field(description="Prefect's name of the state, such as Late.")]
-    message: Annotated[str | None, Field(description="What the run says of its state.")]
+    message: Annotated[Sentence | None, Field(description="What the run says of its state.")]
     expected_start_at: Annotated[datetime | None, Field(description="When it was due.")]
     started_at: Annotated[datetime | None, Field(description="When it began.")]
     ended_at: Annotated[datetime | None, Field(description="When it ended.")]
@@ -210,19 +249,15 @@ class ObstacleAnswer(Body):
     """One thing that keeps the connector from running as its row says."""
 
     obstacle: Annotated[Obstacle, Field(description="What it is.")]
-    message: Annotated[str, Field(description="The same as a sentence.")]
+    message: Annotated[Sentence, Field(description="The same as a sentence.")]
 
 
 class StatusDetail(StatusAnswer):
     """Why it isn't running, or when it will: the table, the controller's status and Prefect in one."""
 
-    summary: Annotated[str, Field(description="How it stands, in a sentence.")]
+    summary: Annotated[Sentence, Field(description="How it stands, in a sentence.")]
     obstacles: Annotated[
         list[ObstacleAnswer], Field(description="All that keeps it from running; what must be removed first is first.")
-    ]
-    freshness: Annotated[
-        Freshness,
-        Field(description="Whether its data is as fresh as its schedule promises, in the fleet view's words."),
     ]
     next_run_at: Annotated[datetime | None, Field(description="When it runs next.")]
     current_run: Annotated[RunAnswer | None, Field(description="The run that is going on.")]
@@ -238,7 +273,7 @@ class ConnectorAnswer(Body):
     description: _Description
     schedule: _Schedule
     timezone: _Timezone
-    is_active: Annotated[bool, Field(description="false: nothing is scheduled until it is activated.")]
+    is_active: Annotated[bool, Field(description=_ACTIVE)]
     source: Annotated[Any, Field(description="Where the rows come from.")]
     destination: Annotated[Any, Field(description="Where the rows go. null: the platform's default destination.")]
     dataset_name: _Dataset
@@ -252,9 +287,9 @@ class ConnectorAnswer(Body):
     status: Annotated[StatusAnswer, Field(description="How it stands with Prefect.")]
 
     @classmethod
-    def of(cls, entry: Entry) -> "ConnectorAnswer":
+    def of(cls, entry: Entry, freshness: Freshness) -> "ConnectorAnswer":
         """A connector as it is answered."""
-        return cls(**_columns(entry), status=StatusAnswer(**_status(entry)))
+        return cls(**_columns(entry), status=StatusAnswer.of(entry, freshness))
 
 
 class ConnectorDetail(ConnectorAnswer):
@@ -265,11 +300,11 @@ class ConnectorDetail(ConnectorAnswer):
     @classmethod
     def explained(cls, entry: Entry, why: Explanation) -> "ConnectorDetail":
         """A connector as it is answered, with all that is known of how it stands."""
-        status = StatusDetail(
-            **_status(entry),
+        status = StatusDetail.of(
+            entry,
+            why.freshness,
             summary=why.summary,
             obstacles=[ObstacleAnswer(obstacle=each.obstacle, message=each.message) for each in why.obstacles],
-            freshness=why.freshness,
             next_run_at=why.next_run_at,
             current_run=RunAnswer.of(why.current_run) if why.current_run else None,
             last_run=RunAnswer.of(why.last_run) if why.last_run else None,
@@ -280,14 +315,6 @@ class ConnectorDetail(ConnectorAnswer):
 
 def _columns(entry: Entry) -> dict[str, Any]:
     return {name: getattr(entry.row, name) for name in ConnectorAnswer.model_fields if name != "status"}
-
-
-def _status(entry: Entry) -> dict[str, Any]:
-    known = entry.status
-    if known is None:
-        empty = dict.fromkeys(StatusAnswer.model_fields)
-        return {**empty, "phase": Phase.PENDING, "message": "The controller has not seen it yet.", "attempts": 0}
-    return {name: getattr(known, name) for name in StatusAnswer.model_fields}
 
 
 class ConnectorPage(Body):
@@ -331,7 +358,7 @@ class ProbeAnswer(Body):
     """Whether the source could be reached, and the first rows."""
 
     ok: Annotated[bool, Field(description="Whether it answered.")]
-    message: Annotated[str, Field(description="Why not, or what was found.")]
+    message: Annotated[Sentence, Field(description="Why not, or what was found.")]
     tables: Annotated[list[ProbedTable], Field(description="The first rows of each table.")]
 
 

@@ -4,13 +4,16 @@
 there; a test fails while the file and the API differ.
 """
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from connectors.api import create_app
 from connectors.api_probe import reach
+from connectors.api_routes import LARGEST_ID, MEANINGS
 from connectors.prefect_runs import open_runs
+from connectors.refusals import plain
 from settings import Settings
 
 Schema = Mapping[str, Any]
@@ -21,8 +24,9 @@ HEAD = """\
 <!-- Made by `python -m connectors.api_reference > docs/api.md`: change the code, not this file. -->
 
 JSON in camelCase. What stands *inside* `source`, `destination` and `runPolicy` is the connector's own JSON, exactly as
-the table holds it: snake_case. Unknown keys are refused with 422. The machine-readable form of this page is
-`GET /openapi.json`.
+the table holds it: snake_case, and explained kind by kind in [sources.md](sources.md). Unknown keys are refused with
+422. What stands in parentheses behind a type below bounds a number, or the characters of a string. The machine-readable
+form of this page is `GET /openapi.json`.
 
 **Tokens.** With `CAI_API_TOKEN` set (several, comma separated), every address below `/api` needs the header
 `Authorization: Bearer <token>`. With none set, the API binds loopback only and answers no page of another site.
@@ -31,9 +35,13 @@ the table holds it: snake_case. Unknown keys are refused with 422. The machine-r
 and a change that somebody else made in between is a 412 instead of being overwritten. The header is optional.
 
 **Errors** are `application/problem+json` (RFC 9457): `detail` is a sentence for a person, `errors` names each field by
-its JSON pointer. A refused request has changed nothing. `type` is `about:blank` for what HTTP itself says, else one of
-`urn:problem-type:clinical-ai:` with `no-such-connector`, `name-taken`, `not-runnable`, `stale`, `invalid-connector`,
-`invalid-request`, `prefect-unavailable`, `database-unavailable`.
+its JSON pointer. `type` is `about:blank` for what HTTP itself says, else one of `urn:problem-type:clinical-ai:` with
+`no-such-connector`, `name-taken`, `not-runnable`, `stale`, `invalid-connector`, `invalid-request`,
+`prefect-unavailable`, `database-unavailable`.
+
+**Sent again.** A refusal below 500 has changed nothing. After a 5xx, or without an answer, the request may have been
+done all the same, and can be sent again: a change leaves the same behind (or is a 412, by its `If-Match`), a connector
+that was created is a 409 by its name, one that was deleted a 404, and one `Idempotency-Key` starts one run.
 
 **Without Prefect** all of this works but starting a run, listing runs, and Prefect's part of a connector's status.
 
@@ -50,7 +58,7 @@ def current() -> str:
 
 def reference(openapi: Schema) -> str:
     """docs/api.md as Markdown, from the API's OpenAPI."""
-    return "\n".join([HEAD, *_meanings(openapi), *_operations(openapi), *_schemas(openapi)]).rstrip() + "\n"
+    return "\n".join([HEAD, *_meanings(), *_operations(openapi), *_schemas(openapi)]).rstrip() + "\n"
 
 
 def _operations(openapi: Schema) -> Iterator[str]:
@@ -72,11 +80,11 @@ def _operation(operation: Schema) -> Iterator[str]:
             yield f"| `{each['name']}` | {each['in']} | {_kind(each['schema'])} | {about} |"
         yield ""
     if body := operation.get("requestBody"):
-        yield from [f"Body: {_kind(_content(body))}", ""]
+        yield from [f"Body: {_content(body)}", ""]
     refusals = [status for status in sorted(operation["responses"]) if status >= "400"]
     for status, answer in operation["responses"].items():
         if status not in refusals:
-            body = f" with {_kind(_content(answer))}" if "content" in answer else ""
+            body = f" with {_content(answer)}" if "content" in answer else ""
             headers = ", ".join(f"`{name}`" for name in answer.get("headers", ()))
             yield f"Answers {status}{body}{f' and the headers {headers}' if headers else ''}."
     if refusals:
@@ -84,17 +92,10 @@ def _operation(operation: Schema) -> Iterator[str]:
     yield ""
 
 
-def _meanings(openapi: Schema) -> Iterator[str]:
+def _meanings() -> Iterator[str]:
     """What each refusal means: the same on every route."""
-    meanings = {
-        status: answer["description"]
-        for methods in openapi["paths"].values()
-        for operation in methods.values()
-        for status, answer in operation["responses"].items()
-        if status >= "400"
-    }
     yield from ["| refusal | |", "|---|---|"]
-    yield from (f"| {status} | {meanings[status]} |" for status in sorted(meanings))
+    yield from (f"| {status} | {meaning} |" for status, meaning in MEANINGS.items())
     yield ""
 
 
@@ -102,8 +103,10 @@ def _sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
 
 
-def _content(message: Schema) -> Schema:
-    return dict(next(iter(message["content"].values())).get("schema", {}))
+def _content(message: Schema) -> str:
+    """What a request or an answer holds: the type of its JSON, or else its media type."""
+    media_type, content = next(iter(message["content"].items()))
+    return _kind(content.get("schema", {})) if media_type.endswith("json") else f"`{media_type}`"
 
 
 def _schemas(openapi: Schema) -> Iterator[str]:
@@ -122,14 +125,15 @@ def _schemas(openapi: Schema) -> Iterator[str]:
 
 
 def _about(schema: Schema, description: str, *more: str) -> str:
-    default = f"Default: `{schema['default']}`." if schema.get("default") is not None else ""
+    value = schema.get("default")
+    default = f"Default: `{value if isinstance(value, str) else json.dumps(value)}`." if value is not None else ""
     return " ".join(filter(None, [*more, _sentence(description) if description else "", default])).replace("|", "\\|")
 
 
 def _kind(schema: Schema) -> str:
     """A schema's type, as short as it can be said."""
-    if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
+    if "$ref" in schema or "properties" in schema:  # a model that stands in another one whole has its name as title
+        name = schema.get("$ref", schema.get("title", "")).rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
     for union in ("anyOf", "oneOf"):
         if union in schema:
@@ -140,7 +144,17 @@ def _kind(schema: Schema) -> str:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("type") == "array":
         return f"list of {_kind(schema.get('items', {}))}"
-    return str(schema.get("format", schema.get("type", "any JSON")))
+    return str(schema.get("format", schema.get("type", "any JSON"))) + _bounds(schema)
+
+
+def _bounds(schema: Schema) -> str:
+    """The smallest and the largest that a number, or a text's number of characters, may be."""
+    low = plain(schema.get("minimum", schema.get("minLength")))
+    high = plain(schema.get("maximum", schema.get("maxLength", LARGEST_ID)))
+    parts = [] if low is None else [f"from {low}"]
+    parts += [f"above {plain(schema['exclusiveMinimum'])}"] if "exclusiveMinimum" in schema else []
+    parts += [f"to {high}"] if high < LARGEST_ID else []
+    return f" ({' '.join(parts)})" if parts else ""
 
 
 if __name__ == "__main__":

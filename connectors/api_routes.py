@@ -27,6 +27,8 @@ from connectors.refusals import Refusal
 from connectors.service import Entry, Filter, Generations, Service
 
 LARGEST_ID = 2**63 - 1
+LONGEST_KEY = 200
+"""Characters of an Idempotency-Key."""
 
 Tester = Callable[[ConnectorRow], Awaitable[ProbeAnswer]]
 """Reaches the source of a connector."""
@@ -35,20 +37,24 @@ Tester = Callable[[ConnectorRow], Awaitable[ProbeAnswer]]
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The documentation of a route's refusals."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
+    return {status: {"description": MEANINGS[status], "content": content} for status in statuses}
 
 
-_MEANINGS = {
+MEANINGS = {
     400: "The body is not JSON.",
     401: "No token of this API was sent.",
+    403: "The API asks for no token, and so answers only this machine, at 127.0.0.1 or localhost.",
     404: "There is no such connector.",
+    405: "The address does not take this method; the header `Allow` names those that it takes.",
     409: "Another connector has the name, or this one cannot be started as it stands.",
     412: "The connector has changed since: `If-Match` names another generation.",
     413: "The body is too long.",
     415: "The body is not sent as JSON.",
     422: "A field or parameter cannot be accepted; nothing has changed.",
-    503: "The database, or what this needs of Prefect, does not answer.",
+    500: "Something is wrong on our side; operations find it in the API's log.",
+    503: "The database, or what this needs of Prefect, does not answer; `Retry-After` says how many seconds to wait.",
 }
+"""What each refusal means, the same on every route."""
 _BODY = (400, 413, 415)
 _ETAG = {"ETag": {"description": "The connector's generation.", "schema": {"type": "string"}}}
 
@@ -76,17 +82,27 @@ def _if_match(
 Connectors = Annotated[Service, Depends(_service)]
 ConnectorId = Annotated[int, Path(alias="connectorId", ge=1, le=LARGEST_ID, description="The connector's id.")]
 Seen = Annotated[Generations, Depends(_if_match)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=LONGEST_KEY,
+        description="A text of your own, new for each run that you want: sent again, it starts no second run of this "
+        "connector and answers with the first. Left out: each call starts a run.",
+    ),
+]
 
 router = APIRouter(
     prefix="/api/v1",
     dependencies=[Depends(HTTPBearer(auto_error=False, description="One of the tokens of CAI_API_TOKEN."))],
-    responses=problems(401, 422, 503),
+    responses=problems(401, 403, 422, 500, 503),
 )
 
 
-def _answer(entry: Entry, response: Response) -> ConnectorAnswer:
+def _answer(entry: Entry, service: Service, response: Response) -> ConnectorAnswer:
     response.headers["ETag"] = f'"{entry.row.generation}"'
-    return ConnectorAnswer.of(entry)
+    return ConnectorAnswer.of(entry, service.freshness(entry))
 
 
 def _responses(status: int, *refusals: int, headers: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
@@ -109,16 +125,16 @@ async def create_connector(body: ConnectorInput, service: Connectors, response: 
     """
     entry = await service.create(body.given())
     response.headers["Location"] = f"/api/v1/connectors/{entry.row.id}"
-    return _answer(entry, response)
+    return _answer(entry, service, response)
 
 
 @router.get("/connectors", tags=["connectors"])
 async def list_connectors(service: Connectors, query: Annotated[ConnectorQuery, Query()]) -> ConnectorPage:
     """List connectors, in the order of their ids, a page at a time."""
-    which = Filter(query.is_active, query.phase, query.q)
+    which = Filter(query.is_active, query.phase, query.freshness, query.q)
     page = await service.page(which, limit=query.limit, after=int(query.cursor or 0))
     return ConnectorPage(
-        items=[ConnectorAnswer.of(entry) for entry in page.entries],
+        items=[ConnectorAnswer.of(entry, service.freshness(entry)) for entry in page.entries],
         next_cursor=None if page.after is None else str(page.after),
     )
 
@@ -141,7 +157,7 @@ async def replace_connector(
     connector_id: ConnectorId, body: ConnectorInput, seen: Seen, service: Connectors, response: Response
 ) -> ConnectorAnswer:
     """Replace a connector: fields that are left out get their defaults."""
-    return _answer(await service.replace(connector_id, body.given(), seen), response)
+    return _answer(await service.replace(connector_id, body.given(), seen), service, response)
 
 
 @router.patch("/connectors/{connectorId}", tags=["connectors"], responses=_responses(200, 404, 409, 412, *_BODY))
@@ -149,12 +165,16 @@ async def update_connector(
     connector_id: ConnectorId, body: ConnectorPatch, seen: Seen, service: Connectors, response: Response
 ) -> ConnectorAnswer:
     """Change some fields of a connector, each as a whole: fields that are left out stay as they are."""
-    return _answer(await service.update(connector_id, body.given(), seen), response)
+    return _answer(await service.update(connector_id, body.given(), seen), service, response)
 
 
 @router.delete("/connectors/{connectorId}", status_code=204, tags=["connectors"], responses=problems(404, 412))
 async def delete_connector(connector_id: ConnectorId, seen: Seen, service: Connectors) -> None:
-    """Delete a connector. Its deployment and its future runs go too; a run in progress ends by itself."""
+    """Delete a connector. There is no undo.
+
+    Its row goes at once, and its deployment and future runs are removed from Prefect soon after, or once Prefect
+    answers again. A run in progress ends by itself. The rows that were loaded stay where they are.
+    """
     await service.delete(connector_id, seen)
 
 
@@ -163,7 +183,7 @@ async def activate_connector(
     connector_id: ConnectorId, seen: Seen, service: Connectors, response: Response
 ) -> ConnectorAnswer:
     """Have a connector run as scheduled. If it already is active, what was changed by hand in Prefect is repaired."""
-    return _answer(await service.set_active(connector_id, True, seen), response)
+    return _answer(await service.set_active(connector_id, True, seen), service, response)
 
 
 @router.post("/connectors/{connectorId}/deactivate", tags=["actions"], responses=_responses(200, 404, 412))
@@ -171,19 +191,25 @@ async def deactivate_connector(
     connector_id: ConnectorId, seen: Seen, service: Connectors, response: Response
 ) -> ConnectorAnswer:
     """Have a connector run no more until it is activated. A run in progress goes on to its end."""
-    return _answer(await service.set_active(connector_id, False, seen), response)
+    return _answer(await service.set_active(connector_id, False, seen), service, response)
 
 
 @router.post("/connectors/{connectorId}/retry", status_code=202, tags=["actions"], responses=_responses(202, 404))
 async def retry_connector(connector_id: ConnectorId, service: Connectors, response: Response) -> ConnectorAnswer:
     """Have the controller compare a connector with Prefect at once, instead of at its next try."""
-    return _answer(await service.retry(connector_id), response)
+    return _answer(await service.retry(connector_id), service, response)
 
 
 @router.post("/connectors/{connectorId}/run", status_code=202, tags=["actions"], responses=problems(404, 409))
-async def run_connector(connector_id: ConnectorId, service: Connectors) -> RunAnswer:
-    """Start a run now. Each call starts one; the connector's overlap policy says what happens if one is going on."""
-    return RunAnswer.of(await service.run(connector_id))
+async def run_connector(
+    connector_id: ConnectorId, service: Connectors, idempotency_key: IdempotencyKey = None
+) -> RunAnswer:
+    """Start a run now; the connector's overlap policy says what happens if one is going on.
+
+    After a 503, or without an answer, it may have been started all the same. With an `Idempotency-Key` the same request
+    can be sent again until it is answered: one key starts one run.
+    """
+    return RunAnswer.of(await service.run(connector_id, idempotency_key))
 
 
 @router.post("/connectors/{connectorId}/test", tags=["actions"], responses=problems(404))

@@ -44,7 +44,10 @@ class NotRunnableError(RequestError):
 
 
 class PrefectUnavailableError(RequestError):
-    """Prefect does not answer."""
+    """Prefect does not answer. `why` is a sentence, and so is `way_out`."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__(f"Prefect is unavailable: {why} Connectors can be changed all the same; try this again later.")
+    def __init__(
+        self, why: str, way_out: str = "Connectors can be changed all the same; try this again later."
+    ) -> None:
+        self.why = why
+        super().__init__(f"Prefect is unavailable: {why} {way_out}")

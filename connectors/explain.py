@@ -11,8 +11,7 @@ from enum import StrEnum
 from itertools import takewhile
 from typing import Literal
 
-from connectors.freshness import Facts, Freshness, Promise, judge, lateness, said
-from connectors.loads import Load
+from connectors.freshness import Facts, Freshness, judge, lateness, said
 from connectors.models import Connector, ConnectorRow, InvalidConnectorError, validate
 from connectors.runs import Held, Run
 from connectors.schedule import next_runs, words
@@ -76,11 +75,11 @@ def explain(
     row: ConnectorRow,
     status: Status | None,
     view: View,
+    facts: Facts,
     *,
     led: bool,
     now: datetime,
-    load: Load | None = None,
-    promise: Promise | None = None,
+    last_words: str | None = None,
 ) -> Explanation:
     """Say how a connector stands, and all that keeps it from running.
 
@@ -88,24 +87,15 @@ def explain(
         row: the connector.
         status: the controller's row on it, if there is one yet.
         view: what Prefect holds.
+        facts: what its freshness is judged by.
         led: whether a controller holds the lease.
         now: the time, aware.
-        load: how its loads go; None when it has never run.
-        promise: what its freshness is judged by; None when the controller has not judged it yet.
+        last_words: the sentence with which its last load ended, if one has.
     """
-    facts = Facts(
-        row.id,
-        row.schedule,
-        row.timezone,
-        row.is_active,
-        status.phase if status else None,
-        failures=load.failures if load else 0,
-        last_success_at=load.last_success_at if load else None,
-        promised_at=promise.promised_at if promise else None,
-    )
     judged = judge(facts, now)
     held = view if isinstance(view, Held) else None
-    current = next((run for run in held.open_runs if run.state_type in _RUNNING), None) if held else None
+    open_runs = held.open_runs if held is not None else ()
+    current = next((run for run in open_runs if run.state_type in _RUNNING), None)
     last = held.ended_runs[0] if held is not None and held.ended_runs else None
     failing = _failing_since(held)
     obstacles: list[Why] = []
@@ -113,6 +103,8 @@ def explain(
     due = None
     if current is not None:
         fine.append(f"A run is going on{_since(current.started_at)}.")
+    elif row.schedule is None and open_runs:
+        fine.append(f"A run is due at {said(open_runs[0].expected_start_at)}.")
     try:
         connector = validate(row)
     except InvalidConnectorError as error:
@@ -123,15 +115,16 @@ def explain(
         elif row.is_active:
             obstacles += [*_of_sync(row, status, led=led), *_of_prefect(view, failing)]
             if failing is None and judged.freshness is Freshness.FAILING:  # which Prefect cannot tell just now
-                obstacles.append(Why(Obstacle.FAILING, f"Its last load failed: {load.message if load else ''}"))
+                obstacles.append(Why(Obstacle.FAILING, f"Its last load failed: {last_words or 'it said nothing.'}"))
             if judged.late:
                 late = Obstacle.OVERDUE if judged.overdue else Obstacle.LATE
                 obstacles.append(Why(late, lateness(judged, facts)))
             due = _next_run(connector, held, now)
         if connector.schedule is not None:
             fine.append(f"Runs {words(connector.schedule)}.")
-        elif row.is_active:
-            obstacles.append(Why(Obstacle.MANUAL_ONLY, "It has no schedule: it runs only when started by hand."))
+        elif row.is_active and not open_runs:
+            by_hand = f"start it with POST /api/v1/connectors/{row.id}/run, or with Run in the Prefect UI."
+            obstacles.append(Why(Obstacle.MANUAL_ONLY, f"It has no schedule: {by_hand}"))
     if not row.is_active:
         inactive = "It is deactivated: activate it, and it runs again as scheduled."
         obstacles.append(Why(Obstacle.INACTIVE, inactive))
@@ -194,10 +187,16 @@ def _of_prefect(view: View, failing: datetime | None) -> Iterator[Why]:
 def _of_pool(held: Held) -> Iterator[Why]:
     pool = held.pool
     if not pool.exists:
-        yield Why(Obstacle.WORK_POOL_MISSING, f"Prefect has no work queue '{pool.queue}' in a work pool '{pool.name}'.")
+        yield Why(
+            Obstacle.WORK_POOL_MISSING,
+            f"Prefect has no work queue '{pool.queue}' in a work pool '{pool.name}': correct work_pool_name or "
+            "work_queue_name, or ask operations to create it.",
+        )
     elif pool.paused:
         yield Why(
-            Obstacle.WORK_POOL_PAUSED, f"The work pool '{pool.name}' or its queue '{pool.queue}' is paused in Prefect."
+            Obstacle.WORK_POOL_PAUSED,
+            f"The work pool '{pool.name}' or its queue '{pool.queue}' is paused in Prefect: "
+            "ask operations to resume it.",
         )
     elif not pool.polled:
         yield Why(
@@ -210,14 +209,20 @@ def _of_waiting(held: Held) -> Iterator[Why]:
     waiting = next((run for run in held.open_runs if run.state == "AwaitingConcurrencySlot"), None)
     if waiting is not None:
         holder = next((run for run in held.open_runs if run.state_type in _RUNNING), None)
-        why = (
-            f"the run that is going on{_since(holder.started_at)}" if holder else "a slot that an earlier run has left"
-        )
-        yield Why(Obstacle.SLOT_HELD, f"A run waits for {why} to end: only one runs at a time.")
+        if holder is not None:
+            why = f"A run waits for the one that is going on{_since(holder.started_at)}: only one runs at a time."
+        else:
+            why = (
+                "A run is held back by an earlier one that ended without a word; this clears by itself at one of the "
+                "next checks."
+            )
+        yield Why(Obstacle.SLOT_HELD, why)
     late = next((run for run in held.open_runs if run.state == "Late"), None)
     if late is not None and late.expected_start_at is not None:
         yield Why(
-            Obstacle.WAITING_FOR_WORKER, f"A run that was due at {said(late.expected_start_at)} has not started yet."
+            Obstacle.WAITING_FOR_WORKER,
+            f"A run that was due at {said(late.expected_start_at)} has not started yet: all workers are busy or none "
+            "is there; if it lasts, ask operations.",
         )
 
 
@@ -230,12 +235,10 @@ def _failing_since(held: Held | None) -> datetime | None:
 
 def _next_run(connector: Connector, held: Held | None, now: datetime) -> datetime | None:
     """When it runs next: what Prefect has scheduled, else what the schedule says."""
-    if connector.schedule is None:
-        return None
     for run in held.open_runs if held is not None else ():
         if run.state_type == "SCHEDULED" and run.expected_start_at is not None and run.expected_start_at >= now:
             return run.expected_start_at
-    return next_runs(connector.schedule, now, 1)[0].astimezone(UTC)
+    return next_runs(connector.schedule, now, 1)[0].astimezone(UTC) if connector.schedule is not None else None
 
 
 def _since(at: datetime | None) -> str:

@@ -16,7 +16,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from connectors.landing import (
     AnySource,
     Columns,
-    CursorValue,
+    Contract,
+    InitialValue,
     Landing,
     SchemaContract,
     Some,
@@ -50,15 +51,22 @@ __all__ = [
 ]
 
 
+BaseUrl = Annotated[HttpUrl, Field(description="Its address, http or https, without a password in it.")]
+Login = Annotated[Auth | None, Field(description="How to log in. null: not at all.")]
+MoreHeaders = Annotated[Headers, Field(description="Headers that are sent with each request.")]
+
+
 class RestApiSource(AnySource):
     """Any REST API that answers with JSON."""
 
     type: Literal["rest_api"]
-    base_url: HttpUrl
-    resources: Some[RestResource]
-    auth: Auth | None = None
-    headers: Headers = Field(default_factory=dict)
-    paginator: Paginator | None = None
+    base_url: BaseUrl
+    resources: Annotated[Some[RestResource], Field(description="What is asked for, a table each.")]
+    auth: Login = None
+    headers: MoreHeaders = Field(default_factory=dict)
+    paginator: Annotated[
+        Paginator | None, Field(description="How the next page is found. null: from the first answer.")
+    ] = None
 
     @model_validator(mode="after")
     def _resources_are_distinct(self) -> Self:
@@ -85,8 +93,10 @@ class FhirSource(AnySource):
     """A FHIR R4 or R5 server: search pages of each resource type, newest changes by `_lastUpdated`."""
 
     type: Literal["fhir"]
-    base_url: HttpUrl
-    resource_types: Some[Annotated[Name, AfterValidator(_fhir_type)]] = (
+    base_url: BaseUrl
+    resource_types: Annotated[
+        Some[Annotated[Name, AfterValidator(_fhir_type)]], Field(description="What is searched for, a table each.")
+    ] = (
         "Patient",
         "Encounter",
         "Condition",
@@ -94,10 +104,13 @@ class FhirSource(AnySource):
         "Procedure",
         "MedicationRequest",
     )
-    auth: Auth | None = None
-    headers: Headers = Field(default_factory=dict)
-    page_size: Annotated[int, Field(ge=1, le=10_000)] = 200
-    since: Annotated[Name, AfterValidator(_instant)] | None = None
+    auth: Login = None
+    headers: MoreHeaders = Field(default_factory=dict)
+    page_size: Annotated[int, Field(ge=1, le=10_000, description="Resources that are asked for at once.")] = 200
+    since: Annotated[
+        Annotated[Name, AfterValidator(_instant)] | None,
+        Field(description="Only what has changed since, such as `2024-01-01`. null: everything."),
+    ] = None
 
     @model_validator(mode="after")
     def _types_are_distinct(self) -> Self:
@@ -109,14 +122,17 @@ class RedcapSource(AnySource):
     """A REDCap project by its API."""
 
     type: Literal["redcap"]
-    api_url: HttpUrl
-    token: Credential
-    content: Some[Literal["record", "metadata", "event", "arm", "instrument", "formEventMapping"]] = (
+    api_url: Annotated[HttpUrl, Field(description="The address of its API, such as `https://redcap.example.org/api/`.")]
+    token: Annotated[Credential, Field(description="The project's API token.")]
+    content: Annotated[
+        Some[Literal["record", "metadata", "event", "arm", "instrument", "formEventMapping"]],
+        Field(description="What is exported, a table each."),
+    ] = (
         "record",
         "metadata",
     )
-    forms: tuple[Name, ...] = ()
-    date_range: bool = True
+    forms: Annotated[tuple[Name, ...], Field(description="Only records of these forms. Empty: of all.")] = ()
+    date_range: Annotated[bool, Field(description="Only records that changed since the last load.")] = True
 
     @model_validator(mode="after")
     def _contents_are_distinct(self) -> Self:
@@ -127,10 +143,16 @@ class RedcapSource(AnySource):
 class SqlTable(Landing):
     """One table or view of a database."""
 
-    name: TableName
-    cursor_column: Name | None = None
-    initial_value: CursorValue | None = None
-    columns: Columns = ()
+    name: Annotated[TableName, Field(description="Its name in the database, and where the rows land.")]
+    cursor_column: Annotated[
+        Name | None,
+        Field(
+            description="A column that grows with each change, such as `updated_at`: a run reads the rows at or above "
+            "its last value. null: all of them."
+        ),
+    ] = None
+    initial_value: InitialValue = None
+    columns: Annotated[Columns, Field(description="Only these, and the key and the cursor. Empty: all columns.")] = ()
 
     @model_validator(mode="after")
     def _initial_value_has_a_cursor(self) -> Self:
@@ -143,10 +165,14 @@ class SqlDatabaseSource(AnySource):
     """Tables of a relational database that SQLAlchemy reaches."""
 
     type: Literal["sql_database"]
-    credentials: Credential
-    tables: Some[SqlTable]
+    credentials: Annotated[
+        Credential, Field(description="An address as SQLAlchemy takes it, or a SqlAlchemyConnector block.")
+    ]
+    tables: Annotated[Some[SqlTable], Field(description="What is read.")]
     # `schema` is a method of pydantic's BaseModel, so the attribute has another name than the key.
-    schema_name: Annotated[Name | None, Field(alias="schema")] = None
+    schema_name: Annotated[
+        Name | None, Field(alias="schema", description="Where the tables are. null: the database's default schema.")
+    ] = None
 
     @model_validator(mode="after")
     def _tables_are_distinct(self) -> Self:
@@ -201,11 +227,22 @@ class FilesSource(AnySource, Landing):
     """Files below a directory or bucket, all of one format, into one table. A run reads new and changed files only."""
 
     type: Literal["files"]
-    url: Annotated[PlainUrl, AfterValidator(_file_url)]
-    glob: Annotated[Name, AfterValidator(_glob)] | None = None
-    format: FileFormat = Field(default_factory=_format_of_names)
-    table: TableName = Field(default_factory=_table_of_url)
-    credentials: Credential | None = None
+    url: Annotated[
+        PlainUrl,
+        AfterValidator(_file_url),
+        Field(description="A directory, file or bucket: an absolute path, or an address such as `s3://clinic/labs`."),
+    ]
+    glob: Annotated[
+        Annotated[Name, AfterValidator(_glob)] | None,
+        Field(description="Which files below the url, such as `**/*.csv`. null: those of the format."),
+    ] = None
+    format: Annotated[
+        FileFormat, Field(description="What all files are. Default: as the glob or the url ends, else `csv`.")
+    ] = Field(default_factory=_format_of_names)
+    table: Annotated[
+        TableName, Field(description="Where the rows land. Default: the last part of the url, else `files`.")
+    ] = Field(default_factory=_table_of_url)
+    credentials: Annotated[Credential | None, Field(description="Of the bucket. null: none are needed.")] = None
 
 
 Source = Annotated[
@@ -230,7 +267,7 @@ Source = Annotated[
 class AnyDestination(Strict):
     """What every kind of destination takes."""
 
-    schema_contract: SchemaContract | None = None
+    schema_contract: Contract = None
 
 
 def _duckdb_path(value: str) -> str:
@@ -243,7 +280,9 @@ class DuckdbDestination(AnyDestination):
     """A DuckDB file; a relative path starts in the data directory."""
 
     type: Literal["duckdb"]
-    path: Annotated[PlainUrl, AfterValidator(_duckdb_path)]
+    path: Annotated[
+        PlainUrl, AfterValidator(_duckdb_path), Field(description="The file's path, such as `labs.duckdb`.")
+    ]
 
     def clash(self, dataset: str) -> str | None:
         """Why a dataset can't be in this file, or None: DuckDB calls the file's catalog by the file's name."""
@@ -260,7 +299,7 @@ class PostgresDestination(AnyDestination):
     """A PostgreSQL database."""
 
     type: Literal["postgres"]
-    credentials: Credential
+    credentials: Annotated[Credential, Field(description="Its address, with user and password.")]
 
 
 def _bucket(value: str) -> str:
@@ -280,9 +319,17 @@ class FilesystemDestination(AnyDestination):
     """Files in a directory or a bucket."""
 
     type: Literal["filesystem"]
-    url: Annotated[PlainUrl, AfterValidator(_bucket)]
-    format: Annotated[Literal["parquet", "jsonl", "csv", "delta"], BeforeValidator(_no_iceberg)] = "parquet"
-    credentials: Credential | None = None
+    url: Annotated[
+        PlainUrl,
+        AfterValidator(_bucket),
+        Field(description="An absolute path, or a bucket's address such as `s3://lake/clinical`."),
+    ]
+    format: Annotated[
+        Literal["parquet", "jsonl", "csv", "delta"],
+        BeforeValidator(_no_iceberg),
+        Field(description="What the files are; only `delta` merges."),
+    ] = "parquet"
+    credentials: Annotated[Credential | None, Field(description="Of the bucket. null: none are needed.")] = None
 
 
 OTHER_DESTINATIONS = (
@@ -310,8 +357,12 @@ OTHER_DESTINATIONS = (
 class OtherDestination(AnyDestination):
     """Any other destination of dlt, by its name there, with credentials as dlt takes them (an address or JSON)."""
 
-    type: Annotated[str, StringConstraints(pattern="|".join(OTHER_DESTINATIONS))]
-    credentials: Credential
+    type: Annotated[
+        str,
+        StringConstraints(pattern="|".join(OTHER_DESTINATIONS)),
+        Field(description=f"dlt's name of it, one of: {', '.join(OTHER_DESTINATIONS)}."),
+    ]
+    credentials: Annotated[Credential, Field(description="As dlt takes them: an address, or JSON.")]
 
 
 def _destination_tag(value: object) -> str | None:

@@ -14,7 +14,22 @@ from connectors.references import Name, Strict, refused
 
 WriteDisposition = Literal["append", "merge", "replace"]
 SchemaContract = Literal["evolve", "freeze", "discard_row", "discard_value"]
-CursorValue = str | int | float
+
+
+def _text_or_number(value: object) -> object:
+    # Said here, because pydantic would say it once for each type of the union.
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise refused("{field} must be text or a number, such as '2024-01-01'.")
+    return value
+
+
+CursorValue = Annotated[str | int | float, BeforeValidator(_text_or_number)]
+"""A value that a cursor may have."""
+
+InitialValue = Annotated[
+    CursorValue | None,
+    Field(description="The cursor's value that the first load begins at. null: it loads everything."),
+]
 
 
 def normalised(name: str) -> str:
@@ -52,7 +67,11 @@ def distinct(names: Iterable[str], field: str, key: str) -> None:
 
 
 TableName = Annotated[Name, AfterValidator(_table_name)]
-Columns = Annotated[tuple[Name, ...], BeforeValidator(_one_or_many)]
+Columns = Annotated[
+    tuple[Name, ...], BeforeValidator(_one_or_many, json_schema_input_type=Name | tuple[Name, ...] | None)
+]
+"""Names of columns: a list, or one alone."""
+
 T = TypeVar("T")
 
 
@@ -74,8 +93,14 @@ def _by_primary_key(data: dict[str, Any]) -> WriteDisposition:
 class Landing(Strict):
     """How the rows of one table are written: shared by resources, tables and files."""
 
-    primary_key: Columns = ()
-    write_disposition: WriteDisposition = Field(default_factory=_by_primary_key)
+    primary_key: Annotated[Columns, Field(description="The columns that tell one row from another.")] = ()
+    write_disposition: Annotated[
+        WriteDisposition,
+        Field(
+            description="`merge` updates rows by their primary_key, `append` adds them, `replace` loads everything "
+            "each time. Default: `merge` with a primary_key, else `append`."
+        ),
+    ] = Field(default_factory=_by_primary_key)
 
     @model_validator(mode="after")
     def _merge_has_a_key(self) -> Self:
@@ -86,11 +111,21 @@ class Landing(Strict):
         return self
 
 
+Contract = Annotated[
+    SchemaContract | None,
+    Field(
+        description="What happens to columns and types that a table does not have yet: `evolve` adds them, `freeze` "
+        "ends the run, `discard_row` and `discard_value` leave them out. A source's goes before its destination's; "
+        "with neither: `evolve`."
+    ),
+]
+
+
 class AnySource(Strict):
     """What every kind of source takes."""
 
-    schema_contract: SchemaContract | None = None
-    mask: Columns = ()
+    schema_contract: Contract = None
+    mask: Annotated[Columns, Field(description="Columns whose values are hashed before anything is written.")] = ()
 
     @model_validator(mode="after")
     def _cursors_stay_plain(self) -> Self:

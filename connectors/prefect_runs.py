@@ -36,6 +36,12 @@ POLLED_WITHIN = timedelta(seconds=60)
 
 SHOWN_RUNS = 20
 
+PERHAPS_STARTED = (
+    "The run may have been started all the same: look at the connector's runs before you start another. With an "
+    "Idempotency-Key, the same request can be sent again and starts no second run."
+)
+"""What follows when the start of a run was sent and its answer has not come."""
+
 _OPEN = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED"]
 _ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 _LOADED = re.compile(r"Loaded ([\d,]+) rows? ")
@@ -47,14 +53,18 @@ class PrefectClientRuns:
     def __init__(self, client: PrefectClient) -> None:
         self._client = client
 
-    async def start(self, deployment_id: UUID) -> Run | None:
+    async def start(self, deployment_id: UUID, key: str | None = None) -> Run | None:
         """Start a run of the deployment now; None when Prefect does not hold it any more.
 
-        If the process dies before the answer, the run may have been started: it shows among the runs.
+        One `key` starts one run of a deployment, however often it is sent: the run of the first time is answered. If
+        the process dies before the answer, the run may have been started: it shows among the runs.
         """
-        # The key makes one run of the same request sent twice, should a busy server have carried it out after all.
-        body = {"idempotency_key": str(uuid4())}
-        answer = await self._within(self._call("POST", f"/deployments/{deployment_id}/create_flow_run", body))
+        # A key even where the caller has none: a busy server that is asked again may have carried it out after all.
+        body = {"idempotency_key": f"{deployment_id}:{key or uuid4()}"}
+        try:
+            answer = await self._within(self._call("POST", f"/deployments/{deployment_id}/create_flow_run", body))
+        except PrefectUnavailableError as error:
+            raise PrefectUnavailableError(error.why, PERHAPS_STARTED) from None
         return None if answer is None else _run(answer)
 
     async def last(self, deployment_id: UUID, limit: int) -> list[Run]:
@@ -133,7 +143,7 @@ class PrefectClientRuns:
 class NoPrefect:
     """`connectors.runs.PrefectRuns` where `PREFECT_API_URL` is not set: Prefect's client would start a server then."""
 
-    async def start(self, deployment_id: UUID) -> Run | None:
+    async def start(self, deployment_id: UUID, key: str | None = None) -> Run | None:
         """Raises `PrefectUnavailableError`."""
         raise self._error()
 

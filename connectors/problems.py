@@ -14,10 +14,10 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
-from pydantic.alias_generators import to_camel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from connectors.api_names import as_sent, in_camel_case
 from connectors.errors import (
     NameTakenError,
     NotFoundError,
@@ -28,7 +28,6 @@ from connectors.errors import (
 )
 from connectors.models import InvalidConnectorError
 from connectors.refusals import Refusal, from_details
-from connectors.service import DEFAULTS
 from connectors.store import DATABASE_ERRORS
 
 MEDIA_TYPE = "application/problem+json"
@@ -129,12 +128,13 @@ def _allowed(request: Request) -> set[str]:
 
 async def _refused(_: Request, error: Exception) -> Response:
     status, kind = next(found for cls, found in _REQUEST_ERRORS.items() if isinstance(error, cls))
-    return ProblemResponse(status, str(error), kind=kind, headers={"Retry-After": "30"} if status == 503 else None)
+    headers = {"Retry-After": "30"} if status == 503 else None
+    return ProblemResponse(status, in_camel_case(str(error)), kind=kind, headers=headers)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, InvalidConnectorError)  # noqa: S101 - what it is installed for
-    return _unprocessable([_in_camel_case(refusal) for refusal in error.refusals])
+    return _unprocessable([as_sent(refusal) for refusal in error.refusals])
 
 
 async def _malformed(request: Request, error: Exception) -> Response:
@@ -161,7 +161,7 @@ async def _no_database(request: Request, error: Exception) -> Response:
     logger.error("%s %s: the database failed: %s", request.method, request.url.path, type(error).__name__)
     return ProblemResponse(
         503,
-        "The database does not answer, and nothing was changed: try again in a moment.",
+        "The database does not answer: try again in a moment.",
         kind="database-unavailable",
         headers={"Retry-After": "5"},
     )
@@ -180,14 +180,3 @@ def _unprocessable(refusals: list[Refusal]) -> Response:
 
 def _field_error(refusal: Refusal) -> dict[str, str]:
     return {"pointer": refusal.pointer, "detail": refusal.message}
-
-
-_COLUMNS = "|".join(name for name in DEFAULTS if "_" in name)
-_FIELD = re.compile(rf"\b({_COLUMNS})\b")
-
-
-def _in_camel_case(refusal: Refusal) -> Refusal:
-    """A refusal of `connectors.models` in the API's names: only those of columns differ."""
-    _, column, *below = refusal.pointer.split("/")
-    pointer = "/".join(["", to_camel(column), *below])
-    return Refusal(pointer, _FIELD.sub(lambda found: to_camel(found[0]), refusal.message))

@@ -38,7 +38,7 @@ def from_details(details: Iterable[Mapping[str, Any]], root: str = "") -> list[R
     ]
 
 
-def _refusal(root: str, kind: str, loc: tuple[int | str, ...], message: str, context: dict[str, Any]) -> Refusal:
+def _refusal(root: str, kind: str, loc: tuple[int | str, ...], message: str, context: Mapping[str, Any]) -> Refusal:
     # pydantic puts the chosen member of a union into the location; it is no key of the user's JSON, and the models mark
     # it by wrapping it in angle brackets. `[key]` is what it writes after a dictionary's key that is itself at fault.
     parts = [str(part) for part in loc if not (isinstance(part, str) and part.startswith("<")) and part != "[key]"]
@@ -46,34 +46,45 @@ def _refusal(root: str, kind: str, loc: tuple[int | str, ...], message: str, con
     if kind == "kind":
         parts.append("type")
     path = [root, *parts] if root else parts
-    field = ".".join(path) or "this"
+    if not path:
+        return Refusal("", "The body must be a JSON object.")
+    field = ".".join(path)
     pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
     return Refusal(pointer, _sentence(kind, field, message, context))
 
 
-def _sentence(kind: str, field: str, message: str, context: dict[str, Any]) -> str:  # noqa: PLR0911
-    match kind:
-        case "refused" | "kind":
-            return message.replace("{field}", field)
-        case "missing":
-            return f"{field} is required."
-        case "extra_forbidden":
-            return f"{field} is not a known setting: check its spelling, or remove it."
-        case "literal_error" | "enum":
-            return f"{field} must be {context['expected']}."
-        case "value_error":
-            return str(context["error"])
-        case "model_attributes_type" | "model_type" | "dict_type":
-            return f"{field} must be a JSON object."
-        case "tuple_type" | "list_type":
-            return f"{field} must be a JSON list."
-        case "too_short" | "string_too_short":
-            return f"{field} must not be empty."
-        case "string_too_long":
-            return f"{field} is too long: at most {context['max_length']} characters."
-        case "string_type":
-            return f"{field} must be text."
-        case "bool_type" | "bool_parsing":
-            return f"{field} must be true or false."
-        case _:
-            return f"{field}: {message[0].lower()}{message[1:]}."
+_SENTENCES = {
+    "missing": "{field} is required.",
+    "extra_forbidden": "{field} is not a known setting: check its spelling, or remove it.",
+    **dict.fromkeys(("literal_error", "enum"), "{field} must be {expected}."),
+    **dict.fromkeys(("model_attributes_type", "model_type", "dict_type"), "{field} must be a JSON object."),
+    **dict.fromkeys(("tuple_type", "list_type"), "{field} must be a JSON list."),
+    **dict.fromkeys(("too_short", "string_too_short"), "{field} must not be empty."),
+    "string_too_long": "{field} is too long: at most {max_length} characters.",
+    "string_type": "{field} must be text.",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "{field} must be true or false."),
+    **dict.fromkeys(
+        ("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "{field} must be a whole number."
+    ),
+    **dict.fromkeys(("float_type", "float_parsing"), "{field} must be a number."),
+    "greater_than": "{field} must be more than {gt}.",
+    "greater_than_equal": "{field} must be at least {ge}.",
+    "less_than": "{field} must be less than {lt}.",
+    "less_than_equal": "{field} must be at most {le}.",
+}
+"""What is said of each of pydantic's types of error, with what its context holds."""
+
+
+def _sentence(kind: str, field: str, message: str, context: Mapping[str, Any]) -> str:
+    if kind in {"refused", "kind"}:
+        return message.replace("{field}", field)
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in _SENTENCES:
+        return _SENTENCES[kind].format(field=field, **{name: plain(value) for name, value in context.items()})
+    return f"{field}: {message[0].lower()}{message[1:]}."
+
+
+def plain(value: Any) -> Any:
+    """A number as people write it: 100 and not 100.0; any other value as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from connectors.landing import CursorValue, Landing, TableName
+from connectors.landing import InitialValue, Landing, TableName
 from connectors.references import (
     Credential,
     HttpUrl,
@@ -187,16 +187,25 @@ Headers = Annotated[dict[Name, TextOrCredential], AfterValidator(lambda value: r
 class RestResource(Landing):
     """One path of a REST API and the table that it fills."""
 
-    name: TableName
-    path: Name
-    method: Literal["GET", "POST"] = "GET"
-    params: dict[Name, Any] = Field(default_factory=dict)
-    body: dict[str, Any] | None = None
-    data_selector: Name | None = None
-    paginator: Paginator | None = None
-    cursor_path: Name | None = None
-    cursor_param: Name | None = None
-    initial_value: CursorValue | None = None
+    name: Annotated[TableName, Field(description="The table that it fills.")]
+    path: Annotated[Name, Field(description="Below the source's base_url, such as `visits`.")]
+    method: Annotated[Literal["GET", "POST"], Field(description="How it is asked.")] = "GET"
+    params: Annotated[dict[Name, Any], Field(description="Parameters of the query.")] = Field(default_factory=dict)
+    body: Annotated[dict[str, Any] | None, Field(description="JSON that is sent with POST.")] = None
+    data_selector: Annotated[
+        Name | None, Field(description="Where in an answer the rows stand, such as `$.items`. null: it is found out.")
+    ] = None
+    paginator: Annotated[Paginator | None, Field(description="How the next page is found. null: the source's way.")] = (
+        None
+    )
+    cursor_path: Annotated[
+        Name | None,
+        Field(description="Where in a row a value stands that grows with each change: a run goes on from its newest."),
+    ] = None
+    cursor_param: Annotated[
+        Name | None, Field(description="The query's parameter that takes the cursor's newest value, such as `since`.")
+    ] = None
+    initial_value: InitialValue = None
 
     @field_validator("path")
     @classmethod

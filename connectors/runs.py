@@ -52,8 +52,11 @@ class Held:
 class PrefectRuns(Protocol):
     """What is asked. Every call may raise `PrefectUnavailableError`, and soon rather than late."""
 
-    async def start(self, deployment_id: UUID) -> Run | None:
-        """Start a run of the deployment now; None when Prefect does not hold it any more."""
+    async def start(self, deployment_id: UUID, key: str | None = None) -> Run | None:
+        """Start a run of the deployment now; None when Prefect does not hold it any more.
+
+        One `key` starts one run of a deployment, however often it is sent: the run of the first time is answered.
+        """
 
     async def last(self, deployment_id: UUID, limit: int) -> list[Run]:
         """The runs that were due until now, the newest first."""

@@ -6,7 +6,7 @@ If the process dies before the commit, nothing has happened; after it, all has.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from connectors import tables
 from connectors.errors import NameTakenError, NotFoundError, NotRunnableError, PrefectUnavailableError, StaleError
 from connectors.explain import Explanation, View, explain
+from connectors.freshness import Facts, Freshness, Promise, judge
 from connectors.herd import herd_warnings
+from connectors.loads import Load
 from connectors.models import ConnectorRow, InvalidConnectorError, validate
 from connectors.refusals import Refusal
 from connectors.runs import PrefectRuns, Run
@@ -52,10 +54,28 @@ PREVIEWED_RUNS = 5
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A connector with what the controller has recorded of it."""
+    """A connector with what the controller and its runs have recorded of it."""
 
     row: ConnectorRow
     status: Status | None
+    load: Load | None = None
+    """None: it has never run."""
+    promise: Promise | None = None
+    """None: the controller has not judged it yet."""
+
+    @property
+    def facts(self) -> Facts:
+        """What its freshness is judged by."""
+        return Facts(
+            self.row.id,
+            self.row.schedule,
+            self.row.timezone,
+            self.row.is_active,
+            self.status.phase if self.status else None,
+            failures=self.load.failures if self.load else 0,
+            last_success_at=self.load.last_success_at if self.load else None,
+            promised_at=self.promise.promised_at if self.promise else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +92,7 @@ class Filter:
 
     is_active: bool | None = None
     phase: Phase | None = None
+    freshness: Freshness | None = None
     text: str | None = None
 
 
@@ -113,7 +134,11 @@ class Service:
         row = await self._store.row(connector_id)
         if row is None:
             raise NotFoundError(connector_id)
-        return await self._with_status(row)
+        return (await self._entries([row]))[0]
+
+    def freshness(self, entry: Entry) -> Freshness:
+        """Whether a connector's data is as fresh as its schedule promises."""
+        return judge(entry.facts, self._clock()).freshness
 
     async def page(self, which: Filter, *, limit: int, after: int = 0) -> Page:
         """The first `limit` connectors that fit, of those with an id above `after`."""
@@ -130,15 +155,33 @@ class Service:
             query = query.where(connectors.c.is_active.is_(which.is_active))
         if which.phase is not None:
             query = query.where(phase == which.phase.value)
+        if which.freshness is not None:
+            found = await self._of_freshness(which.freshness)
+            query = query.where(connectors.c.id == sa.func.any(sa.cast(found, sa.ARRAY(sa.BigInteger))))
         if which.text:
             columns = (connectors.c.name, connectors.c.description)
             query = query.where(sa.or_(*(column.icontains(which.text, autoescape=True) for column in columns)))
         async with self._engine.connect() as connection:
             ids = list((await connection.scalars(query)).all())
         shown = ids[:limit]
-        rows, statuses = await self._store.rows(shown), await self._store.statuses(shown)
-        entries = tuple(Entry(row, statuses.get(row.id)) for row in rows)
-        return Page(entries, shown[-1] if len(ids) > limit else None)
+        entries = await self._entries(await self._store.rows(shown))
+        return Page(tuple(entries), shown[-1] if len(ids) > limit else None)
+
+    async def _of_freshness(self, freshness: Freshness) -> list[int]:
+        """The ids of the connectors that are judged so: by dates of their schedules, which SQL does not know."""
+        now = self._clock()
+        fleet = await self._store.fleet()
+        # The dates of ten thousand schedules take seconds of computing when they are new: not in the event loop.
+        return await asyncio.to_thread(
+            lambda: [each.connector_id for each in fleet if judge(each.facts, now).freshness is freshness]
+        )
+
+    async def _entries(self, rows: Sequence[ConnectorRow]) -> list[Entry]:
+        """What is recorded of these connectors: one query a table, however many they are."""
+        ids = [row.id for row in rows]
+        statuses, loads = await self._store.statuses(ids), await self._store.loads(ids)
+        promises = await self._store.promises(ids)
+        return [Entry(row, statuses.get(row.id), loads.get(row.id), promises.get(row.id)) for row in rows]
 
     async def explain(self, entry: Entry) -> Explanation:
         """Why it isn't running, or when it will: asks Prefect too, and says less when Prefect does not answer."""
@@ -153,17 +196,8 @@ class Service:
         held = sa.select(sa.exists().where(lease.c.name == self._instance, lease.c.expires_at > sa.func.now()))
         async with self._engine.connect() as connection:
             led = bool(await connection.scalar(held))
-        number = entry.row.id
-        load, promise = await self._store.loads([number]), await self._store.promises([number])
-        return explain(
-            entry.row,
-            entry.status,
-            view,
-            led=led,
-            now=self._clock(),
-            load=load.get(number),
-            promise=promise.get(number),
-        )
+        last_words = entry.load.message if entry.load is not None else None
+        return explain(entry.row, entry.status, view, entry.facts, led=led, now=self._clock(), last_words=last_words)
 
     async def last_runs(self, connector_id: int, limit: int) -> list[Run]:
         """The runs that were due until now, the newest first. Raises `NotFoundError`, `PrefectUnavailableError`."""
@@ -227,7 +261,7 @@ class Service:
         except IntegrityError as error:
             await self._raise_if_taken(changes.get("name"), connector_id, error)
             raise
-        return await self._with_status(row)
+        return (await self._entries([row]))[0]
 
     async def replace(self, connector_id: int, values: Values, seen: Generations = None) -> Entry:
         """Change everything: what is not given gets its default. Raises what `update` does."""
@@ -267,12 +301,12 @@ class Service:
         await self._hint(connector_id)
         return entry
 
-    async def run(self, connector_id: int) -> Run:
-        """Start a run now.
+    async def run(self, connector_id: int, key: str | None = None) -> Run:
+        """Start a run now; with a `key` one run, however often it is sent.
 
         Raises:
             NotFoundError, PrefectUnavailableError: and
-            NotRunnableError: it is inactive or invalid, or Prefect does not hold its deployment (yet).
+            NotRunnableError: it is deactivated or invalid, or Prefect does not hold its deployment (yet).
         """
         entry = await self.get(connector_id)
         if not entry.row.is_active:
@@ -282,7 +316,7 @@ class Service:
         except InvalidConnectorError as error:
             raise NotRunnableError(f"The connector is not valid, and a run would fail: {error}") from None
         deployment_id = _deployment_id(entry)
-        run = None if deployment_id is None else await self._runs.start(deployment_id)
+        run = None if deployment_id is None else await self._runs.start(deployment_id, key)
         if run is None:
             await self._hint(connector_id)
             raise NotRunnableError(
@@ -290,9 +324,6 @@ class Service:
                 "the connector's status says what it waits for."
             )
         return run
-
-    async def _with_status(self, row: ConnectorRow) -> Entry:
-        return Entry(row, (await self._store.statuses([row.id])).get(row.id))
 
     async def _hint(self, connector_id: int) -> None:
         """Wake the controller for one connector. A lost hint costs nothing but its next audit or try."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -10,14 +11,18 @@ import pytest
 import sqlalchemy as sa
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from connectors import tables
 from connectors.api_guards import LONGEST_BODY
 from connectors.api_models import ProbeAnswer
+from connectors.api_names import in_camel_case
+from connectors.api_probe import reach
 from connectors.models import ConnectorRow
 from connectors.prefect_runs import open_runs
 from connectors.status import Phase, Reason, Status
 from connectors.store import Record, Store
+from deployments.spec import FLOW_NAME
 from tests.connectors.api_rig import BODY, CONNECTORS, assert_problem, client, create
-from tests.prefect_server import free_port
+from tests.prefect_server import AsyncPatient, PrefectServer, free_port
 
 
 @pytest.fixture
@@ -64,6 +69,28 @@ async def test_what_the_controller_recorded_is_shown(api: httpx.AsyncClient, sto
     shown = (await api.get(f"{CONNECTORS}/{made['id']}")).json()["status"]
     assert (shown["phase"], shown["reason"], shown["attempts"]) == ("retrying", "ServerError", 3)
     assert shown["message"] == "Prefect failed (500)."
+
+
+async def test_a_list_says_what_loads_and_what_does_not(api: httpx.AsyncClient, store: Store) -> None:
+    made = await create(api)
+    assert (made["status"]["freshness"], made["status"]["lastSuccessAt"], made["status"]["failures"]) == (
+        "on time",
+        None,
+        0,
+    )
+    status = Status(made["id"], Phase.SYNCED, Reason.IN_SYNC, observed_generation=1)
+    await record(store, status)
+    async with store.engine.begin() as connection:
+        loaded = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+        values = {"connector_id": made["id"], "failures": 2, "last_success_at": loaded}
+        await connection.execute(sa.insert(tables.loads).values(**values))
+    (listed,) = (await api.get(CONNECTORS, params={"freshness": "failing"})).json()["items"]
+    shown = (await api.get(f"{CONNECTORS}/{made['id']}")).json()
+    for answer in (listed, shown):
+        status = answer["status"]
+        assert (status["phase"], status["freshness"], status["failures"]) == ("synced", "failing", 2)
+        assert datetime.fromisoformat(status["lastSuccessAt"]) == loaded
+    assert (await api.get(CONNECTORS, params={"freshness": "on time"})).json()["items"] == []
 
 
 async def test_why_it_is_not_running_says_that_no_controller_runs(api: httpx.AsyncClient) -> None:
@@ -133,7 +160,48 @@ async def test_a_refusal_speaks_in_the_names_of_the_api(api: httpx.AsyncClient) 
     problem = assert_problem(
         await api.post(CONNECTORS, json={**BODY, "runPolicy": {"retries": 101}}), 422, "/runPolicy/retries"
     )
-    assert problem["detail"].startswith("runPolicy.retries")
+    assert problem["detail"] == "runPolicy.retries must be at most 100."
+    unknown = {**BODY, "runPolicy": {"dataset_name": 1}, "source": {**SOURCE, "run_policy": 1}}
+    problem = assert_problem(
+        await api.post(CONNECTORS, json=unknown), 422, "/source/run_policy", "/runPolicy/dataset_name"
+    )
+    assert [error["detail"].split()[0] for error in problem["errors"]] == [
+        "source.run_policy",
+        "runPolicy.dataset_name",
+    ], "a key of the connector's own JSON is told as it was sent"
+
+
+async def test_every_sentence_of_the_api_speaks_in_its_names(database_url: str, store: Store) -> None:
+    """Of a row that a back end wrote badly: wherever it is told, the API's own names are what its user knows."""
+    async with client(database_url, tester=reach) as api:
+        made = await create(api)
+        where = f"{CONNECTORS}/{made['id']}"
+        async with store.engine.begin() as connection:
+            await connection.execute(sa.text("""UPDATE cai_connectors SET run_policy = '{"retries": 101}'"""))
+        wrong = "run_policy.retries must be at most 100."
+        await record(store, Status(made["id"], Phase.INVALID, Reason.INVALID_RUN_POLICY, wrong, observed_generation=2))
+        shown = (await api.get(where)).json()["status"]
+        told = [
+            shown["message"],
+            shown["summary"],
+            shown["obstacles"][0]["message"],
+            (await api.get(CONNECTORS)).json()["items"][0]["status"]["message"],
+            (await api.post(f"{where}/test")).json()["message"],
+        ]
+        assert told == ["runPolicy.retries must be at most 100."] * 5
+        problem = assert_problem(await api.post(f"{where}/run"), 409)
+        assert problem["detail"].endswith("runPolicy.retries must be at most 100.")
+    assert (await store.statuses())[made["id"]].message == wrong, "in the table it is told in the table's names"
+
+
+def test_what_a_user_named_is_not_taken_for_a_column() -> None:
+    for sentence in (
+        "Table 'dataset_name' is not there.",
+        'column "run_policy" does not exist',
+        "source.tables.0.work_pool_name is not a known setting.",
+        "my_dataset_name and dataset_names",
+    ):
+        assert in_camel_case(sentence) == sentence
 
 
 async def test_a_secret_in_the_wrong_place_is_not_repeated(api: httpx.AsyncClient) -> None:
@@ -176,6 +244,11 @@ ODD: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", "/api/v1/connectors", {"content": "name=x"}, 415),
     ("POST", "/api/v1/connectors", {}, 415),
     ("POST", "/api/v1/connectors", {"json": []}, 422),
+    ("POST", "/api/v1/connectors", {"headers": {"Content-Type": "application/json"}}, 422),
+    ("GET", "/api/v1/connectors?phase=deleting", {}, 422),
+    ("GET", "/api/v1/connectors?freshness=stale", {}, 422),
+    ("POST", "/api/v1/connectors/7/run", {"headers": {"Idempotency-Key": "x" * 201}}, 422),
+    ("POST", "/api/v1/connectors/7/run", {"headers": {"Idempotency-Key": ""}}, 422),
     ("POST", "/api/v1/connectors", {"content": b"x" * (LONGEST_BODY + 1)}, 413),
     ("POST", "/api/v1/connectors/7/run", {}, 404),
     ("POST", "/api/v1/connectors/7/test", {}, 404),
@@ -190,6 +263,31 @@ async def test_the_frameworks_own_errors_are_problems_too(api: httpx.AsyncClient
         assert answer.headers["content-type"] == "application/problem+json"
         if status == 405:
             assert answer.headers["Allow"] == "GET, POST"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent", "sentence"),
+    [
+        ("POST", "", {"headers": {"Content-Type": "application/json"}}, "The body must be a JSON object."),
+        ("POST", "", {"json": []}, "The body must be a JSON object."),
+        ("POST", "", {"json": "text"}, "The body must be a JSON object."),
+        ("GET", "?limit=201", {}, "limit must be at most 200."),
+        ("GET", "?limit=many", {}, "limit must be a whole number."),
+        ("GET", "?q=%00", {}, "q holds a character that no name has."),
+        ("GET", "/0", {}, "connectorId must be at least 1."),
+        (
+            "POST",
+            "/7/run",
+            {"headers": {"Idempotency-Key": "x" * 201}},
+            "Idempotency-Key is too long: at most 200 characters.",
+        ),
+    ],
+)
+async def test_a_malformed_request_is_told_in_a_sentence(
+    api: httpx.AsyncClient, method: str, path: str, sent: dict[str, Any], sentence: str
+) -> None:
+    answer = await api.request(method, CONNECTORS + path, **sent)
+    assert (answer.status_code, answer.json()["detail"]) == (422, sentence)
 
 
 async def test_a_database_that_is_down_is_a_503_and_not_ready(database_url: str) -> None:
@@ -220,10 +318,11 @@ async def test_a_patch_changes_what_it_names_and_a_put_all(api: httpx.AsyncClien
     where = f"{CONNECTORS}/{made['id']}"
     patched = await api.patch(where, json={"schedule": None})
     assert patched.headers["ETag"] == '"2"'
-    changed = {"schedule", "updatedAt", "generation"}
+    changed = {"schedule", "updatedAt", "generation", "status"}
     assert {key: v for key, v in patched.json().items() if key not in changed} == {
         key: v for key, v in made.items() if key not in changed
     }
+    assert patched.json()["status"]["freshness"] == "manual"
     replaced = (await api.put(where, json=BODY)).json()
     assert (replaced["description"], replaced["timezone"], replaced["schedule"]) == (None, "UTC", "0 */4 * * *")
 
@@ -342,7 +441,7 @@ async def test_a_preview_says_words_dates_and_herds(api: httpx.AsyncClient) -> N
     for number in range(27):
         await create(api, name=f"Nightly {number}", schedule="0 2 * * *")
     preview = (await api.post("/api/v1/schedules/preview", json={"cron": "0 2 * * *", "timezone": "UTC"})).json()
-    assert preview["words"] == "at 02:00 (UTC)"
+    assert preview["words"] == "every day at 02:00 (UTC)"
     assert len(preview["nextRuns"]) == 5
     assert all("T02:00:00" in run for run in preview["nextRuns"])
     assert preview["warnings"] == ["27 connectors start at 02:00; minute 30 is free."]
@@ -375,6 +474,26 @@ async def test_everything_but_runs_works_while_prefect_is_stopped(database_url: 
             assert (await api.post(f"{where}/retry")).status_code == 202
 
 
+async def test_a_key_starts_one_run_however_often_it_is_sent(
+    database_url: str, store: Store, prefect_server: PrefectServer
+) -> None:
+    async with client(database_url, open_runs=open_runs) as api:
+        made = await create(api)
+        where = f"{CONNECTORS}/{made['id']}/run"
+        async with httpx.AsyncClient(base_url=prefect_server.url, transport=AsyncPatient(), timeout=60) as prefect:
+            flow = (await prefect.post("/flows/", json={"name": FLOW_NAME})).json()["id"]
+            body = {"name": "x", "flow_id": flow, "work_pool_name": "default", "work_queue_name": "default"}
+            deployment = (await prefect.post("/deployments/", json=body)).json()["id"]
+        async with store.engine.begin() as connection:
+            await connection.execute(sa.text(f"UPDATE cai_connectors SET prefect_deployment_id = '{deployment}'"))
+        keyed = [await api.post(where, headers={"Idempotency-Key": "monday"}) for _ in range(3)]
+        assert {(answer.status_code, answer.json()["id"]) for answer in keyed} == {(202, keyed[0].json()["id"])}
+        others = [await api.post(where), await api.post(where), await api.post(where, headers={"Idempotency-Key": "2"})]
+        assert len({answer.json()["id"] for answer in [*keyed, *others]}) == 4
+        listed = (await api.get(f"{CONNECTORS}/{made['id']}/runs")).json()["items"]
+        assert len(listed) == 4
+
+
 async def test_runs_are_503_while_prefect_is_stopped(database_url: str, store: Store) -> None:
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
         async with client(database_url, open_runs=open_runs) as api:
@@ -384,7 +503,7 @@ async def test_runs_are_503_while_prefect_is_stopped(database_url: str, store: S
             async with store.engine.begin() as connection:
                 await connection.execute(sa.text(f"UPDATE cai_connectors SET prefect_deployment_id = '{deployment}'"))
             assert "Retry-After" in (await api.post(f"{where}/run")).headers
-            assert_problem(await api.post(f"{where}/run"), 503)
+            assert "may have been started" in assert_problem(await api.post(f"{where}/run"), 503)["detail"]
             assert_problem(await api.get(f"{where}/runs"), 503)
             shown = (await api.get(where)).json()["status"]
             assert "PrefectUnavailable" in [each["obstacle"] for each in shown["obstacles"]]

@@ -44,6 +44,46 @@ def test_every_field_of_the_apis_own_bodies_is_described() -> None:
             assert about.get("description"), f"{name}.{field}"
 
 
+def test_every_field_that_a_connectors_json_may_have_is_described() -> None:
+    """But for those of logins and paginators, whose names are dlt's."""
+    schemas = openapi()["components"]["schemas"]
+    for name in (
+        "RunPolicy",
+        *(f"{kind}Source" for kind in ("RestApi", "Fhir", "Redcap", "SqlDatabase", "Files")),
+        *("SqlTable", "RestResource"),
+        *(f"{kind}Destination" for kind in ("Duckdb", "Postgres", "Filesystem", "Other")),
+    ):
+        for field, about in schemas[name]["properties"].items():
+            assert about.get("description") or "const" in about, f"{name}.{field}"
+
+
+def row(reference: str, heading: str, field: str) -> str:
+    """The row of a field in the table under a heading."""
+    table = reference.partition(f"\n### {heading}\n")[2].partition("\n### ")[0]
+    return next(line for line in table.splitlines() if line.startswith(f"| `{field}` |"))
+
+
+def test_the_reference_prints_bounds_and_what_else_is_taken() -> None:
+    made = current()
+    assert "integer (from 1 to 200)" in row(made, "GET /api/v1/connectors", "limit")
+    assert "integer (from 0 to 100)" in row(made, "RunPolicy", "retries")
+    assert "number (above 0 to 604800) or null" in row(made, "RunPolicy", "timeout_seconds")
+    assert "string (from 1 to 200)" in row(made, "ConnectorInput", "name")
+    for heading, field in (("SqlTable", "primary_key"), ("SqlTable", "columns"), ("FhirSource", "mask")):
+        assert "string (from 1 to 200) or list of string" in row(made, heading, field)
+    assert "Default: `merge` with a primary_key, else `append`" in row(made, "SqlTable", "write_disposition")
+    assert "[RunPolicy](#runpolicy)" in row(made, "ConnectorInput", "runPolicy")
+    assert "Default: `true`." in row(made, "ConnectorInput", "isActive")
+    assert "`deleting`" not in row(made, "GET /api/v1/connectors", "phase")
+    assert "Answers 200 with `text/plain`." in made.partition("### GET /metrics")[2].partition("##")[0]
+
+
+def test_every_refusal_that_the_api_answers_is_in_the_reference() -> None:
+    made = current()
+    for status in (400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 500, 503):
+        assert f"\n| {status} | " in made
+
+
 def test_every_route_of_the_contract_is_there() -> None:
     routes = {(method.upper(), path) for path, methods in openapi()["paths"].items() for method in methods}
     connector = "/api/v1/connectors/{connectorId}"

@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from connectors.explain import Obstacle, View, explain
-from connectors.freshness import Freshness, Promise
-from connectors.loads import Load
+from connectors.explain import Explanation, Obstacle, View, explain
+from connectors.freshness import Facts, Freshness
 from connectors.models import ConnectorRow
 from connectors.runs import Held, Pool, Run
+from connectors.schedule import parse, words
 from connectors.status import Phase, Reason, Status
 from tests.deployments.samples import row as sample
 
@@ -40,11 +41,25 @@ def run(state_type: str, state: str | None = None, *, hours_ago: float = 1, mess
     )
 
 
+def explained(
+    row: ConnectorRow = ROW,
+    status: Status | None = SYNCED,
+    view: View = HELD,
+    *,
+    led: bool = True,
+    last_words: str | None = None,
+    **loads: Any,
+) -> Explanation:
+    """How a connector stands at noon; `loads` are further facts."""
+    facts = Facts(row.id, row.schedule, row.timezone, row.is_active, status.phase if status else None, **loads)
+    return explain(row, status, view, facts, led=led, now=NOW, last_words=last_words)
+
+
 def obstacles(
     row: ConnectorRow = ROW, status: Status | None = SYNCED, view: View = HELD, *, led: bool = True
 ) -> list[Obstacle]:
     """The obstacles alone."""
-    return [why.obstacle for why in explain(row, status, view, led=led, now=NOW).obstacles]
+    return [why.obstacle for why in explained(row, status, view, led=led).obstacles]
 
 
 RETRYING = replace(SYNCED, phase=Phase.RETRYING, message="Prefect failed (500).", attempts=2, next_attempt_at=NOW)
@@ -115,34 +130,84 @@ def test_the_obstacles(row: ConnectorRow, status: Status | None, view: View, *, 
 
 
 @pytest.mark.parametrize(
-    ("load", "since", "expected", "freshness"),
+    ("loads", "expected", "freshness"),
     [
-        (Load(7, last_success_at=NOW - timedelta(hours=9)), None, [], Freshness.ON_TIME),
-        (Load(7, last_success_at=NOW - timedelta(hours=40)), None, ["Late"], Freshness.LATE),
-        (None, NOW - timedelta(days=4), ["Overdue"], Freshness.OVERDUE),
-        (
-            Load(7, last_success_at=NOW - timedelta(hours=9), failures=1, message="The login is wrong."),
-            None,
-            ["Failing"],
-            Freshness.FAILING,
-        ),
+        ({"last_success_at": NOW - timedelta(hours=9)}, [], Freshness.ON_TIME),
+        ({"last_success_at": NOW - timedelta(hours=40)}, ["Late"], Freshness.LATE),
+        ({"promised_at": NOW - timedelta(days=4)}, ["Overdue"], Freshness.OVERDUE),
+        ({"last_success_at": NOW - timedelta(hours=9), "failures": 1}, ["Failing"], Freshness.FAILING),
     ],
 )
 def test_late_overdue_and_failing_are_the_fleets_judgement(
-    load: Load | None, since: datetime | None, expected: list[str], freshness: Freshness
+    loads: dict[str, Any], expected: list[str], freshness: Freshness
 ) -> None:
-    promise = None if since is None else Promise(7, "0 2 * * *", "UTC", since)
-    shown = explain(ROW, SYNCED, "unavailable", led=True, now=NOW, load=load, promise=promise)
+    shown = explained(view="unavailable", last_words="The login is wrong.", **loads)
     assert [why.obstacle for why in shown.obstacles] == ["PrefectUnavailable", *expected]
     assert shown.freshness is freshness
 
 
 def test_the_summary_is_the_first_obstacle_or_how_it_runs() -> None:
     late = replace(HELD, pool=replace(POOL, polled=False), open_runs=(run("SCHEDULED", "Late"),))
-    assert explain(ROW, SYNCED, late, led=True, now=NOW).summary.startswith("No worker serves the queue 'default'")
-    assert explain(ROW, SYNCED, HELD, led=True, now=NOW).summary == "Runs at 02:00 (UTC)."
+    assert explained(view=late).summary.startswith("No worker serves the queue 'default'")
+    assert explained().summary == f"Runs {words(parse('0 2 * * *', 'UTC', 7))}."
     going = replace(HELD, open_runs=(run("RUNNING"),))
-    assert explain(ROW, SYNCED, going, led=True, now=NOW).summary.startswith("A run is going on since 2026-11-24 11:00")
+    assert explained(view=going).summary.startswith("A run is going on since 2026-11-24 11:00")
+
+
+@pytest.mark.parametrize(
+    ("row", "held", "sentence"),
+    [
+        pytest.param(
+            ROW,
+            replace(HELD, open_runs=(run("SCHEDULED", "AwaitingConcurrencySlot"),)),
+            "A run is held back by an earlier one that ended without a word; this clears by itself at one of the next "
+            "checks.",
+            id="a slot that nobody holds",
+        ),
+        pytest.param(
+            ROW,
+            replace(HELD, pool=replace(POOL, exists=False)),
+            "Prefect has no work queue 'default' in a work pool 'default': correct work_pool_name or work_queue_name, "
+            "or ask operations to create it.",
+            id="no such queue",
+        ),
+        pytest.param(
+            ROW,
+            replace(HELD, pool=replace(POOL, paused=True)),
+            "The work pool 'default' or its queue 'default' is paused in Prefect: ask operations to resume it.",
+            id="paused queue",
+        ),
+        pytest.param(
+            ROW,
+            replace(HELD, open_runs=(run("SCHEDULED", "Late"),)),
+            "A run that was due at 2026-11-24 11:00 UTC has not started yet: all workers are busy or none is there; if "
+            "it lasts, ask operations.",
+            id="late",
+        ),
+        pytest.param(
+            replace(ROW, schedule=None),
+            HELD,
+            "It has no schedule: start it with POST /api/v1/connectors/7/run, or with Run in the Prefect UI.",
+            id="manual",
+        ),
+    ],
+)
+def test_an_obstacle_says_the_way_out(row: ConnectorRow, held: Held, sentence: str) -> None:
+    assert explained(row, view=held).summary == sentence
+
+
+def test_a_manual_connector_with_a_run_is_told_by_its_run() -> None:
+    manual = replace(ROW, schedule=None)
+    for held, summary in (
+        (run("RUNNING"), "A run is going on since 2026-11-24 11:00 UTC."),
+        (run("SCHEDULED", hours_ago=0), "A run is due at 2026-11-24 12:00 UTC."),
+    ):
+        shown = explained(manual, view=replace(HELD, open_runs=(held,)))
+        assert (shown.summary, shown.obstacles) == (summary, ())
+    by_hand = replace(HELD, open_runs=(run("SCHEDULED", hours_ago=-2),))
+    assert explained(manual, view=by_hand).next_run_at == NOW + timedelta(hours=2), (
+        "somebody has scheduled it in Prefect"
+    )
 
 
 def test_failing_since_is_the_first_of_the_newest_failures_and_cancelled_runs_say_nothing() -> None:
@@ -153,17 +218,17 @@ def test_failing_since_is_the_first_of_the_newest_failures_and_cancelled_runs_sa
         run("COMPLETED", hours_ago=4),
         run("FAILED", hours_ago=5),
     )
-    shown = explain(ROW, SYNCED, replace(HELD, ended_runs=ended), led=True, now=NOW)
+    shown = explained(view=replace(HELD, ended_runs=ended))
     assert shown.failing_since == NOW - timedelta(hours=3)
     assert shown.summary == "Its runs have failed since 2026-11-24 09:00 UTC. The last one said: The source is away."
 
 
 def test_the_next_run_is_what_prefect_has_scheduled_else_what_the_schedule_says() -> None:
     scheduled = replace(HELD, open_runs=(run("SCHEDULED", "Late"), run("SCHEDULED", hours_ago=-2)))
-    assert explain(ROW, SYNCED, scheduled, led=True, now=NOW).next_run_at == NOW + timedelta(hours=2)
+    assert explained(view=scheduled).next_run_at == NOW + timedelta(hours=2)
     tomorrow = datetime(2026, 11, 25, 2, 0, tzinfo=UTC)
-    assert explain(ROW, SYNCED, "unavailable", led=True, now=NOW).next_run_at == tomorrow
-    assert explain(replace(ROW, is_active=False), SYNCED, HELD, led=True, now=NOW).next_run_at is None
+    assert explained(view="unavailable").next_run_at == tomorrow
+    assert explained(replace(ROW, is_active=False)).next_run_at is None
 
 
 def test_an_auto_paused_connector_says_why_and_not_that_somebody_paused_it() -> None:

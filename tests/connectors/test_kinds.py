@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from connectors.kinds import OTHER_DESTINATIONS, Destination, Source, normalised
+from connectors.models import RunPolicy
 from connectors.refusals import Refusal, from_pydantic
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
@@ -143,6 +146,8 @@ def test_a_secret_is_in_no_repr_and_in_no_error_of_pydantic() -> None:
     assert CANARY not in "".join(refusal.message for refusal in from_pydantic(caught.value, "source"))
 
 
+NO_CURSOR: list[Any] = [[], {}, True]
+
 SENTENCES: list[tuple[Any, str, str]] = [
     (
         "x",
@@ -172,6 +177,14 @@ SENTENCES: list[tuple[Any, str, str]] = [
     ({"type": "files", "url": "/data/../etc"}, "/source/url", "must not go up"),
     ({"type": "files", "url": "/data", "glob": "../*"}, "/source/glob", "must be a pattern below the url"),
     ({"type": "fhir", "base_url": "http://f", "since": "yesterday"}, "/source/since", "must be a date, such as"),
+    *(
+        (
+            resource(cursor_path="at", initial_value=value),
+            "/source/resources/0/initial_value",
+            "source.resources.0.initial_value must be text or a number, such as '2024-01-01'.",
+        )
+        for value in NO_CURSOR
+    ),
 ]
 
 
@@ -181,6 +194,44 @@ def test_a_refusal_is_one_sentence_with_its_place(value: Any, pointer: str, word
     assert refusal.pointer == pointer
     assert words in refusal.message
     assert "<" not in refusal.message.replace("<5", "")
+
+
+ODD: list[Any] = [None, [], {}, "", "x", -1, 0, 1.5, 10**12, True, [[]], [{}], {"x": []}]
+
+
+def with_odd_parts(value: Any) -> Iterator[Any]:
+    """`value` with each of its parts in turn replaced by each odd value."""
+    yield from ODD
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            for odd in with_odd_parts(part):
+                copy = value.copy()
+                copy[key] = odd
+                yield copy
+
+
+POLICY = {"overlap": "queue", "missed_runs": "all", "retries": 1, "retry_delay_seconds": 1, "timeout_seconds": 1}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "examples"),
+    [
+        (SOURCE, [*DESIGN, rest(paginator={"type": "offset", "limit": 1, "stop_after_empty_page": True})]),
+        (DESTINATION, [{"type": "filesystem", "url": "/lake", "format": "csv", "credentials": {"secret": "x"}}]),
+        (TypeAdapter(RunPolicy), [{**POLICY, "auto_pause_after": 1}]),
+    ],
+    ids=["source", "destination", "run_policy"],
+)
+def test_no_refusal_is_a_validators_own_text(adapter: TypeAdapter[Any], examples: list[dict[str, Any]]) -> None:
+    seen = 0
+    for odd in (odd for example in examples for odd in with_odd_parts(example)):
+        try:
+            adapter.validate_python(odd)
+        except ValidationError as error:
+            for refusal in from_pydantic(error, "it"):
+                seen += 1
+                assert not re.match(r"[^ ]+: ", refusal.message), f"nobody has put this in words: {refusal.message}"
+    assert seen > 50
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ class Shape(BaseModel):
     count: Annotated[int, Field(ge=1)]
     name: Annotated[str, Field(min_length=1, max_length=3)] = "x"
     on: bool = True
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    most: Annotated[float, Field(le=604_800)] = 1
     more: dict[str, "Shape"] = {}
 
 
@@ -30,6 +32,16 @@ class Shape(BaseModel):
         ({"count": 1, "name": "long"}, "/run_policy/name", "run_policy.name is too long: at most 3 characters."),
         ({"count": 1, "name": 1}, "/run_policy/name", "run_policy.name must be text."),
         ({"count": 1, "on": "perhaps"}, "/run_policy/on", "run_policy.on must be true or false."),
+        ({"count": 0}, "/run_policy/count", "run_policy.count must be at least 1."),
+        ({"count": "many"}, "/run_policy/count", "run_policy.count must be a whole number."),
+        ({"count": 1.5}, "/run_policy/count", "run_policy.count must be a whole number."),
+        ({"count": None}, "/run_policy/count", "run_policy.count must be a whole number."),
+        ({"count": "9" * 5000}, "/run_policy/count", "run_policy.count must be a whole number."),
+        ({"count": 1, "share": "half"}, "/run_policy/share", "run_policy.share must be a number."),
+        ({"count": 1, "share": []}, "/run_policy/share", "run_policy.share must be a number."),
+        ({"count": 1, "share": 0}, "/run_policy/share", "run_policy.share must be more than 0."),
+        ({"count": 1, "share": 1}, "/run_policy/share", "run_policy.share must be less than 1."),
+        ({"count": 1, "most": 1e9}, "/run_policy/most", "run_policy.most must be at most 604800."),
         ({"count": 1, "more": []}, "/run_policy/more", "run_policy.more must be a JSON object."),
         (
             {"count": 1, "more": {"a/b~": {}}},

@@ -11,11 +11,13 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
+from connectors import tables
 from connectors.errors import NameTakenError, NotFoundError, NotRunnableError, PrefectUnavailableError, StaleError
 from connectors.explain import Obstacle
+from connectors.freshness import Freshness
 from connectors.models import InvalidConnectorError
 from connectors.runs import Held, Pool, Run
-from connectors.service import Filter, Service
+from connectors.service import DEFAULTS, Filter, Service
 from connectors.status import Phase, Reason, Status
 from connectors.store import Record, Store, dsn
 from connectors.tables import CHANNEL, connectors, lease
@@ -32,12 +34,12 @@ class KnownRuns:
 
     holds: Held | None = None
     down: bool = False
-    started: list[UUID] = field(default_factory=list)
+    started: list[tuple[UUID, str | None]] = field(default_factory=list)
 
-    async def start(self, deployment_id: UUID) -> Run | None:
+    async def start(self, deployment_id: UUID, key: str | None = None) -> Run | None:
         """A run, where the deployment is held."""
         self._answer()
-        self.started.append(deployment_id)
+        self.started.append((deployment_id, key))
         return RUN if self.holds is not None else None
 
     async def last(self, deployment_id: UUID, limit: int) -> list[Run]:
@@ -201,7 +203,8 @@ async def test_a_run_is_started_on_the_recorded_deployment(service: Service, sto
     made = (await service.create(VALUES)).row.id
     await record(store, Status(made, Phase.SYNCED, deployment_id=DEPLOYMENT))
     assert await service.run(made) == RUN
-    assert prefect.started == [DEPLOYMENT]
+    assert await service.run(made, "key") == RUN
+    assert prefect.started == [(DEPLOYMENT, None), (DEPLOYMENT, "key")]
     assert await service.last_runs(made, 5) == [RUN]
 
 
@@ -276,6 +279,56 @@ async def test_a_page_of_nothing_and_a_last_page(service: Service) -> None:
         await service.create({**VALUES, "name": f"Labs {number}"})
     page = await service.page(Filter(), limit=2)
     assert (len(page.entries), page.after) == (2, None), "a full page is the last one when nothing follows"
+
+
+async def test_a_list_says_which_of_its_connectors_load(service: Service, store: Store) -> None:
+    """All are in sync with Prefect; their loads are another matter."""
+    yesterday = NOW - timedelta(hours=20)
+    made = {}
+    for name, loads, schedule in (
+        ("on time", {"last_success_at": yesterday}, "0 2 * * *"),
+        ("failing", {"last_success_at": yesterday, "failures": 3}, "0 2 * * *"),
+        ("late", {"last_success_at": yesterday - timedelta(days=1)}, "0 2 * * *"),
+        ("overdue", {"last_success_at": yesterday - timedelta(days=9)}, "0 2 * * *"),
+        ("manual", {}, None),
+    ):
+        number = made[name] = (await service.create({**VALUES, "name": name, "schedule": schedule})).row.id
+        await record(store, Status(number, Phase.SYNCED, Reason.IN_SYNC, observed_generation=1))
+        async with store.engine.begin() as connection:
+            await connection.execute(sa.insert(tables.loads).values(connector_id=number, **loads))
+            promise = {"connector_id": number, "schedule": schedule, "timezone": "UTC"}
+            await connection.execute(
+                sa.insert(tables.freshness).values(**promise, promised_at=NOW - timedelta(days=30))
+            )
+    shown = (await service.page(Filter(phase=Phase.SYNCED), limit=10)).entries
+    assert {entry.row.name: service.freshness(entry) for entry in shown} == {name: name for name in made}
+    assert [entry.facts.failures for entry in shown] == [0, 3, 0, 0, 0]
+    for name, number in made.items():
+        page = await service.page(Filter(freshness=Freshness(name)), limit=10)
+        assert [entry.row.id for entry in page.entries] == [number]
+    assert (await service.page(Filter(freshness=Freshness.PAUSED), limit=10)).entries == ()
+
+
+async def test_a_page_costs_as_many_queries_whatever_is_on_it(service: Service, store: Store) -> None:
+    statements: list[str] = []
+    sa.event.listen(store.engine.sync_engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+
+    async def cost() -> int:
+        statements.clear()
+        await service.page(Filter(), limit=50)
+        return len(statements)
+
+    await service.create(VALUES)
+    one = await cost()
+    for number in range(20):
+        await service.create({**VALUES, "name": f"Labs {number}"})
+    assert await cost() == one
+
+
+def test_every_column_that_users_write_is_required_or_has_a_default() -> None:
+    """Without its entry in DEFAULTS, a new column makes every save fail."""
+    ours = {"id", "prefect_deployment_id", "created_at", "updated_at", "generation"}
+    assert set(connectors.c.keys()) - ours == {"name", "source", *DEFAULTS}
 
 
 async def test_a_preview_leaves_the_connector_itself_out_of_the_herd(service: Service) -> None:
