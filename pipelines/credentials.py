@@ -146,8 +146,10 @@ def _block(kind: str, name: str) -> dict[str, Any]:
             f"Prefect has no block '{kind}/{name}': create it under Blocks in the Prefect UI, or correct the reference."
         ) from None
     except Exception as error:  # whatever httpx or the server made of it, Prefect did not answer
+        logging.getLogger("prefect.pipelines").warning("Asking for a block failed: %s.", type(error).__name__)
         raise TransientError(
-            f"Prefect could not be asked for the block '{kind}/{name}' ({type(error).__name__})."
+            f"Prefect could not be asked for the block '{kind}/{name}': check that its server runs and that "
+            "PREFECT_API_URL and PREFECT_API_AUTH_STRING are right on this worker."
         ) from None
     return dict(document.data)
 

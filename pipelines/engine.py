@@ -7,19 +7,17 @@ import contextlib
 import gc
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dlt
 from dlt.extract import DltResource, DltSource
 
-from connectors.kinds import Source
 from connectors.landing import normalised
 from pipelines import exactness, loadfiles
 from pipelines.destinations import Target, open_target
 from pipelines.errors import ConfigurationError, as_fault
 from pipelines.locks import name_key
-from pipelines.masking import masker, masking_key
+from pipelines.masking import Mask, mask_of
 from pipelines.progress import Progress
 from pipelines.sources import Context, Window, open_source
 from pipelines.summary import Summary
@@ -56,6 +54,7 @@ class Engine:
 
     target: Target
     pipeline: dlt.Pipeline
+    mask: Mask
 
     def __init__(self, run: "Run") -> None:
         configure()
@@ -80,7 +79,9 @@ class Engine:
             window=Window(options.backfill_from, options.backfill_to),
             row_limit=options.row_limit,
         )
-        resources = self._chosen(open_source(run.connector.source, context))
+        self.mask = mask_of(run.connector.source, run.settings)
+        found = open_source(run.connector.source, context)
+        resources = self._chosen(found)
         for resource in resources:
             self._prepare(resource)
         self.pipeline.extract(
@@ -89,6 +90,9 @@ class Engine:
             table_format=self.target.table_format,  # type: ignore[arg-type]
             refresh="drop_resources" if self.full_refresh else None,
         )
+        tables = self.pipeline.default_schema.data_tables()
+        loaded = {column for table in tables for column in table["columns"]}
+        self.mask.check(loaded, every_table=len(resources) == len(found))
 
     def normalize(self) -> None:
         """Make load files of what was read."""
@@ -135,6 +139,7 @@ class Engine:
             size_bytes=size,
             since=self.since,
             full_refresh=self.full_refresh,
+            masked=self.mask.met,
         )
 
     def _open(self) -> None:
@@ -199,7 +204,10 @@ class Engine:
                 f"{resource.name} appends, so a backfill would double its rows: run a full refresh, "
                 "or give it a primary key and merge."
             )
-        masked(resource, self.run.connector.source, self.run.settings.data_dir)
+        # What a full refresh drops has no types any more.
+        schema = self.pipeline.default_schema if self.pipeline.default_schema_name and not self.full_refresh else None
+        columns = schema.tables.get(normalised(resource.name), {}).get("columns", {}) if schema else {}
+        self.mask.put_into(resource, {name: column.get("data_type") for name, column in columns.items()})
 
     def _contract(self) -> Any:
         contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract
@@ -207,13 +215,6 @@ class Engine:
             return None
         # A new table is one that the user has named; the contract is about what the source does to it.
         return {"tables": "evolve", "columns": contract, "data_type": contract}
-
-
-def masked(resource: DltResource, source: Source, data_dir: Path) -> None:
-    """Let a resource's pipe mask what the connector wants masked."""
-    if source.mask:
-        # Right after the reader, before the cursor's step: that one keeps hashes of rows in the state.
-        resource.add_map(masker(source.mask, masking_key(data_dir)), insert_at=1)
 
 
 def source_of(name: str, resources: list[DltResource], contract: Any) -> DltSource:

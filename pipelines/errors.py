@@ -15,6 +15,7 @@ import errno
 import logging
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 Step = Literal["prepare", "extract", "normalize", "load"]
@@ -83,7 +84,19 @@ def classify(error: BaseException, step: Step) -> RunError:
     names = {name for cause in causes for name in _names(cause)}
     if "TransientException" in names:
         return TransientError(f"The {_side(step)} failed for now: {_brief(root)}")
-    return UnexpectedError(f"The run failed in {step}: {type(root).__name__}: {_brief(root)}")
+    return UnexpectedError(
+        f"The run failed while it {_DOING[step]}, and this program does not know why: "
+        "operations must look into the run's log, which has the details."
+    )
+
+
+_DOING: dict[Step, str] = {
+    "prepare": "got ready",
+    "extract": "read the source",
+    "normalize": "made files of the rows",
+    "load": "wrote to the destination",
+}
+"""What a step does, in the words of a user."""
 
 
 @contextlib.contextmanager
@@ -100,6 +113,9 @@ def as_fault(redact: Callable[[str], str], step: Step) -> Iterator[None]:
         fault = classify(error, step)
         if isinstance(fault, UnexpectedError):
             logger.exception("Unexpected in %s.", step)
+        else:
+            # For whoever knows the program: the sentence has no names of classes.
+            logger.info("In %s: %s.", step, " <- ".join(type(cause).__name__ for cause in reversed(chain(error))))
         raise type(fault)(redact(str(fault))) from None
 
 
@@ -131,7 +147,46 @@ def _brief(error: BaseException) -> str:
     text = re.split(r" ?\(Background on this error| ?\[SQL:| Is the server running| DETAIL:| CONTEXT:| HINT:", text)[0]
     if len(text) > _LONGEST:
         text = text[:_LONGEST].rsplit(" ", 1)[0] + " ..."
-    return text if text.endswith((".", "!", "?")) else f"{text or type(error).__name__}."
+    return text if text.endswith((".", "!", "?")) else f"{text or 'it gave no reason'}."
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What a user can correct when a server refuses, by the names that it has in the connector."""
+
+    url: str
+    """The server's address."""
+    place: str
+    """What says where on the server."""
+    login: str
+    request: str
+    """What says how it is asked."""
+
+
+_FIELDS = {
+    "source": Fields("its address in source", "its address in source", "the credentials in source", "source"),
+    "destination": Fields(
+        url="its address in destination",
+        place="its address in destination, and dataset_name",
+        login="destination.credentials",
+        request="destination",
+    ),
+    "platform": Fields("PREFECT_API_URL", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_URL"),
+}
+"""The names where nobody knows better: whoever reads a source over HTTP does."""
+
+
+def refused(status: int, url: str, side: str, fields: Fields) -> RunError:
+    """What it means that a server answered with an error. The query, which may hold a key, is not shown."""
+    where = f" at {bare}" if (bare := url.partition("?")[0]) else ""
+    if status in _TRANSIENT_STATUS:
+        return TransientError(f"The {side} answered {status}{where}: it is overloaded or down.")
+    advice = {
+        401: f"it did not accept the credentials: check {fields.login}",
+        403: f"it forbids this: check what {fields.login} may do there",
+        404: f"there is nothing: check {fields.place}",
+    }.get(status, f"it did not accept the request: check {fields.request}")
+    return ConfigurationError(f"The {side} answered {status}{where}: {advice}.")
 
 
 def _http(error: BaseException, names: set[str], step: Step) -> RunError | None:
@@ -140,16 +195,8 @@ def _http(error: BaseException, names: set[str], step: Step) -> RunError | None:
     if not isinstance(status, int):
         return None
     request = getattr(response, "request", None) or getattr(error, "request", None)
-    url = str(getattr(request, "url", "") or "").partition("?")[0]
-    where = f" at {url}" if url else ""
-    if status in _TRANSIENT_STATUS:
-        return TransientError(f"The source answered {status}{where}: it is overloaded or down.")
-    advice = {
-        401: "it did not accept the credentials: check source.auth and the secret it refers to",
-        403: "it forbids this: check what the credentials of source.auth may read",
-        404: "there is nothing: check source.base_url and the path",
-    }.get(status, "it did not accept the request: check the path, the parameters and the method")
-    return ConfigurationError(f"The source answered {status}{where}: {advice}.")
+    side = _side(step)
+    return refused(status, str(getattr(request, "url", None) or ""), side, _FIELDS[side])
 
 
 def _bucket(error: BaseException, names: set[str], step: Step) -> RunError | None:
@@ -245,7 +292,7 @@ def _settings(error: BaseException, names: set[str], step: Step) -> RunError | N
     if "ConfigurationException" not in names:
         return None
     lacking = ", ".join(sorted(getattr(error, "fields", None) or ()))
-    detail = f"lacks {lacking}" if lacking else f"is not what this kind takes ({type(error).__name__})"
+    detail = f"lacks {lacking}" if lacking else "is not what this kind takes"
     return ConfigurationError(f"{_side(step)}.credentials {detail}: complete the secret or block it refers to.")
 
 
@@ -262,6 +309,11 @@ def _address(error: BaseException, names: set[str], step: Step) -> RunError | No
 def _table(error: BaseException, names: set[str], step: Step) -> RunError | None:
     if "NoSuchTableError" in names:
         return ConfigurationError(f"The source has no table {error}: check source.tables and source.schema.")
+    if "IncrementalCursorInvalidCoercion" in names:
+        return ConfigurationError(
+            f"The cursor '{getattr(error, 'cursor_path', '')}' can't be compared with the value to begin at: "
+            "initial_value must be of the cursor's own type, and a backfill needs a cursor that holds moments."
+        )
     if names & {"IncrementalCursorPathMissing", "IncrementalCursorPathHasValueNone"}:
         return ConfigurationError(
             f"The cursor '{getattr(error, 'json_path', '')}' is missing or empty in some rows: "

@@ -11,6 +11,7 @@ from typing import Any
 from connectors.kinds import Source
 from pipelines.credentials import Secrets
 from pipelines.errors import RunError, as_fault
+from pipelines.masking import Mask, mask_of
 from settings import Settings
 
 logger = logging.getLogger("prefect.pipelines")
@@ -42,16 +43,25 @@ def probe(source: Source, settings: Settings, rows: int = FIRST_ROWS) -> Probe:
     with secrets.guard():
         try:
             with as_fault(secrets.redact, "extract"):
-                samples = _samples(source, settings, secrets, rows)
+                mask = mask_of(source, settings)
+                samples = _samples(source, settings, secrets, mask, rows)
         except RunError as error:
             return Probe(False, str(error))
     columns = sum(len(sample.columns) for sample in samples)
-    return Probe(True, f"The source can be read: {len(samples)} tables, {columns} columns.", samples)
+    said = [f"The source can be read: {len(samples)} tables, {columns} columns."]
+    if mask.met:
+        said.append(f"Masked: {', '.join(mask.met)}.")
+    if mask.missed:
+        said.append(
+            f"source.mask also names {', '.join(mask.missed)}, which none of these rows has: correct the spelling, "
+            "for a run that finds no such column loads nothing."
+        )
+    return Probe(True, " ".join(said), samples)
 
 
-def _samples(source: Source, settings: Settings, secrets: Secrets, rows: int) -> tuple[Sample, ...]:
+def _samples(source: Source, settings: Settings, secrets: Secrets, mask: Mask, rows: int) -> tuple[Sample, ...]:
     # dlt costs seconds, which importing this module must not.
-    from pipelines.engine import configure, masked, source_of  # noqa: PLC0415
+    from pipelines.engine import configure, source_of  # noqa: PLC0415
     from pipelines.sources import Context, open_source  # noqa: PLC0415
 
     configure()
@@ -59,7 +69,7 @@ def _samples(source: Source, settings: Settings, secrets: Secrets, rows: int) ->
     context = Context(secrets, tuple(settings.local_file_roots), row_limit=rows, rehearsal=True)
     found = []
     for resource in open_source(source, context):
-        masked(resource, source, settings.data_dir)
+        mask.put_into(resource)
         landed: list[dict[str, Any]] = []
         columns: dict[str, None] = {}
         for item in source_of("rehearsal", [resource], None):

@@ -19,6 +19,8 @@ class Summary:
     size_bytes: int = 0
     since: dict[str, str] = field(default_factory=dict)
     full_refresh: bool = False
+    masked: tuple[str, ...] = ()
+    """The masked columns that were among what was read."""
 
     @property
     def total_rows(self) -> int:
@@ -49,6 +51,8 @@ class Summary:
         for table in sorted(self.rows):
             columns = ", ".join(f"`{name}`" for name in self.new_columns.get(table, ()))
             lines.append(f"| {table} | {self.rows[table]:,} | {self.since.get(table, '')} | {columns} |")
+        if self.masked:
+            lines += ["", f"Masked before they landed: {', '.join(f'`{name}`' for name in self.masked)}."]
         lines += ["", "| step | seconds |", "|---|---:|"]
         lines += [f"| {step} | {value:.1f} |" for step, value in self.seconds.items()]
         rate = self.total_rows / total if total else 0.0

@@ -5,6 +5,7 @@ that does not fit its column lands beside it in `column__v_type`. Only the way i
 column, by Arrow, and just the values that don't fit are looked at one by one.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -44,13 +45,13 @@ class Tabular(ItemTransform[Any, dict[str, Any]]):
 
     def __init__(self, table: str) -> None:
         super().__init__(lambda page: page)
-        self._table = normalised(table)
+        self._table = table
         self._known: dict[str, str] | None = None
 
     def __call__(self, item: Any, meta: Any = None) -> Iterator[Any]:
         """The page as one Arrow table; nothing for an empty one."""
         if self._known is None:
-            self._known = _types_of(self._table)
+            self._known = known_types(self._table)
         rows = item if isinstance(item, list) else [item]
         columns = list(_columns(rows, self._known))
         if not columns:
@@ -64,9 +65,9 @@ class Tabular(ItemTransform[Any, dict[str, Any]]):
         yield table
 
 
-def _types_of(table: str) -> dict[str, str]:
+def known_types(table: str) -> dict[str, str]:
     """The types under which dlt knows the columns of a table, from all loads before."""
-    columns = dlt.current.source_schema().tables.get(table, {}).get("columns", {})
+    columns = dlt.current.source_schema().tables.get(normalised(table), {}).get("columns", {})
     return {name: str(column["data_type"]) for name, column in columns.items() if "data_type" in column}
 
 
@@ -111,7 +112,10 @@ def _whole(name: str, values: list[Any], known: str | None) -> Column | None:
     if found == "text" and known in {None, "timestamp"} and (moments := _as_moments(array)) is not None:
         return name, moments, "timestamp"
     if (found, known) == ("bigint", "double"):
-        return name, array.cast(pa.float64()), "double"
+        try:
+            return name, array.cast(pa.float64()), "double"
+        except pa.ArrowInvalid:  # more digits than a double holds
+            return None
     return (name, array, found) if found is not None and known in {None, found} else None
 
 
@@ -135,8 +139,11 @@ def _fit(value: Any, base: str) -> tuple[str, Any]:
         return ("json", orjson.dumps(value).decode())
     if base == "text" and kind != "text":
         return "text", orjson.dumps(value).decode()
-    if kind != base and base in {"double", "bigint"} and kind in {"double", "bigint"} and float(value).is_integer():
-        return base, float(value) if base == "double" else int(value)
+    if {kind, base} == {"double", "bigint"} and math.isfinite(value):
+        number = float(value) if base == "double" else int(value)
+        # Only what is the same number there: neither 2.5 nor 1e19 is one of the whole numbers of a column.
+        if number == value and _kind(number) == base:
+            return base, number
     if (kind, base) == ("text", "timestamp") and _MOMENT.fullmatch(value):
         try:
             moment = datetime.fromisoformat(value)

@@ -5,12 +5,13 @@ A module is imported only by the run of its kind: `rest_api` alone costs seconds
 
 import importlib
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from connectors.kinds import Source
 from pipelines.credentials import Secrets
+from pipelines.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from dlt.extract import DltResource
@@ -18,13 +19,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of the past to load again: from (inclusive) and to (exclusive), as texts that cursors compare with."""
+    """A part of the past to load again: from (inclusive) and to (exclusive). Without a zone a moment is UTC."""
 
     start: datetime | None = None
     end: datetime | None = None
 
     def __bool__(self) -> bool:
         return self.start is not None or self.end is not None
+
+    def bounds(self) -> tuple[datetime, datetime]:
+        """Both moments in UTC; a window without an end ends now.
+
+        Raises:
+            ConfigurationError: when there is no such time.
+        """
+        if self.start is None:
+            raise ConfigurationError("backfill_to needs backfill_from, the moment at which the backfill begins.")
+        start, end = in_utc(self.start), in_utc(self.end or datetime.now(UTC))
+        if start >= end:
+            raise ConfigurationError("backfill_from must be before backfill_to, and in the past.")
+        return start, end
+
+
+def in_utc(moment: datetime) -> datetime:
+    """A moment in UTC, which it is already when it has no zone."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +70,12 @@ class SourceModule(Protocol):
 
 
 def open_source(source: Source, context: Context) -> "list[DltResource]":
-    """The resources of a source of any kind."""
+    """The resources of a source of any kind.
+
+    Raises:
+        RunError: as the readers do, and for a backfill of no time at all.
+    """
+    if context.window:
+        context.window.bounds()
     module = cast(SourceModule, importlib.import_module(f"{__name__}.{source.type}"))
     return module.resources(source, context)

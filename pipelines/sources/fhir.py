@@ -13,19 +13,25 @@ from dlt.extract import DltResource, Incremental
 from dlt.sources.helpers.rest_client.paginators import JSONLinkPaginator
 
 from connectors.kinds import FhirSource
-from pipelines.errors import ConfigurationError, TransientError
+from pipelines.errors import ConfigurationError, Fields, TransientError
 from pipelines.sources import Context
-from pipelines.sources.http import Client, open_client
-from pipelines.sources.rest_api import as_tables, between, limited
+from pipelines.sources.http import Client, source_client
+from pipelines.sources.rest_api import as_tables, between, first_rows, paged
 
 CURSOR = "meta.lastUpdated"
+FIELDS = Fields(
+    url="source.base_url",
+    place="source.base_url and source.resource_types",
+    login="source.auth",
+    request="source.resource_types, source.since and source.page_size",
+)
 NEXT = "link[?(@.relation=='next')].url"
 
 
 def resources(source: FhirSource, context: Context) -> list[DltResource]:
     """One resource for each FHIR resource type."""
     headers = {"Accept": "application/fhir+json", **source.headers}
-    client = open_client(source.base_url, headers, source.auth, context.secrets)
+    client = source_client(source.base_url, headers, source.auth, context.secrets, FIELDS)
     return [_resource(client, source, kind, context) for kind in source.resource_types]
 
 
@@ -40,11 +46,12 @@ def _instant(moment: str) -> datetime:
 
 
 def _resource(client: Client, source: FhirSource, kind: str, context: Context) -> DltResource:
-    # A limited run must leave the cursor alone: its few rows may hold the newest moment.
     start, end = between(context.window, source.since)
+    first = first_rows(context)
+    # A limited run must leave the cursor alone: its few rows may hold the newest moment. A backfill does so anyway.
     incremental: Incremental[Any] | None = (
         None
-        if context.row_limit is not None
+        if first is not None and end is None
         else Incremental(
             CURSOR, initial_value=start, end_value=end, last_value_func=latest, on_cursor_value_missing="include"
         )
@@ -56,10 +63,10 @@ def _resource(client: Client, source: FhirSource, kind: str, context: Context) -
         if since is not None:
             params["_lastUpdated"] = [f"ge{since}"] if end is None else [f"ge{since}", f"lt{end}"]
         bundles = client.paginate(kind, params=params, paginator=JSONLinkPaginator(NEXT), data_selector="$")
-        yield from limited((_resources(bundle[0], kind) for bundle in bundles), context.row_limit)
+        yield from paged((_resources(bundle[0], kind) for bundle in bundles), first)
 
     resource = dlt.resource(search, name=kind, primary_key="id", write_disposition="merge")
-    return as_tables(resource, kind)
+    return as_tables(resource, kind, first)
 
 
 def _resources(bundle: Any, kind: str) -> list[dict[str, Any]]:

@@ -22,12 +22,11 @@ from dlt.common.storages import FilesystemConfiguration, fsspec_from_config
 from dlt.extract import DltResource
 
 from connectors.kinds import FilesSource
-from connectors.landing import normalised
 from pipelines.buckets import bucket_of
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 from pipelines.tabular import Tabular
-from pipelines.textual import typed
+from pipelines.textual import Textual
 
 ROWS = 50_000
 CSV_BLOCK_BYTES = 8 * 1024 * 1024
@@ -50,19 +49,22 @@ def resources(source: FilesSource, context: Context) -> list[DltResource]:
             f"row_limit can't be used with {source.table}, which appends files: "
             "the next run would bring its rows again. Give it a primary key and merge."
         )
+    if context.window:
+        raise ConfigurationError(
+            f"{source.table} is read from files, which a backfill can't choose among by time: run a full refresh."
+        )
     files, found = _find(source, context)
 
     def read() -> Iterator[Any]:
         # `replace` means all files each time, and so does a limit, which leaves a file half read.
         partial = source.write_disposition == "replace" or context.row_limit is not None
         seen = {} if partial else dlt.current.resource_state().setdefault("files", {})
-        known = _known_types(source.table)
         left = context.row_limit
         for file in found:
             key = hashlib.blake2b(file.name.encode(), digest_size=9).hexdigest()
             if seen.get(key) == file.mark:
                 continue
-            for page in _read(files, file, source, known):
+            for page in _read(files, file, source):
                 rows = page if left is None else page[:left]
                 yield rows
                 if left is not None:
@@ -78,12 +80,11 @@ def resources(source: FilesSource, context: Context) -> list[DltResource]:
         primary_key=list(source.primary_key) or None,  # type: ignore[arg-type]
         write_disposition=source.write_disposition,
     )
-    return [resource.add_step(Tabular(source.table))] if source.format == "jsonl" else [resource]
-
-
-def _known_types(table: str) -> dict[str, str]:
-    columns = dlt.current.source_schema().tables.get(normalised(table), {}).get("columns", {})
-    return {name: str(column["data_type"]) for name, column in columns.items() if "data_type" in column}
+    if source.format == "jsonl":
+        resource.add_step(Tabular(source.table))
+    elif source.format == "csv":
+        resource.add_step(Textual(source.table))
+    return [resource]
 
 
 def _find(source: FilesSource, context: Context) -> tuple[Any, list[Found]]:
@@ -141,8 +142,8 @@ def _local(root: Path, pattern: str, context: Context) -> tuple[None, list[Found
     return None, found
 
 
-def _read(files: Any, file: Found, source: FilesSource, known: dict[str, str]) -> Iterator[Any]:
-    """A file's pages: Arrow tables, or lists of rows for jsonl."""
+def _read(files: Any, file: Found, source: FilesSource) -> Iterator[Any]:
+    """A file's pages: Arrow tables, whose columns are text for csv, or lists of rows for jsonl."""
     with files.open(file.path, "rb") if files is not None else Path(file.path).open("rb") as raw:
         stream: Any = gzip.GzipFile(fileobj=raw) if file.name.endswith(".gz") else raw
         try:
@@ -153,7 +154,7 @@ def _read(files: Any, file: Found, source: FilesSource, known: dict[str, str]) -
                 case "jsonl":
                     yield from _json_lines(stream, file)
                 case "csv":
-                    yield from _csv(stream, file, known)
+                    yield from _csv(stream)
         except pa.ArrowInvalid:
             # Arrow's message quotes the line, and with it a patient's data.
             raise ConfigurationError(f"{file.name} is no valid {source.format} file: correct or remove it.") from None
@@ -174,7 +175,7 @@ def _json_lines(stream: Any, file: Found) -> Iterator[list[Any]]:
         yield page
 
 
-def _csv(stream: Any, file: Found, known: dict[str, str]) -> Iterator[pa.Table]:
+def _csv(stream: Any) -> Iterator[pa.Table]:
     head = stream.read(_SNIFFED_BYTES)
     stream.seek(0)
     if not head.strip():
@@ -192,7 +193,7 @@ def _csv(stream: Any, file: Found, known: dict[str, str]) -> Iterator[pa.Table]:
         ),
     )
     for batch in reader:
-        yield typed(pa.Table.from_batches([batch]), known)
+        yield pa.Table.from_batches([batch])
 
 
 def _decoded(head: bytes) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from dlt.common.jsonpath import compile_path
 from dlt.sources.helpers.requests import Client as HttpClient
 from dlt.sources.helpers.rest_client import auth, paginators
 from dlt.sources.helpers.rest_client.client import RESTClient
-from requests import PreparedRequest, Request, Response
+from requests import HTTPError, PreparedRequest, Request, Response
 from requests.auth import AuthBase
 
 from connectors.rest_shapes import (
@@ -28,7 +28,7 @@ from connectors.rest_shapes import (
     PlainPaginator,
 )
 from pipelines.credentials import Secrets
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, Fields, refused
 
 TRIES = 3
 """Tries of one request before its error reaches the run, which Prefect may then try again as a whole."""
@@ -45,9 +45,16 @@ _PAGINATORS = {
     "page_number": paginators.PageNumberPaginator,
 }
 
+_TOKEN = Fields("source.auth.access_token_url", "source.auth.access_token_url", "source.auth", "source.auth")
+"""What is to be corrected when no token is given."""
+
 
 class Client(RESTClient):
-    """A REST client for one host."""
+    """A REST client for one host. `fields` are what a user can correct when it refuses."""
+
+    def __init__(self, *arguments: Any, fields: Fields, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.fields = fields
 
     def paginate(self, *arguments: Any, **keywords: Any) -> Iterator[Any]:
         """Pages, as dlt finds them, until the server names the same next page twice: that would never end."""
@@ -67,10 +74,16 @@ class Client(RESTClient):
         return super().extract_response(response, _compiled(data_selector))
 
     def _send_request(self, request: Request, **kwargs: Any) -> Response:
-        _refuse_other_host(self.base_url, str(request.url))
-        response = super()._send_request(request, **kwargs)
+        _refuse_other_host(self.base_url, str(request.url), self.fields)
+        try:
+            response = super()._send_request(request, **kwargs)
+        except HTTPError as error:  # of this request, or of the one for its token
+            url = str(error.response.url)
+            token = getattr(self.auth, "access_token_url", None)
+            fields = _TOKEN if token and url.startswith(token) else self.fields
+            raise refused(error.response.status_code, url, "source", fields) from None
         # Read once, by a parser that is fast: the client and the paginator both ask for it.
-        response.json = functools.cache(lambda: _parsed(response))  # type: ignore[method-assign]
+        response.json = functools.cache(lambda: _parsed(response, self.fields.place))  # type: ignore[method-assign]
         return response
 
 
@@ -79,13 +92,13 @@ def _compiled(path: Any) -> Any:
     return compile_path(path)
 
 
-def _refuse_other_host(home: str, there: str) -> None:
+def _refuse_other_host(home: str, there: str, fields: Fields) -> None:
     """Raise unless an address is of the same host, or of the same host by https."""
     allowed = {_host(home), _host(home.replace("http://", "https://", 1))}
     if _host(there) not in allowed:
         scheme, host, port = _host(there)
         raise ConfigurationError(
-            f"The source sends us to {scheme}://{host}:{port}, which is not the host of source.base_url: "
+            f"The source sends us to {scheme}://{host}:{port}, which is not the host of {fields.url}: "
             "credentials are not sent there. Use the address that the server calls itself by."
         )
 
@@ -95,29 +108,36 @@ def _host(url: str) -> tuple[str, str | None, int]:
     return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _parsed(response: Response) -> Any:
+def _parsed(response: Response, place: str) -> Any:
     try:
         return orjson.loads(response.content)
     except orjson.JSONDecodeError:
         where = response.url.partition("?")[0]
-        raise ConfigurationError(f"The answer of {where} is no JSON: check source.base_url and the path.") from None
+        raise ConfigurationError(f"The answer of {where} is no JSON: check {place}.") from None
 
 
-def open_client(base_url: str, headers: Headers, credentials: Auth | None, secrets: Secrets) -> Client:
-    """A client with a connector's headers and credentials, resolved."""
+def source_client(
+    base_url: str, headers: Headers, credentials: Auth | None, secrets: Secrets, fields: Fields
+) -> Client:
+    """A client with a connector's headers and credentials, resolved. `fields` are those of its kind of source."""
     session = HttpClient(
         raise_for_status=False,
         request_timeout=TIMEOUT_SECONDS,
         request_max_attempts=TRIES,
         request_backoff_factor=0.5,
     ).session
-    # Called for each redirect, before it is followed. requests itself takes away no more than the Authorization header.
-    session.rebuild_auth = lambda request, _: _refuse_other_host(base_url, str(request.url))  # type: ignore[assignment]
+
+    def rebuild_auth(request: PreparedRequest, _: Response) -> None:
+        # For each redirect, before it is followed. requests itself takes away no more than the Authorization header.
+        _refuse_other_host(base_url, str(request.url), fields)
+
+    session.rebuild_auth = rebuild_auth  # type: ignore[assignment]
     return Client(
         base_url=base_url,
         headers={name: secrets.plain_or_text(value) for name, value in headers.items()},
         auth=None if credentials is None else _auth(credentials, secrets),
         session=session,
+        fields=fields,
     )
 
 

@@ -1,11 +1,10 @@
 """A REDCap project by its API: forms posted with the project's token, answered as JSON lists.
 
-Records come with `dateRangeBegin` set to the start of the last complete load (less a margin for clocks that differ), so
+Records come with `dateRangeBegin` set to the start of the last complete load (less a margin for clocks and zones), so
 REDCap sends only what changed; metadata and the rest are small and replaced each time. The token is part of every
 request's body and of no message: errors name the status alone.
 """
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,13 +13,23 @@ import dlt
 from dlt.extract import DltResource
 
 from connectors.kinds import RedcapSource
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, Fields, refused
 from pipelines.sources import Context
-from pipelines.sources.http import Client, open_client
+from pipelines.sources.http import Client, source_client
 from pipelines.sources.rest_api import as_tables
 
-MARGIN = timedelta(hours=1)
-"""REDCap compares with its own clock and zone rules; a row that comes twice is merged."""
+FIELDS = Fields(
+    url="source.api_url",
+    place="source.api_url",
+    login="source.token",
+    request="source.content and source.forms",
+)
+
+CLOCKS = timedelta(hours=1)
+"""By how much REDCap's clock may differ from ours."""
+WESTERNMOST, EASTERNMOST = timedelta(hours=-12), timedelta(hours=14)
+"""REDCap compares with times of its own zone, which it does not tell. So the moments of all zones are asked for: a row
+that comes again is merged."""
 
 _FORMAT = "%Y-%m-%d %H:%M:%S"
 
@@ -32,7 +41,7 @@ TABLES = {"formEventMapping": "form_event_mapping"}
 
 def resources(source: RedcapSource, context: Context) -> list[DltResource]:
     """One resource for each content."""
-    client = open_client(source.api_url, {}, None, context.secrets)
+    client = source_client(source.api_url, {}, None, context.secrets, FIELDS)
     token = context.secrets.text(source.token)
     return [_resource(client, source, content, token, context) for content in source.content]
 
@@ -58,21 +67,31 @@ def _resource(client: Client, source: RedcapSource, content: str, token: str, co
         if source.forms:
             # Without its own form the record's id would be missing, and with it the key.
             form["fields[0]"] = identity
-        window = context.window
-        begin = window.start.strftime(_FORMAT) if window.start else state.get("since")
-        if source.date_range and begin and context.row_limit is None:
-            form["dateRangeBegin"] = begin
-        if window.end:
-            form["dateRangeEnd"] = window.end.strftime(_FORMAT)
-        started = datetime.fromtimestamp(time.time(), UTC) - MARGIN
+        started = datetime.now(UTC)
+        limit = context.row_limit
+        if context.window:
+            start, end = context.window.bounds()
+            form |= {"dateRangeBegin": _not_after(start), "dateRangeEnd": _not_before(end)}
+        elif source.date_range and limit is None and (since := state.get("since")):
+            form["dateRangeBegin"] = _not_after(datetime.strptime(since, _FORMAT).replace(tzinfo=UTC))
         rows = _ask(client, token, "record", **form)
-        yield [_keyed(row) for row in (rows if context.row_limit is None else rows[: context.row_limit])]
-        if not window and context.row_limit is None:
+        yield [_keyed(row) for row in (rows if limit is None else rows[:limit])]
+        if not context.window and limit is None:
             # Kept with the rows in the same load: if the process dies, neither is there.
             state["since"] = started.strftime(_FORMAT)
 
     key = [identity, *RECORD_KEYS]
     return as_tables(dlt.resource(records, name=table, primary_key=key, write_disposition="merge"), table)
+
+
+def _not_after(moment: datetime) -> str:
+    """A moment (in UTC) by the clock of the server that lags most: nothing from it on is missed."""
+    return (moment + WESTERNMOST - CLOCKS).strftime(_FORMAT)
+
+
+def _not_before(moment: datetime) -> str:
+    """A moment (in UTC) by the clock of the server that is most ahead: nothing before it is missed."""
+    return (moment + EASTERNMOST + CLOCKS).strftime(_FORMAT)
 
 
 def _keyed(row: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +103,7 @@ def _ask(client: Client, token: str, content: str, **form: str) -> list[Any]:
     """What REDCap answers to one request.
 
     Raises:
-        ConfigurationError: when it answers with an error of its own.
+        RunError: when it answers with an error.
     """
     body = {"token": token, "content": content, "format": "json", "returnFormat": "json", **form}
     if content == "record":
@@ -96,7 +115,8 @@ def _ask(client: Client, token: str, content: str, **form: str) -> list[Any]:
             f"REDCap {reason} ({content}): check source.token and its rights to export, "
             "source.content and source.forms."
         )
-    response.raise_for_status()
+    if not response.ok:
+        raise refused(response.status_code, response.url, "source", FIELDS)
     answer = response.json()
     if not isinstance(answer, list):
         raise ConfigurationError(f"REDCap did not answer {content} with a list: check source.api_url.")

@@ -1,31 +1,42 @@
 """Any REST API that answers with JSON: pages by dlt's paginators, increments by a cursor, nested parts as JSON."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import dlt
 from dlt.extract import DltResource, Incremental
+from dlt.extract.items_transform import ItemTransform
 
 from connectors.kinds import RestApiSource
 from connectors.rest_shapes import RestResource
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, Fields
 from pipelines.prefetch import ahead, gathered
 from pipelines.sources import Context, Window
-from pipelines.sources.http import Client, open_client, paginator_of, resolved
+from pipelines.sources.http import Client, paginator_of, resolved, source_client
 from pipelines.tabular import Tabular
+
+FIELDS = Fields(
+    url="source.base_url",
+    place="source.base_url and the resource's path",
+    login="source.auth",
+    request="the resource's path, params and method",
+)
+
+MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+"""How APIs write a moment in UTC."""
 
 
 def resources(source: RestApiSource, context: Context) -> list[DltResource]:
     """One resource for each path."""
-    client = open_client(source.base_url, source.headers, source.auth, context.secrets)
+    client = source_client(source.base_url, source.headers, source.auth, context.secrets, FIELDS)
     return [_resource(client, source, resource, context) for resource in source.resources]
 
 
 def _resource(client: Client, source: RestApiSource, shape: RestResource, context: Context) -> DltResource:
     params = resolved(shape.params, context.secrets)
     body = resolved(shape.body, context.secrets)
+    first = first_rows(context)
 
     def pages(cursor: Any = None) -> Iterator[Any]:
         asked = dict(params)
@@ -35,7 +46,7 @@ def _resource(client: Client, source: RestApiSource, shape: RestResource, contex
         read = partial(
             client.paginate, shape.path, shape.method, asked, body, None, paginator, data_selector=shape.data_selector
         )
-        yield from limited((list(page) for page in read()), context.row_limit)
+        yield from paged((list(page) for page in read()), first)
 
     incremental = _incremental(shape, context)
     signature: Any = pages if incremental is None else _with_cursor(pages, incremental)
@@ -45,24 +56,48 @@ def _resource(client: Client, source: RestApiSource, shape: RestResource, contex
         primary_key=list(shape.primary_key) or None,  # type: ignore[arg-type]
         write_disposition=shape.write_disposition,
     )
-    return as_tables(resource, shape.name)
+    return as_tables(resource, shape.name, first)
 
 
-def as_tables(resource: DltResource, table: str) -> DltResource:
+def as_tables(resource: DltResource, table: str, first: "FirstRows | None" = None) -> DltResource:
     """The resource with its pages as Arrow tables: after the cursor, which compares values as the API wrote them."""
+    if first is not None:
+        resource.add_step(first)
     return resource.add_step(Tabular(table))
 
 
-def limited(pages: Iterator[list[Any]], rows: int | None) -> Iterator[list[Any]]:
+class FirstRows(ItemTransform[Any, dict[str, Any]]):
+    """A step of a resource's pipe: lets the first rows through, of which the reader brings no more than it must."""
+
+    # After the cursor's step, which takes out what is not of a backfill's time.
+    placement_affinity: ClassVar[float] = 1.1
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(lambda page: page)
+        self._left = rows
+
+    def __call__(self, item: Any, meta: Any = None) -> Any:
+        """The rows of a page that are still among the first ones."""
+        rows = (item if isinstance(item, list) else [item])[: self._left]
+        self._left -= len(rows)
+        return rows
+
+    def only(self, pages: Iterator[list[Any]]) -> Iterator[list[Any]]:
+        """The pages, one by one, as long as rows are wanted."""
+        for page in pages:
+            yield page
+            if not self._left:
+                return
+
+
+def first_rows(context: Context) -> FirstRows | None:
+    """The step that a run with a limit needs."""
+    return None if context.row_limit is None else FirstRows(context.row_limit)
+
+
+def paged(pages: Iterator[list[Any]], first: FirstRows | None) -> Iterator[list[Any]]:
     """The pages, read ahead and gathered; with a limit, page by page and no further than it reaches."""
-    if rows is None:
-        yield from gathered(ahead(lambda: pages))
-        return
-    for page in pages:
-        yield page[:rows]
-        rows -= len(page)
-        if rows <= 0:
-            return
+    return gathered(ahead(lambda: pages)) if first is None else first.only(pages)
 
 
 def _with_cursor(pages: Any, incremental: "Incremental[Any]") -> Any:
@@ -78,7 +113,8 @@ def _incremental(shape: RestResource, context: Context) -> "Incremental[Any] | N
     # `replace` means everything each time: with a cursor it would leave only the newest rows.
     if shape.cursor_path is None or shape.write_disposition == "replace":
         return None
-    if context.row_limit is not None:
+    # A backfill's window moves no cursor, and may be read in part.
+    if context.row_limit is not None and not context.window:
         if shape.write_disposition == "append" and not context.rehearsal:
             raise ConfigurationError(
                 f"row_limit can't be used with {shape.name}, which appends by a cursor: "
@@ -99,11 +135,5 @@ def between(window: Window, initial: Any) -> tuple[Any, Any]:
     """The first value of a cursor and the one at which it ends, as texts in UTC; (initial, None) without a window."""
     if not window:
         return initial, None
-    start = moment(window.start) if window.start else initial
-    return start, moment(window.end or datetime.now(UTC))
-
-
-def moment(value: datetime) -> str:
-    """A moment as APIs write it: `2024-01-31T10:00:00Z`."""
-    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    start, end = window.bounds()
+    return start.strftime(MOMENT), end.strftime(MOMENT)

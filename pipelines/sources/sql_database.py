@@ -17,8 +17,10 @@ from dlt.sources.sql_database import BaseTableLoader, sql_table
 from sqlalchemy.dialects import postgresql
 
 from connectors.kinds import SqlDatabaseSource, SqlTable
+from connectors.landing import normalised
 from pipelines.destinations import database_url
 from pipelines.errors import ConfigurationError
+from pipelines.masking import refuse_unknown
 from pipelines.prefetch import ahead
 from pipelines.sources import Context
 from pipelines.sources.sql_dialects import DECIMAL, RowsLoader, adapt, open_engine
@@ -42,17 +44,23 @@ _NATIVE = (
 
 
 def resources(source: SqlDatabaseSource, context: Context) -> list[DltResource]:
-    """One resource a table, reflected now, so that an unknown table ends the run before anything is read."""
+    """One resource a table, reflected now, so that a table or column that isn't there ends the run before it reads."""
     engine = open_engine(database_url(context.secrets.resolve(source.credentials), "source.credentials"))
     metadata = sa.MetaData(schema=source.schema_name)
-    return [_resource(engine, metadata, table, context) for table in source.tables]
+    found = [_reflected(engine, metadata, table) for table in source.tables]
+    # All columns, also those that no table is asked for: masking what isn't read harms nobody.
+    refuse_unknown(source.mask, {normalised(column.name) for reflected in found for column in reflected.columns})
+    return [_resource(engine, reflected, table, context) for reflected, table in zip(found, source.tables, strict=True)]
 
 
-def _resource(engine: sa.Engine, metadata: sa.MetaData, table: SqlTable, context: Context) -> DltResource:
+def _reflected(engine: sa.Engine, metadata: sa.MetaData, table: SqlTable) -> sa.Table:
     reflected = sa.Table(table.name, metadata, autoload_with=engine, resolve_fks=False)
-    postgres = engine.dialect.name == "postgresql"
-    if not postgres:
+    if engine.dialect.name != "postgresql":
         adapt(reflected)
+    return reflected
+
+
+def _resource(engine: sa.Engine, reflected: sa.Table, table: SqlTable, context: Context) -> DltResource:
     names = {column.name for column in reflected.columns}
     wanted = set(table.columns) or names
     needed = {*wanted, *table.primary_key, *([table.cursor_column] if table.cursor_column else [])}
@@ -64,8 +72,8 @@ def _resource(engine: sa.Engine, metadata: sa.MetaData, table: SqlTable, context
     return sql_table(
         credentials=engine,
         table=table.name,
-        schema=metadata.schema,
-        metadata=metadata,
+        schema=reflected.metadata.schema,
+        metadata=reflected.metadata,
         backend="pyarrow",
         chunk_size=CHUNK_ROWS,
         reflection_level="full",
@@ -75,7 +83,7 @@ def _resource(engine: sa.Engine, metadata: sa.MetaData, table: SqlTable, context
         write_disposition=table.write_disposition,
         primary_key=list(table.primary_key) or None,  # type: ignore[arg-type]
         query_adapter_callback=_limit(context.row_limit),
-        table_loader_class=PostgresLoader if postgres else RowsLoader,
+        table_loader_class=PostgresLoader if engine.dialect.name == "postgresql" else RowsLoader,
     )
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from prefect.blocks.system import Secret
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from connectors.kinds import BlockRef, EnvRef, SecretRef
 from pipelines.credentials import Secrets
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, TransientError
 from tests.pipelines.conftest import Platform
 from tests.pipelines.test_load import omop
 from tests.prefect_server import PrefectServer
@@ -43,6 +44,14 @@ def test_a_block_that_is_not_there_is_named() -> None:
         Secrets().resolve(SecretRef(secret="nowhere"))
     with pytest.raises(ConfigurationError, match="no block 'aws-credentials/lake'"):
         Secrets().resolve(BlockRef(block="aws-credentials/lake"))
+
+
+def test_a_prefect_that_does_not_answer_is_told_without_names_of_classes(caplog: pytest.LogCaptureFixture) -> None:
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), pytest.raises(TransientError) as caught:
+        Secrets().resolve(SecretRef(secret="clinic"))
+    assert "check that its server runs" in str(caught.value)
+    assert "Error" not in str(caught.value)
+    assert "ConnectError" in caplog.text
 
 
 def test_a_variable_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

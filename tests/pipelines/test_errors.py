@@ -1,12 +1,15 @@
 """What an exception means: whether a retry may help, and what the user is told."""
 
 import errno
+import logging
+import re
 
 import pytest
 import requests
+from dlt.common.configuration.exceptions import ConfigurationValueError
 from sqlalchemy.exc import NoSuchTableError, OperationalError
 
-from pipelines.errors import ConfigurationError, RunError, Step, TransientError, UnexpectedError, classify
+from pipelines.errors import ConfigurationError, RunError, Step, TransientError, UnexpectedError, as_fault, classify
 
 
 class PgError(Exception):
@@ -20,6 +23,14 @@ class PgError(Exception):
 def wrapped(inner: BaseException) -> BaseException:
     """An error as dlt and SQLAlchemy wrap it."""
     return OperationalError("SELECT canary", {}, inner)
+
+
+def answered(status: int) -> requests.HTTPError:
+    """What a client raises when a server says no."""
+    response = requests.Response()
+    response.status_code = status
+    response.request = requests.Request("GET", "http://h/x?key=canary").prepare()
+    return requests.HTTPError(response=response)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +64,13 @@ def wrapped(inner: BaseException) -> BaseException:
         ),
         (OSError(errno.ENOSPC, "No space left on device"), "load", UnexpectedError, "disk is full"),
         (MemoryError(), "extract", UnexpectedError, "out of memory"),
-        (ZeroDivisionError("division by zero"), "normalize", UnexpectedError, "ZeroDivisionError"),
+        (KeyError("id"), "normalize", UnexpectedError, "failed while it made files of the rows"),
+        (answered(404), "load", ConfigurationError, "The destination answered 404 at http://h/x: there is nothing"),
+        (answered(401), "load", ConfigurationError, "check destination.credentials"),
+        (answered(503), "load", TransientError, "The destination answered 503"),
+        (answered(401), "prepare", ConfigurationError, "check PREFECT_API_AUTH_STRING"),
+        (answered(401), "extract", ConfigurationError, "The source answered 401"),
+        (ConfigurationValueError("no key"), "load", ConfigurationError, "destination.credentials is not what"),
         (TransientError("As it is."), "extract", TransientError, "As it is."),
     ],
 )
@@ -65,6 +82,18 @@ def test_each_error_is_of_its_kind_and_says_what_to_do(
     assert words in str(found)
     assert str(found).endswith(".")
     assert "canary" not in str(found)
+    assert not re.search(r"[a-z](Error|Exception|Missing|Timeout)\b", str(found))
+
+
+def test_what_a_sentence_leaves_out_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "prefect.pipelines")
+    with pytest.raises(UnexpectedError) as caught, as_fault(str, "normalize"):
+        raise KeyError("id")
+    assert "KeyError" in caplog.text
+    assert "id" not in str(caught.value).split()
+    with pytest.raises(ConfigurationError), as_fault(str, "load"):
+        raise ConfigurationValueError("no key")
+    assert "ConfigurationValueError" in caplog.text
 
 
 def test_rows_that_a_database_quotes_are_left_out() -> None:

@@ -43,3 +43,14 @@ def test_what_is_wrong_is_said_in_a_sentence(platform: Platform, status: int) ->
         found = look(platform, source | {"base_url": web.url})
     assert not found.ok
     assert str(status) in found.message
+
+
+def test_the_mask_is_told_with_what_it_met(platform: Platform, clinic: dict[str, str]) -> None:
+    with WebServer(lambda asked: [{"id": 1, "ssn": "canary"}]) as web:
+        source = {"type": "rest_api", "base_url": web.url, "resources": [{"name": "visits", "path": "v"}]}
+        found = look(platform, source | {"mask": ["SSN", "nmae"]})
+    assert found.ok
+    assert "Masked: SSN. source.mask also names nmae, which none of these rows has" in found.message
+    assert "canary" not in str(found.samples)
+    found = look(platform, omop(clinic, "person") | {"mask": ["nmae"]})
+    assert (found.ok, "source.mask names nmae, which no table" in found.message) == (False, True)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -105,6 +106,29 @@ def test_a_row_limit_leaves_the_cursor_alone(platform: Platform) -> None:
         assert platform.run(connector, row_limit=5).total_rows == 5
         assert platform.run(connector).total_rows == 30
     assert platform.duck(f"SELECT count(*) FROM connector_{connector}.patient") == [(30,)]
+
+
+def test_the_first_rows_of_a_backfill_are_of_its_time(platform: Platform) -> None:
+    server = FhirServer(*(patient(number, f"2024-01-01T00:00:{number:02}Z") for number in range(30)))
+    window = {
+        "backfill_from": datetime(2024, 1, 1, 0, 0, 10, tzinfo=UTC),
+        "backfill_to": datetime(2024, 1, 1, 0, 0, 20, tzinfo=UTC),
+    }
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"], page_size=10))
+        assert platform.run(connector, **window, row_limit=5).total_rows == 5
+        assert platform.duck(f"SELECT min(id), max(id) FROM connector_{connector}.patient") == [("p10", "p14")]
+        assert platform.run(connector, **window).total_rows == 10
+        assert platform.run(connector).total_rows == 30
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "check source.auth"), (404, "check source.base_url and source.resource_types"), (422, "source.page_size")],
+)
+def test_a_server_that_refuses_is_told_by_the_fields_of_fhir(platform: Platform, status: int, words: str) -> None:
+    with WebServer(lambda asked: Answer({}, status)) as web, pytest.raises(ConfigurationError, match=words):
+        platform.run(platform.add(source(web.url)))
 
 
 def real_resources() -> list[dict[str, Any]]:

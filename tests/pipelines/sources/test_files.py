@@ -4,6 +4,7 @@ import gzip
 import importlib.util
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,37 @@ def test_a_value_that_does_not_fit_lands_beside_its_column(platform: Platform, i
         ("00123", 5, None, False, None),
         ("00124", None, "<5", True, "unknown"),
     ]
+
+
+def test_a_day_that_never_was_stops_no_load(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.csv").write_text("id,on,at\n1,2024-01-01,2024-01-01T10:00:00Z\n")
+    (inbox / "b.csv").write_text("id,on,at\n2,0000-00-00,2023-02-30T10:00:00Z\n3,2023-02-30,2024-01-01T10:00:00Z\n")
+    connector = platform.add(files(inbox))
+    platform.run(connector)
+    assert platform.duck(
+        f'SELECT "on"::text, on__v_text, "at" IS NULL, at__v_text FROM connector_{connector}.labs ORDER BY id'
+    ) == [
+        ("2024-01-01", None, False, None),
+        (None, "0000-00-00", True, "2023-02-30T10:00:00Z"),
+        (None, "2023-02-30", False, None),
+    ]
+
+
+def test_a_number_that_its_column_cannot_hold_stops_no_load(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.jsonl").write_text('{"id": 1, "n": 5, "d": 1.5}\n')
+    (inbox / "b.jsonl").write_text('{"id": 2, "n": 1e19, "d": 9007199254740993}\n')
+    connector = platform.add(files(inbox, format="jsonl"))
+    platform.run(connector)
+    assert platform.duck(f"SELECT n, n__v_double, d, d__v_bigint FROM connector_{connector}.labs ORDER BY id") == [
+        (5, None, 1.5, None),
+        (None, 1e19, None, 9007199254740993),
+    ]
+
+
+def test_a_backfill_of_files_is_refused(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.csv").write_text("id\n1\n")
+    with pytest.raises(ConfigurationError, match="run a full refresh"):
+        platform.run(platform.add(files(inbox, primary_key="id")), backfill_from=datetime(2024, 1, 1, tzinfo=UTC))
 
 
 def test_files_of_older_systems_are_read(platform: Platform, inbox: Path) -> None:

@@ -1,6 +1,7 @@
 """REDCap: a server that follows the API's documented form fields and errors."""
 
 import json
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -18,15 +19,19 @@ METADATA = [
 
 
 class Redcap:
-    """Answers as `api/` of REDCap does: 403 without a good token, 400 for what it doesn't know."""
+    """Answers as `api/` of REDCap does: 403 without a good token, 400 for what it doesn't know.
 
-    def __init__(self) -> None:
+    It notes changes, and compares with a date range, by the clock on its own wall: `zone` hours from Greenwich.
+    """
+
+    def __init__(self, zone: float = 0) -> None:
+        self.zone = timedelta(hours=zone)
         self.records = [
             {"study_id": str(number), "redcap_event_name": event, "weight": str(50 + number)}
             for number in range(1, 21)
             for event in ("baseline_arm_1", "week_4_arm_1")
         ]
-        self.changed_since: list[dict[str, Any]] = []
+        self.changed = dict.fromkeys(map(id, self.records), datetime(2024, 1, 1, tzinfo=UTC))
         self.forms: list[dict[str, str]] = []
 
     def __call__(self, asked: Asked) -> Any:
@@ -39,10 +44,19 @@ class Redcap:
             case "metadata":
                 return METADATA
             case "record" if form["type"] == "flat":
-                return self.changed_since if "dateRangeBegin" in form else self.records
+                begin, end = form.get("dateRangeBegin", ""), form.get("dateRangeEnd", "9")
+                return [record for record in self.records if begin < self._wall(record) < end]
             case "event":
                 return [{"event_name": "Baseline", "unique_event_name": "baseline_arm_1"}]
         return Answer({"error": 'The value of the parameter "content" is not valid'}, 400)
+
+    def change(self, number: int, at: datetime, **values: str) -> None:
+        """Somebody changes a record."""
+        self.records[number] |= values
+        self.changed[id(self.records[number])] = at
+
+    def _wall(self, record: dict[str, str]) -> str:
+        return f"{self.changed[id(record)] + self.zone:%Y-%m-%d %H:%M:%S}"
 
 
 def source(url: str, **keys: Any) -> dict[str, Any]:
@@ -59,7 +73,7 @@ def test_records_metadata_and_events_land_and_only_changes_come_again(platform: 
     with WebServer(redcap) as web:
         connector = platform.add(source(web.url, content=["record", "metadata", "event"]))
         assert platform.run(connector).rows == {"record": 40, "metadata": 2, "event": 1}
-        redcap.changed_since = [redcap.records[0] | {"weight": "99"}]
+        redcap.change(0, datetime.now(UTC), weight="99")
         assert platform.run(connector).rows == {"record": 1, "metadata": 2, "event": 1}
     found = platform.duck(
         f"SELECT count(*), count(DISTINCT study_id), count(*) FILTER (weight = '99') FROM connector_{connector}.record"
@@ -82,3 +96,35 @@ def test_a_wrong_token_is_said_and_never_shown(platform: Platform, monkeypatch: 
         with pytest.raises(ConfigurationError, match="did not accept the token") as caught:
             platform.run(connector)
     assert "canary" not in json.dumps(str(caught.value))
+
+
+@pytest.mark.parametrize("zone", [-12, -8, 0, 9, 14])
+def test_no_change_is_missed_in_any_time_zone(platform: Platform, zone: float) -> None:
+    redcap = Redcap(zone)
+    with WebServer(redcap) as web:
+        connector = platform.add(source(web.url, content=["record"]))
+        platform.run(connector)
+        redcap.change(0, datetime.now(UTC), weight="99")
+        assert platform.run(connector).rows == {"record": 1}
+    assert platform.duck(f"SELECT count(*) FROM connector_{connector}.record WHERE weight = '99'") == [(1,)]
+
+
+@pytest.mark.parametrize("zone", [-12, -8, 0, 9, 14])
+@pytest.mark.parametrize("date_range", [True, False])
+def test_a_backfill_brings_its_time_in_any_time_zone(platform: Platform, zone: float, date_range: bool) -> None:
+    redcap = Redcap(zone)
+    redcap.change(0, datetime(2024, 6, 1, 10, tzinfo=UTC))
+    window = {
+        "backfill_from": datetime(2024, 6, 1, 12, tzinfo=timezone(timedelta(hours=2))),
+        "backfill_to": datetime(2024, 6, 1, 10, 0, 1),  # noqa: DTZ001  # without a zone it is UTC
+    }
+    with WebServer(redcap) as web:
+        connector = platform.add(source(web.url, content=["record"], date_range=date_range))
+        assert platform.run(connector, **window).rows == {"record": 1}
+        assert platform.run(connector, **window, row_limit=5).rows == {"record": 1}
+
+
+def test_a_server_that_refuses_is_told_by_the_fields_of_redcap(platform: Platform) -> None:
+    told = r"there is nothing: check source\.api_url"
+    with WebServer(lambda asked: Answer({}, 404)) as web, pytest.raises(ConfigurationError, match=told):
+        platform.run(platform.add(source(web.url)))

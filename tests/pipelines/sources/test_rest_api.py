@@ -1,6 +1,7 @@
 """REST APIs: paging, credentials, increments, nested and changing values, errors."""
 
 import base64
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -243,3 +244,37 @@ def test_a_row_limit_stops_reading(platform: Platform) -> None:
         connector = platform.add(source(server.url, {}, {"type": "offset", "limit": 10}, primary_key="id"))
         assert platform.run(connector, row_limit=15).total_rows == 15
         assert len(server.asked) == 2
+
+
+def test_the_first_rows_of_a_backfill_are_of_its_time(platform: Platform) -> None:
+    keys = {"primary_key": "id", "cursor_path": "seen"}
+    window = {"backfill_from": datetime(2024, 1, 1, 0, 1, tzinfo=UTC), "backfill_to": datetime(2024, 1, 1, 0, 2)}  # noqa: DTZ001
+    with WebServer(_by_offset) as server:  # which heeds no time
+        connector = platform.add(source(server.url, {}, {"type": "offset", "limit": 10}, **keys))
+        assert platform.run(connector, **window, row_limit=15).total_rows == 15
+        assert len(server.asked) == 8
+        found = platform.duck(f"SELECT min(id), max(id) FROM connector_{connector}.visits")
+        assert found == [(60, 74)]
+        assert platform.run(connector).total_rows == 250  # the cursor stayed where it was
+
+
+def test_a_backfill_by_a_cursor_that_holds_no_moments_is_refused(platform: Platform) -> None:
+    with WebServer(lambda asked: ROWS) as server:
+        connector = platform.add(
+            source(server.url, {}, {"type": "single_page"}, primary_key="id", cursor_path="id", initial_value=0)
+        )
+        with pytest.raises(ConfigurationError, match="a backfill needs a cursor that holds moments"):
+            platform.run(connector, backfill_from=datetime(2024, 1, 1, tzinfo=UTC))
+
+
+def test_a_token_that_is_not_given_is_told_by_its_own_address(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAI_SECRET_T", "s3cret")
+    with WebServer(lambda asked: Answer({}, 404 if asked.path == "/token" else 200)) as server:
+        auth = {
+            "type": "oauth2_client_credentials", "access_token_url": server.url + "/token",
+            "client_id": "me", "client_secret": {"env": "CAI_SECRET_T"},
+        }  # fmt: skip
+        with pytest.raises(ConfigurationError, match=r"there is nothing: check source\.auth\.access_token_url"):
+            platform.run(platform.add(source(server.url, auth, {"type": "single_page"})))
