@@ -46,7 +46,7 @@ async def test_the_job_is_hardened_and_runs_our_code() -> None:
     pod = job["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     (container,) = pod["containers"]
-    assert container["args"] == ["python", "-m", "prefect.engine"]
+    assert container["args"] == ["prefect", "flow-run", "execute"]
     assert container["workingDir"] == "/app"
     assert container["image"] == "clinical-ai-prefect:0.1.0"
     assert container["securityContext"]["readOnlyRootFilesystem"] is True

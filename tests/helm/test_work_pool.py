@@ -7,7 +7,7 @@ import pytest
 
 from deployments.bootstrap import bootstrap
 from settings import Settings
-from tests.helm.chart import KUBERNETES, job_template, laid, render
+from tests.helm.chart import KUBERNETES, PRODUCTION, job_template, laid, named, pods, render
 from tests.prefect_server import PrefectServer
 
 
@@ -42,3 +42,30 @@ async def test_a_pool_of_another_type_is_refused_in_a_sentence(prefect_server: P
     await bootstrap(_settings("other"), pool_type="process", base_job_template=None)
     with pytest.raises(ValueError, match="is of the type process, which cannot become kubernetes"):
         await bootstrap(_settings("other"), pool_type="kubernetes", base_job_template=job_template(render(KUBERNETES)))
+
+
+async def test_controller_and_forms_run_in_the_pool_that_the_values_name(prefect_server: PrefectServer) -> None:
+    """`prefect.yaml` names the pool default, in which nobody would look."""
+    objects = render({"workPool": {"name": "clinic", "queue": "loads"}})
+    told = named(objects, "ConfigMap", "platform")["data"]
+    settings = Settings(work_pool=told["CAI_WORK_POOL"], work_queue=told["CAI_WORK_QUEUE"])
+    await bootstrap(settings, pool_type="process", base_job_template=job_template(objects))
+    asked = {"work_pools": {"name": {"any_": ["clinic"]}}}
+    made = httpx.post(f"{prefect_server.url}/deployments/filter", json=asked).raise_for_status().json()
+    assert sorted((row["name"], row["work_queue_name"]) for row in made) == [
+        ("controller", "controller"),
+        *[("form", "loads")] * 6,
+    ]
+    for pod in pods(objects):
+        args = pod.containers[-1]["args"]
+        assert "deploy" not in args
+        if "--pool" in args:
+            assert args[args.index("--pool") + 1] == "clinic"
+
+
+async def test_the_pools_limit_is_the_values(prefect_server: PrefectServer) -> None:
+    (pod,) = [pod for pod in pods(render(PRODUCTION)) if pod.of.endswith("-bootstrap")]
+    limit = {variable["name"]: variable.get("value") for variable in pod.containers[-1]["env"]}["CAI_WORK_POOL_LIMIT"]
+    settings = Settings(work_pool="limited", work_pool_limit=limit)
+    await bootstrap(settings, pool_type="kubernetes", base_job_template=job_template(render(PRODUCTION)))
+    assert _pool(prefect_server, "limited")["concurrency_limit"] == PRODUCTION["workPool"]["concurrencyLimit"]

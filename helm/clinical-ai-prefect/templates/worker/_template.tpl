@@ -19,7 +19,7 @@ labels:
     type: string
 command:
   title: Command
-  description: The command of a run; left empty, the worker's own.
+  description: The command of a run in a process pool. A pod of its own starts prefect flow-run execute.
   type: string
 working_dir:
   title: Working Directory
@@ -92,7 +92,9 @@ job_configuration:
             - name: prefect-job
               image: "{{ "{{ image }}" }}"
               imagePullPolicy: {{ .Values.image.pullPolicy }}
-              args: "{{ "{{ command }}" }}"
+              # Not a deployment's own command, the bare engine: in a pod of its own nobody would end it when the run is
+              # cancelled, and a drained node would leave it Crashed. This one is cancelled, and rescheduled on SIGTERM.
+              args: [prefect, flow-run, execute]
               workingDir: "{{ "{{ working_dir }}" }}"
               securityContext:
                 {{- include "cai.containerSecurity" . | nindent 16 }}
