@@ -282,31 +282,44 @@ async def test_a_page_of_nothing_and_a_last_page(service: Service) -> None:
 
 
 async def test_a_list_says_which_of_its_connectors_load(service: Service, store: Store) -> None:
-    """All are in sync with Prefect; their loads are another matter."""
+    """What Prefect holds is one matter, whether it loads another; and the filter finds what the list shows."""
     yesterday = NOW - timedelta(hours=20)
-    made = {}
-    for name, loads, schedule in (
-        ("on time", {"last_success_at": yesterday}, "0 2 * * *"),
-        ("failing", {"last_success_at": yesterday, "failures": 3}, "0 2 * * *"),
-        ("late", {"last_success_at": yesterday - timedelta(days=1)}, "0 2 * * *"),
-        ("overdue", {"last_success_at": yesterday - timedelta(days=9)}, "0 2 * * *"),
-        ("manual", {}, None),
+    loaded, failed = {"last_success_at": yesterday}, {"last_success_at": yesterday, "failures": 3}
+    made: dict[str, list[int]] = {}
+    for freshness, loads, phase, columns in (
+        ("on time", loaded, Phase.SYNCED, {}),
+        ("on time", None, Phase.PENDING, {}),
+        ("failing", failed, Phase.SYNCED, {}),
+        ("failing", failed, Phase.SYNCED, {"schedule": None}),
+        ("late", {"last_success_at": yesterday - timedelta(days=1)}, Phase.SYNCED, {}),
+        ("overdue", {"last_success_at": yesterday - timedelta(days=9)}, Phase.RETRYING, {}),
+        ("manual", loaded, Phase.SYNCED, {"schedule": None}),
+        ("paused", failed, Phase.PAUSED, {"is_active": False}),
+        ("paused", failed, Phase.PAUSED, {}),
+        ("invalid", failed, Phase.INVALID, {}),
+        ("invalid", None, None, {"schedule": "61 * * * *"}),
     ):
-        number = made[name] = (await service.create({**VALUES, "name": name, "schedule": schedule})).row.id
-        await record(store, Status(number, Phase.SYNCED, Reason.IN_SYNC, observed_generation=1))
+        number = (await service.create({**VALUES, "name": f"{freshness} {len(made.get(freshness, ()))}"})).row.id
+        made.setdefault(freshness, []).append(number)
+        if columns:
+            await change(store, number, **columns)
+        if phase is not None:
+            await record(store, Status(number, phase))
+        promise = {"connector_id": number, "promised_at": yesterday - timedelta(days=2)}
         async with store.engine.begin() as connection:
-            await connection.execute(sa.insert(tables.loads).values(connector_id=number, **loads))
-            promise = {"connector_id": number, "schedule": schedule, "timezone": "UTC"}
-            await connection.execute(
-                sa.insert(tables.freshness).values(**promise, promised_at=NOW - timedelta(days=30))
-            )
-    shown = (await service.page(Filter(phase=Phase.SYNCED), limit=10)).entries
-    assert {entry.row.name: service.freshness(entry) for entry in shown} == {name: name for name in made}
-    assert [entry.facts.failures for entry in shown] == [0, 3, 0, 0, 0]
-    for name, number in made.items():
-        page = await service.page(Filter(freshness=Freshness(name)), limit=10)
-        assert [entry.row.id for entry in page.entries] == [number]
-    assert (await service.page(Filter(freshness=Freshness.PAUSED), limit=10)).entries == ()
+            if loads is not None:
+                await connection.execute(sa.insert(tables.loads).values(connector_id=number, **loads))
+                await connection.execute(sa.insert(tables.freshness).values(**promise))
+    shown = (await service.page(Filter(), limit=20)).entries
+    assert [f"{service.freshness(entry)}" for entry in shown] == [entry.row.name[:-2] for entry in shown]
+    assert {entry.facts.failures for entry in shown if service.freshness(entry) == "failing"} == {3}
+    for each in Freshness:
+        page = await service.page(Filter(freshness=each), limit=20)
+        assert [entry.row.id for entry in page.entries] == made[each], each
+    first = await service.page(Filter(freshness=Freshness.FAILING), limit=1)
+    assert first.after == made["failing"][0]
+    rest = await service.page(Filter(freshness=Freshness.FAILING), limit=1, after=first.after or 0)
+    assert ([entry.row.id for entry in rest.entries], rest.after) == (made["failing"][1:], None)
 
 
 async def test_a_page_costs_as_many_queries_whatever_is_on_it(service: Service, store: Store) -> None:
