@@ -93,8 +93,8 @@ async def create_connector(  # noqa: PLR0917  # its parameters are a form in Pre
     Args:
         name: What people call it, such as Lab results. No two connectors have the same name.
         source: Where the rows come from.
-        schedule: When it runs, as cron. 0 2 * * * is every day at 02:00, 0 8 * * MON-FRI is at 08:00 from Monday
-            through Friday, H * * * * is every hour, at a minute of its own. Empty: only when started by hand.
+        schedule: When it runs, as cron: `0 2 * * *` is every day at 02:00, `0 8 * * MON-FRI` Monday through Friday at
+            08:00, `H * * * *` every hour, at a minute of its own. Empty: only when started by hand.
         timezone: The time zone of the schedule, such as Europe/Berlin.
         is_active: Off: it is saved deactivated, and runs once it is activated.
         description: What it is for.
@@ -145,12 +145,12 @@ async def update_connector(  # noqa: PLR0917  # its parameters are a form in Pre
     Args:
         connector_id: The connector's number.
         name: Another name.
-        source: Another source, as a whole. What is saved and has no field in a tab is never lost by it.
-        schedule: Another schedule, as cron. 0 2 * * * is every day at 02:00, 0 8 * * MON-FRI is at 08:00 from Monday
-            through Friday, H * * * * is every hour, at a minute of its own.
+        source: Another source, as a whole. A tab is refused where it would silently take something away.
+        schedule: Another schedule, as cron: `0 2 * * *` is every day at 02:00, `0 8 * * MON-FRI` Monday through Friday
+            at 08:00, `H * * * *` every hour, at a minute of its own.
         timezone: Another time zone for the schedule.
         description: Another description.
-        destination: Another destination. The next run is a full load there.
+        destination: Another destination, as a whole. The next run is a full load there.
         dataset_name: Another dataset. The next run is a full load there.
         overlap: When a run is due while the last one is still going: wait for it (queue), or leave this one out (skip).
         missed_runs: When runs were due while nothing could run them: catch up with the latest, with all, or skip them.

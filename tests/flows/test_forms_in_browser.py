@@ -101,7 +101,7 @@ async def page(joined: dict[str, str]) -> AsyncIterator[Any]:
     async with playwright.async_playwright() as started:
         browser = await started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         try:
-            yield await browser.new_page(viewport={"width": 1200, "height": 1500})
+            yield await browser.new_page(viewport={"width": 1200, "height": 1650})
         finally:
             await browser.close()
 
