@@ -178,7 +178,7 @@ class PrefectGateway(RunCalls):
         else:
             raise WrongInstanceError(
                 f"The deployments of this instance in Prefect belong to another database ({holds}; this one is "
-                f"{owner}), so nothing is written. Set CAI_INSTANCE to a name of its own, or, if this database is "
+                f"{owner}), so nothing is written. Give this database a Prefect server of its own, or, if it is "
                 "their rightful home now, start the controller once with --take-over."
             )
 
