@@ -1,9 +1,11 @@
 """Telling operations, by Apprise URLs, once when something begins and once when it is over, whoever leads then.
 
-What was told and is not over is a row of `cai_alerts`, so the next leader ends what its predecessor began and begins
-nothing twice. Alerts go out by a queue of their own, one message at a time: one that cannot be delivered, or written
-down, never harms a cycle and is only logged. They hold no row's content: names and sentences, no sources and no
-credentials.
+What was told and is not over is a row of `cai_alerts`, so the next leader ends what its predecessor began, and begins
+nothing twice. A leader without addresses, as a flow run on a worker may be, leaves the rows alone: what it finds, or
+sees the end of, the next one that has some will tell.
+
+Alerts go out by a queue of their own, one message at a time: one that cannot be delivered, or written down, never harms
+a cycle and is only logged. They hold no row's content: names and sentences, no sources and no credentials.
 """
 
 import asyncio
@@ -53,12 +55,12 @@ class Alerts:
     ) -> None:
         """What concerns the controller as a whole (a key without a colon) is told to `events` too.
 
-        `engine` leads to the rows; without one, what is open is forgotten with this object.
+        `engine` leads to the rows; without one, or without `urls`, what is open is forgotten with this object.
         """
         self._events = events
         self._urls = urls
         self._instance = instance
-        self._engine = engine
+        self._engine = engine if urls else None
         self._open: set[str] = set()
         self._waiting: deque[_News] = deque(maxlen=MOST_WAITING)
         self._sending: asyncio.Task[None] | None = None
@@ -90,7 +92,7 @@ class Alerts:
     def _tell(self, event: str, news: _News) -> None:
         if self._events is not None and ":" not in news.key:
             self._events.of_controller(event, {"what": news.key, "message": news.sentence})
-        if not self._urls and self._engine is None:
+        if not self._urls:
             return
         self._waiting.append(news)
         if self._sending is None or self._sending.done():
@@ -106,8 +108,7 @@ class Alerts:
         while self._waiting:
             news = tuple(self._waiting)
             self._waiting.clear()
-            if self._urls:
-                await self._deliver("\n".join(f"[{self._instance}] {each}" for each in news))
+            await self._deliver("\n".join(f"[{self._instance}] {each}" for each in news))
             if self._engine is not None:
                 await self._write_down(self._engine, news)
 

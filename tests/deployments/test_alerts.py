@@ -15,6 +15,8 @@ from connectors.tables import alerts as table
 from deployments import alerts as module
 from deployments.alerts import MOST_WAITING, Alerts
 from deployments.server import ServerHealth
+from tests.deployments.fake_prefect import FakePrefect
+from tests.deployments.rig import rig
 from tests.deployments.samples import NOW
 from tests.deployments.webhook import Webhook
 
@@ -71,6 +73,36 @@ async def test_an_outage_that_ended_while_nobody_led_is_over_at_the_first_answer
         health.answered(NOW)
         await second.drain()
         assert operations.said[1:] == ["[clinical-ai] Recovered: Prefect answers again; waiting changes go on."]
+
+
+async def test_a_leader_without_addresses_takes_no_alert_from_the_next_one_and_no_end(store: Store) -> None:
+    """Such as the controller as a flow run on a worker, which is not given them: nobody would ever have heard."""
+    with Webhook() as operations:
+        silent = await leader(store)
+        silent.begin("server", DOWN)
+        await silent.drain()
+        second = await leader(store, operations.url)
+        second.begin("server", DOWN)
+        await second.drain()
+        silent = await leader(store)
+        silent.end("server", BACK)
+        await silent.drain()
+        third = await leader(store, operations.url)
+        third.end("server", BACK)
+        await third.drain()
+        assert operations.said == [f"[clinical-ai] {DOWN}", f"[clinical-ai] Recovered: {BACK}"]
+
+
+async def test_a_reconciler_takes_over_what_was_told_as_it_starts(store: Store) -> None:
+    with Webhook() as operations:
+        first = await leader(store, operations.url)
+        first.begin("prune", "6 deletes were withheld.")
+        await first.drain()
+        alerts = Alerts([operations.url], "clinical-ai", engine=store.engine)
+        async with rig(store, FakePrefect(), alerts=alerts) as controller:
+            await controller.cycle(audit=True)
+            await alerts.drain()
+        assert operations.said[1:] == ["[clinical-ai] Recovered: No deletes are withheld any more."]
 
 
 async def test_a_leader_that_died_before_it_wrote_down_what_it_told_is_followed_by_one_that_tells_it_again(

@@ -16,7 +16,6 @@ from connectors.freshness import Judgement
 from connectors.prefect_client import open_client
 from connectors.store import Store
 from connectors.tables import connectors, loads
-from deployments import watch as watch_module
 from deployments.artifacts import Artifacts
 from deployments.errors import ServerUnavailableError
 from deployments.events import Events
@@ -189,7 +188,7 @@ async def test_a_busy_prefect_is_asked_again_at_once_and_not_after_the_clients_o
                 return httpx.Response(503, request=request)
             return await super().handle_async_request(request)
 
-    async with watch_module.open_client(timeout=60, transport=Busy()) as client:
+    async with open_client(timeout=60, transport=Busy()) as client:
         artifacts = Artifacts(client, tag, timeout_seconds=1.9)
         assert await artifacts.show({})
         assert artifacts.calls["list"] == 4
