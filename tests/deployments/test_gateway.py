@@ -247,7 +247,7 @@ async def test_an_empty_list_of_schedules_changes_nothing(gateway: Gateway, pers
 async def test_a_queue_alone_moves_a_deployment_to_the_agents_pool(gateway: Gateway, person: Person) -> None:
     """Why pool and queue are sent together."""
     number = await gateway.create(spec())
-    person.edit(number, {"work_queue_name": "slow"})
+    person.edit(number, {"work_queue_name": "nobodys"})
     assert (await one(gateway)).fields.work_pool_name == AGENT_POOL
 
 
