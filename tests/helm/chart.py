@@ -168,6 +168,11 @@ def render(
     ]
 
 
+def notes(values: Mapping[str, Any]) -> str:
+    """What Helm says after an installation."""
+    return str(_chart().render(dict(values), name=RELEASE, namespace=NAMESPACE)[f"{RELEASE}/templates/NOTES.txt"])
+
+
 def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
     """Those of some kinds."""
     return [item for item in objects if item["kind"] in kinds]

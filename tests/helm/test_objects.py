@@ -25,6 +25,7 @@ from tests.helm.chart import (
     job_template,
     laid,
     named,
+    notes,
     of_kind,
     pods,
     render,
@@ -510,6 +511,14 @@ def test_no_load_may_make_a_masking_key_that_ends_with_its_pod() -> None:
             loads = pod.of == "run" or ("-worker-" in pod.of and "CAI_DATABASE_URL" in _variables(pod))
             keeps = any("persistentVolumeClaim" in volume for volume in pod.spec["volumes"])
             assert (_variables(pod).get("CAI_MASK_KEY_REQUIRED") == required) is (loads and not keeps), pod.of
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("small", False), ("production", False), ("small-kubernetes", True), ("small-no-volumes", True)],
+)
+def test_who_has_no_key_for_masked_columns_is_told_so(name: str, told: bool) -> None:
+    assert ("masking.existingSecret" in notes(MATRIX[name])) is told
 
 
 def test_the_pools_limit_is_told_to_the_step_that_makes_the_pool() -> None:
