@@ -114,13 +114,28 @@ def _make_redacted(*args: Any, **kwargs: Any) -> logging.LogRecord:
     # It stays installed after the last run: taking it away could take away what another library put around it.
     record = _Guarded.make(*args, **kwargs)
     for secrets in tuple(_Guarded.secrets):
-        record.msg, record.args = secrets.redact(record.getMessage()), ()
+        record.msg, record.args = secrets.redact(_message(record)), ()
         if record.exc_info and record.exc_info[1] is not None:
             trace = "".join(traceback.format_exception(record.exc_info[1]))
             clean = secrets.redact(trace)
             if clean != trace:
                 record.msg, record.exc_info, record.exc_text = f"{record.msg}\n{clean}", None, None
     return record
+
+
+def _message(record: logging.LogRecord) -> str:
+    """What a record says; where a library's call is wrong, its parts: the caller gets no error for a log line."""
+    try:
+        return record.getMessage()
+    except Exception:  # whatever a library's objects raise
+        return " ".join(map(_shown, (record.msg, record.args)))
+
+
+def _shown(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # as above
+        return f"<{type(value).__name__}>"
 
 
 def _named(reference: Credential) -> str:

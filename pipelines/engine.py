@@ -16,11 +16,12 @@ from connectors.landing import normalised
 from pipelines import exactness, loadfiles
 from pipelines.destinations import Target, open_target
 from pipelines.errors import ConfigurationError, as_fault
-from pipelines.locks import name_key
+from pipelines.locks import LockLostError, name_key
 from pipelines.masking import Mask, mask_of
 from pipelines.progress import Progress
 from pipelines.sources import Context, Window, open_source
 from pipelines.summary import Summary
+from pipelines.tabular import column_types
 
 if TYPE_CHECKING:
     from pipelines.load import Run
@@ -100,18 +101,26 @@ class Engine:
 
     def load(self) -> None:
         """Write the load files to the destination. Tried again, it goes on where it stopped."""
+        # Another run may have begun if the locks were lost while this one read, and removed what was read ...
+        self.run.locks.check()
         load_ids = self.pipeline.list_normalized_load_packages()
         if not load_ids:
             return
         with self._alone():
-            # Another run may have begun if the locks were lost while this one read.
-            self.run.locks.check()
             if not self._announced:
                 # Makes dataset and tables: two connectors that share a dataset must not both create it.
                 with self.run.locks.hold(name_key(f"dataset:{self.run.connector.dataset}"), lambda: None):
                     exactness.announce(self.pipeline, load_ids, full_refresh=self.full_refresh)
                 self._announced = True
             self.pipeline.load()
+            try:
+                # ... or wrote, and what that one has announced is not this one's to withdraw.
+                self.run.locks.check()
+            except LockLostError as lost:
+                raise LockLostError(
+                    f"{lost} By then this one had written its rows: should appended ones be there twice, "
+                    "run it with full_refresh."
+                ) from None
             exactness.confirm(self.pipeline)
 
     def summary(self) -> Summary:
@@ -154,6 +163,7 @@ class Engine:
             progress=Progress(run.options.report),
         )
         with self._alone():
+            self.run.locks.check()
             self._repeats_refresh = exactness.recover(self.pipeline, self.name)
             self.full_refresh = self._repeats_refresh or self.full_refresh
             self.pipeline.sync_destination()
@@ -204,10 +214,11 @@ class Engine:
                 f"{resource.name} appends, so a backfill would double its rows: run a full refresh, "
                 "or give it a primary key and merge."
             )
-        # What a full refresh drops has no types any more.
-        schema = self.pipeline.default_schema if self.pipeline.default_schema_name and not self.full_refresh else None
-        columns = schema.tables.get(normalised(resource.name), {}).get("columns", {}) if schema else {}
-        self.mask.put_into(resource, {name: column.get("data_type") for name, column in columns.items()})
+        # A full refresh drops what was there.
+        of_loads_before = self.pipeline.default_schema_name and not self.full_refresh
+        self.mask.put_into(
+            resource, column_types(self.pipeline.default_schema, resource.name) if of_loads_before else {}
+        )
 
     def _contract(self) -> Any:
         contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from dlt import Schema
-from dlt.common.schema.utils import get_nested_tables
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
@@ -84,7 +83,7 @@ class SqlLedger:
         return found
 
     def undo(self, load_ids: list[str]) -> None:
-        """Delete the rows that these loads appended, and what was nested in them."""
+        """Delete the rows that these loads appended."""
         stored = self._client.get_stored_schema(self._schema.name)
         if stored is None:
             return
@@ -92,25 +91,13 @@ class SqlLedger:
         present = {name for name, columns in self._client.get_storage_tables(schema.data_table_names()) if columns}
         for table in schema.data_tables():
             name = table["name"]
-            if "parent" in table or table.get("write_disposition") != "append" or name not in present:
-                continue
-            self._delete_of_loads(name, load_ids)
-            for nested in get_nested_tables(schema.tables, name)[1:]:
-                if nested["name"] in present:
-                    self._delete_orphans(str(nested["parent"]), nested["name"])
+            if table.get("write_disposition") == "append" and name in present:
+                self._delete_of_loads(name, load_ids)
 
     def _delete_of_loads(self, table: str, load_ids: Iterable[str]) -> None:
         name, column = self._sql.make_qualified_table_name(table), self._column("_dlt_load_id")
         for load_id in load_ids:
             self._sql.execute_sql(f"DELETE FROM {name} WHERE {column} = %s", load_id)  # noqa: S608  # as above
-
-    def _delete_orphans(self, parent: str, child: str) -> None:
-        """Rows of a nested table whose parent row is gone, or never came."""
-        above, below = map(self._sql.make_qualified_table_name, (parent, child))
-        self._sql.execute_sql(
-            f"DELETE FROM {below} WHERE {self._column('_dlt_parent_id')} "  # noqa: S608  # as above
-            f"NOT IN (SELECT {self._column('_dlt_id')} FROM {above})"
-        )
 
     def withdraw(self) -> None:
         """Remove all announcements of this schema."""

@@ -16,15 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-import psycopg2.extras  # type: ignore[import-untyped]
 from pydantic import TypeAdapter, ValidationError
 
 from connectors.kinds import Destination, DuckdbDestination
-from connectors.models import Connector, ConnectorRow, InvalidConnectorError, Overlap, RunPolicy, validate
+from connectors.models import Connector, ConnectorRow, InvalidConnectorError, Overlap, RunPolicy, validate_for_load
 from connectors.refusals import from_pydantic
 from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError, Step, TimeLimitError, as_fault
-from pipelines.loads import Tell, Told, nobody, recorded
+from pipelines.loads import Tell, Told, count_the_dead, nobody, recorded
 from pipelines.locks import Locks, connector_key
 from pipelines.missed import Due, reason_to_skip
 from pipelines.summary import Summary
@@ -73,6 +72,7 @@ class Skipped:
     """Nothing was to be done, and why."""
 
     message: str
+    connector_name: str | None = None
 
 
 def plainly(step: Step, policy: RunPolicy, work: Callable[[], None]) -> None:
@@ -105,30 +105,21 @@ def run_connector(
     with secrets.guard(), as_fault(secrets.redact, "prepare"):
         url = settings.resolved_database_url()
         secrets.hide(url)
-        with Locks.open(url) as locks:
-            row = read_row(locks, connector_id)
-
-            def skip(message: str) -> Skipped:
-                options.tell(Told("skipped", connector_id, message, row.name if row is not None else None))
-                return Skipped(message)
-
-            if row is None:
-                return skip(f"Connector {connector_id} is gone from cai_connectors: nothing was loaded.")
-            if not row.is_active:
-                return skip(f"Connector {connector_id} is not active: nothing was loaded.")
-            connector = _trusted(row)
-            if options.due is not None:
-                policy = connector.run_policy.missed_runs
-                now = datetime.now(UTC)
-                missed = reason_to_skip(policy, connector.schedule, options.due, now, options.newer_exists)
-                if missed is not None:
-                    return skip(missed)
-            if not _take_turn(locks, connector):
-                return skip(f"Another run of connector {connector_id} is still going, and its overlap is 'skip'.")
+        with Locks.open(url, secrets.redact) as locks:
+            row = _turn(locks, connector_id, options)
+            if isinstance(row, Skipped):
+                options.tell(Told("skipped", connector_id, row.message, row.connector_name))
+                return row
+            # Of a part, too: a run that lives and has lost the turn must find out that it isn't alone.
+            count_the_dead(locks, row, options.tell)
+            found = _trusted(row)
             with contextlib.ExitStack() as stack:
                 record = None
                 if options.of_everything:
-                    record = stack.enter_context(recorded(locks.connection, connector, options.run_id, options.tell))
+                    record = stack.enter_context(recorded(locks, row, _policy(found), options.run_id, options.tell))
+                if isinstance(found, ConfigurationError):
+                    raise found
+                connector = found
                 stack.enter_context(as_fault(secrets.redact, "prepare"))
                 directory = stack.enter_context(_working_directory(settings.data_dir / "runs" / str(connector_id)))
                 run = Run(
@@ -149,29 +140,57 @@ def run_connector(
 
 def read_row(locks: Locks, connector_id: int) -> ConnectorRow | None:
     """The connector's row as it stands now, or None when it is gone."""
-    with locks.connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
-        cursor.execute("SELECT * FROM cai_connectors WHERE id = %s", (connector_id,))
-        found = cursor.fetchone()
+    found = locks.query("SELECT * FROM cai_connectors WHERE id = %(id)s", {"id": connector_id})
     if found is None:
         return None
     # A back end's own table may have more columns than ours.
     return ConnectorRow(**{name: found[name] for name in ConnectorRow.__slots__})
 
 
-def _trusted(row: ConnectorRow) -> Connector:
+def _active_row(locks: Locks, connector_id: int) -> ConnectorRow | Skipped:
+    """The connector's row as it stands now, unless it asks for no load."""
+    row = read_row(locks, connector_id)
+    if row is None:
+        return Skipped(f"Connector {connector_id} was deleted: nothing was loaded.")
+    if not row.is_active:
+        message = f"Connector {connector_id} is deactivated, so nothing was loaded: activate it first."
+        return Skipped(message, row.name)
+    return row
+
+
+def _trusted(row: ConnectorRow) -> Connector | ConfigurationError:
+    """What can be loaded, or why not: that is raised where it is recorded."""
     try:
-        return validate(row)
+        return validate_for_load(row)
     except InvalidConnectorError as error:
-        raise ConfigurationError(str(error)) from None
+        return ConfigurationError(str(error))
 
 
-def _take_turn(locks: Locks, connector: Connector) -> bool:
-    """Wait for the run before, or say that it is still going."""
-    key = connector_key(connector.id)
-    if connector.run_policy.overlap is Overlap.SKIP:
-        return locks.take(key)
-    locks.wait(key, lambda: logger.info("Waiting for the run before this one of connector %s.", connector.id))
-    return True
+def _policy(found: Connector | ConfigurationError) -> RunPolicy:
+    return found.run_policy if isinstance(found, Connector) else RunPolicy()
+
+
+def _turn(locks: Locks, connector_id: int, options: Options) -> ConnectorRow | Skipped:
+    """Wait for the run before, as the row says, unless this one isn't wanted. The row is as it stands after that."""
+    row = _active_row(locks, connector_id)
+    if isinstance(row, Skipped):
+        return row
+    found = _trusted(row)
+    policy = _policy(found)
+    if options.due is not None:
+        schedule = found.schedule if isinstance(found, Connector) else None
+        now = datetime.now(UTC)
+        missed = reason_to_skip(policy.missed_runs, schedule, options.due, now, options.newer_exists)
+        if missed is not None:
+            return Skipped(missed, row.name)
+    key = connector_key(connector_id)
+    if policy.overlap is not Overlap.SKIP:
+        locks.wait(key, lambda: logger.info("Waiting for the run before this one of connector %s.", connector_id))
+    elif not locks.take(key):
+        message = f"Another run of connector {connector_id} is still going, and its overlap is 'skip'."
+        return Skipped(message, row.name)
+    # It may have waited for hours: what counts is what the row asks for now.
+    return _active_row(locks, connector_id)
 
 
 @contextlib.contextmanager

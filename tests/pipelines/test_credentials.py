@@ -102,6 +102,32 @@ def test_logs_hide_arguments_and_tracebacks(caplog: pytest.LogCaptureFixture) ->
     assert "after it: canary" in caplog.text
 
 
+class Unprintable:
+    """What some libraries hand to their logger."""
+
+    def __str__(self) -> str:
+        raise ValueError("canary")
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "shown"),
+    [
+        ("login %d as %s", ("canary", "me"), "login %d as %s ('***', 'me')"),
+        ("canary %s %s", ("one",), "*** %s %s ('one',)"),
+        (Unprintable(), ("canary",), "<Unprintable> ('***',)"),
+    ],
+)
+def test_a_librarys_wrong_log_call_hurts_nobody_and_shows_no_secret(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], message: Any, arguments: Any, shown: str
+) -> None:
+    secrets = Secrets()
+    secrets.hide("canary")
+    with secrets.guard():
+        logging.getLogger("any.library").warning(message, *arguments)
+    assert caplog.messages == [shown]
+    assert "canary" not in caplog.text + capsys.readouterr().err
+
+
 def test_runs_in_threads_hide_for_each_other(caplog: pytest.LogCaptureFixture) -> None:
     first, second = Secrets(), Secrets()
     first.hide("canary-1")

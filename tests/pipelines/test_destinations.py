@@ -15,6 +15,7 @@ from pipelines.locks import Locks, name_key
 from pipelines.summary import Summary
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import WebServer
+from tests.pipelines.listening import listening
 from tests.pipelines.test_load import EMR, omop
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
@@ -116,10 +117,13 @@ def test_a_load_waits_for_the_file_and_not_only_its_neighbours(
     with Locks.open(database_url) as other:
         assert other.take(name_key(f"duckdb:{path}"))
         thread = threading.Thread(target=run)
-        thread.start()
-        assert not done.wait(2)
+        with listening() as lines:
+            thread.start()
+            lines.wait_for("Waiting for another connector to finish with the DuckDB file")
+        assert not path.exists()
     thread.join(60)
     assert done.is_set()
+    assert platform.duck(f"SELECT count(*) FROM connector_{connector}.person") == [(2_694,)]
 
 
 def test_two_connectors_share_a_dataset_and_keep_their_own_rows(platform: Platform, emr: Sql, warehouse: Sql) -> None:

@@ -1,15 +1,23 @@
 """Runs of connectors on real databases, without Prefect around them."""
 
 import sqlite3
+import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from local.clinic import TABLES
 from pipelines.errors import ConfigurationError
+from pipelines.load import Options, Skipped, run_connector
+from pipelines.loads import Told
+from pipelines.locks import Locks, connector_key
+from pipelines.missed import Due
 from tests.pipelines.conftest import Platform
+from tests.pipelines.listening import listening
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
 EMR = {"env": "CAI_SECRET_EMR"}
@@ -31,16 +39,100 @@ def test_real_clinical_rows_land_in_duckdb(platform: Platform, clinic: dict[str,
         assert landed[0] == summary.rows[table]
 
 
-def test_a_connector_that_is_gone_or_not_active_is_skipped(platform: Platform, clinic: dict[str, str]) -> None:
+def test_a_connector_that_is_gone_or_deactivated_is_skipped(platform: Platform, clinic: dict[str, str]) -> None:
     connector = platform.add(omop(clinic, "person"), is_active=False)
-    assert "not active" in platform.skip(connector)
-    assert "gone" in platform.skip(connector + 1)
+    assert platform.skip(connector) == (
+        f"Connector {connector} is deactivated, so nothing was loaded: activate it first."
+    )
+    assert platform.skip(connector + 1) == f"Connector {connector + 1} was deleted: nothing was loaded."
 
 
-def test_an_invalid_connector_fails_with_its_sentence(platform: Platform) -> None:
-    connector = platform.add({"type": "rest_api", "base_url": "http://emr"})
-    with pytest.raises(ConfigurationError, match=r"source\.resources is required"):
-        platform.run(connector)
+def test_an_invalid_connector_fails_with_its_sentence_which_is_counted_and_told(platform: Platform) -> None:
+    connector = platform.add({"type": "rest_api", "base_url": "http://emr"}, schedule="never")
+    told: list[Told] = []
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"^source\.resources is required\.$"):
+            platform.run(connector, tell=told.append)
+    with platform.connection.cursor() as cursor:
+        cursor.execute("SELECT outcome, message, failures, configuration_failures FROM cai_connector_loads")
+        assert cursor.fetchall() == [("failed", "source.resources is required.", 2, 2)]
+    assert [(each.outcome, each.kind, each.failures) for each in told] == [
+        ("failed", "configuration", 1),
+        ("failed", "configuration", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"schedule": "every day"},
+        {"schedule": ""},
+        {"timezone": "Mars/Olympus"},
+        {"name": " "},
+        {"work_pool_name": " "},
+        {"work_queue_name": ""},
+    ],
+)
+def test_what_a_load_does_not_use_may_be_wrong_and_the_last_good_deployment_goes_on(
+    platform: Platform, emr: Sql, wrong: dict[str, str]
+) -> None:
+    emr("CREATE TABLE visit (id int)")
+    emr("INSERT INTO visit VALUES (1)")
+    source = {"type": "sql_database", "credentials": EMR, "tables": [{"name": "visit"}]}
+    connector = platform.add(source, schedule="0 * * * *", run_policy={"missed_runs": "skip"})
+    with platform.connection.cursor() as cursor:
+        ((column, value),) = wrong.items()
+        cursor.execute(f"UPDATE cai_connectors SET {column} = %s", (value,))
+    overdue = Due(UUID(int=1), UUID(int=2), datetime.now(UTC))
+    assert platform.run(connector, due=overdue).total_rows == 1
+    with platform.connection.cursor() as cursor:
+        cursor.execute("SELECT outcome, rows FROM cai_connector_loads")
+        assert cursor.fetchall() == [("completed", 1)]
+
+
+def test_a_missed_run_of_a_schedule_that_became_wrong_is_done(platform: Platform, emr: Sql) -> None:
+    emr("CREATE TABLE visit (id int)")
+    source = {"type": "sql_database", "credentials": EMR, "tables": [{"name": "visit"}]}
+    connector = platform.add(source, schedule="every day", run_policy={"missed_runs": "skip"})
+    long_ago = Due(UUID(int=1), UUID(int=2), datetime(2024, 1, 1, tzinfo=UTC))
+    assert platform.run(connector, due=long_ago).total_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ("is_active = false", "is deactivated, so nothing was loaded: activate it first."),
+        ("dataset_name = 'moved'", "Loaded 1 rows into duckdb dataset moved: visit 1."),
+        ("source = '{}'", "source.type must say which kind it is"),
+    ],
+)
+def test_a_run_that_waited_for_its_turn_loads_by_the_row_as_it_is_then(
+    platform: Platform, emr: Sql, database_url: str, change: str, outcome: str
+) -> None:
+    emr("CREATE TABLE visit (id int)")
+    emr("INSERT INTO visit VALUES (1)")
+    source = {"type": "sql_database", "credentials": EMR, "tables": [{"name": "visit"}]}
+    connector = platform.add(source)
+    ended: list[str] = []
+
+    def run() -> None:
+        try:
+            done = run_connector(connector, Options(), platform.settings)
+        except ConfigurationError as error:
+            ended.append(str(error))
+        else:
+            ended.append(done.message if isinstance(done, Skipped) else done.sentence)
+
+    with Locks.open(database_url) as other, listening() as lines:
+        assert other.take(connector_key(connector))
+        waiting = threading.Thread(target=run)
+        waiting.start()
+        lines.wait_for("Waiting for the run before")
+        with platform.connection.cursor() as cursor:
+            cursor.execute(f"UPDATE cai_connectors SET {change}")
+    waiting.join(120)
+    assert len(ended) == 1
+    assert outcome in ended[0]
 
 
 @pytest.mark.parametrize("disposition", ["append", "merge"])

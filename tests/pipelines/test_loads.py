@@ -1,17 +1,23 @@
 """What runs leave in `cai_connector_loads`, and whom they tell."""
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
+from connectors.happenings import ALERT, connector_resource_id
 from connectors.loads import Load, Outcome, auto_pause
-from connectors.models import Connector, RunPolicy, validate
+from connectors.models import ConnectorRow, RunPolicy
 from pipelines.errors import ConfigurationError, TransientError
+from pipelines.events import teller
 from pipelines.load import read_row
-from pipelines.loads import DIED, Told, recorded
+from pipelines.loads import DIED, Record, Told, count_the_dead, recorded
 from pipelines.locks import Locks
 from pipelines.summary import Summary
 from tests.pipelines.conftest import Platform, Sql
+from tests.prefect_server import PrefectServer
 
 COLUMNS = "outcome, rows, failures, configuration_failures, loads_completed, loads_failed, rows_loaded"
 EMR = {"env": "CAI_SECRET_EMR"}
@@ -23,10 +29,26 @@ def loads(platform: Platform) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-def trusted(platform: Platform, number: int) -> Connector:
-    row = read_row(Locks(platform.connection), number)
+FILES = {"type": "files", "url": "/data", "format": "csv", "table": "labs"}
+
+
+@pytest.fixture
+def locks(database_url: str) -> Iterator[Locks]:
+    """What a run stands on."""
+    with Locks.open(database_url) as locks:
+        yield locks
+
+
+def row_of(locks: Locks, number: int) -> ConnectorRow:
+    row = read_row(locks, number)
     assert row is not None
-    return validate(row)
+    return row
+
+
+def die(locks: Locks, row: ConnectorRow, tell: Any) -> None:
+    """Begin a load as a run does, and never end it."""
+    count_the_dead(locks, row, tell)
+    Record(locks, row, RunPolicy(), tell).started(None)
 
 
 def test_each_run_is_counted_once_and_told_with_the_failures_before_it(platform: Platform, emr: Sql) -> None:
@@ -55,30 +77,90 @@ def test_a_try_of_a_part_says_nothing_of_the_connector(platform: Platform, emr: 
     assert loads(platform) == []
 
 
-def test_a_run_that_died_is_counted_by_the_next_one_and_never_as_the_users_fault(platform: Platform) -> None:
-    connector = trusted(platform, platform.add({"type": "files", "url": "/data", "format": "csv", "table": "labs"}))
+def test_a_run_that_died_is_counted_by_the_next_one_and_never_as_the_users_fault(
+    platform: Platform, locks: Locks
+) -> None:
+    row = row_of(locks, platform.add(FILES))
     told: list[Told] = []
-    with pytest.raises(ConfigurationError), recorded(platform.connection, connector, None, told.append):
+    with pytest.raises(ConfigurationError), recorded(locks, row, RunPolicy(), None, told.append):
         raise ConfigurationError("No.")
-    with pytest.raises(KeyboardInterrupt), recorded(platform.connection, connector, None, told.append):
+    with pytest.raises(KeyboardInterrupt), recorded(locks, row, RunPolicy(), None, told.append):
         raise KeyboardInterrupt
     assert loads(platform) == [("cancelled", 0, 1, 1, 0, 1, 0)]
 
-    dying = [recorded(platform.connection, connector, None, told.append) for _ in range(2)]
-    for run in dying:
-        run.__enter__()
+    for _ in range(2):
+        die(locks, row, told.append)
     assert loads(platform) == [("running", 0, 2, 0, 0, 2, 0)]
     with platform.connection.cursor() as cursor:
         cursor.execute("SELECT message FROM cai_connector_loads")
         assert cursor.fetchone() == (DIED,)
+    assert [(each.outcome, each.message, each.kind, each.failures) for each in told[1:]] == [
+        ("failed", DIED, "died", 2)
+    ]
 
 
-def test_another_generation_and_another_kind_of_error_end_the_count(platform: Platform) -> None:
-    number = platform.add({"type": "files", "url": "/data", "format": "csv", "table": "labs"})
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_deaths_alone_are_told_to_people_once_when_they_are_too_many(
+    platform: Platform, locks: Locks, prefect_server: PrefectServer, limit: int
+) -> None:
+    row, instance = row_of(locks, platform.add(FILES)), f"deaths-{limit}"
+    tell = teller(instance, limit)
+    for _ in range(5):  # the last of them is not known yet
+        die(locks, row, tell)
+    body = {
+        "filter": {
+            "event": {"name": ["connector.load.failed"]},
+            "resource": {"id": [connector_resource_id(instance, row.id)]},
+            "order": "ASC",
+        }
+    }
+    deadline = time.monotonic() + 60
+    while True:  # they are sent by a thread of the client's own
+        answer = httpx.post(f"{prefect_server.url}/events/filter", json=body, timeout=60)
+        events = sorted(answer.json()["events"], key=lambda event: event["payload"]["failures"])
+        if len(events) == 4 or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    assert [(event["payload"]["failures"], event["resource"].get(ALERT)) for event in events] == [
+        (count, "begin" if count == limit else None) for count in range(1, 5)
+    ]
+    assert {event["payload"]["message"] for event in events} == {DIED}
+
+
+def test_who_only_tries_a_part_counts_and_tells_the_dead_all_the_same(platform: Platform, emr: Sql) -> None:
+    emr("CREATE TABLE visit (id int)")
+    source = {"type": "sql_database", "credentials": EMR, "tables": [{"name": "visit"}]}
+    number = platform.add(source)
+    told: list[Told] = []
+    with Locks.open(platform.settings.resolved_database_url()) as dead:
+        die(dead, row_of(dead, number), told.append)
+    platform.run(number, row_limit=1, tell=told.append)
+    assert loads(platform) == [("failed", 0, 1, 0, 0, 1, 0)]
+    assert [(each.outcome, each.kind) for each in told] == [("failed", "died")]
+
+
+@pytest.mark.parametrize("end", ["success", "failure", "cancel"])
+def test_a_run_whose_mark_was_ended_by_another_writes_no_end(platform: Platform, locks: Locks, end: str) -> None:
+    row = row_of(locks, platform.add(FILES))
+    record = Record(locks, row, RunPolicy(), lambda _: None)
+    record.started(None)
+    die(locks, row, lambda _: None)  # another one took it for dead, and goes on
+    match end:
+        case "success":
+            record.succeeded(Summary(row.id, "duckdb", "d", rows={"labs": 3}))
+        case "failure":
+            record.failed(TransientError("Not now."))
+        case "cancel":
+            record.cancelled()
+    assert loads(platform) == [("running", 0, 1, 0, 0, 1, 0)]
+
+
+def test_another_generation_and_another_kind_of_error_end_the_count(platform: Platform, locks: Locks) -> None:
+    number = platform.add(FILES)
 
     def fail(error: Exception) -> None:
-        connector = trusted(platform, number)
-        with pytest.raises(type(error)), recorded(platform.connection, connector, None, lambda _: None):
+        row = row_of(locks, number)
+        with pytest.raises(type(error)), recorded(locks, row, RunPolicy(), None, lambda _: None):
             raise error
 
     fail(ConfigurationError("No."))
@@ -93,13 +175,14 @@ def test_another_generation_and_another_kind_of_error_end_the_count(platform: Pl
     assert loads(platform)[0][2:4] == (5, 1)
 
 
-def test_a_load_whose_record_cannot_be_written_is_a_load_all_the_same(platform: Platform) -> None:
-    connector = trusted(platform, platform.add({"type": "files", "url": "/data", "format": "csv", "table": "labs"}))
+def test_a_load_whose_record_cannot_be_written_is_a_load_all_the_same(platform: Platform, locks: Locks) -> None:
+    row = row_of(locks, platform.add(FILES))
     with platform.connection.cursor() as cursor:
         cursor.execute("DROP TABLE cai_connector_loads")
     told: list[Told] = []
-    with recorded(platform.connection, connector, None, told.append) as record:
-        record.succeeded(Summary(connector.id, "duckdb", "d", rows={"labs": 3}))
+    count_the_dead(locks, row, told.append)
+    with recorded(locks, row, RunPolicy(), None, told.append) as record:
+        record.succeeded(Summary(row.id, "duckdb", "d", rows={"labs": 3}))
     assert [each.outcome for each in told] == ["completed"]
 
 

@@ -1,0 +1,51 @@
+"""Which rows are trusted, and how far."""
+
+from typing import Any
+
+import pytest
+
+from connectors.models import ConnectorRow, InvalidConnectorError, validate, validate_for_load
+
+SOURCE = {"type": "files", "url": "/data", "format": "csv", "table": "labs"}
+
+
+def row(**values: Any) -> ConnectorRow:
+    """A row of the table: valid, but for what is given."""
+    columns: dict[str, Any] = dict.fromkeys(ConnectorRow.__slots__)
+    valid = {"id": 7, "name": "Labs", "timezone": "UTC", "is_active": True, "source": SOURCE, "run_policy": {}}
+    return ConnectorRow(**{**columns, **valid, "generation": 1, **values})
+
+
+@pytest.mark.parametrize("name", ["connector_7_staging", "connector_12_staging"])
+def test_no_dataset_is_the_staging_of_a_connector(name: str) -> None:
+    with pytest.raises(InvalidConnectorError, match="dataset_name must not be that of a connector's staging") as caught:
+        validate(row(dataset_name=name))
+    assert [refusal.pointer for refusal in caught.value.refusals] == ["/dataset_name"]
+
+
+@pytest.mark.parametrize("name", ["connector_8", "connector_7_staging_2", "lab_staging", "connector_x_staging"])
+def test_other_names_are_datasets(name: str) -> None:
+    assert validate(row(dataset_name=name)).dataset == name
+
+
+def test_a_load_trusts_a_row_whose_schedule_is_wrong_and_takes_it_for_none() -> None:
+    wrong = row(schedule="never", timezone="Mars/Olympus", name="", work_pool_name=" ", work_queue_name=" ")
+    with pytest.raises(InvalidConnectorError):
+        validate(wrong)
+    assert validate_for_load(wrong).schedule is None
+    assert validate_for_load(row(schedule="0 1 * * *")) == validate(row(schedule="0 1 * * *"))
+
+
+@pytest.mark.parametrize(
+    ("values", "pointer"),
+    [
+        ({"source": {**SOURCE, "url": 7}}, "/source/url"),
+        ({"destination": {"type": "postgres"}}, "/destination/credentials"),
+        ({"dataset_name": "Labs!"}, "/dataset_name"),
+        ({"run_policy": {"retries": -1}}, "/run_policy/retries"),
+    ],
+)
+def test_what_a_load_needs_is_refused_and_only_that_is_said(values: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(InvalidConnectorError) as caught:
+        validate_for_load(row(schedule="never", **values))
+    assert [refusal.pointer for refusal in caught.value.refusals] == [pointer]
