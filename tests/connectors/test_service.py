@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from connectors import tables
 from connectors.errors import NameTakenError, NotFoundError, NotRunnableError, PrefectUnavailableError, StaleError
@@ -336,6 +337,18 @@ async def test_a_page_costs_as_many_queries_whatever_is_on_it(service: Service, 
     for number in range(20):
         await service.create({**VALUES, "name": f"Labs {number}"})
     assert await cost() == one
+
+
+async def test_a_change_of_any_column_that_users_write_counts(service: Service, store: Store) -> None:
+    """The trigger that counts has to name each of them."""
+    made = (await service.create(VALUES)).row.id
+    for generation, name in enumerate(("name", "source", *DEFAULTS), 2):
+        kind = connectors.c[name].type
+        value = {"x": 1} if isinstance(kind, JSONB) else "x" if isinstance(kind, sa.Text) else False
+        await change(store, made, **{name: value})
+        row = await store.row(made)
+        assert row is not None
+        assert row.generation == generation, name
 
 
 def test_every_column_that_users_write_is_required_or_has_a_default() -> None:
