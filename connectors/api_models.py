@@ -18,7 +18,7 @@ from connectors.api_names import Sentence
 from connectors.explain import Explanation, Obstacle
 from connectors.freshness import Freshness
 from connectors.kinds import Destination, Source
-from connectors.models import NAME_LENGTH, RunPolicy
+from connectors.models import LARGEST_ID, NAME_LENGTH, RunPolicy
 from connectors.references import refused
 from connectors.runs import Run
 from connectors.service import Entry, Preview
@@ -132,7 +132,7 @@ class SchedulePreviewInput(Input):
         int | None,
         Field(
             ge=1,
-            le=2**63 - 1,
+            le=LARGEST_ID,
             description="The connector that is to have it: an H is resolved as its, and it is no herd of its own.",
         ),
     ] = None

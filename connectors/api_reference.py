@@ -11,7 +11,8 @@ from typing import Any
 
 from connectors.api import create_app
 from connectors.api_probe import reach
-from connectors.api_routes import LARGEST_ID, MEANINGS
+from connectors.api_routes import MEANINGS
+from connectors.models import LARGEST_ID
 from connectors.prefect_runs import open_runs
 from connectors.refusals import plain
 from settings import Settings

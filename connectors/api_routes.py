@@ -21,12 +21,11 @@ from connectors.api_models import (
     SchedulePreview,
     SchedulePreviewInput,
 )
-from connectors.models import ConnectorRow, InvalidConnectorError
+from connectors.models import LARGEST_ID, ConnectorRow, InvalidConnectorError
 from connectors.problems import MEDIA_TYPE
 from connectors.refusals import Refusal
 from connectors.service import Entry, Filter, Generations, Service
 
-LARGEST_ID = 2**63 - 1
 LONGEST_KEY = 200
 """Characters of an Idempotency-Key."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from uuid import UUID
 
-from connectors.models import Connector, Overlap
+from connectors.models import LARGEST_ID, Connector, Overlap
 from connectors.schedule import words
 from deployments.fleet_view import page_key
 
@@ -26,8 +26,6 @@ HEARTBEAT_SECONDS = 30
 """How often a run says that its process lives: Prefect's shortest. Dead runs are found by its absence."""
 
 _NAME = re.compile(r"^connector-(\d{1,19})-pipeline$", re.ASCII)
-_LARGEST_ID = 2**63 - 1
-"""The table's ids are bigints; a name with more than that would fail every statement that it comes into."""
 
 
 def deployment_name(connector_id: int) -> str:
@@ -38,7 +36,7 @@ def deployment_name(connector_id: int) -> str:
 def connector_id_of(name: str) -> int | None:
     """The connector that a deployment's name speaks of; None when it is no name of ours."""
     match = _NAME.match(name)
-    if match is None or deployment_name(int(match[1])) != name or int(match[1]) > _LARGEST_ID:
+    if match is None or deployment_name(int(match[1])) != name or int(match[1]) > LARGEST_ID:
         return None
     return int(match[1])
 

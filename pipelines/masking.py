@@ -119,7 +119,7 @@ class Mask:
         """The names of which no row had a column; none as long as there was no row."""
         return tuple(name for name in self._columns.values() if name not in self.met) if self._met else ()
 
-    def put_into(self, resource: "DltResource", loaded: Mapping[str, str | None] | None = None) -> None:
+    def put_into(self, resource: "DltResource", loaded: Mapping[str, str] | None = None) -> None:
         """Let a resource's pipe mask, right after its reader. `loaded`: the types of its table's columns so far.
 
         Raises:
@@ -128,7 +128,7 @@ class Mask:
         if not self._columns:
             return
         for column, kind in (loaded or {}).items():
-            if column in self._columns and kind not in {"text", None}:
+            if column in self._columns and kind != "text":
                 raise ConfigurationError(
                     f"source.mask names {self._columns[column]}, which {resource.name} holds in clear, as {kind}, "
                     "from loads before: run a full refresh, which removes that and loads everything masked."

@@ -66,8 +66,13 @@ class Tabular(ItemTransform[Any, dict[str, Any]]):
 
 
 def known_types(table: str) -> dict[str, str]:
-    """The types under which dlt knows the columns of a table, from all loads before."""
-    columns = dlt.current.source_schema().tables.get(normalised(table), {}).get("columns", {})
+    """The types under which the schema of the run that goes on knows the columns of a table."""
+    return column_types(dlt.current.source_schema(), table)
+
+
+def column_types(schema: dlt.Schema, table: str) -> dict[str, str]:
+    """The types of a table's columns, from all loads before; empty for a table that nothing was loaded into."""
+    columns = schema.tables.get(normalised(table), {}).get("columns", {})
     return {name: str(column["data_type"]) for name, column in columns.items() if "data_type" in column}
 
 

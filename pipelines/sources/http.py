@@ -78,10 +78,12 @@ class Client(RESTClient):
         try:
             response = super()._send_request(request, **kwargs)
         except HTTPError as error:  # of this request, or of the one for its token
-            url = str(error.response.url)
+            if (answer := error.response) is None:
+                raise
+            url = str(answer.url)
             token = getattr(self.auth, "access_token_url", None)
             fields = _TOKEN if token and url.startswith(token) else self.fields
-            raise refused(error.response.status_code, url, "source", fields) from None
+            raise refused(answer.status_code, url, "source", fields) from None
         # Read once, by a parser that is fast: the client and the paginator both ask for it.
         response.json = functools.cache(lambda: _parsed(response, self.fields.place))  # type: ignore[method-assign]
         return response
