@@ -150,7 +150,7 @@ def _cursor(value: str | None) -> str | None:
     return value
 
 
-ListedPhase = Literal[Phase.PENDING, Phase.SYNCED, Phase.PAUSED, Phase.INVALID, Phase.RETRYING, Phase.CONFLICT]
+ListedPhase = Literal["pending", "synced", "paused", "invalid", "retrying", "conflict"]
 """The phases of connectors that are there: of one that is being deleted, only the status is left."""
 
 

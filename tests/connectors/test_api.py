@@ -273,6 +273,18 @@ async def test_the_frameworks_own_errors_are_problems_too(api: httpx.AsyncClient
         ("POST", "", {"json": "text"}, "The body must be a JSON object."),
         ("GET", "?limit=201", {}, "limit must be at most 200."),
         ("GET", "?limit=many", {}, "limit must be a whole number."),
+        (
+            "GET",
+            "?phase=deleting",
+            {},
+            "phase must be 'pending', 'synced', 'paused', 'invalid', 'retrying' or 'conflict'.",
+        ),
+        (
+            "GET",
+            "?freshness=stale",
+            {},
+            "freshness must be 'invalid', 'paused', 'failing', 'overdue', 'late', 'manual' or 'on time'.",
+        ),
         ("GET", "?q=%00", {}, "q holds a character that no name has."),
         ("GET", "/0", {}, "connectorId must be at least 1."),
         (
@@ -427,6 +439,8 @@ async def test_lists_are_narrowed(api: httpx.AsyncClient, store: Store) -> None:
     assert await listed(isActive="true") == [labs["id"]]
     assert await listed(isActive="false") == [visits["id"]]
     assert await listed(phase="paused") == [visits["id"]]
+    for phase in set(Phase) - {Phase.DELETING}:
+        assert await listed(phase=phase) == {"paused": [visits["id"]], "pending": [labs["id"]]}.get(phase, [])
     assert await listed(phase="pending") == [labs["id"]], "one without a status row is pending"
     assert await listed(q="lis") == [labs["id"]]
     assert await listed(q="VISIT") == [visits["id"]]
