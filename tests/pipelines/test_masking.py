@@ -164,7 +164,7 @@ def test_a_number_that_landed_in_clear_is_not_masked_on_top_of_it(platform: Plat
     with platform.connection.cursor() as cursor:
         masked = json.dumps(source | {"mask": ["mrn"]})
         cursor.execute("UPDATE cai_connectors SET source = %s WHERE id = %s", (masked, connector))
-    with pytest.raises(ConfigurationError, match=r"mrn, which patient holds in clear, as bigint, .* run a full refresh"):
+    with pytest.raises(ConfigurationError, match=r"mrn, which patient holds in clear, as bigint, .* full refresh"):
         platform.run(connector)
     platform.run(connector, full_refresh=True)
     assert platform.duck(f"SELECT mrn FROM connector_{connector}.patient") == [
