@@ -364,6 +364,26 @@ def test_the_schedulers_share_the_work(release: Release) -> None:
         assert len(at) == len(set(at))
 
 
+def test_an_emptied_redis_is_filled_again(release: Release, redis: tuple[int, str]) -> None:
+    """Schedules and events went through it: both go on by themselves."""
+    port, password = redis
+    subprocess.run(
+        ["redis-cli", "-p", str(port), "FLUSHALL"],
+        env={**os.environ, "REDISCLI_AUTH": password},
+        check=True,
+        capture_output=True,
+    )
+    connector = _create(release, "after the flush")
+    wait_until(lambda: _deployed(release, connector), 120, "deployment")
+    with release.prefect() as prefect:
+        asked = {
+            "deployments": {"name": {"any_": [f"connector-{connector}-pipeline"]}},
+            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+        }
+        took = wait_until(lambda: prefect.post("/flow_runs/count", json=asked).json() > 0, 180, "scheduled runs")
+    say(f"its first runs are scheduled {took:.1f} s later")
+
+
 def test_the_other_controller_leads_when_the_leading_one_is_killed(release: Release) -> None:
     dead = release.leading()
     before = release.leader()
