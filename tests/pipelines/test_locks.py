@@ -1,5 +1,6 @@
 """The platform's database goes away under a run: it goes on if nobody ran meanwhile, and else no row lands twice."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 
 from connectors.models import RunPolicy
 from local.embedded_postgres import EmbeddedPostgres
+from pipelines import exactness
 from pipelines import locks as module
 from pipelines.errors import Step, TransientError
+from pipelines.ledgers import ANNOUNCED
 from pipelines.load import InStep, Options, run_connector
 from pipelines.locks import LockLostError, Locks, connector_key, name_key
 from pipelines.summary import Summary
@@ -204,6 +207,38 @@ def test_a_run_of_a_part_leaves_no_proof_and_so_ends(platform: Platform, visits:
     assert platform.run(number).total_rows == 100
 
 
+@pytest.mark.parametrize("proven", [True, False])
+@pytest.mark.parametrize("destination", DESTINATIONS)
+def test_a_lock_lost_while_rows_are_written_is_noticed_before_announcements_are_withdrawn(
+    platform: Platform,
+    warehouse: Sql,
+    visits: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    destination: str,
+    proven: bool,
+) -> None:
+    number = platform.add(visits, destination=DESTINATIONS[destination])
+    announce = exactness.announce
+
+    def announced_and_cut(*arguments: Any, **keywords: Any) -> None:
+        announce(*arguments, **keywords)
+        cut(platform)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(exactness, "announce", announced_and_cut)
+        if proven:
+            assert platform.run(number).total_rows == 100
+        else:  # a run of a part
+            with pytest.raises(LockLostError, match="should appended ones be there twice, run it with full_refresh"):
+                platform.run(number, row_limit=30)
+    ask = platform.duck if destination == "duckdb" else warehouse
+    statuses = f"SELECT DISTINCT status FROM connector_{number}._dlt_loads ORDER BY status"
+    assert ask(statuses) == ([(0,)] if proven else [(0,), (ANNOUNCED,)])
+    platform.run(number)
+    assert landed(platform, warehouse, destination, number) == (100, 100)
+    assert ask(statuses) == [(0,)]
+
+
 def test_a_run_that_waits_for_its_turn_waits_on_over_a_new_connection(platform: Platform, database_url: str) -> None:
     with Locks.open(database_url) as first, Locks.open(database_url) as second:
         assert first.take(connector_key(7))
@@ -235,6 +270,6 @@ def test_a_lock_that_is_held_for_a_moment_longer_is_waited_for(
                 waited.append(seconds)
                 other._connection.close()
 
-            monkeypatch.setattr(module.time, "sleep", sleep)
+            monkeypatch.setattr(time, "sleep", sleep)
             ours.check()
             assert waited
