@@ -110,7 +110,14 @@ def test_pods_that_people_start_are_given_what_exists(objects: list[Object]) -> 
     maps = {item["metadata"]["name"] for item in of_kind(objects, "ConfigMap")}
     for text in OVERRIDES.findall(BOTH):
         spec: dict[str, Any] = json.loads(text)["spec"]
+        # As the restricted Pod Security Standard has it, which a namespace may enforce.
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
             container["image"] = "image"
             for variable in container["env"]:
                 reference = variable["valueFrom"]["secretKeyRef"]
