@@ -40,8 +40,8 @@ class Settings(BaseSettings):
         "clinical-ai",
         pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
         description="Name by which this installation knows its own in Prefect: lowercase letters, digits and dashes. "
-        "Never rename it: each deployment would be a conflict. Two installations need two Prefect servers: the names of "
-        "deployments, connector-{id}-pipeline, are the same in both.",
+        "Never rename it: each deployment would be a conflict. Two installations need two Prefect servers: the names "
+        "of deployments, connector-{id}-pipeline, are the same in both.",
     )
     work_pool: str = Field("default", min_length=1, description="Work pool of connectors that name none.")
     work_queue: str = Field("default", min_length=1, description="Work queue of connectors that name none.")
@@ -78,8 +78,8 @@ class Settings(BaseSettings):
         0.25,
         ge=0,
         le=1,
-        description="When a cycle would delete more than this part of the deployments, and more than 5, its deletes are "
-        "withheld; all else goes on.",
+        description="When a cycle would delete more than this part of the deployments, and more than 5, its deletes "
+        "are withheld; all else goes on.",
     )
     lease_ttl_seconds: float = Field(30, gt=1, description="Seconds after which a dead leader's lease is free.")
     retry_base_seconds: float = Field(5, gt=0, description="First wait before a failed connector is tried again.")
