@@ -70,7 +70,9 @@ async def _submit(
     except (RequestError, MissingDatabaseError) as error:
         return Failed(message=str(error))
     except DATABASE_ERRORS:
-        return Failed(message="The database does not answer: look whether it was saved all the same, else submit the form again later.")
+        return Failed(
+            message="The database does not answer. See whether it was saved all the same; if not, submit it again."
+        )
 
 
 @flow(name="create-connector", flow_run_name="create {name}", persist_result=False)
