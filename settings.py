@@ -45,11 +45,11 @@ class Settings(BaseSettings):
     )
     work_pool: str = Field("default", min_length=1, description="Work pool of connectors that name none.")
     work_queue: str = Field("default", min_length=1, description="Work queue of connectors that name none.")
-    work_pool_limit: int | None = Field(
+    work_queue_limit: int | None = Field(
         None,
         ge=1,
-        description="Most runs at once in that work pool, the controller's and the forms' among them, as bootstrap "
-        "sets it. Unset: as it is in Prefect.",
+        description="Most runs at once in that work queue, forms among them, as bootstrap sets it. The controller has "
+        "a queue of its own. Unset: as it is in Prefect.",
     )
     code_path: Path = Field(ROOT, description="Directory, on the worker, that holds this code: where its runs start.")
     data_dir: Path = Field(

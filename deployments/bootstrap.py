@@ -59,8 +59,8 @@ async def bootstrap(settings: Settings, *, pool_type: str, base_job_template: di
     """
     async with get_client() as client:
         await _work_pool(client, settings, pool_type, base_job_template)
-        for queue in sorted({settings.work_queue, CONTROLLER_QUEUE}):
-            await _work_queue(client, settings.work_pool, queue)
+        for queue, limit in {CONTROLLER_QUEUE: None, settings.work_queue: settings.work_queue_limit}.items():
+            await _work_queue(client, settings.work_pool, queue, limit)
         controller, *_ = [await _deployment(client, settings, *each) for each in static_deployments(settings)]
         for automation in automations(settings, controller):
             await _automation(client, automation)
@@ -84,7 +84,6 @@ async def _work_pool(client: PrefectClient, settings: Settings, kind: str, templ
         name=settings.work_pool,
         type=kind,
         base_job_template=template or {},
-        concurrency_limit=settings.work_pool_limit,
         storage_configuration=WorkPoolStorageConfiguration(),
     )
     try:
@@ -103,17 +102,20 @@ async def _renew_pool(client: PrefectClient, wanted: WorkPoolCreate, template: d
             f"The work pool {wanted.name} is of the type {held.type}, which cannot become {wanted.type}: "
             "delete the pool in Prefect, or name another one in CAI_WORK_POOL."
         )
-    given = {"base_job_template": template, "concurrency_limit": wanted.concurrency_limit}
-    changes = {name: value for name, value in given.items() if value is not None and value != getattr(held, name)}
-    if changes:
-        await client.update_work_pool(wanted.name, WorkPoolUpdate(**changes))
-        logger.info("The work pool %s has another %s.", wanted.name, " and ".join(changes).replace("_", " "))
+    if template is not None and template != held.base_job_template:
+        await client.update_work_pool(wanted.name, WorkPoolUpdate(base_job_template=template))
+        logger.info("The work pool %s has another base job template.", wanted.name)
 
 
-async def _work_queue(client: PrefectClient, pool: str, name: str) -> None:
+async def _work_queue(client: PrefectClient, pool: str, name: str, limit: int | None) -> None:
+    """A queue of the pool. The limit is the queue's and not the pool's: loads must not keep the controller waiting."""
     try:
-        await client.create_work_queue(name=name, work_pool_name=pool)
+        await client.create_work_queue(name=name, work_pool_name=pool, concurrency_limit=limit)
     except ObjectAlreadyExists:
+        held = await client.read_work_queue_by_name(name, pool)
+        if limit is not None and held.concurrency_limit != limit:
+            await client.update_work_queue(held.id, concurrency_limit=limit)
+            logger.info("The work queue %s has a limit of %s runs at once.", name, limit)
         return
     logger.info("Made the work queue %s.", name)
 

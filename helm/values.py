@@ -245,7 +245,7 @@ class WorkPool(Part):
     name: Annotated[str, StringConstraints(min_length=1)]
     type: Literal["process", "kubernetes"]
     queue: Annotated[str, StringConstraints(min_length=1)]
-    concurrency_limit: Annotated[int, Field(ge=1)] | None = None
+    queue_limit: Annotated[int, Field(ge=1)] | None = None
 
 
 class Worker(Part):

@@ -98,22 +98,23 @@ def test_prefect_yaml_lists_what_bootstrap_makes_and_no_connector() -> None:
     assert not any("concurrency_limit" in each for each in described)
 
 
-async def test_the_pool_takes_its_limit_when_it_is_made_and_later_and_keeps_one_that_nobody_set(
+async def test_the_queue_of_loads_is_limited_when_it_is_made_and_later_and_never_the_controllers(
     prefect: httpx.Client,
 ) -> None:
-    def limit() -> int | None:
-        found: int | None = prefect.get("/work_pools/limited").raise_for_status().json()["concurrency_limit"]
-        return found
+    def limits() -> dict[str, int | None]:
+        queues = prefect.post("/work_pools/limited/queues/filter", json={}).raise_for_status().json()
+        return {queue["name"]: queue["concurrency_limit"] for queue in queues}
 
-    await bootstrap(work_pool="limited", work_pool_limit=3)
-    assert limit() == 3
-    await bootstrap(work_pool="limited", work_pool_limit=5)
-    assert limit() == 5
-    template = prefect.get("/work_pools/limited").json()["base_job_template"]
-    prefect.patch("/work_pools/limited", json={"concurrency_limit": 7}).raise_for_status()
-    await bootstrap(work_pool="limited")
-    assert limit() == 7
-    assert prefect.get("/work_pools/limited").json()["base_job_template"] == template
+    # A pool is made with the queue default; another one is made by us.
+    for queue in ("default", "loads"):
+        told = {"work_pool": "limited", "work_queue": queue}
+        for limit in (3, 5):
+            await bootstrap(**told, work_queue_limit=limit)
+            assert (limits()[queue], limits()["controller"]) == (limit, None)
+        prefect.patch(f"/work_pools/limited/queues/{queue}", json={"concurrency_limit": 7}).raise_for_status()
+        await bootstrap(**told)
+        assert limits()[queue] == 7
+    assert prefect.get("/work_pools/limited").json()["concurrency_limit"] is None
 
 
 async def test_a_notification_block_that_is_not_there_is_an_error_of_the_log_and_takes_nothing_away(

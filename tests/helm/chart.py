@@ -113,7 +113,7 @@ MATRIX: dict[str, dict[str, Any]] = {
     },
     "small-masking": {"masking": {"existingSecret": "clinic-mask"}},
     "small-extended": EXTENDED,
-    "production-extended": laid(PRODUCTION, EXTENDED, {"workPool": {"concurrencyLimit": None}}),
+    "production-extended": laid(PRODUCTION, EXTENDED, {"workPool": {"queueLimit": None}}),
     "production-own-accounts": laid(
         PRODUCTION,
         {

@@ -146,7 +146,7 @@ async def test_the_statements_that_are_shown_can_be_run(database_url: str) -> No
 async def test_the_connections_that_are_asked_for_are_those_that_the_pools_may_open(database_url: str) -> None:
     engine, large = open_engine(database_url), open_engine(database_url, pool_size=POOL_SIZE)
     controller, api = (_most(made) + extra for made, extra in ((engine, 1), (large, 0)))  # one more listens
-    runs = PRODUCTION["workPool"]["concurrencyLimit"]
+    runs = PRODUCTION["workPool"]["queueLimit"]
     run = POSTGRES_JOBS + 2
     assert f"{controller} a controller + {api} a REST API + 10" in PRODUCTION_PAGE
     assert f"{run} a run |" in PRODUCTION_PAGE

@@ -521,12 +521,12 @@ def test_who_has_no_key_for_masked_columns_is_told_so(name: str, told: bool) -> 
     assert ("masking.existingSecret" in notes(MATRIX[name])) is told
 
 
-def test_the_pools_limit_is_told_to_the_step_that_makes_the_pool() -> None:
+def test_the_limit_of_loads_is_told_to_the_step_that_makes_their_queue() -> None:
     for values, limit in ((PRODUCTION, "50"), ({}, None), (MATRIX["production-extended"], None)):
         (pod,) = [pod for pod in pods(render(values)) if pod.of == f"{RELEASE}-bootstrap"]
         (step,) = [container for container in pod.containers if "deployments.bootstrap" in container["args"]]
         told = {variable["name"]: variable.get("value") for variable in step["env"]}
-        assert told.get("CAI_WORK_POOL_LIMIT") == limit
+        assert told.get("CAI_WORK_QUEUE_LIMIT") == limit
 
 
 @pytest.mark.parametrize("values", [{}, PRODUCTION], ids=["small", "production"])
@@ -591,7 +591,7 @@ def test_every_variable_of_ours_in_a_pod_is_a_setting_or_a_connectors_secret() -
 def test_every_setting_of_the_application_can_be_made_in_the_values() -> None:
     elsewhere = {
         *("database_url", "alert_urls", "api_token"),  # secrets
-        *("work_pool", "work_queue", "work_pool_limit"),  # workPool
+        *("work_pool", "work_queue", "work_queue_limit"),  # workPool
         "mask_key_required",  # masking
         *("code_path", "data_dir", "api_host", "api_port"),  # the image's and the chart's own
         "metrics_port",  # controller.metricsPort

@@ -79,7 +79,7 @@ WRONG: list[dict[str, Any]] = [
     {"image": {"digest": "latest"}},
     {"settings": {"maxPruneFraction": 2}},
     {"workPool": {"type": "docker"}},
-    {"workPool": {"concurrencyLimit": 0}},
+    {"workPool": {"queueLimit": 0}},
     # A pod of the restricted standard is refused with it, at the first start and not before.
     {"server": {"extraVolumes": [{"name": "x", "hostPath": {"path": "/"}}]}},
     {"workers": {"Loads": {}}},

@@ -63,9 +63,10 @@ async def test_controller_and_forms_run_in_the_pool_that_the_values_name(prefect
             assert args[args.index("--pool") + 1] == "clinic"
 
 
-async def test_the_pools_limit_is_the_values(prefect_server: PrefectServer) -> None:
+async def test_the_limit_of_loads_is_the_values(prefect_server: PrefectServer) -> None:
     (pod,) = [pod for pod in pods(render(PRODUCTION)) if pod.of.endswith("-bootstrap")]
-    limit = {variable["name"]: variable.get("value") for variable in pod.containers[-1]["env"]}["CAI_WORK_POOL_LIMIT"]
-    settings = Settings(work_pool="limited", work_pool_limit=limit)
+    limit = {variable["name"]: variable.get("value") for variable in pod.containers[-1]["env"]}["CAI_WORK_QUEUE_LIMIT"]
+    settings = Settings(work_pool="limited-loads", work_queue_limit=limit)
     await bootstrap(settings, pool_type="kubernetes", base_job_template=job_template(render(PRODUCTION)))
-    assert _pool(prefect_server, "limited")["concurrency_limit"] == PRODUCTION["workPool"]["concurrencyLimit"]
+    queue = httpx.get(f"{prefect_server.url}/work_pools/limited-loads/queues/default").raise_for_status().json()
+    assert queue["concurrency_limit"] == PRODUCTION["workPool"]["queueLimit"]
