@@ -77,7 +77,7 @@ def open_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class StatusRecord:
     """What one connector's reconciliation leaves behind: its status, or None when nothing is left to remember."""
 
     connector_id: int
@@ -119,7 +119,7 @@ class Store:
             found = (await connection.execute(query)).mappings().all()
         return {row["connector_id"]: _status(dict(row)) for row in found}
 
-    async def record(self, records: Sequence[Record], fence: Fence) -> None:
+    async def record(self, records: Sequence[StatusRecord], fence: Fence) -> None:
         """Write statuses and deployment ids, all in one transaction, guarded by the fence.
 
         If the process dies before the commit, Prefect is ahead of the table: the next audit finds the deployment by its

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ActionOutcome:
     """What became of one decision: the deployment's id once it is carried out, or the error that prevented it."""
 
     decision: Decision
@@ -27,7 +27,7 @@ class Outcome:
     error: Exception | None = None
 
 
-async def apply(plan: Plan, gateway: Gateway, limiter: AdaptiveLimiter) -> AsyncGenerator[Outcome, None]:
+async def apply(plan: Plan, gateway: Gateway, limiter: AdaptiveLimiter) -> AsyncGenerator[ActionOutcome, None]:
     """Carry out a plan's actions, each outcome as soon as it is known. Decisions without an action are not in it.
 
     If the process dies in the middle, what was carried out stands in Prefect and the rest does not; the statuses say so
@@ -40,13 +40,13 @@ async def apply(plan: Plan, gateway: Gateway, limiter: AdaptiveLimiter) -> Async
     singles = [d for d in plan.decisions if d.action is not None and not isinstance(d.action, Delete)]
     batches = [[decision] for decision in singles] + [list(chunk) for chunk in chunks(prunes, BULK_SIZE)]
     work = iter(batches)
-    finished: asyncio.Queue[list[Outcome] | BaseException] = asyncio.Queue()
+    finished: asyncio.Queue[list[ActionOutcome] | BaseException] = asyncio.Queue()
     server_gone: list[ServerUnavailableError] = []
 
     async def worker() -> None:
         for batch in work:
             if server_gone:
-                finished.put_nowait([Outcome(decision, error=server_gone[0]) for decision in batch])
+                finished.put_nowait([ActionOutcome(decision, error=server_gone[0]) for decision in batch])
                 continue
             try:
                 async with limiter.slot():
@@ -59,7 +59,7 @@ async def apply(plan: Plan, gateway: Gateway, limiter: AdaptiveLimiter) -> Async
                     server_gone.append(error)
                 elif not isinstance(error, ReconcileError):
                     logger.exception("Connector %s could not be reconciled", batch[0].connector_id)
-                outcomes = [Outcome(decision, error=error) for decision in batch]
+                outcomes = [ActionOutcome(decision, error=error) for decision in batch]
             finished.put_nowait(outcomes)
 
     # No task group: it would wrap the error that says who must act in a group of one.
@@ -77,18 +77,18 @@ async def apply(plan: Plan, gateway: Gateway, limiter: AdaptiveLimiter) -> Async
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-async def _carry_out(batch: Sequence[Decision], gateway: Gateway) -> list[Outcome]:
+async def _carry_out(batch: Sequence[Decision], gateway: Gateway) -> list[ActionOutcome]:
     """One call's worth of decisions: a single one, or several deletes."""
     first = batch[0]
     match first.action:
         case Create(spec=spec):
-            return [Outcome(first, await gateway.create(spec))]
+            return [ActionOutcome(first, await gateway.create(spec))]
         case Patch() as patch:
             await gateway.patch(patch)
-            return [Outcome(first, patch.held.id)]
+            return [ActionOutcome(first, patch.held.id)]
         case Pause(held=held):
             await gateway.pause(held.id)
-            return [Outcome(first, held.id)]
+            return [ActionOutcome(first, held.id)]
         case _:
             await gateway.delete([d.action.held.id for d in batch if isinstance(d.action, Delete)])
-            return [Outcome(decision) for decision in batch]
+            return [ActionOutcome(decision) for decision in batch]

@@ -12,10 +12,10 @@ from datetime import datetime
 from uuid import UUID
 
 from connectors.status import Phase, Reason, Status
-from connectors.store import Fence, Record, Store
+from connectors.store import Fence, StatusRecord, Store
 from deployments import setbacks
 from deployments.alerts import Alerts
-from deployments.apply import Outcome
+from deployments.apply import ActionOutcome
 from deployments.events import Events, carried_out, fallen
 from deployments.plan import Decision, Delete, Desired, Patch
 from deployments.queue import RetryQueue
@@ -64,7 +64,7 @@ class Ledger:
         self.past_is_open = False
         now, late = self._clock(), self._unstamped & self.known.keys()
         self._unstamped = set()
-        await self._record([Record(i, replace(self.known[i], last_synced_at=now)) for i in sorted(late)])
+        await self._record([StatusRecord(i, replace(self.known[i], last_synced_at=now)) for i in sorted(late)])
 
     async def settle(self, decisions: Iterable[Decision], desired: Mapping[int, Desired]) -> None:
         """Record the decisions that need no call, where they differ from what is known."""
@@ -76,31 +76,31 @@ class Ledger:
             status = decision.status
             if status is None:
                 if known is not None:
-                    records.append(Record(decision.connector_id, None))
+                    records.append(StatusRecord(decision.connector_id, None))
                 continue
             stored = wanted.recorded_id if wanted is not None else None
             if _same(status, known) and (wanted is None or stored == status.deployment_id):
                 continue
-            records.append(Record(decision.connector_id, self._stamped(decision, status, wanted)))
+            records.append(StatusRecord(decision.connector_id, self._stamped(decision, status, wanted)))
         await self._record(records)
 
-    async def conclude(self, outcomes: Iterable[Outcome], desired: Mapping[int, Desired]) -> list[str]:
+    async def conclude(self, outcomes: Iterable[ActionOutcome], desired: Mapping[int, Desired]) -> list[str]:
         """Record what became of actions, and tell of it; returns what was done, as lines for people."""
         done: list[str] = []
         records = []
         for outcome in outcomes:
             decision = outcome.decision
             if outcome.error is not None:
-                records.append(Record(decision.connector_id, self._failure(decision, outcome.error)))
+                records.append(StatusRecord(decision.connector_id, self._failure(decision, outcome.error)))
                 continue
             done += self._told(outcome)
             status = decision.status
             if isinstance(decision.action, Delete) or status is None:
-                records.append(Record(decision.connector_id, None))
+                records.append(StatusRecord(decision.connector_id, None))
                 continue
             status = replace(status, deployment_id=outcome.deployment_id)
             wanted = desired.get(decision.connector_id)
-            records.append(Record(decision.connector_id, self._stamped(decision, status, wanted)))
+            records.append(StatusRecord(decision.connector_id, self._stamped(decision, status, wanted)))
         await self._record(records)
         return done
 
@@ -110,7 +110,7 @@ class Ledger:
         for i in sorted(ids):
             status = setbacks.waiting(i, desired.get(i), self.known.get(i), next_probe_at)
             if status is not None and status != self.known.get(i):
-                records.append(Record(i, status))
+                records.append(StatusRecord(i, status))
         await self._record(records)
 
     def alert(self) -> None:
@@ -129,7 +129,7 @@ class Ledger:
             elif setbacks.worth_telling(stuck[reason]):
                 self._alerts.begin(key, setbacks.told(reason, stuck[reason]))
 
-    def _told(self, outcome: Outcome) -> list[str]:
+    def _told(self, outcome: ActionOutcome) -> list[str]:
         """What was done, as lines, told to the log and to Prefect's feed."""
         decision = outcome.decision
         known = self.known.get(decision.connector_id)
@@ -172,7 +172,7 @@ class Ledger:
         title, payload = self.names.get(connector_id), {"message": message}
         self._events.of_connector(event, connector_id, title=title, deployment_id=deployment_id, payload=payload)
 
-    async def _record(self, records: Sequence[Record]) -> None:
+    async def _record(self, records: Sequence[StatusRecord]) -> None:
         await self._store.record(records, self._fence)
         self._changed = self._changed or bool(records)
         for record in records:

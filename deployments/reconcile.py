@@ -17,7 +17,8 @@ from connectors.models import ConnectorRow
 from connectors.status import Phase, Reason, Status
 from connectors.store import Fence, Store
 from deployments.alerts import Alerts
-from deployments.apply import Outcome, apply
+from deployments.apply import ActionOutcome, apply
+from deployments.catch_up import catch_up
 from deployments.errors import (
     ConnectionLostError,
     OverloadedError,
@@ -30,7 +31,6 @@ from deployments.gateway import Gateway
 from deployments.ledger import Ledger
 from deployments.limiter import AdaptiveLimiter
 from deployments.metrics import Cycle, Metrics
-from deployments.missed import catch_up
 from deployments.plan import Create, Desired, Invalid, Observation, Plan, Policy, desire, plan
 from deployments.queue import backoff_seconds
 from deployments.report import describe
@@ -339,14 +339,14 @@ class Reconciler:
                 busy = {}
             scope, audit = set(busy), False
 
-    async def _apply(self, planned: Plan, desired: dict[int, Desired], report: Report) -> dict[int, Outcome]:
+    async def _apply(self, planned: Plan, desired: dict[int, Desired], report: Report) -> dict[int, ActionOutcome]:
         """Carry out a plan and record what became of it; returns what got no answer from a busy Prefect, by connector.
 
         Whether that was carried out is unknown, so it is observed again before it is tried again.
         """
-        busy: dict[int, Outcome] = {}
+        busy: dict[int, ActionOutcome] = {}
         gone: ServerUnavailableError | None = None
-        batch: list[Outcome] = []
+        batch: list[ActionOutcome] = []
         async with aclosing(apply(planned, self._gateway, self._limiter)) as outcomes:
             async for outcome in outcomes:
                 self._metrics.acted(outcome.decision.action, outcome.error)
@@ -411,7 +411,7 @@ class Reconciler:
         else:
             self.alerts.end("prune", "No deletes are withheld any more.")
 
-    async def _conclude(self, outcomes: list[Outcome], desired: dict[int, Desired], report: Report) -> None:
+    async def _conclude(self, outcomes: list[ActionOutcome], desired: dict[int, Desired], report: Report) -> None:
         """Record what became of actions."""
         report.lines += await self._ledger.conclude(outcomes, desired)
         for outcome in outcomes:

@@ -9,7 +9,7 @@ import logging
 from prefect.events import emit_event
 
 from connectors.happenings import ALERT, Alert, connector_resource
-from pipelines.loads import Tell, Told
+from pipelines.load_record import Tell, Told
 
 logger = logging.getLogger("prefect.pipelines")
 

@@ -23,7 +23,7 @@ from connectors.models import Connector, ConnectorRow, InvalidConnectorError, Ov
 from connectors.refusals import from_pydantic
 from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError, Step, TimeLimitError, as_fault
-from pipelines.loads import Tell, Told, count_the_dead, nobody, recorded
+from pipelines.load_record import Tell, Told, count_the_dead, nobody, recorded
 from pipelines.locks import Locks, connector_key
 from pipelines.missed import Due, reason_to_skip
 from pipelines.summary import Summary

@@ -19,7 +19,7 @@ from connectors.api_probe import reach
 from connectors.models import ConnectorRow
 from connectors.prefect_runs import open_runs
 from connectors.status import Phase, Reason, Status
-from connectors.store import Record, Store
+from connectors.store import StatusRecord, Store
 from deployments.spec import FLOW_NAME
 from tests.connectors.api_rig import BODY, CONNECTORS, assert_problem, client, create
 from tests.prefect_server import AsyncPatient, PrefectServer, free_port
@@ -38,7 +38,7 @@ async def record(store: Store, status: Status) -> None:
     async def unfenced(_: Any) -> None:
         return None
 
-    await store.record([Record(status.connector_id, status)], unfenced)
+    await store.record([StatusRecord(status.connector_id, status)], unfenced)
 
 
 # --- create, read ----------------------------------------------------------------------------------------------------

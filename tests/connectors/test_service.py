@@ -20,7 +20,7 @@ from connectors.models import InvalidConnectorError
 from connectors.runs import Held, Pool, Run
 from connectors.service import DEFAULTS, Filter, Service
 from connectors.status import Phase, Reason, Status
-from connectors.store import Record, Store, dsn
+from connectors.store import StatusRecord, Store, dsn
 from connectors.tables import CHANNEL, connectors, lease
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -100,7 +100,7 @@ async def record(store: Store, status: Status) -> None:
     async def unfenced(_: Any) -> None:
         return None
 
-    await store.record([Record(status.connector_id, status)], unfenced)
+    await store.record([StatusRecord(status.connector_id, status)], unfenced)
 
 
 # --- saving ----------------------------------------------------------------------------------------------------------

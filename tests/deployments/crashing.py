@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from connectors.store import Fence, Record, Store, open_engine
+from connectors.store import Fence, StatusRecord, Store, open_engine
 from deployments.prefect_gateway import open_gateway
 from tests.deployments.rig import rig
 
@@ -53,7 +53,7 @@ class DyingStore(Store):
 
     boundaries: Boundaries
 
-    async def record(self, records: Sequence[Record], fence: Fence) -> None:
+    async def record(self, records: Sequence[StatusRecord], fence: Fence) -> None:
         if records:
             self.boundaries.cross()
         await super().record(records, fence)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from connectors.loads import Load
 from connectors.models import ConnectorRow
 from connectors.status import Phase, Reason, Status
-from connectors.store import Fence, Record, Store
+from connectors.store import Fence, StatusRecord, Store
 from deployments import reconcile
 from deployments.alerts import Alerts
 from deployments.errors import (
@@ -375,7 +375,7 @@ class ForgetfulStore(Store):
     fails_at = -1
     writes = 0
 
-    async def record(self, records: Sequence[Record], fence: Fence) -> None:
+    async def record(self, records: Sequence[StatusRecord], fence: Fence) -> None:
         if records:
             self.writes += 1
             if self.writes == self.fails_at:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.status import Phase, Status
-from connectors.store import Record, Store
+from connectors.store import StatusRecord, Store
 from connectors.tables import lease as table
 from deployments.errors import LeaseLostError
 from deployments.lease import Lease
@@ -44,7 +44,7 @@ async def run_out(engine: AsyncEngine) -> None:
 
 
 async def write(store: Store, lease: Lease, connector_id: int = 1) -> None:
-    await store.record([Record(connector_id, Status(connector_id, Phase.PENDING))], lease.fence)
+    await store.record([StatusRecord(connector_id, Status(connector_id, Phase.PENDING))], lease.fence)
 
 
 async def test_one_of_two_gets_it_and_the_other_when_it_is_released(contender: Callable[[str], Lease]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from local.clinic import TABLES
 from pipelines.errors import ConfigurationError
 from pipelines.load import Options, Skipped, run_connector
-from pipelines.loads import Told
+from pipelines.load_record import Told
 from pipelines.locks import Locks, connector_key
 from pipelines.missed import Due
 from tests.pipelines.conftest import Platform

@@ -13,7 +13,7 @@ from connectors.models import ConnectorRow, RunPolicy
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.events import teller
 from pipelines.load import read_row
-from pipelines.loads import DIED, Record, Told, count_the_dead, recorded
+from pipelines.load_record import DIED, LoadRecord, Told, count_the_dead, recorded
 from pipelines.locks import Locks
 from pipelines.summary import Summary
 from tests.pipelines.conftest import Platform, Sql
@@ -48,7 +48,7 @@ def row_of(locks: Locks, number: int) -> ConnectorRow:
 def die(locks: Locks, row: ConnectorRow, tell: Any) -> None:
     """Begin a load as a run does, and never end it."""
     count_the_dead(locks, row, tell)
-    Record(locks, row, RunPolicy(), tell).started(None)
+    LoadRecord(locks, row, RunPolicy(), tell).started(None)
 
 
 def test_each_run_is_counted_once_and_told_with_the_failures_before_it(platform: Platform, emr: Sql) -> None:
@@ -142,7 +142,7 @@ def test_who_only_tries_a_part_counts_and_tells_the_dead_all_the_same(platform: 
 @pytest.mark.parametrize("end", ["success", "failure", "cancel"])
 def test_a_run_whose_mark_was_ended_by_another_writes_no_end(platform: Platform, locks: Locks, end: str) -> None:
     row = row_of(locks, platform.add(FILES))
-    record = Record(locks, row, RunPolicy(), lambda _: None)
+    record = LoadRecord(locks, row, RunPolicy(), lambda _: None)
     record.started(None)
     die(locks, row, lambda _: None)  # another one took it for dead, and goes on
     match end:

@@ -9,7 +9,7 @@ from connectors.schedule import Schedule
 from connectors.status import Phase
 from connectors.store import Store
 from connectors.tables import status as status_table
-from deployments.missed import MOST_RUNS, missed_dates
+from deployments.catch_up import MOST_RUNS, missed_dates
 from deployments.prefect_gateway import PrefectGateway
 from deployments.spec import deployment_name
 from tests.deployments.rig import Clock, Rig, rig

@@ -51,7 +51,7 @@ def nobody(told: Told) -> None:
     del told
 
 
-class Record:
+class LoadRecord:
     """The record of one load. `succeeded` is called by the one who knows its rows."""
 
     def __init__(self, locks: Locks, row: ConnectorRow, policy: RunPolicy, tell: Tell) -> None:
@@ -182,9 +182,11 @@ def _written(locks: Locks, statement: str, **values: Any) -> dict[str, Any] | No
 
 
 @contextmanager
-def recorded(locks: Locks, row: ConnectorRow, policy: RunPolicy, run_id: UUID | None, tell: Tell) -> Iterator[Record]:
-    """Record the load inside: its start, and its end unless that is a success, which `Record.succeeded` is told."""
-    record = Record(locks, row, policy, tell)
+def recorded(
+    locks: Locks, row: ConnectorRow, policy: RunPolicy, run_id: UUID | None, tell: Tell
+) -> Iterator[LoadRecord]:
+    """Record the load inside: its start, and its end unless that is a success, which `LoadRecord.succeeded` is told."""
+    record = LoadRecord(locks, row, policy, tell)
     record.started(run_id)
     try:
         yield record
