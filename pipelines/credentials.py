@@ -96,6 +96,8 @@ class Secrets:
         if logging.getLogRecordFactory() is not _make_redacted:
             _Guarded.make = logging.getLogRecordFactory()
             logging.setLogRecordFactory(_make_redacted)
+        # A handler that can't write (a full disk, a closed pipe) would print the exception under way, with its secrets.
+        logging.raiseExceptions = False
         _Guarded.secrets.append(self)
         try:
             yield

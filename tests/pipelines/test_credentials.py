@@ -1,5 +1,6 @@
 """References to secrets: Prefect's blocks and the worker's variables, and what is hidden of them."""
 
+import io
 import logging
 import pickle
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic import SecretStr
 
 from connectors.kinds import BlockRef, EnvRef, SecretRef
 from pipelines.credentials import Secrets
-from pipelines.errors import ConfigurationError, TransientError
+from pipelines.errors import ConfigurationError, RunError, TransientError, as_fault
 from tests.pipelines.conftest import Platform
 from tests.pipelines.test_load import omop
 from tests.prefect_server import PrefectServer
@@ -126,6 +127,26 @@ def test_a_librarys_wrong_log_call_hurts_nobody_and_shows_no_secret(
         logging.getLogger("any.library").warning(message, *arguments)
     assert caplog.messages == [shown]
     assert "canary" not in caplog.text + capsys.readouterr().err
+
+
+def test_a_log_that_can_not_be_written_prints_nothing_of_what_went_wrong(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", True)  # Python's own, and afterwards as it was
+    full = io.StringIO()
+    full.close()
+    handler: logging.Handler = logging.StreamHandler(full)
+    log = logging.getLogger("prefect.pipelines")
+    log.addHandler(handler)
+    monkeypatch.setattr(log, "level", logging.INFO)
+    secrets = Secrets()
+    secrets.hide("swordfish-1")
+    try:
+        with secrets.guard(), pytest.raises(RunError), as_fault(secrets.redact, "extract"):
+            raise ConnectionError("no login with swordfish-1")
+    finally:
+        log.removeHandler(handler)
+    assert "swordfish-1" not in capfd.readouterr().err
 
 
 def test_runs_in_threads_hide_for_each_other(caplog: pytest.LogCaptureFixture) -> None:
