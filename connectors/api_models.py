@@ -150,10 +150,6 @@ def _cursor(value: str | None) -> str | None:
     return value
 
 
-ListedPhase = Literal["pending", "synced", "paused", "invalid", "retrying", "conflict"]
-"""The phases of connectors that are there: of one that is being deleted, only the status is left."""
-
-
 class ConnectorQuery(Input):
     """Which connectors are listed. An unknown parameter is refused: it would look like a filter and be none."""
 
@@ -162,7 +158,10 @@ class ConnectorQuery(Input):
         str | None, AfterValidator(_cursor), Field(description="`nextCursor` of the page before; left out: the first.")
     ] = None
     is_active: Annotated[bool | None, Field(description="Only active ones, or only deactivated ones.")] = None
-    phase: Annotated[ListedPhase | None, Field(description="Only those in this phase.")] = None
+    phase: Annotated[
+        Phase | None,
+        Field(description="Only those in this phase; of a connector that is `deleting`, no row is left to be listed."),
+    ] = None
     freshness: Annotated[Freshness | None, Field(description="Only those of this freshness, such as `failing`.")] = None
     q: Annotated[
         str | None,

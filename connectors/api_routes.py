@@ -25,7 +25,6 @@ from connectors.models import LARGEST_ID, ConnectorRow, InvalidConnectorError
 from connectors.problems import MEDIA_TYPE
 from connectors.refusals import Refusal
 from connectors.service import Entry, Filter, Generations, Service
-from connectors.status import Phase
 
 LONGEST_KEY = 200
 """Characters of an Idempotency-Key."""
@@ -131,8 +130,7 @@ async def create_connector(body: ConnectorInput, service: Connectors, response: 
 @router.get("/connectors", tags=["connectors"])
 async def list_connectors(service: Connectors, query: Annotated[ConnectorQuery, Query()]) -> ConnectorPage:
     """List connectors, in the order of their ids, a page at a time."""
-    phase = None if query.phase is None else Phase(query.phase)
-    which = Filter(query.is_active, phase, query.freshness, query.q)
+    which = Filter(query.is_active, query.phase, query.freshness, query.q)
     page = await service.page(which, limit=query.limit, after=int(query.cursor or 0))
     return ConnectorPage(
         items=[ConnectorAnswer.of(entry, service.freshness(entry)) for entry in page.entries],

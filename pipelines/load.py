@@ -121,7 +121,7 @@ def run_connector(
                     raise found
                 connector = found
                 stack.enter_context(as_fault(secrets.redact, "prepare"))
-                directory = stack.enter_context(_working_directory(settings.data_dir / "runs" / str(connector_id)))
+                directory = stack.enter_context(working_directory(settings.data_dir / "runs" / str(connector_id)))
                 run = Run(
                     connector, options=options, settings=settings, secrets=secrets, locks=locks, directory=directory
                 )
@@ -194,15 +194,20 @@ def _turn(locks: Locks, connector_id: int, options: Options) -> ConnectorRow | S
 
 
 @contextlib.contextmanager
-def _working_directory(parent: Path) -> Iterator[Path]:
-    """A directory of this run alone. Needs the connector's lock: what dead runs of it left is removed first."""
+def working_directory(parent: Path) -> Iterator[Path]:
+    """A directory of this run alone. Needs the connector's lock: what dead runs of it left is removed first.
+
+    A run that lost its lock removes only its own at its end: the others are those of the run that took over.
+    """
     shutil.rmtree(parent, ignore_errors=True)
     directory = parent / uuid.uuid4().hex
     directory.mkdir(parents=True, mode=0o700)
     try:
         yield directory
     finally:
-        shutil.rmtree(parent, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            parent.rmdir()
 
 
 class Run:

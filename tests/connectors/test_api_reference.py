@@ -74,7 +74,6 @@ def test_the_reference_prints_bounds_and_what_else_is_taken() -> None:
     assert "Default: `merge` with a primary_key, else `append`" in row(made, "SqlTable", "write_disposition")
     assert "[RunPolicy](#runpolicy)" in row(made, "ConnectorInput", "runPolicy")
     assert "Default: `true`." in row(made, "ConnectorInput", "isActive")
-    assert "`deleting`" not in row(made, "GET /api/v1/connectors", "phase")
     assert "Answers 200 with `text/plain`." in made.partition("### GET /metrics")[2].partition("##")[0]
 
 

@@ -1,7 +1,9 @@
 """The platform's database goes away under a run: it goes on if nobody ran meanwhile, and else no row lands twice."""
 
+import contextlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg2  # type: ignore[import-untyped]
@@ -13,7 +15,7 @@ from pipelines import exactness
 from pipelines import locks as module
 from pipelines.errors import Step, TransientError
 from pipelines.ledgers import ANNOUNCED
-from pipelines.load import InStep, Options, run_connector
+from pipelines.load import InStep, Options, run_connector, working_directory
 from pipelines.locks import LockLostError, Locks, connector_key, name_key
 from pipelines.summary import Summary
 from tests.pipelines.conftest import Platform, Sql
@@ -180,6 +182,16 @@ def test_a_run_that_another_has_taken_the_turn_from_leaves_the_others_record_alo
 
     run(platform, number, after("load", taken_over))
     assert recorded(platform) == [("completed", 0, 0, 1, 1)], "counted as dead by the other, which found nothing new"
+
+
+def test_a_run_that_lost_its_turn_leaves_the_directory_of_the_run_that_took_over(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    with contextlib.ExitStack() as lost, contextlib.ExitStack() as taken_over:
+        lost.enter_context(working_directory(runs))
+        other = taken_over.enter_context(working_directory(runs))
+        lost.close()
+        assert list(runs.iterdir()) == [other]
+    assert not runs.exists()
 
 
 def test_a_run_that_another_still_has_the_turn_of_ends(platform: Platform, visits: dict[str, Any]) -> None:
