@@ -114,7 +114,10 @@ class Ledger:
         await self._record(records)
 
     def alert(self) -> None:
-        """Tell operations which connectors cannot be synced: one alert a reason, however many they are."""
+        """Tell operations which connectors cannot be synced: by reason, when it begins and when they are many.
+
+        Were it told when it begins alone, one connector that nobody mends would hide all that fail after it.
+        """
         if not self._changed:
             return
         self._changed = False
@@ -123,11 +126,18 @@ class Ledger:
             if status.phase in setbacks.STUCK_PHASES and status.reason in setbacks.STUCK_REASONS:
                 stuck[status.reason].append(status)
         for reason in setbacks.STUCK_REASONS:
-            key = f"sync:{reason}"
-            if reason not in stuck:
-                self._alerts.end(key, f"No connector fails with {reason} any more.")
-            elif setbacks.worth_telling(stuck[reason]):
-                self._alerts.begin(key, setbacks.told(reason, stuck[reason]))
+            few, many = f"sync:{reason}", f"sync:{reason}:many"
+            found = stuck[reason]
+            lasting = [status for status in found if setbacks.lasts(status)]
+            if len(lasting) >= setbacks.MANY:
+                self._alerts.begin(many, setbacks.told(reason, found))
+            elif lasting:
+                self._alerts.begin(few, setbacks.told(reason, found))
+            none = f"No connector fails with {reason} any more."
+            if len(found) < setbacks.MANY:
+                self._alerts.end(many, f"Fewer than {setbacks.MANY} connectors fail with {reason}." if found else none)
+            if not found:
+                self._alerts.end(few, none)
 
     def _told(self, outcome: ActionOutcome) -> list[str]:
         """What was done, as lines, told to the log and to Prefect's feed."""

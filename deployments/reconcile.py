@@ -208,7 +208,7 @@ class Reconciler:
             self._generations = before  # what this cycle took for read may not have been dealt with
             self._measure(Cycle.FAILED, began)
             raise
-        if report.server_down is None:  # while it is, nobody knows what fails besides
+        if self._server.down_since is None:  # while Prefect is away, nobody knows what fails besides
             self._ledger.alert()
         self._measure(_result(report), began)
         self._metrics.runs(swept=report.swept, caught_up=report.caught_up)
@@ -413,13 +413,13 @@ class Reconciler:
 
     async def _conclude(self, outcomes: list[ActionOutcome], desired: dict[int, Desired], report: Report) -> None:
         """Record what became of actions."""
-        report.lines += await self._ledger.conclude(outcomes, desired)
         for outcome in outcomes:
-            report.settled.add(outcome.decision.connector_id)
-            if outcome.error is None:
-                report.applied += 1
-                if not isinstance(outcome.decision.action, Create | None):
-                    self._sweeper.touch(outcome.decision.action.held.id)
+            # First, and whether or not it can be recorded: Prefect has been changed.
+            if outcome.error is None and not isinstance(outcome.decision.action, Create | None):
+                self._sweeper.touch(outcome.decision.action.held.id)
+        report.lines += await self._ledger.conclude(outcomes, desired)
+        report.settled |= {outcome.decision.connector_id for outcome in outcomes}
+        report.applied += sum(outcome.error is None for outcome in outcomes)
 
     def _roll_out_allowance(self) -> int:
         """How many patches of a roll-out may go out now: so many a second since the last ones, in small bursts."""

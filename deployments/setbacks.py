@@ -23,14 +23,15 @@ STUCK_REASONS = (
 )
 """Why a connector cannot be synced that its user cannot mend."""
 
+MANY = 10
+"""From so many connectors on that one reason stops, it is told once more: it is no longer one connector's trouble."""
+
 EXAMPLES = 3
 
 
-def worth_telling(stuck: Sequence[Status]) -> bool:
-    """Whether operations are to hear of connectors that are stuck for one reason: one of them no try has mended."""
-    return any(
-        status.attempts >= ALERT_AFTER_TRIES or status.phase in {Phase.CONFLICT, Phase.INVALID} for status in stuck
-    )
+def lasts(status: Status) -> bool:
+    """Whether operations are to hear of a connector that is stuck: no try has mended it, or can."""
+    return status.attempts >= ALERT_AFTER_TRIES or status.phase in {Phase.CONFLICT, Phase.INVALID}
 
 
 def told(reason: Reason, stuck: Sequence[Status]) -> str:

@@ -399,6 +399,7 @@ async def test_a_write_that_the_database_refused_is_made_up_for_by_the_next_poll
         await parts.cycle()
         status = await status_of(parts, kept)
         assert (status.phase, status.observed_generation) == (Phase.SYNCED, 2)
+        assert parts.reconciler.seconds_until_due() is not None, "what was changed is looked at for stale runs"
         assert await parts.status(removed) is None
         assert (await status_of(parts, bad)).phase is Phase.INVALID
 

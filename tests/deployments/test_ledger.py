@@ -1,8 +1,11 @@
 """What operations hear of connectors that cannot be synced: each reason once, however many they are."""
 
+from uuid import UUID
+
 from connectors.store import Store
 from deployments.alerts import Alerts
 from deployments.errors import RefusedError, ServerUnavailableError
+from deployments.setbacks import MANY
 from deployments.spec import deployment_name
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import rig
@@ -86,12 +89,49 @@ async def test_one_connector_is_told_after_five_tries_and_an_outage_is_no_recove
             assert operations.said == [
                 f"[clinical-ai] Connector {number} cannot be synced: Prefect refused it (409): no. Tried 5 times."
             ]
-            for gateway.answers in (False, True):
+            gateway.answers = False
+            await parts.cycle()
+            for _ in range(2):  # quiet ones: nothing is due before the next probe
                 await parts.cycle()
-                parts.clock.advance(901)
+            gateway.answers = True
+            parts.clock.advance(901)
+            await parts.cycle()
             await alerts.drain()
             assert len(operations.said) == 1
             await parts.change(number, schedule="never")
             await parts.cycle()
             await alerts.drain()
             assert len(operations.said) == 2
+
+
+async def test_a_neglected_connector_hides_no_later_failures_of_its_reason(store: Store) -> None:
+    with Webhook() as operations:
+        alerts = Alerts([operations.url], "clinical-ai")
+        gateway = FakePrefect()
+        async with rig(store, gateway, alerts=alerts) as parts:
+
+            async def theirs(count: int) -> list[UUID]:
+                numbers = [await parts.insert() for _ in range(count)]
+                return [
+                    gateway.server.post({"name": deployment_name(i), "tags": ["managed-by:other"]}) for i in numbers
+                ]
+
+            async def hear() -> list[str]:
+                await parts.cycle(audit=True)
+                await alerts.drain()
+                heard = [line.removeprefix("[clinical-ai] ").partition(",")[0] for line in operations.said]
+                operations.said.clear()
+                return heard
+
+            neglected = await theirs(1)
+            assert len(await hear()) == 1
+            others = await theirs(MANY - 2)
+            assert await hear() == [], "of a few more nobody is told again"
+            others += await theirs(3)
+            assert await hear() == [f"{MANY + 2} connectors cannot be synced: ForeignDeployment"]
+            others += await theirs(5)
+            assert await hear() == []
+            gateway.server.delete(others)
+            assert await hear() == [f"Recovered: Fewer than {MANY} connectors fail with ForeignDeployment."]
+            gateway.server.delete(neglected)
+            assert await hear() == ["Recovered: No connector fails with ForeignDeployment any more."]
