@@ -5,11 +5,13 @@ nothing twice. A leader without addresses, as a flow run on a worker may be, lea
 sees the end of, the next one that has some will tell.
 
 Alerts go out by a queue of their own, one message at a time: one that cannot be delivered, or written down, never harms
-a cycle and is only logged. They hold no row's content: names and sentences, no sources and no credentials.
+a cycle. What no address has taken is tried again, and was not told: so the next leader tells it, if this one cannot.
+They hold no row's content: names and sentences, no sources and no credentials.
 """
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ from deployments.events import Events
 logger = logging.getLogger(__name__)
 
 SEND_TIMEOUT_SECONDS = 20.0
+
+RETRY_SECONDS = 60.0
+"""How long until what no address has taken is tried again."""
 
 MOST_WAITING = 100
 """Alerts that wait behind a message that is slow to go out; then the oldest one stays in the log alone."""
@@ -52,18 +57,21 @@ class Alerts:
         instance: str,
         events: Events | None = None,
         engine: AsyncEngine | None = None,
+        still_open: set[str] | None = None,
     ) -> None:
         """What concerns the controller as a whole (a key without a colon) is told to `events` too.
 
-        `engine` leads to the rows; without one, or without `urls`, what is open is forgotten with this object.
+        `engine` leads to the rows. Without one, or without `urls`, what is open is remembered in `still_open`, where a
+        later term of this process finds it, or is forgotten with this object.
         """
         self._events = events
         self._urls = urls
         self._instance = instance
         self._engine = engine if urls else None
-        self._open: set[str] = set()
+        self._open: set[str] = set() if self._engine is not None or still_open is None else still_open
         self._waiting: deque[_News] = deque(maxlen=MOST_WAITING)
         self._sending: asyncio.Task[None] | None = None
+        self._try_at = 0.0
 
     async def load(self) -> None:
         """Take over what an earlier leader has told of and nobody has ended.
@@ -81,6 +89,7 @@ class Alerts:
             self._open.add(key)
             logger.error("ALERT %s: %s", key, sentence)
             self._tell("controller.degraded", _News(key, sentence, begins=True))
+        self._send_what_waits()
 
     def end(self, key: str, sentence: str) -> None:
         """It is over; told when it held."""
@@ -88,18 +97,20 @@ class Alerts:
             self._open.discard(key)
             logger.warning("RECOVERED %s: %s", key, sentence)
             self._tell("controller.recovered", _News(key, sentence, begins=False))
+        self._send_what_waits()
 
     def _tell(self, event: str, news: _News) -> None:
         if self._events is not None and ":" not in news.key:
             self._events.of_controller(event, {"what": news.key, "message": news.sentence})
-        if not self._urls:
-            return
-        self._waiting.append(news)
-        if self._sending is None or self._sending.done():
+        if self._urls:
+            self._waiting.append(news)
+
+    def _send_what_waits(self) -> None:
+        if self._waiting and (self._sending is None or self._sending.done()) and time.monotonic() >= self._try_at:
             self._sending = asyncio.create_task(self._send())
 
     async def _send(self) -> None:
-        """Send what waits, as one message, until nothing does.
+        """Send what waits, as one message, until nothing does, or nobody takes it.
 
         Told first and written down then. If the process dies in between, or another one leads before the row is there,
         the next leader tells it once more: better twice than not at all. For the same reason the write is not fenced: a
@@ -108,19 +119,19 @@ class Alerts:
         while self._waiting:
             news = tuple(self._waiting)
             self._waiting.clear()
-            await self._deliver("\n".join(f"[{self._instance}] {each}" for each in news))
+            if not await self._deliver("\n".join(f"[{self._instance}] {each}" for each in news)):
+                self._waiting = deque((*news, *self._waiting), MOST_WAITING)
+                self._try_at = time.monotonic() + RETRY_SECONDS
+                return
             if self._engine is not None:
                 await self._write_down(self._engine, news)
 
-    async def _deliver(self, text: str) -> None:
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-                delivered = await asyncio.to_thread(_notify, [url.get_secret_value() for url in self._urls], text)
-        except Exception as error:  # whatever an alert's transport raises must not reach the cycle
-            logger.error("An alert could not be delivered: %s", type(error).__name__)  # noqa: TRY400 - may hold the URL
-        else:
-            if not delivered:
-                logger.error("An alert could not be delivered to every address of CAI_ALERT_URLS.")
+    async def _deliver(self, text: str) -> bool:
+        """Send a message to all addresses; whether one of them has taken it, which makes it told."""
+        taken = await asyncio.gather(*(_taken(url, text) for url in self._urls))
+        if not all(taken):
+            logger.error("An alert could not be delivered to every address of CAI_ALERT_URLS.")
+        return any(taken)
 
     async def _write_down(self, engine: AsyncEngine, news: Sequence[_News]) -> None:
         try:
@@ -140,11 +151,19 @@ class Alerts:
             await asyncio.wait({self._sending}, timeout=seconds)
 
 
-def _notify(urls: list[str], text: str) -> bool:
+async def _taken(url: SecretStr, text: str) -> bool:
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+            return await asyncio.to_thread(_notify, url.get_secret_value(), text)
+    except Exception as error:  # whatever an alert's transport raises must not reach the cycle
+        logger.error("An alert could not be delivered: %s", type(error).__name__)  # noqa: TRY400 - may hold the URL
+        return False
+
+
+def _notify(url: str, text: str) -> bool:
     # Imported here: it takes half a second, and most controllers never alert.
     from apprise import Apprise  # noqa: PLC0415
 
     sender = Apprise()
-    for url in urls:
-        sender.add(url)
+    sender.add(url)
     return bool(sender.notify(title="Connectors", body=text))

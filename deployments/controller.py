@@ -45,6 +45,9 @@ FLEET_SECONDS = 15.0
 
 INSTANCE_ALERT = "instance"
 
+GIVE_WAY_SECONDS = 1.0
+"""How long the lease is left to the one that was given way to, before it is asked."""
+
 CLAIM_SECONDS = 60.0
 """How often a controller that found another database's deployments looks whether they are ours by now."""
 
@@ -75,6 +78,8 @@ class Controller:
         self._url = settings.resolved_database_url()
         self._rng = random.Random()  # noqa: S311 - jitter
         self._inbox = Inbox()
+        self._open_alerts: set[str] = set()
+        """What was told to Prefect's feed and is not over, over all terms, where no rows of alerts are kept."""
 
     async def run(self, mandate: Mandate, stop: asyncio.Event) -> Conclusion:
         """Lead, stand by, ask or leave, as the mandate says, until `stop`.
@@ -106,6 +111,10 @@ class Controller:
                         if not mandate.foreground:
                             raise
                         await self._wait_for_claim(store, stop)
+                        continue
+                    if conclusion.ending is Ending.GAVE_WAY and mandate.unanswered:
+                        logger.info("Gave way before there was a full cycle; the next leader is asked for it.")
+                        await asyncio.sleep(GIVE_WAY_SECONDS)
                         continue
                     if conclusion.ending is not Ending.LOST or mandate.once:
                         return conclusion
@@ -211,7 +220,7 @@ class Controller:
     async def _reconciler(self, lease: Lease, store: Store, mandate: Mandate) -> AsyncIterator[Reconciler]:
         """A reconciler on an open gateway that writes only while the lease lasts."""
         settings = self._settings
-        alerts = Alerts(settings.alert_urls, settings.instance, self._events, store.engine)
+        alerts = Alerts(settings.alert_urls, settings.instance, self._events, store.engine, self._open_alerts)
         async with self._gateway(lease.check) as gateway:
             server = ServerHealth(alerts, settings.server_backoff_max_seconds, settings.alert_after_seconds, self._rng)
 

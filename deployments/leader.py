@@ -214,7 +214,7 @@ class Leader:
         wanted = time.monotonic() >= min(self._audits) or self._reconciler.back_from_outage
         due = wanted and self._reconciler.server_answers
         report = await self._reconciler.cycle(audit=due, hints=hints, allow_mass_prune=self._mandate.allow_mass_prune)
-        self._use_up_permission(report)
+        self._note(report)
         now = time.monotonic()
         if report.audited:
             self._audits = [at for at in self._audits if at > now] or [now + self._settings.audit_interval_seconds]
@@ -226,9 +226,10 @@ class Leader:
             await self._reconciler.probe()
             self._next_probe = now + PROBE_SECONDS
 
-    def _use_up_permission(self, report: Report) -> None:
-        """The permission to prune was for one full cycle, in whichever term that is."""
+    def _note(self, report: Report) -> None:
+        """What the mandate asks and allows is one full cycle, in whichever term that is."""
         if report.audited:
+            self._mandate.fulfilled = True
             self._mandate.allow_mass_prune = False
 
     def _seconds_until_reason(self) -> float:
@@ -243,7 +244,7 @@ class Leader:
     async def _full_cycle(self, allow_mass_prune: bool) -> CycleResult:
         """A full cycle, with as many turns as a roll-out needs."""
         report = await self._reconciler.cycle(audit=True, allow_mass_prune=allow_mass_prune)
-        self._use_up_permission(report)
+        self._note(report)
         while report.deferred and report.server_down is None:
             await asyncio.sleep(1)
             self._heartbeat(leading=True)

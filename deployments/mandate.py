@@ -25,6 +25,13 @@ class Mandate:
     """For the first full cycle."""
     take_over: bool = False
     """For the first claim of the instance."""
+    fulfilled: bool = False
+    """There has been a full cycle."""
     foreground: bool = False
     """The process is the controller, and there for good: it is scraped, and it has the addresses of alerts. A flow run
     that leads gives way to it."""
+
+    @property
+    def unanswered(self) -> bool:
+        """Whoever started it by hand waits for a full cycle, and there has been none."""
+        return self.when_led is WhenLed.ASK and not self.fulfilled

@@ -22,6 +22,7 @@ os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 from prefect import flow, get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, Failed
 from prefect.utilities.callables import parameter_schema
@@ -104,7 +105,9 @@ async def connector_controller(
     if dry_run:
         lines = await controller.preview()
         return Completed(message="\n".join(lines) or "Nothing to do.")
-    mandate = Mandate(when_led, once, allow_mass_prune, take_over)
+    # Run again, as after its node was drained, it finds its parameters as they were: what they allowed may be spent.
+    first_try = flow_run.run_count <= 1
+    mandate = Mandate(when_led, once, allow_mass_prune and first_try, take_over and first_try)
     conclusion = await controller.run(mandate, asyncio.Event())
     if conclusion.ending is Ending.EXPIRED:
         await _call_successor()

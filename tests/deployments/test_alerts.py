@@ -14,6 +14,7 @@ from connectors.store import Store
 from connectors.tables import alerts as table
 from deployments import alerts as module
 from deployments.alerts import MOST_WAITING, Alerts
+from deployments.events import Events
 from deployments.server import ServerHealth
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import rig
@@ -123,6 +124,62 @@ async def test_a_leader_that_died_before_it_wrote_down_what_it_told_is_followed_
         assert operations.said == [f"[clinical-ai] {DOWN}"] * 2
 
 
+async def test_what_no_address_has_taken_was_not_told_and_the_next_leader_tells_it(store: Store) -> None:
+    with Webhook(status=500) as refusing, Webhook() as operations:
+        first = await leader(store, refusing.url)
+        first.begin("server", DOWN)
+        await first.drain()
+        assert await rows(store) == {}
+        second = await leader(store, operations.url, refusing.url)
+        second.begin("server", DOWN)
+        await second.drain()
+        assert operations.said == [f"[clinical-ai] {DOWN}"]
+        assert await rows(store) == {"server": DOWN}, "one of two has heard it"
+
+
+async def test_what_no_address_has_taken_is_tried_again_and_keeps_its_order(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    takes = False
+
+    def notify(_: str, text: str) -> bool:
+        sent.append(text)
+        return takes
+
+    monkeypatch.setattr(module, "_notify", notify)
+    alerts = await leader(store, SecretStr("json://127.0.0.1:1/"))
+    alerts.begin("server", DOWN)
+    await alerts.drain()
+    alerts.begin("server", DOWN)
+    alerts.begin("prune", "6 deletes were withheld.")
+    await alerts.drain()
+    assert len(sent) == 1, "not in the next breath"
+    takes = True
+    monkeypatch.setattr(alerts, "_try_at", 0.0)
+    alerts.begin("server", DOWN)
+    await alerts.drain()
+    assert sent[1:] == [f"[clinical-ai] {DOWN}\n[clinical-ai] 6 deletes were withheld."]
+    assert (await rows(store)).keys() == {"server", "prune"}
+
+
+async def test_without_addresses_prefects_feed_hears_of_each_trouble_and_of_its_end_once_over_all_terms(
+    store: Store,
+) -> None:
+    events, still_open = Events("clinical-ai"), set[str]()
+
+    async def term() -> Alerts:
+        alerts = Alerts([], "clinical-ai", events, store.engine, still_open)
+        await alerts.load()
+        return alerts
+
+    for _ in range(2):
+        (await term()).begin("server", DOWN)
+    for _ in range(2):
+        (await term()).end("server", BACK)
+    assert [each["event"] for each in events._waiting] == ["controller.degraded", "controller.recovered"]
+
+
 async def test_an_alert_that_cannot_be_written_down_is_told_and_harms_nothing(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -144,7 +201,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], Callable[[], None]
     open_ = threading.Event()
     one = threading.Lock()
 
-    def notify(_: list[str], text: str) -> bool:
+    def notify(_: str, text: str) -> bool:
         assert one.acquire(blocking=False), "two messages at once"
         open_.wait(10)
         sent.append(text)

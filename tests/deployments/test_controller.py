@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -177,6 +177,36 @@ async def test_a_flow_run_that_leads_gives_way_to_a_controller_in_the_foreground
             number = await insert(store)
             await eventually(in_phase(store, number, Phase.SYNCED))
             assert not foreground.task.done()
+
+
+async def test_a_flow_run_that_gives_way_before_it_did_what_it_was_asked_asks_the_one_that_leads_then(
+    make_settings: Callable[..., Settings], store: Store
+) -> None:
+    settings = make_settings(poll_interval_seconds=0.3)
+    number = await insert(store)
+    async with AsyncExitStack() as stack:
+        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+            asked = await stack.enter_async_context(running(settings, Mandate(WhenLed.ASK)))
+        await eventually(in_phase(store, number, Phase.RETRYING))
+        await stack.enter_async_context(running(settings, Mandate(WhenLed.STAND_BY, foreground=True)))
+        conclusion = await asyncio.wait_for(asked.task, 30)
+        assert conclusion.ending is Ending.ANSWERED
+        assert conclusion.result is not None
+        assert conclusion.result.summary == "1 synced"
+
+
+async def test_what_was_told_to_the_feed_is_remembered_from_term_to_term(
+    make_settings: Callable[..., Settings], store: Store
+) -> None:
+    """Without addresses there are no rows to remember it by."""
+    settings = make_settings(controller_max_runtime_seconds=0.5, alert_after_seconds=0, poll_interval_seconds=0.1)
+    controller = controller_of(settings)
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        for _ in range(2):
+            conclusion = await controller.run(Mandate(WhenLed.STAND_BY, foreground=True), asyncio.Event())
+            assert conclusion.ending is Ending.EXPIRED
+    names = [each["event"] for each in controller._events._waiting]
+    assert (names.count("controller.started"), names.count("controller.degraded")) == (2, 1)
 
 
 async def claim_for_a_dead_one(store: Store) -> None:
@@ -432,6 +462,25 @@ def test_once_ends_with_1_when_anything_fails_is_in_conflict_or_is_withheld(
     assert len(held(api)) == 8
     assert run("--once", "--allow-mass-prune") == 0
     assert held(api) == [deployment_name(theirs)]
+
+
+async def test_a_flow_run_that_is_run_again_has_its_permission_no_more(
+    environment: dict[str, str], store: Store, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def flow_run() -> bool:
+        return (await command.connector_controller(once=True, allow_mass_prune=True, return_state=True)).is_completed()
+
+    for number in range(8):
+        await insert(store, name=f"Connector {number}")
+    assert await flow_run()
+    async with store.engine.begin() as connection:
+        await connection.execute(sa.delete(tables.connectors))
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT", "2")  # as Prefect counts it after a drained node
+    assert not await flow_run()
+    assert len(held(api)) == 8
+    monkeypatch.delenv("PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT")
+    assert await flow_run()
+    assert held(api) == []
 
 
 def test_once_ends_with_1_when_prefect_is_down_and_the_work_waits(run: Callable[..., int], database_url: str) -> None:
