@@ -26,7 +26,7 @@ from deployments.plan import Create, Decision, Delete, Patch, Pause
 logger = logging.getLogger(__name__)
 
 REJECTED = "connector.deployment.rejected"
-"""A row has become invalid, or is so in another way."""
+"""A row has become invalid, or was changed and still is."""
 
 MOST_WAITING = 5000
 """Events that are kept while Prefect is away, a few MB at most; then the oldest ones go."""
@@ -205,13 +205,22 @@ def carried_out(decision: Decision, before: Status | None) -> str | None:
 
 
 def fallen(before: Status | None, after: Status) -> str | None:
-    """The event of a status that says something went wrong just now: not one that says so still."""
+    """The event of a status that says something went wrong just now: not one that says so still.
+
+    A fault of ours is no user's: nobody is told of each connector that we stumble over. Nor are they told again when
+    the same trouble of the same row is said in other words, as a new release may say it.
+    """
     if after.phase is Phase.INVALID:
-        news = before is None or (before.phase, before.message) != (after.phase, after.message)
-        return REJECTED if news else None
+        if before is not None and _trouble(before) == _trouble(after):
+            return None
+        return "connector.deployment.failed" if after.reason is Reason.INTERNAL_ERROR else REJECTED
     if after.phase is Phase.CONFLICT:
         news = before is None or (before.phase, before.reason) != (after.phase, after.reason)
         return "connector.deployment.failed" if news else None
     if after.attempts == 1 and after.reason is not Reason.SERVER_UNAVAILABLE:
         return "connector.deployment.failed"
     return None
+
+
+def _trouble(status: Status) -> tuple[object, ...]:
+    return status.phase, status.reason, status.observed_generation

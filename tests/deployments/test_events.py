@@ -12,7 +12,7 @@ from prefect.client.orchestration import PrefectClient
 from connectors.prefect_client import open_client
 from connectors.status import Phase, Reason, Status
 from connectors.store import Store
-from deployments.events import BATCH, GATHER_SECONDS, MOST_WAITING, Events, fallen, sending
+from deployments.events import BATCH, GATHER_SECONDS, MOST_WAITING, REJECTED, Events, fallen, sending
 from settings import ROOT
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import rig
@@ -49,6 +49,23 @@ def test_a_failure_that_lasts_is_told_when_it_begins() -> None:
     assert fallen(first, second) is None
     waiting = Status(1, Phase.RETRYING, Reason.SERVER_UNAVAILABLE, "down", attempts=1)
     assert fallen(None, waiting) is None
+
+
+def test_an_invalid_row_is_told_again_when_it_was_changed_and_not_when_it_is_said_in_other_words() -> None:
+    def invalid(message: str, generation: int, reason: Reason = Reason.INVALID_SCHEDULE) -> Status:
+        return Status(1, Phase.INVALID, reason, message, observed_generation=generation)
+
+    first = invalid("no", 1)
+    assert fallen(None, first) == REJECTED
+    assert fallen(first, invalid("No, says a new release.", 1)) is None
+    assert fallen(first, invalid("no", 2)) == REJECTED
+    assert fallen(first, invalid("no", 1, Reason.INVALID_NAME)) == REJECTED
+
+
+def test_a_row_that_we_stumble_over_is_no_users_fault() -> None:
+    fault = Status(1, Phase.INVALID, Reason.INTERNAL_ERROR, "a fault of ours", observed_generation=1)
+    assert fallen(None, fault) == "connector.deployment.failed"
+    assert fallen(fault, fault) is None
 
 
 async def test_prefect_gets_them_with_their_resources(prefect_server: PrefectServer) -> None:
