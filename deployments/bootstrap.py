@@ -55,8 +55,13 @@ async def bootstrap(settings: Settings, *, pool_type: str, base_job_template: di
         base_job_template: its template, which replaces another one; None for the type's own, or the one that is there.
 
     Raises:
-        ValueError: when the pool is of another type than the template.
+        ValueError: when the pool is of another type than the template, or loads would share the controller's queue.
     """
+    if settings.work_queue == CONTROLLER_QUEUE:
+        raise ValueError(
+            f"CAI_WORK_QUEUE: {CONTROLLER_QUEUE} is the controller's own queue, where loads would keep it waiting. "
+            "Name another one, such as default."
+        )
     async with get_client() as client:
         await _work_pool(client, settings, pool_type, base_job_template)
         for queue, limit in {CONTROLLER_QUEUE: None, settings.work_queue: settings.work_queue_limit}.items():
@@ -254,7 +259,7 @@ def notifications(settings: Settings, block: UUID | None) -> list[AutomationCore
         ),
         told(
             "connector invalid",
-            "A connector's row asks for what cannot be had: told once, and again when it is wrong in another way.",
+            "A connector's row asks for what cannot be had: told once, and again when it was changed and still does.",
             once({REJECTED}, connectors, None),
             said,
         ),

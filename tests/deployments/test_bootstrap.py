@@ -117,6 +117,12 @@ async def test_the_queue_of_loads_is_limited_when_it_is_made_and_later_and_never
     assert prefect.get("/work_pools/limited").json()["concurrency_limit"] is None
 
 
+async def test_loads_never_share_the_controllers_queue(prefect: httpx.Client) -> None:
+    with pytest.raises(ValueError, match="CAI_WORK_QUEUE: controller is the controller's own queue"):
+        await bootstrap(work_pool="shared", work_queue="controller", work_queue_limit=3)
+    assert prefect.get("/work_pools/shared").status_code == 404
+
+
 async def test_a_notification_block_that_is_not_there_is_an_error_of_the_log_and_takes_nothing_away(
     prefect: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
