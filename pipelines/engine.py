@@ -74,13 +74,14 @@ class Engine:
         with as_fault(run.secrets.redact, "load"):
             self._open()
         options = run.options
+        self.mask = mask_of(run.connector.source, run.settings)
         context = Context(
             secrets=run.secrets,
             local_file_roots=tuple(run.settings.local_file_roots),
             window=Window(options.backfill_from, options.backfill_to),
             row_limit=options.row_limit,
+            mask=self.mask,
         )
-        self.mask = mask_of(run.connector.source, run.settings)
         found = open_source(run.connector.source, context)
         resources = self._chosen(found)
         for resource in resources:
@@ -91,9 +92,7 @@ class Engine:
             table_format=self.target.table_format,  # type: ignore[arg-type]
             refresh="drop_resources" if self.full_refresh else None,
         )
-        tables = self.pipeline.default_schema.data_tables()
-        loaded = {column for table in tables for column in table["columns"]}
-        self.mask.check(loaded, every_table=len(resources) == len(found))
+        self.mask.check(every_table=len(resources) == len(found))
 
     def normalize(self) -> None:
         """Make load files of what was read."""

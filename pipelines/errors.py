@@ -14,7 +14,7 @@ import contextlib
 import errno
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +44,11 @@ class TimeLimitError(RunError):
 
 class UnexpectedError(RunError):
     """Operations must look."""
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names of the user's, as a sentence has them: nobody takes them for words of its own, or for the API's."""
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def chain(error: BaseException) -> list[BaseException]:

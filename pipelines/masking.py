@@ -6,7 +6,8 @@ and a text in the other) while nobody without the key can try out all numbers. T
 else, so workers on several machines, and those that keep no files, need the variable.
 
 A name in `mask` that no column has would mask nothing, and the column that was meant would land in clear. So a mask
-remembers the columns that it met, and the run is refused before it writes.
+remembers the columns that it met of each table, and the run is refused before it writes: if every table told its
+columns, and rows of this kind don't leave some of them out at will.
 """
 
 import functools
@@ -16,14 +17,14 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from connectors.kinds import Source
 from connectors.landing import normalised
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, quoted
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -82,42 +83,43 @@ def _as_text(value: Any) -> str:
     return str(value)
 
 
-def refuse_unknown(columns: Collection[str], known: Collection[str]) -> None:
-    """Refuse names of `source.mask` that are not among the columns of a connector's tables, as they land.
-
-    Raises:
-        ConfigurationError: naming them.
-    """
-    if unknown := [column for column in columns if normalised(column) not in known]:
-        raise ConfigurationError(
-            f"source.mask names {', '.join(unknown)}, which no table of this connector has: "
-            "correct the spelling or remove it. Nothing was loaded."
-        )
-
-
 class Mask:
     """What a run does to the masked columns of a connector's rows, and what it met of them.
 
-    `by_rows`: only rows tell which columns there are. A database's reader knows them, and compares before it reads.
+    `optional`: rows leave out columns at will, so that one which none has had is no sign of a misspelt name.
     """
 
-    def __init__(self, columns: Collection[str], key: bytes, *, by_rows: bool = True) -> None:
+    def __init__(self, columns: Collection[str] = (), key: bytes = b"", *, optional: bool = False) -> None:
         self._columns = {normalised(column): column for column in columns}
         self._key = key
-        self._by_rows = by_rows
-        self._met: dict[str, bool] = {}
-        """Every column that came by, as the source calls it, and whether it is masked."""
+        self._optional = optional
+        self._declared: set[str] = set()
+        self._loaded: dict[str, set[str]] = {}
+        """Of each table, the columns of all loads before, as they land."""
+        self._met: dict[str, dict[str, str | None]] = {}
+        """Of each table, every column that came by, as the source calls it, and the name that masks it, if any."""
 
     @property
     def met(self) -> tuple[str, ...]:
         """The masked columns that came by, as the connector names them."""
-        landed = self._landed()
-        return tuple(name for column, name in self._columns.items() if column in landed)
+        hidden = {name for columns in self._met.values() for name in columns.values()}
+        return tuple(name for name in self._columns.values() if name in hidden)
 
     @property
     def missed(self) -> tuple[str, ...]:
-        """The names of which no row had a column; none as long as there was no row."""
-        return tuple(name for name in self._columns.values() if name not in self.met) if self._met else ()
+        """The names of which neither the source nor a row, of this run or of one before, has a column."""
+        known = self._declared.union(*self._loaded.values())
+        return tuple(name for column, name in self._columns.items() if column not in known and name not in self.met)
+
+    def declare(self, columns: Iterable[str], *, complete: bool = False) -> None:
+        """Take note of columns that the source says it has, read now or not. `complete`: it has no others.
+
+        Raises:
+            ConfigurationError: when it has no others, and the mask names one.
+        """
+        self._declared.update(map(normalised, columns))
+        if complete and self.missed:
+            self._refuse()
 
     def put_into(self, resource: "DltResource", loaded: Mapping[str, str] | None = None) -> None:
         """Let a resource's pipe mask, right after its reader. `loaded`: the types of its table's columns so far.
@@ -127,58 +129,71 @@ class Mask:
         """
         if not self._columns:
             return
-        for column, kind in (loaded or {}).items():
+        of_loads_before = loaded or {}
+        for column, kind in of_loads_before.items():
             if column in self._columns and kind != "text":
+                name = quoted([self._columns[column]])
                 raise ConfigurationError(
-                    f"source.mask names {self._columns[column]}, which {resource.name} holds in clear, as {kind}, "
-                    "from loads before: run a full refresh, which removes that and loads everything masked."
+                    f"source.mask names {name}, which {resource.name} holds in clear, as {kind}, from loads before: "
+                    "run a full refresh, which removes that and loads everything masked."
                 )
+        self._loaded[resource.name] = set(map(normalised, of_loads_before))
+        met = self._met.setdefault(resource.name, {})
         # Before the cursor's step, which keeps hashes of rows in the state.
-        resource.add_map(self, insert_at=1)
+        resource.add_map(lambda item: self._masked(item, met), insert_at=1)
         if isinstance(columns := resource.columns, dict):
             for name in columns:
-                if self._hides(name):
+                if self._hiding(name):
                     # Of whatever type it was, with whatever precision.
                     columns[name] = {"name": name, "data_type": "text"}
 
-    def check(self, loaded: Collection[str], *, every_table: bool) -> None:
-        """Compare the mask with the rows that were read. `loaded`: the columns that these and all loads before have.
-
-        A run of some tables can't know: the column may be in another one.
+    def check(self, *, every_table: bool) -> None:
+        """Compare the mask with the rows that were read. `every_table`: the run is not of some tables only.
 
         Raises:
-            ConfigurationError: when there were rows, and no column for a name.
+            ConfigurationError: when every table has told its columns, and none has one for a name.
         """
-        if not self._by_rows or not self._met:
+        if not self.missed:
             return
-        if every_table:
-            refuse_unknown(self._columns.values(), {*self._landed(), *loaded})
-        elif self.missed:
-            logger.warning("source.mask names %s, which none of the tables of this run has.", ", ".join(self.missed))
+        told = all(columns or self._loaded[table] for table, columns in self._met.items())
+        if every_table and told and not self._optional:
+            self._refuse()
+        logger.warning(
+            "source.mask names %s, and none of this run's tables has had such a column so far. "
+            "Compare it with the source: if it is misspelt, the column that is meant lands in clear.",
+            quoted(self.missed),
+        )
 
-    def __call__(self, item: Any) -> Any:
+    def _refuse(self) -> NoReturn:
+        raise ConfigurationError(
+            f"source.mask names {quoted(self.missed)}, which no table of this connector has: "
+            "correct the spelling or remove it. Nothing was loaded."
+        )
+
+    def _masked(self, item: Any, met: dict[str, str | None]) -> Any:
         """A row, an Arrow table or a bare value, masked."""
         if isinstance(item, dict):
-            return {name: hashed(value, self._key) if self._hides(name) else value for name, value in item.items()}
+            return {name: hashed(value, self._key) if self._hides(name, met) else value for name, value in item.items()}
         if hasattr(item, "schema"):
-            return self._arrow(item)
-        return hashed(item, self._key) if self._hides("value") else item  # the column in which such values land
+            return self._arrow(item, met)
+        return hashed(item, self._key) if self._hides("value", met) else item  # the column in which such values land
 
-    def _landed(self) -> set[str]:
-        return {normalised(name) for name in self._met}
+    def _hides(self, name: str, met: dict[str, str | None]) -> bool:
+        if name not in met:
+            met[name] = self._hiding(name)
+        return met[name] is not None
 
-    def _hides(self, name: str) -> bool:
-        hides = self._met.get(name)
-        if hides is None:
-            # What did not fit its column stands beside it, as `column__v_text`.
-            hides = self._met[name] = normalised(name.partition("__v_")[0]) in self._columns
-        return hides
+    def _hiding(self, name: str) -> str | None:
+        """The name of the mask that hides a column, if one does."""
+        # What did not fit its column stands beside it, as `column__v_text`.
+        whole, beside = normalised(name), normalised(name.partition("__v_")[0])
+        return self._columns.get(whole, self._columns.get(beside))
 
-    def _arrow(self, table: Any) -> Any:
+    def _arrow(self, table: Any, met: dict[str, str | None]) -> Any:
         import pyarrow as pa  # noqa: PLC0415  # only where a source yields Arrow
 
         for index, field in enumerate(table.schema):
-            if self._hides(field.name):
+            if self._hides(field.name, met):
                 of_value = functools.partial(hashed, key=self._key)
                 # Each distinct value once: identifiers repeat. Lists and structs can't be looked up.
                 once = of_value if pa.types.is_nested(field.type) else functools.cache(of_value)
@@ -194,4 +209,4 @@ def mask_of(source: Source, settings: Settings) -> Mask:
         ConfigurationError: when there is no key, and none may be made here.
     """
     key = masking_key(settings.data_dir, required=settings.mask_key_required) if source.mask else b""
-    return Mask(source.mask, key, by_rows=source.type != "sql_database")
+    return Mask(source.mask, key, optional=source.type == "fhir")

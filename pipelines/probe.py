@@ -10,7 +10,7 @@ from typing import Any
 
 from connectors.kinds import Source
 from pipelines.credentials import Secrets
-from pipelines.errors import RunError, as_fault
+from pipelines.errors import RunError, as_fault, quoted
 from pipelines.masking import Mask, mask_of
 from settings import Settings
 
@@ -50,11 +50,11 @@ def probe(source: Source, settings: Settings, rows: int = FIRST_ROWS) -> Probe:
     columns = sum(len(sample.columns) for sample in samples)
     said = [f"The source can be read: {len(samples)} tables, {columns} columns."]
     if mask.met:
-        said.append(f"Masked: {', '.join(mask.met)}.")
+        said.append(f"Masked: {quoted(mask.met)}.")
     if mask.missed:
         said.append(
-            f"source.mask also names {', '.join(mask.missed)}, which none of these rows has: correct the spelling, "
-            "for a run that finds no such column loads nothing."
+            f"source.mask also names {quoted(mask.missed)}, which none of these rows has: see how it is written, "
+            "for a misspelt name masks nothing, and a run that finds no such column may load nothing."
         )
     return Probe(True, " ".join(said), samples)
 
@@ -66,7 +66,7 @@ def _samples(source: Source, settings: Settings, secrets: Secrets, mask: Mask, r
 
     configure()
     # Appending sources refuse a limit, for the sake of the next run. There is none here.
-    context = Context(secrets, tuple(settings.local_file_roots), row_limit=rows, rehearsal=True)
+    context = Context(secrets, tuple(settings.local_file_roots), row_limit=rows, rehearsal=True, mask=mask)
     found = []
     for resource in open_source(source, context):
         mask.put_into(resource)

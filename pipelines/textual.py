@@ -64,7 +64,7 @@ def typed(table: pa.Table, known: dict[str, str]) -> pa.Table:
     """
     arrays: dict[str, pa.ChunkedArray] = {}
     for name, values in zip(table.column_names, table.columns, strict=True):
-        for landed, array, kind in _columns(normalised(name or "column"), values, known):
+        for landed, array, kind in _columns(normalised(name), values, known):
             if landed in arrays:
                 raise ConfigurationError(f"Two columns of the file would land as '{landed}': rename one in the file.")
             arrays[landed] = array

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from connectors.kinds import Source
 from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError
+from pipelines.masking import Mask
 
 if TYPE_CHECKING:
     from dlt.extract import DltResource
@@ -56,6 +57,8 @@ class Context:
     row_limit: int | None = None
     rehearsal: bool = False
     """Nothing lands: a limit then costs no later run anything."""
+    mask: Mask = field(default_factory=Mask)
+    """Told of columns by a reader that knows them before it reads."""
 
 
 class SourceModule(Protocol):

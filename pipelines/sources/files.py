@@ -193,7 +193,9 @@ def _csv(stream: Any) -> Iterator[pa.Table]:
         ),
     )
     for batch in reader:
-        yield pa.Table.from_batches([batch])
+        table = pa.Table.from_batches([batch])
+        # What writes a table's index first gives it no name. The mask, which comes next, knows the column by this one.
+        yield table.rename_columns([name.strip() or "column" for name in table.column_names])
 
 
 def _decoded(head: bytes) -> tuple[str, str]:

@@ -36,6 +36,9 @@ _FORMAT = "%Y-%m-%d %H:%M:%S"
 RECORD_KEYS = ("redcap_event_name", "redcap_repeat_instrument", "redcap_repeat_instance")
 """What tells rows of one record apart in longitudinal and repeating projects."""
 
+_NO_COLUMN = {"checkbox", "descriptive"}
+"""Types of fields whose name is no column: a mask of it would hide nothing."""
+
 TABLES = {"formEventMapping": "form_event_mapping"}
 
 
@@ -60,6 +63,8 @@ def _resource(client: Client, source: RedcapSource, content: str, token: str, co
     if not fields:
         raise ConfigurationError("The REDCap project has no fields: check that source.token belongs to it.")
     identity = str(fields[0]["field_name"])
+    # A record has a column of this name, or of one for each choice, or none.
+    context.mask.declare(str(field["field_name"]) for field in fields if field.get("field_type") not in _NO_COLUMN)
 
     def records() -> Iterator[Any]:
         state = dlt.current.resource_state()

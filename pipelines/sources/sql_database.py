@@ -17,10 +17,8 @@ from dlt.sources.sql_database import BaseTableLoader, sql_table
 from sqlalchemy.dialects import postgresql
 
 from connectors.kinds import SqlDatabaseSource, SqlTable
-from connectors.landing import normalised
 from pipelines.destinations import database_url
-from pipelines.errors import ConfigurationError
-from pipelines.masking import refuse_unknown
+from pipelines.errors import ConfigurationError, quoted
 from pipelines.prefetch import ahead
 from pipelines.sources import Context
 from pipelines.sources.sql_dialects import DECIMAL, RowsLoader, adapt, open_engine
@@ -49,7 +47,7 @@ def resources(source: SqlDatabaseSource, context: Context) -> list[DltResource]:
     metadata = sa.MetaData(schema=source.schema_name)
     found = [_reflected(engine, metadata, table) for table in source.tables]
     # All columns, also those that no table is asked for: masking what isn't read harms nobody.
-    refuse_unknown(source.mask, {normalised(column.name) for reflected in found for column in reflected.columns})
+    context.mask.declare((column.name for reflected in found for column in reflected.columns), complete=True)
     return [_resource(engine, reflected, table, context) for reflected, table in zip(found, source.tables, strict=True)]
 
 
@@ -66,8 +64,8 @@ def _resource(engine: sa.Engine, reflected: sa.Table, table: SqlTable, context: 
     needed = {*wanted, *table.primary_key, *([table.cursor_column] if table.cursor_column else [])}
     if unknown := sorted(needed - names):
         raise ConfigurationError(
-            f"Table {table.name} has no column {', '.join(unknown)}: check source.tables; "
-            f"it has {', '.join(sorted(names))}."
+            f"Table {quoted([table.name])} has no column {quoted(unknown)}: check source.tables; "
+            f"it has {quoted(sorted(names))}."
         )
     return sql_table(
         credentials=engine,
@@ -167,12 +165,12 @@ class PostgresLoader(BaseTableLoader):
         kind = column.type
         if isinstance(kind, postgresql.ARRAY):
             return sa.cast(sa.func.to_jsonb(column), sa.Text).label(column.name)
-        if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
-            precision, scale = (kind.precision, kind.scale or 0) if kind.precision else DECIMAL
+        if _is_decimal(kind):
+            precision, scale = _digits(kind)
             if precision <= _EXACT_IN_DOUBLE:
                 # Arrives in binary, where numeric would come as text that is written there and parsed here.
                 return sa.cast(column, sa.Double).label(column.name)
-            return sa.cast(column, sa.Numeric(min(precision, 38), min(scale, 38))).label(column.name)
+            return sa.cast(column, sa.Numeric(precision, scale)).label(column.name)
         if isinstance(kind, _NATIVE) and not (isinstance(kind, sa.Time) and kind.timezone):
             return column
         return sa.cast(column, sa.Text).label(column.name)
@@ -181,20 +179,30 @@ class PostgresLoader(BaseTableLoader):
         arrays, fields = [], []
         for field, array in zip(batch.schema, batch.columns, strict=True):
             landed = array.storage if isinstance(field.type, pa.BaseExtensionType) else array
-            if self.columns.get(field.name, {}).get("data_type") == "decimal":
-                landed = self._decimal(field.name, landed)
+            # By the type and not by dlt's hint, which calls a masked column text: its hash is that of the number.
+            if _is_decimal(kind := self.table.c[field.name].type):
+                landed = _decimal(kind, landed)
             arrays.append(landed)
             # Without the driver's metadata, which would differ from the next driver's.
             fields.append(pa.field(field.name, landed.type))
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
-    def _decimal(self, name: str, values: pa.Array) -> pa.Array:
-        hint = self.columns[name]
-        precision = min(hint.get("precision") or DECIMAL[0], 38)
-        kind = pa.decimal128(precision, min(hint.get("scale") or (0 if hint.get("precision") else DECIMAL[1]), 38))
-        try:
-            return values.cast(kind)
-        except pa.ArrowInvalid:
-            # NaN and infinity have no decimal: they land empty.
-            finite = pc.match_substring_regex(values.cast(pa.string()), r"^-?[0-9.]+(e[-+]?[0-9]+)?$")
-            return pc.if_else(finite, values, pa.scalar(None, values.type)).cast(kind)
+
+def _is_decimal(kind: Any) -> bool:
+    return isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float)
+
+
+def _digits(kind: Any) -> tuple[int, int]:
+    """Precision and scale with which a decimal lands."""
+    precision, scale = (kind.precision, kind.scale or 0) if kind.precision else DECIMAL
+    return min(precision, 38), min(scale, 38)
+
+
+def _decimal(kind: Any, values: pa.Array) -> pa.Array:
+    landed = pa.decimal128(*_digits(kind))
+    try:
+        return values.cast(landed)
+    except pa.ArrowInvalid:
+        # NaN and infinity have no decimal: they land empty.
+        finite = pc.match_substring_regex(values.cast(pa.string()), r"^-?[0-9.]+(e[-+]?[0-9]+)?$")
+        return pc.if_else(finite, values, pa.scalar(None, values.type)).cast(landed)

@@ -2,12 +2,13 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import dlt
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -21,7 +22,7 @@ from tests.pipelines.test_load import EMR
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
 UNKNOWN = (
-    "source.mask names snn, which no table of this connector has: correct the spelling or remove it. "
+    "source.mask names 'snn', which no table of this connector has: correct the spelling or remove it. "
     "Nothing was loaded."
 )
 
@@ -30,6 +31,18 @@ def rest(url: str, *names: str, **keys: Any) -> dict[str, Any]:
     """A source with these paths of a web server."""
     resources = [{"name": name, "path": name, "paginator": {"type": "single_page"}} for name in names]
     return {"type": "rest_api", "base_url": url, "resources": resources, **keys}
+
+
+def put(mask: Mask, items: list[Any]) -> Iterator[Any]:
+    """What a resource of these items yields with the mask in its pipe."""
+    resource = dlt.resource(items, name="visit")
+    mask.put_into(resource)
+    yield from resource
+
+
+def masked(names: list[str], items: list[Any]) -> list[Any]:
+    """The items, masked by the key `k`."""
+    return list(put(Mask(names, b"k"), items))
 
 
 @pytest.fixture
@@ -85,7 +98,7 @@ def test_a_misspelt_name_is_refused_before_anything_lands(platform: Platform, in
     with WebServer(lambda asked: rows) as web:
         source = rest(web.url, "visit") if kind == "rest_api" else {"type": "files", "url": str(inbox), "format": kind}
         connector = platform.add(source | {"mask": ["SNN"]})
-        with pytest.raises(ConfigurationError, match=r"source\.mask names SNN, which no table of this connector has"):
+        with pytest.raises(ConfigurationError, match=r"source\.mask names 'SNN', which no table of this connector has"):
             platform.run(connector)
     assert landed(platform, connector) == []
     assert b"canary" not in (platform.settings.data_dir / "warehouse.duckdb").read_bytes()
@@ -164,7 +177,7 @@ def test_a_number_that_landed_in_clear_is_not_masked_on_top_of_it(platform: Plat
     with platform.connection.cursor() as cursor:
         masked = json.dumps(source | {"mask": ["mrn"]})
         cursor.execute("UPDATE cai_connectors SET source = %s WHERE id = %s", (masked, connector))
-    with pytest.raises(ConfigurationError, match=r"mrn, which patient holds in clear, as bigint, .* full refresh"):
+    with pytest.raises(ConfigurationError, match=r"'mrn', which patient holds in clear, as bigint, .* full refresh"):
         platform.run(connector)
     platform.run(connector, full_refresh=True)
     assert platform.duck(f"SELECT mrn FROM connector_{connector}.patient") == [
@@ -195,8 +208,69 @@ def test_the_same_value_has_the_same_hash_whatever_its_type() -> None:
 
 
 def test_a_bare_value_is_masked_as_the_column_in_which_it_lands() -> None:
-    assert Mask(["value"], b"k")("canary") == hashed("canary", b"k")
-    assert Mask(["ssn"], b"k")("plain") == "plain"
+    assert masked(["value"], ["canary"]) == [hashed("canary", b"k")]
+    assert masked(["ssn"], ["plain"]) == ["plain"]
+
+
+def test_a_column_whose_own_name_looks_like_one_beside_another_is_masked() -> None:
+    assert masked(["note__v_old"], [{"note__v_old": "canary", "note": "x"}]) == [
+        {"note__v_old": hashed("canary", b"k"), "note": "x"}
+    ]
+    for page in ({"a__v_b": "canary"}, pa.table({"a__v_b": ["canary"]})):
+        mask = Mask(["a_v_b", "missing"], b"k")
+        assert "canary" not in str(list(put(mask, [page])))
+        assert (mask.met, mask.missed) == (("a_v_b",), ("missing",))
+
+
+def test_only_what_was_hidden_is_told_as_masked() -> None:
+    mask = Mask(["b"], b"k")
+    assert list(put(mask, [{"a": "plain"}])) == [{"a": "plain"}]
+    assert (mask.met, mask.missed) == ((), ("b",))
+
+
+def test_a_name_is_compared_with_every_table_only_when_every_table_told_its_columns(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    patients: list[dict[str, Any]] = []
+    with WebServer(lambda asked: patients if asked.path == "/patient" else [{"id": 1}]) as web:
+        connector = platform.add(rest(web.url, "patient", "visit", mask=["ssn"]))
+        with caplog.at_level("WARNING", "prefect.pipelines"):
+            assert platform.run(connector).total_rows == 1
+        assert "source.mask names 'ssn', and none of this run's tables has had such a column so far." in caplog.text
+        patients[:] = [{"id": 1, "name": "x"}]
+        with pytest.raises(ConfigurationError, match="correct the spelling or remove it"):
+            platform.run(connector)
+        patients[:] = [{"id": 1, "ssn": "canary"}]
+        assert platform.run(connector).masked == ("ssn",)
+        patients[:] = []
+        assert platform.run(connector).total_rows == 1
+    assert platform.duck(f"SELECT ssn FROM connector_{connector}.patient") == [
+        (hashed("canary", masking_key(platform.settings.data_dir)),)
+    ]
+
+
+def test_a_file_without_a_name_for_its_first_column_is_masked_by_the_name_it_lands_under(
+    platform: Platform, inbox: Path
+) -> None:
+    (inbox / "a.csv").write_text(",id\ncanary,1\n")
+    connector = platform.add({"type": "files", "url": str(inbox), "table": "visit", "mask": ["column"]})
+    assert platform.run(connector).masked == ("column",)
+    key = masking_key(platform.settings.data_dir)
+    assert platform.duck(f'SELECT "column", id FROM connector_{connector}.visit') == [(hashed("canary", key), 1)]
+
+
+def test_a_decimal_of_postgres_hashes_as_the_number_that_it_is(platform: Platform, emr: Sql) -> None:
+    emr("CREATE TABLE visit (a numeric, b numeric(20, 4), c numeric(6, 2), d int, e text, f numeric)")
+    emr("INSERT INTO visit VALUES (7, 7, 7, 7, '7', 'NaN'), (0.25, 0.25, 0.25, null, '0.25', 12345678901234567890)")
+    source = {"type": "sql_database", "credentials": EMR, "tables": [{"name": "visit"}], "mask": list("abcdef")}
+    connector = platform.add(source)
+    platform.run(connector)
+    key = masking_key(platform.settings.data_dir)
+    seven, quarter, long = (hashed(value, key) for value in (7, "0.25", "12345678901234567890"))
+    assert set(platform.duck(f"SELECT a, b, c, d, e, f FROM connector_{connector}.visit")) == {
+        (seven, seven, seven, seven, seven, None),
+        (quarter, quarter, quarter, None, quarter, long),
+    }
 
 
 def test_a_worker_that_keeps_no_files_makes_no_key(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:

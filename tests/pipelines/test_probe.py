@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from connectors.api_names import in_camel_case
 from connectors.kinds import Source
 from pipelines.masking import hashed, masking_key
 from pipelines.probe import Probe, probe
-from tests.pipelines.conftest import Platform
+from tests.pipelines.conftest import Platform, Sql
 from tests.pipelines.http_server import Answer, WebServer
 from tests.pipelines.test_load import omop
 
@@ -50,7 +51,29 @@ def test_the_mask_is_told_with_what_it_met(platform: Platform, clinic: dict[str,
         source = {"type": "rest_api", "base_url": web.url, "resources": [{"name": "visits", "path": "v"}]}
         found = look(platform, source | {"mask": ["SSN", "nmae"]})
     assert found.ok
-    assert "Masked: SSN. source.mask also names nmae, which none of these rows has" in found.message
+    assert "Masked: 'SSN'. source.mask also names 'nmae', which none of these rows has" in found.message
     assert "canary" not in str(found.samples)
     found = look(platform, omop(clinic, "person") | {"mask": ["nmae"]})
-    assert (found.ok, "source.mask names nmae, which no table" in found.message) == (False, True)
+    assert (found.ok, "source.mask names 'nmae', which no table" in found.message) == (False, True)
+
+
+def test_a_masked_column_that_a_table_has_and_nobody_reads_is_not_called_missing(
+    platform: Platform, clinic: dict[str, str]
+) -> None:
+    source = omop(clinic, "person")
+    source["tables"][0]["columns"] = ["person_id"]
+    found = look(platform, source | {"mask": ["gender_concept_id"]})
+    assert (found.ok, found.message) == (True, "The source can be read: 1 tables, 1 columns.")
+
+
+def test_a_sentence_keeps_the_names_of_the_users_columns(platform: Platform, emr: Sql) -> None:
+    emr("CREATE TABLE visit (is_active int)")
+    emr("INSERT INTO visit VALUES (1)")
+    source = {"type": "sql_database", "credentials": {"env": "CAI_SECRET_EMR"}}
+    for more in (
+        {"tables": [{"name": "visit", "primary_key": "run_policy"}]},
+        {"tables": [{"name": "visit"}], "mask": ["run_policy"]},
+        {"tables": [{"name": "visit"}], "mask": ["is_active"]},
+    ):
+        message = look(platform, source | more).message
+        assert ("is_active" in message or "run_policy" in message, in_camel_case(message)) == (True, message)

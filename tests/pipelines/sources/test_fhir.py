@@ -78,6 +78,19 @@ def test_every_page_lands_and_only_changes_come_again(platform: Platform) -> Non
     assert (rows, ids, family, other) == (95, 95, "Chalmers", 1)
 
 
+def test_a_masked_element_that_no_resource_has_yet_stops_nothing(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = FhirServer(patient(1, "2024-01-01T00:00:00Z"))
+    with WebServer(server) as web, caplog.at_level("WARNING", "prefect.pipelines"):
+        connector = platform.add(source(web.url, resource_types=["Patient"], mask=["telecom"]))
+        assert platform.run(connector).total_rows == 1
+        assert "source.mask names 'telecom', and none" in caplog.text
+        server.resources.append(patient(2, "2024-01-02T00:00:00Z") | {"telecom": [{"value": "canary"}]})
+        assert platform.run(connector).masked == ("telecom",)
+    assert "canary" not in str(platform.duck(f"SELECT * FROM connector_{connector}.patient"))
+
+
 @pytest.mark.parametrize(("code", "kind"), [("not-supported", ConfigurationError), ("throttled", TransientError)])
 def test_an_operation_outcome_is_understood(platform: Platform, code: str, kind: type[Exception]) -> None:
     outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": code}]}

@@ -81,6 +81,35 @@ def test_records_metadata_and_events_land_and_only_changes_come_again(platform: 
     assert found == [(40, 20, 1)]
 
 
+def test_a_field_may_be_masked_before_there_is_a_record(platform: Platform, caplog: pytest.LogCaptureFixture) -> None:
+    redcap = Redcap()
+    records, redcap.records = redcap.records, []
+    with WebServer(redcap) as web, caplog.at_level("WARNING", "prefect.pipelines"):
+        connector = platform.add(source(web.url, content=["record", "metadata"], mask=["weight"]))
+        assert platform.run(connector).rows == {"metadata": 2}
+        assert "source.mask" not in caplog.text
+        redcap.records = records
+        redcap.change(0, datetime.now(UTC))
+        assert platform.run(connector).masked == ("weight",)
+        connector = platform.add(source(web.url, content=["record"], mask=["wieght"]))
+        with pytest.raises(ConfigurationError, match="names 'wieght', which no table"):
+            platform.run(connector)
+
+
+def test_the_name_of_a_field_with_a_column_for_each_choice_masks_nothing_and_is_refused(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METADATA[1], "field_type", "checkbox")
+    redcap = Redcap()
+    redcap.records = [{"study_id": "1", "weight___1": "canary"}]
+    redcap.changed = {id(redcap.records[0]): datetime(2024, 1, 1, tzinfo=UTC)}
+    with WebServer(redcap) as web:
+        with pytest.raises(ConfigurationError, match="names 'weight', which no table"):
+            platform.run(platform.add(source(web.url, content=["record"], mask=["weight"])))
+        named = platform.add(source(web.url, content=["record"], mask=["weight___1"]))
+        assert platform.run(named).masked == ("weight___1",)
+
+
 def test_chosen_forms_are_asked_for_with_the_record_id(platform: Platform) -> None:
     redcap = Redcap()
     with WebServer(redcap) as web:
