@@ -119,7 +119,7 @@ class Mask:
         """
         self._declared.update(map(normalised, columns))
         if complete and self.missed:
-            self._refuse()
+            self._refuse("or remove it")
 
     def put_into(self, resource: "DltResource", loaded: Mapping[str, str] | None = None) -> None:
         """Let a resource's pipe mask, right after its reader. `loaded`: the types of its table's columns so far.
@@ -151,23 +151,24 @@ class Mask:
         """Compare the mask with the rows that were read. `every_table`: the run is not of some tables only.
 
         Raises:
-            ConfigurationError: when every table has told its columns, and none has one for a name.
+            ConfigurationError: when there were rows, every table has told its columns, and none has one for a name.
         """
         if not self.missed:
             return
         told = all(columns or self._loaded[table] for table, columns in self._met.items())
-        if every_table and told and not self._optional:
-            self._refuse()
+        if any(self._met.values()) and told and every_table and not self._optional:
+            # Without its name in the mask, a column that only a later row has would land in clear.
+            self._refuse("or run it again when a row has it")
         logger.warning(
             "source.mask names %s, and none of this run's tables has had such a column so far. "
             "Compare it with the source: if it is misspelt, the column that is meant lands in clear.",
             quoted(self.missed),
         )
 
-    def _refuse(self) -> NoReturn:
+    def _refuse(self, way_out: str) -> NoReturn:
         raise ConfigurationError(
             f"source.mask names {quoted(self.missed)}, which no table of this connector has: "
-            "correct the spelling or remove it. Nothing was loaded."
+            f"correct the spelling, {way_out}. Nothing was loaded."
         )
 
     def _masked(self, item: Any, met: dict[str, str | None]) -> Any:
