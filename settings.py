@@ -139,7 +139,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def destination(self) -> dict[str, Any]:
-        """The platform's default destination, as the JSON of DESIGN.md section 6."""
+        """The platform's default destination, as a connector's `destination` has it (docs/sources.md)."""
         return self.default_destination or {"type": "duckdb", "path": str(self.data_dir / "warehouse.duckdb")}
 
     def resolved_database_url(self) -> str:

@@ -55,7 +55,7 @@ class TableForm(_Part):
     )
 
     def connector_json(self) -> dict[str, Any]:
-        """As in DESIGN.md section 6."""
+        """As the connector's JSON has it (docs/sources.md)."""
         return self.given("name", "primary_key", "cursor_column")
 
 
@@ -71,7 +71,7 @@ class SqlDatabaseForm(_Part):
     mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
-        """As in DESIGN.md section 6."""
+        """As the connector's JSON has it (docs/sources.md)."""
         schema = {"schema": self.database_schema} if self.database_schema else {}
         tables = [table.connector_json() for table in self.tables]
         said = {"type": self.kind, "credentials": reference(self.credentials), **schema, "tables": tables}
@@ -99,7 +99,7 @@ class ResourceForm(_Part):
     )
 
     def connector_json(self) -> dict[str, Any]:
-        """As in DESIGN.md section 6."""
+        """As the connector's JSON has it (docs/sources.md)."""
         return self.given("name", "path", "data_selector", "primary_key", "cursor_path", "cursor_param")
 
 
@@ -115,7 +115,7 @@ class RestApiForm(_Part):
     mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
-        """As in DESIGN.md section 6."""
+        """As the connector's JSON has it (docs/sources.md)."""
         resources = [resource.connector_json() for resource in self.resources]
         said = {"type": self.kind, "base_url": self.base_url, **_bearer(self.bearer_token), "resources": resources}
         return said | self.given("mask")
@@ -134,7 +134,7 @@ class FhirForm(_Part):
     mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
-        """As in DESIGN.md section 6."""
+        """As the connector's JSON has it (docs/sources.md)."""
         rest = self.given("resource_types", "since", "mask")
         return {"type": self.kind, "base_url": self.base_url, **_bearer(self.bearer_token), **rest}
 
@@ -151,7 +151,7 @@ class RedcapForm(_Part):
     mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
-        """As in DESIGN.md section 6."""
+        """As the connector's JSON has it (docs/sources.md)."""
         said = {"type": self.kind, "api_url": self.api_url, "token": reference(self.token)}
         return said | self.given("forms", "mask")
 
@@ -171,7 +171,7 @@ class FilesForm(_Part):
     mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
-        """As in DESIGN.md section 6."""
+        """As the connector's JSON has it (docs/sources.md)."""
         credentials = {"credentials": reference(self.credentials)} if self.credentials else {}
         return {
             "type": self.kind,
@@ -204,7 +204,7 @@ class DuckdbForm(_Part):
     path: str = Field(title="Path", description="A relative one starts in the data directory.")
 
     def connector_json(self) -> dict[str, Any]:
-        """As in DESIGN.md section 6."""
+        """As the connector's JSON has it (docs/sources.md)."""
         return {"type": self.kind, "path": self.path}
 
 
@@ -217,7 +217,7 @@ class PostgresForm(_Part):
     credentials: str = Field(title="Credentials", description=_CREDENTIALS)
 
     def connector_json(self) -> dict[str, Any]:
-        """As in DESIGN.md section 6."""
+        """As the connector's JSON has it (docs/sources.md)."""
         return {"type": self.kind, "credentials": reference(self.credentials)}
 
 

@@ -5,11 +5,12 @@ Connectors with `missed_runs: all` get them now, under keys that make each of th
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from connectors.schedule import Schedule, next_runs
 from connectors.status import Phase, Status
+from deployments.errors import RefusedError
 from deployments.gateway import Gateway
 from deployments.plan import Desired
 
@@ -38,14 +39,20 @@ def missed_dates(schedule: Schedule, since: datetime, until: datetime, existing:
     return [date for date in dates if date not in existing][-MOST_RUNS:]
 
 
-async def catch_up(desired: Iterable[Desired], known: Mapping[int, Status], gateway: Gateway, now: datetime) -> int:
+async def catch_up(
+    desired: Iterable[Desired],
+    known: Mapping[int, Status],
+    gateway: Gateway,
+    now: datetime,
+    progress: Callable[[], None] = lambda: None,
+) -> int:
     """Make the runs that connectors with `missed_runs: all` never got; how many.
 
     A connector's own past begins when its deployment was last brought in line: before that it may have been paused, or
-    have had another schedule.
+    have had another schedule. `progress` is called at each connector that has a past: a hundred calls may follow.
 
     Raises:
-        TransientError, RefusedError: what was made until then stays, and its keys keep it from being made twice.
+        TransientError: what was made until then stays, and its keys keep it from being made twice.
     """
     made = 0
     until = now - SETTLING
@@ -58,10 +65,22 @@ async def catch_up(desired: Iterable[Desired], known: Mapping[int, Status], gate
         since = max(status.last_synced_at, now - LONGEST_OUTAGE)
         if since >= until:
             continue
-        existing = await gateway.run_dates(status.deployment_id, since, until)
-        for date in missed_dates(wanted.catch_up, since, until, existing):
-            await gateway.create_run(status.deployment_id, date, f"missed {status.deployment_id} {date.isoformat()}")
-            made += 1
+        progress()
+        of_connector = {"connector_id": wanted.connector_id}
+        try:
+            existing = await gateway.run_dates(status.deployment_id, since, until)
+            dates = missed_dates(wanted.catch_up, since, until, existing)
+            if len(dates) == MOST_RUNS:
+                line = "connector %s: missed %s runs or more; these newest ones are made."
+                logger.warning(line, wanted.connector_id, MOST_RUNS, extra=of_connector)
+            for date in dates:
+                key = f"missed {status.deployment_id} {date.isoformat()}"
+                await gateway.create_run(status.deployment_id, date, key)
+                made += 1
+        except RefusedError as error:
+            # Of this deployment alone (its work pool asks for a job variable, say): no outage, and the others go on.
+            line = "connector %s: its missed runs cannot be made: %s"
+            logger.warning(line, wanted.connector_id, error, extra=of_connector)
     if made:
         logger.info("Made %s runs that were missed while Prefect was down.", made)
     return made

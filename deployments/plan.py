@@ -1,8 +1,9 @@
 """Desired against observed: which action each connector needs. The heart of the controller, and pure.
 
 `plan` takes frozen data and the time, and returns frozen data; it reads no clock and talks to nobody. The table it
-implements is DESIGN.md section 5, one `_decide_*` function for each kind of row. It is level-triggered: nothing here
-knows what happened, only what is and what must be, so a lost message, a crash and a hand edit all heal the same way.
+implements is `CELLS` of tests/deployments/test_plan.py, one `_decide_*` function for each kind of row. It is
+level-triggered: nothing here knows what happened, only what is and what must be, so a lost message, a crash and a hand
+edit all heal the same way.
 """
 
 from collections.abc import Iterable, Mapping
@@ -187,7 +188,11 @@ REASONS = {
 
 
 def ownership(held: Observed, connector_id: int, recorded: Iterable[UUID | None], tag: str) -> Ownership:
-    """Whose `held` is, by DESIGN.md section 4. `recorded` are the ids that the row and its status hold."""
+    """Whose `held` is. `recorded` are the ids that the row and its status hold.
+
+    Another installation's tag makes it foreign, ours or a recorded id makes it ours; the parameter alone says that an
+    older back end made it for this connector.
+    """
     managers = _managers(held)
     if managers - {tag}:
         return Ownership.FOREIGN

@@ -259,7 +259,9 @@ class Reconciler:
             await self._reconcile(desired, scope, report, audit=audit, allow_mass_prune=allow_mass_prune)
             report.swept += await self._sweeper.sweep_touched()
             if report.audited and self._ledger.past_is_open:
-                report.caught_up = await catch_up(desired.values(), self.known, self._gateway, self._clock())
+                report.caught_up = await catch_up(
+                    desired.values(), self.known, self._gateway, self._clock(), self._progress
+                )
                 await self._ledger.close_past()
         except (TransientError, RefusedError) as error:
             # Raised by no single connector's call, so it speaks of the server.

@@ -85,3 +85,13 @@ def test_no_link_of_a_page_leads_nowhere() -> None:
         target = page.parent / path if path else page
         assert target.exists(), f"{page.name} links {path}"
         assert not anchor or anchor in anchors(target), f"{page.name} links {path}#{anchor}"
+
+
+def test_no_comment_names_a_page_that_is_not_here() -> None:
+    code = [
+        path for folder in ("connectors", "deployments", "pipelines", "flows") for path in (ROOT / folder).rglob("*.py")
+    ]
+    named = {(path.name, page) for path in code for page in re.findall(r"[\w/.-]*\w\.md\b", path.read_text())}
+    assert named
+    for where, page in named:
+        assert any((folder / page).exists() for folder in (ROOT, ROOT / "docs")), f"{where} names {page}"

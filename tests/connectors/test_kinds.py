@@ -19,7 +19,7 @@ SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
 DESTINATION: TypeAdapter[Destination] = TypeAdapter(Destination)
 CANARY = "hunter2-canary"
 
-DESIGN = [
+CONTRACT = [
     {
         "type": "rest_api", "base_url": "http://10.0.0.5/api", "auth": {"type": "bearer", "token": {"secret": "x"}},
         "headers": {"Accept": "application/json", "X-Api-Key": {"env": "CAI_SECRET_KEY"}},
@@ -68,13 +68,13 @@ def resource(**keys: Any) -> dict[str, Any]:
     return rest(resources=[{"name": "a", "path": "a", **keys}])
 
 
-@pytest.mark.parametrize("example", DESIGN, ids=lambda example: example["type"])
+@pytest.mark.parametrize("example", CONTRACT, ids=lambda example: example["type"])
 def test_the_contract_is_taken_with_mask_and_schema_contract(example: dict[str, Any]) -> None:
     made = SOURCE.validate_python({**example, "mask": ["ssn"], "schema_contract": "freeze"})
     assert (made.type, made.mask, made.schema_contract) == (example["type"], ("ssn",), "freeze")
 
 
-@pytest.mark.parametrize("example", DESIGN, ids=lambda example: example["type"])
+@pytest.mark.parametrize("example", CONTRACT, ids=lambda example: example["type"])
 def test_an_unknown_key_is_refused_wherever_it_stands(example: dict[str, Any]) -> None:
     assert [refusal.pointer for refusal in refusals({**example, "tabels": 1})] == ["/source/tabels"]
     for key, value in example.items():
@@ -216,7 +216,7 @@ POLICY = {"overlap": "queue", "missed_runs": "all", "retries": 1, "retry_delay_s
 @pytest.mark.parametrize(
     ("adapter", "examples"),
     [
-        (SOURCE, [*DESIGN, rest(paginator={"type": "offset", "limit": 1, "stop_after_empty_page": True})]),
+        (SOURCE, [*CONTRACT, rest(paginator={"type": "offset", "limit": 1, "stop_after_empty_page": True})]),
         (DESTINATION, [{"type": "filesystem", "url": "/lake", "format": "csv", "credentials": {"secret": "x"}}]),
         (TypeAdapter(RunPolicy), [{**POLICY, "auto_pause_after": 1}]),
     ],

@@ -1,6 +1,7 @@
 """Runs that Prefect never scheduled are made for who wants them all, once, and for nobody else."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from connectors.status import Phase
 from connectors.store import Store
 from connectors.tables import status as status_table
 from deployments.catch_up import MOST_RUNS, missed_dates
+from deployments.errors import RefusedError
 from deployments.prefect_gateway import PrefectGateway
 from deployments.spec import deployment_name
 from tests.deployments.rig import Clock, Rig, rig
@@ -96,6 +98,49 @@ async def test_a_connector_that_was_changed_during_the_outage_gets_its_missed_ru
         status = await parts.status(numbers[1])
         assert status is not None
         assert status.last_synced_at == parts.clock(), "from here on it is in line, and its past is made up for"
+
+
+class Choosy(Mortal):
+    """A server whose work pool asks runs of one deployment for a job variable that they do not have."""
+
+    refuses: UUID | None = None
+
+    async def create_run(self, deployment_id: UUID, due: datetime, key: str) -> None:
+        if deployment_id == self.refuses:
+            raise RefusedError("Prefect refused it (422): 'namespace' is a required property", 422)
+        await super().create_run(deployment_id, due, key)
+
+
+async def test_a_connector_whose_missed_runs_are_refused_is_no_outage_and_stops_no_other(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway = Choosy()
+    async with rig(store, gateway, clock=Clock(NOON)) as parts:
+        untouched, described, _ = await outage(parts, gateway)
+        refused = await parts.status(untouched)
+        assert refused is not None
+        gateway.refuses = refused.deployment_id
+        report = await parts.cycle(audit=True)
+        assert (report.caught_up, report.server_down, parts.reconciler.back_from_outage) == (5, None, False)
+        assert f"connector {untouched}: its missed runs cannot be made" in caplog.text
+        made = {run["deployment"] for run in gateway.server.runs.values()}
+        other = await parts.status(described)
+        assert other is not None
+        assert made == {other.deployment_id}
+
+
+async def test_many_missed_runs_show_that_the_controller_lives(store: Store) -> None:
+    beats: list[None] = []
+    async with rig(store, Mortal(), clock=Clock(NOON)) as parts:
+        parts.reconciler._progress = lambda: beats.append(None)
+        for name in ("a", "b"):
+            await parts.insert(name=name, schedule="0 * * * *", run_policy=POLICY)
+        await parts.cycle(audit=True)
+        await parts.reconciler.start()
+        parts.clock.advance(5 * 3600 + 600)
+        beats.clear()
+        assert (await parts.cycle(audit=True)).caught_up == 10
+    assert len(beats) == 2
 
 
 async def test_missed_runs_outlive_a_leader_that_dies_before_it_made_them(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""`plan`: every cell of DESIGN.md section 5, its guards, and that a plan that was carried out leaves nothing to do."""
+"""`plan`: every cell of its table, its guards, and that a plan that was carried out leaves nothing to do."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
