@@ -1,7 +1,6 @@
 """Every kind of source, run by a real worker in processes of its own."""
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from deployments.spec import job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
+from local.processes import Child
 from settings import ROOT
 from tests.pipelines.conftest import Platform, clinic, clinic_url, platform
 from tests.pipelines.http_server import Asked, WebServer
@@ -88,16 +88,23 @@ def _run_by_worker(
             "CAI_SECRET_REDCAP": TOKEN,
             "PREFECT_WORKER_QUERY_SECONDS": "1",
         }
-        command = ["prefect", "worker", "start", "--pool", "default", "--install-policy", "never"]
-        with (directory / "worker.log").open("w") as log:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", *command], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
-            )
-            try:
-                return _finished(api, deployment, len(connectors))
-            finally:
-                worker.terminate()
-                worker.wait(timeout=120)
+        worker = Child(
+            name="worker",
+            command=[
+                *(sys.executable, "-m", "prefect", "worker", "start"),
+                *("--pool", "default", "--install-policy", "never"),
+            ],
+            environment=environment,
+            directory=ROOT,
+            log=directory / "worker.log",
+            restarts=False,
+        )
+        worker.start()
+        try:
+            return _finished(api, deployment, len(connectors))
+        finally:
+            # Asked to end just as a run does, Prefect's worker may lose its own signal and stay: then it is killed.
+            worker.end(grace_seconds=20)
 
 
 def _finished(api: httpx.Client, deployment: str, count: int) -> dict[int, tuple[str, str]]:
