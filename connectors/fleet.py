@@ -38,13 +38,5 @@ class Standing:
     @property
     def facts(self) -> Facts:
         """What its freshness is judged by."""
-        return Facts(
-            self.connector_id,
-            self.schedule,
-            self.timezone,
-            self.is_active,
-            self.phase,
-            failures=self.load.failures if self.load else 0,
-            last_success_at=self.load.last_success_at if self.load else None,
-            promised_at=self.promise.promised_at if self.promise else None,
-        )
+        known = Facts(self.connector_id, self.schedule, self.timezone, self.is_active, self.phase)
+        return known.recorded(self.load, self.promise)

@@ -5,11 +5,12 @@ last successful load the next date starts a load, which has until the date after
 connector is late, and one date later overdue. Pure.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 
+from connectors.loads import Load
 from connectors.schedule import Schedule, ScheduleError, next_runs, parse
 from connectors.status import Phase
 
@@ -50,6 +51,15 @@ class Facts:
     last_success_at: datetime | None = None
     promised_at: datetime | None = None
     """Since when the schedule that holds now is to be kept; None: since now."""
+
+    def recorded(self, load: Load | None, promise: "Promise | None") -> "Facts":
+        """The same with what runs and controller have recorded; None: it has never run, or is not judged yet."""
+        return replace(
+            self,
+            failures=load.failures if load else 0,
+            last_success_at=load.last_success_at if load else None,
+            promised_at=promise.promised_at if promise else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,16 +67,8 @@ class Entry:
     @property
     def facts(self) -> Facts:
         """What its freshness is judged by."""
-        return Facts(
-            self.row.id,
-            self.row.schedule,
-            self.row.timezone,
-            self.row.is_active,
-            self.status.phase if self.status else None,
-            failures=self.load.failures if self.load else 0,
-            last_success_at=self.load.last_success_at if self.load else None,
-            promised_at=self.promise.promised_at if self.promise else None,
-        )
+        row, phase = self.row, self.status.phase if self.status else None
+        return Facts(row.id, row.schedule, row.timezone, row.is_active, phase).recorded(self.load, self.promise)
 
 
 @dataclass(frozen=True, slots=True)

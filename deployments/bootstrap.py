@@ -94,21 +94,22 @@ async def _work_pool(client: PrefectClient, settings: Settings, kind: str, templ
     try:
         await client.create_work_pool(wanted)
     except ObjectAlreadyExists:
-        await _renew_pool(client, wanted, template)
+        if template is not None:
+            await _renew_template(client, wanted)
         return
     logger.info("Made the work pool %s.", wanted.name)
 
 
-async def _renew_pool(client: PrefectClient, wanted: WorkPoolCreate, template: dict[str, Any] | None) -> None:
+async def _renew_template(client: PrefectClient, wanted: WorkPoolCreate) -> None:
     """A new version's runs differ, by their image to begin with, so the pool takes the template of the installation."""
     held = await client.read_work_pool(wanted.name)
-    if template is not None and held.type != wanted.type:
+    if held.type != wanted.type:
         raise ValueError(
             f"The work pool {wanted.name} is of the type {held.type}, which cannot become {wanted.type}: "
             "delete the pool in Prefect, or name another one in CAI_WORK_POOL."
         )
-    if template is not None and template != held.base_job_template:
-        await client.update_work_pool(wanted.name, WorkPoolUpdate(base_job_template=template))
+    if held.base_job_template != wanted.base_job_template:
+        await client.update_work_pool(wanted.name, WorkPoolUpdate(base_job_template=wanted.base_job_template))
         logger.info("The work pool %s has another base job template.", wanted.name)
 
 

@@ -69,6 +69,16 @@ def platform(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     connection.close()
 
 
+@pytest.fixture
+def inbox(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that connectors may read."""
+    directory = tmp_path / "inbox"
+    directory.mkdir()
+    monkeypatch.setenv("CAI_LOCAL_FILE_ROOTS", str(directory))
+    platform.settings = Settings()
+    return directory
+
+
 @pytest.fixture(scope="session")
 def clinic_url(postgres: EmbeddedPostgres) -> str:
     """A clinic's database with the OMOP sample in it: read it, don't write it."""

@@ -45,16 +45,6 @@ def masked(names: list[str], items: list[Any]) -> list[Any]:
     return list(put(Mask(names, b"k"), items))
 
 
-@pytest.fixture
-def inbox(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that connectors may read."""
-    directory = tmp_path / "inbox"
-    directory.mkdir()
-    monkeypatch.setenv("CAI_LOCAL_FILE_ROOTS", str(directory))
-    platform.settings = Settings()
-    return directory
-
-
 def landed(platform: Platform, connector: int) -> list[tuple[Any, ...]]:
     """Tables of the connector's dataset."""
     if not (platform.settings.data_dir / "warehouse.duckdb").exists():

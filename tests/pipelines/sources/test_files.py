@@ -15,18 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from pipelines.errors import ConfigurationError
-from settings import Settings
 from tests.pipelines.conftest import Platform
-
-
-@pytest.fixture
-def inbox(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that connectors may read."""
-    directory = tmp_path / "inbox"
-    directory.mkdir()
-    monkeypatch.setenv("CAI_LOCAL_FILE_ROOTS", str(directory))
-    platform.settings = Settings()
-    return directory
 
 
 def files(inbox: Path, **keys: Any) -> dict[str, Any]:
