@@ -16,6 +16,7 @@ from connectors.landing import normalised
 from pipelines import exactness, loadfiles
 from pipelines.destinations import Target, open_target
 from pipelines.errors import ConfigurationError, as_fault
+from pipelines.loading.remarks import Remarks
 from pipelines.locks import LockLostError, name_key
 from pipelines.masking import Mask, mask_of
 from pipelines.progress import Progress
@@ -63,6 +64,7 @@ class Engine:
         self.name = f"connector_{run.connector.id}"
         self.full_refresh = run.options.full_refresh
         self.since: dict[str, str] = {}
+        self.remarks = Remarks()
         self._attempts = 0
         self._announced = False
         self._repeats_refresh = False
@@ -71,6 +73,7 @@ class Engine:
         """Restore the state, clean up what a dead run left, and read the source."""
         run = self.run
         self._attempts += 1
+        self.remarks = Remarks()
         with as_fault(run.secrets.redact, "load"):
             self._open()
         options = run.options
@@ -81,6 +84,7 @@ class Engine:
             window=Window(options.backfill_from, options.backfill_to),
             row_limit=options.row_limit,
             mask=self.mask,
+            remarks=self.remarks,
         )
         found = open_source(run.connector.source, context)
         resources = self._chosen(found)
@@ -148,6 +152,7 @@ class Engine:
             since=self.since,
             full_refresh=self.full_refresh,
             masked=self.mask.met,
+            remarks=tuple(self.remarks),
         )
 
     def _open(self) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 from connectors.kinds import Source
 from pipelines.credentials import Secrets
 from pipelines.errors import RunError, as_fault, quoted
-from pipelines.masking import Mask, mask_of
+from pipelines.loading.remarks import Remarks
+from pipelines.masking import mask_of
+from pipelines.sources import Context
 from settings import Settings
 
 logger = logging.getLogger("prefect.pipelines")
@@ -44,7 +46,17 @@ def probe(source: Source, settings: Settings, rows: int = FIRST_ROWS) -> Probe:
         try:
             with as_fault(secrets.redact, "extract"):
                 mask = mask_of(source, settings)
-                samples = _samples(source, settings, secrets, mask, rows)
+                remarks = Remarks()
+                # Appending sources refuse a limit, for the sake of the next run. There is none here.
+                context = Context(
+                    secrets,
+                    tuple(settings.local_file_roots),
+                    row_limit=rows,
+                    rehearsal=True,
+                    mask=mask,
+                    remarks=remarks,
+                )
+                samples = _samples(source, context, rows)
         except RunError as error:
             return Probe(False, str(error))
     columns = sum(len(sample.columns) for sample in samples)
@@ -56,20 +68,18 @@ def probe(source: Source, settings: Settings, rows: int = FIRST_ROWS) -> Probe:
             f"source.mask also names {quoted(mask.missed)}, which none of these rows has: see how it is written, "
             "for a misspelt name masks nothing, and a run that finds no such column may load nothing."
         )
-    return Probe(True, " ".join(said), samples)
+    return Probe(True, " ".join([*said, *remarks]), samples)
 
 
-def _samples(source: Source, settings: Settings, secrets: Secrets, mask: Mask, rows: int) -> tuple[Sample, ...]:
+def _samples(source: Source, context: Context, rows: int) -> tuple[Sample, ...]:
     # dlt costs seconds, which importing this module must not.
     from pipelines.engine import configure, source_of  # noqa: PLC0415
-    from pipelines.sources import Context, open_source  # noqa: PLC0415
+    from pipelines.sources import open_source  # noqa: PLC0415
 
     configure()
-    # Appending sources refuse a limit, for the sake of the next run. There is none here.
-    context = Context(secrets, tuple(settings.local_file_roots), row_limit=rows, rehearsal=True, mask=mask)
     found = []
     for resource in open_source(source, context):
-        mask.put_into(resource)
+        context.mask.put_into(resource)
         landed: list[dict[str, Any]] = []
         columns: dict[str, None] = {}
         for item in source_of("rehearsal", [resource], None):

@@ -21,6 +21,8 @@ class Summary:
     full_refresh: bool = False
     masked: tuple[str, ...] = ()
     """The masked columns that were among what was read."""
+    remarks: tuple[str, ...] = ()
+    """What people must know of the rows: a sentence each, without any value of a row."""
 
     @property
     def total_rows(self) -> int:
@@ -29,7 +31,11 @@ class Summary:
 
     @property
     def sentence(self) -> str:
-        """One sentence for a state message."""
+        """What landed, and then the remarks: for a state message."""
+        return " ".join((self._outcome, *self.remarks))
+
+    @property
+    def _outcome(self) -> str:
         if not self.total_rows:
             return "Nothing new at the source: no rows were loaded."
         tables = ", ".join(f"{name} {count:,}" for name, count in self.rows.items() if count)
@@ -53,6 +59,7 @@ class Summary:
             lines.append(f"| {table} | {self.rows[table]:,} | {self.since.get(table, '')} | {columns} |")
         if self.masked:
             lines += ["", f"Masked before they landed: {', '.join(f'`{name}`' for name in self.masked)}."]
+        lines += ["", *(f"- {remark}" for remark in self.remarks)] if self.remarks else []
         lines += ["", "| step | seconds |", "|---|---:|"]
         lines += [f"| {step} | {value:.1f} |" for step, value in self.seconds.items()]
         rate = self.total_rows / total if total else 0.0

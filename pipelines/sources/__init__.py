@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from connectors.kinds import Source
 from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError
+from pipelines.loading.remarks import Remarks
 from pipelines.masking import Mask
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Context:
     """Nothing lands: a limit then costs no later run anything."""
     mask: Mask = field(default_factory=Mask)
     """Told of columns by a reader that knows them before it reads."""
+    remarks: Remarks = field(default_factory=Remarks)
+    """Takes what people must know of the rows that were read."""
 
 
 class SourceModule(Protocol):

@@ -1,0 +1,1 @@
+"""What happens to rows between a source and a load file: names, types, masks, order."""
