@@ -7,6 +7,7 @@ sorted, but none that means anything: whoever keeps a cursor refuses them (`comp
 Everything here is pure.
 """
 
+import math
 import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -84,8 +85,8 @@ def order_of(value: Any, *, text: bool = False) -> Order:
         case bool():
             order = Order(Kind.OTHER, str(value))
         case int() | float() | Decimal():
-            # The only number that is not equal to itself has no place among the others.
-            order = Order(Kind.NUMBER, value) if value == value else NOTHING  # noqa: PLR0124
+            # What is no number has no place among the others.
+            order = NOTHING if _no_number(value) else Order(Kind.NUMBER, value)
         case datetime():
             order = _of_datetime(value)
         case date():
@@ -108,6 +109,10 @@ def instant_of(value: Any) -> Order:
 def comparable(one: Order, other: Order) -> bool:
     """Whether the order of two values means anything."""
     return one.kind is other.kind and one.kind in {Kind.NUMBER, Kind.MOMENT, Kind.BYTES, Kind.TEXT}
+
+
+def _no_number(value: float | Decimal) -> bool:
+    return value.is_nan() if isinstance(value, Decimal) else isinstance(value, float) and math.isnan(value)
 
 
 def _of_datetime(value: datetime) -> Order:
