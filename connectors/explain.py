@@ -181,7 +181,17 @@ def _of_prefect(view: View, failing: datetime | None) -> Iterator[Why]:
     if failing is not None:
         newest = view.ended_runs[0]
         why = f" The last one said: {newest.message}" if newest.message else ""
+        why += next((f" {meaning}" for words, meaning in _NEVER_STARTED.items() if words in (newest.message or "")), "")
         yield Why(Obstacle.FAILING, f"Its runs have failed since {said(failing)}.{why}")
+
+
+_NEVER_STARTED = {
+    "status code: 127": "The worker found no Python to run it with: operations must start the worker from the "
+    "environment that has this program.",
+    "Flow run could not start": "The worker could not start a process for it: operations must see that the directory "
+    "CAI_CODE_PATH is there on the worker; the worker's own log names what it lacks.",
+}
+"""What Prefect says of a run that never came to its first line, and what that means."""
 
 
 def _of_pool(held: Held) -> Iterator[Why]:

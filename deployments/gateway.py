@@ -36,6 +36,17 @@ class ScheduledRun:
     tags: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class PendingRun:
+    """A run that a worker has claimed and that has not begun. `since` is when it was claimed, aware."""
+
+    id: UUID
+    name: str
+    deployment_id: UUID
+    work_pool: str | None
+    since: datetime
+
+
 class Gateway(Protocol):
     """What the controller needs of Prefect."""
 
@@ -76,6 +87,15 @@ class Gateway(Protocol):
 
     async def busy_deployments(self, ids: Sequence[UUID]) -> set[UUID]:
         """Those of these deployments that have a pending or running run."""
+
+    async def pending_runs(self, ids: Sequence[UUID]) -> list[PendingRun]:
+        """The pending runs of these deployments."""
+
+    async def workers_since(self, work_pool: str) -> list[datetime]:
+        """Since when each worker of a pool that is alive has been known; none for a pool that is gone."""
+
+    async def crash_run(self, run_id: UUID, message: str) -> None:
+        """Mark a run as crashed, with a sentence; one that has ended meanwhile stays as it is."""
 
     async def free_slots(self, limit_id: UUID) -> None:
         """Set a concurrency limit's taken slots to none."""

@@ -41,6 +41,21 @@ def connector_id_of(name: str) -> int | None:
     return int(match[1])
 
 
+ENGINE = (
+    "/bin/sh -c '"
+    'p=; [ -r /proc/$PPID/cmdline ] && p=$(tr "\\0" "\\n" </proc/$PPID/cmdline | head -n 1); '
+    'case "$p" in /*python*) ;; */*python*) p=$(readlink /proc/$PPID/cwd)/$p ;; *) p=python ;; esac; '
+    'exec "$p" -m prefect.engine'
+    "'"
+)
+"""The engine of a run, by the interpreter of the worker that starts it.
+
+A worker may be started by its path, with no `python` on its PATH or another one. A process worker is the parent of this
+shell, and its command line begins with its interpreter. In a pod, whose first process this is, there is no such parent:
+`python` is the image's.
+"""
+
+
 def job_variables(code_path: str) -> dict[str, Any]:
     """The job variables of everything that runs our code on a worker.
 
@@ -48,7 +63,7 @@ def job_variables(code_path: str) -> dict[str, Any]:
     line of a run (measured). The entry point is relative to the working directory, so nothing is copied.
     """
     return {
-        "command": "python -m prefect.engine",
+        "command": ENGINE,
         "working_dir": code_path,
         "env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)},
     }

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from connectors.schedule import Schedule, next_runs
 from connectors.status import Status
-from deployments.gateway import Gateway, ScheduledRun
+from deployments.gateway import Gateway, PendingRun, ScheduledRun
 from deployments.spec import Observed
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,26 @@ CLOCK_CHANGE = timedelta(hours=2)
 
 RECENT = timedelta(hours=1)
 """After a takeover, deployments that were changed within this time are looked at as if we had changed them."""
+
+
+PENDING_WITHOUT_WORKER = timedelta(minutes=15)
+"""A claimed run whose worker is gone begins within this time (its pod may still be starting), or never."""
+
+PENDING_AT_MOST = timedelta(hours=1)
+"""A claimed run begins within this time, whoever claimed it, or never."""
+
+
+ABANDONED = (
+    "A worker claimed this run and it never began: the worker or its server went away meanwhile. "
+    "The next run goes on as usual."
+)
+
+
+def is_abandoned(run: PendingRun, workers_since: Iterable[datetime], now: datetime) -> bool:
+    """Whether no process can begin a pending run any more. `workers_since`: when each worker alive became known."""
+    waited = now - run.since
+    claimer_may_live = any(since <= run.since for since in workers_since)
+    return waited > (PENDING_AT_MOST if claimer_may_live else PENDING_WITHOUT_WORKER)
 
 
 def is_stale(run: ScheduledRun, held: Observed | None) -> bool:
@@ -125,6 +145,7 @@ class Sweeper:
         if not holding:
             self._suspected_slots = set()
             return
+        await self._crash_abandoned([held.id for held in holding])
         busy = await self._gateway.busy_deployments([held.id for held in holding])
         stuck = {held.id: held for held in holding if held.id not in busy}
         for deployment_id in stuck.keys() & self._suspected_slots:
@@ -133,3 +154,19 @@ class Sweeper:
                 await self._gateway.free_slots(limit)
                 logger.warning("Freed the concurrency slot of %s, which no run held.", stuck[deployment_id].name)
         self._suspected_slots = stuck.keys() - self._suspected_slots
+
+    async def _crash_abandoned(self, holding: list[UUID]) -> None:
+        """End pending runs that nothing will begin: each would hold its deployment's slot for good.
+
+        Nothing else marks them: they send no heartbeat yet. Should a process begin after all, Prefect refuses it the
+        state Running. If this process dies here, the next audit does it.
+        """
+        now = self._clock()
+        pending = [run for run in await self._gateway.pending_runs(holding) if now - run.since > PENDING_WITHOUT_WORKER]
+        workers: dict[str | None, list[datetime]] = {None: []}
+        for pool in {run.work_pool for run in pending} - {None}:
+            workers[pool] = await self._gateway.workers_since(pool or "")
+        for run in pending:
+            if is_abandoned(run, workers[run.work_pool], now):
+                await self._gateway.crash_run(run.id, ABANDONED)
+                logger.warning("Run %s was claimed by a worker and never began: it is marked Crashed.", run.name)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
-from deployments.gateway import BULK_SIZE, ScheduledRun, chunks
+from deployments.gateway import BULK_SIZE, PendingRun, ScheduledRun, chunks
 from deployments.prefect_calls import OUR_FLOW, PAGE_SIZE, PrefectCalls, whole
 
 WAITING = {"type": {"any_": ["SCHEDULED"]}}
@@ -76,6 +77,40 @@ class RunCalls(PrefectCalls):
             if len(answer) == PAGE_SIZE:
                 busy |= set(chunk)  # cut short: take all for busy, and free nothing
         return busy
+
+    async def pending_runs(self, ids: Sequence[UUID]) -> list[PendingRun]:
+        """The pending runs of these deployments."""
+        found: list[PendingRun] = []
+        for chunk in chunks(ids, PAGE_SIZE):
+            flow_runs = {"state": {"type": {"any_": ["PENDING"]}}, "deployment_id": {"any_": [str(i) for i in chunk]}}
+            # A page of them a chunk: what is cut off is seen by the next audit, when these are gone.
+            body = {"limit": PAGE_SIZE, "sort": "START_TIME_ASC", "flows": OUR_FLOW, "flow_runs": flow_runs}
+            answer = await self.call("read", "POST", "/flow_runs/filter", body)
+            with whole():
+                found += [
+                    PendingRun(
+                        UUID(row["id"]),
+                        row["name"],
+                        UUID(row["deployment_id"]),
+                        row["work_pool_name"],
+                        datetime.fromisoformat(row["state"]["timestamp"]),
+                    )
+                    for row in answer
+                ]
+        return found
+
+    async def workers_since(self, work_pool: str) -> list[datetime]:
+        """Since when each worker of a pool that is alive has been known; none for a pool that is gone."""
+        path = f"/work_pools/{quote(work_pool, safe='')}/workers/filter"
+        body = {"limit": PAGE_SIZE, "workers": {"status": {"any_": ["ONLINE"]}}}
+        answer = await self.call("read", "POST", path, body, gone_is_fine=True)
+        with whole():
+            return [datetime.fromisoformat(row["created"]) for row in answer or ()]
+
+    async def crash_run(self, run_id: UUID, message: str) -> None:
+        """Mark a run as crashed, with a sentence; one that has ended meanwhile stays as it is."""
+        body = {"state": {"type": "CRASHED", "name": "Crashed", "message": message}, "force": False}
+        await self.call("crash", "POST", f"/flow_runs/{run_id}/set_state", body, gone_is_fine=True)
 
     async def free_slots(self, limit_id: UUID) -> None:
         """Set a concurrency limit's taken slots to none."""

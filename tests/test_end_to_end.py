@@ -1,7 +1,6 @@
 """One connector's life with nothing replaced: SQL, a controller process, the Prefect server, a worker, DuckDB."""
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -77,7 +76,8 @@ def own_prefect_server(tmp_path: Path) -> Iterator[PrefectServer]:
 async def platform(database_url: str, own_prefect_server: PrefectServer, tmp_path: Path) -> AsyncIterator[Platform]:
     environment = {
         **own_prefect_server.environment,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        # A worker that is started by its path, as a service is: its environment's python is on no PATH.
+        "PATH": "/usr/bin:/bin",
         "CAI_DATABASE_URL": database_url,
         "CAI_DATA_DIR": str(tmp_path / "data"),
         "CAI_LOCAL_FILE_ROOTS": str(tmp_path),

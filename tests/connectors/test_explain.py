@@ -223,6 +223,19 @@ def test_failing_since_is_the_first_of_the_newest_failures_and_cancelled_runs_sa
     assert shown.summary == "Its runs have failed since 2026-11-24 09:00 UTC. The last one said: The source is away."
 
 
+@pytest.mark.parametrize(
+    ("said", "way_out"),
+    [
+        ("Process exited with status code: 127. Command not found.", "operations must start the worker from"),
+        ("Flow run could not start: unhandled errors in a TaskGroup (1 sub-exception)", "CAI_CODE_PATH"),
+    ],
+)
+def test_a_run_that_never_came_to_its_first_line_says_what_the_worker_lacks(said: str, way_out: str) -> None:
+    shown = explained(view=replace(HELD, ended_runs=(run("CRASHED", message=said),)))
+    assert said in shown.summary
+    assert way_out in shown.summary
+
+
 def test_the_next_run_is_what_prefect_has_scheduled_else_what_the_schedule_says() -> None:
     scheduled = replace(HELD, open_runs=(run("SCHEDULED", "Late"), run("SCHEDULED", hours_ago=-2)))
     assert explained(view=scheduled).next_run_at == NOW + timedelta(hours=2)

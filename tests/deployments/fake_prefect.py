@@ -16,7 +16,7 @@ import orjson
 
 from deployments import spec
 from deployments.errors import RefusedError, WorkPoolMissingError
-from deployments.gateway import Listing, ScheduledRun
+from deployments.gateway import Listing, PendingRun, ScheduledRun
 from deployments.plan import Patch
 from deployments.spec import Observed, Spec
 
@@ -48,6 +48,7 @@ class Server:
         self.pools = {AGENT_POOL, *pools}
         self.deployments: dict[UUID, dict[str, Any]] = {}
         self.runs: dict[UUID, dict[str, Any]] = {}
+        self.workers: dict[str, list[datetime]] = {}
 
     def post(self, body: Mapping[str, Any]) -> UUID:
         """`POST /deployments/`: an upsert by name that makes all schedules anew and resets what is not sent."""
@@ -132,7 +133,8 @@ class Server:
         """A run, in a state; one without a key is the scheduler's own."""
         run = uuid4()
         tags = frozenset(self._held(number)["tags"])
-        self.runs[run] = {"deployment": number, "at": due, "tags": tags, "state": state, "key": key}
+        now = datetime.now(UTC)
+        self.runs[run] = {"deployment": number, "at": due, "tags": tags, "state": state, "key": key, "since": now}
         return run
 
     def observed(self, number: UUID) -> Observed:
@@ -271,6 +273,24 @@ class FakePrefect:
         self.calls["run"] += 1
         if all(run.get("key") != key for run in self.server.runs.values()):
             self.server.add_run(deployment_id, due, "SCHEDULED", key)
+
+    async def pending_runs(self, ids: Sequence[UUID]) -> list[PendingRun]:
+        """The pending runs of these deployments."""
+        pools = {number: held["work_pool_name"] for number, held in self.server.deployments.items()}
+        return [
+            PendingRun(number, "run", run["deployment"], pools.get(run["deployment"]), run["since"])
+            for number, run in self.server.runs.items()
+            if run["state"] == "PENDING" and run["deployment"] in ids
+        ]
+
+    async def workers_since(self, work_pool: str) -> list[datetime]:
+        """Since when each worker of a pool that is alive has been known."""
+        return self.server.workers.get(work_pool, [])
+
+    async def crash_run(self, run_id: UUID, message: str) -> None:
+        """Mark a run as crashed."""
+        self.calls["crash"] += 1
+        self.server.runs[run_id]["state"] = "CRASHED"
 
     async def free_slots(self, limit_id: UUID) -> None:
         """Set a limit's taken slots to none."""

@@ -344,6 +344,19 @@ async def test_a_running_run_makes_its_deployment_busy(gateway: Gateway, person:
     assert await gateway.scheduled_runs() == []
 
 
+async def test_a_pending_run_is_told_with_since_when_and_can_be_ended(gateway: Gateway, person: Person) -> None:
+    idle, busy = await gateway.create(spec(1, schedule=None)), await gateway.create(spec(2, schedule=None))
+    before = datetime.now(UTC)
+    run = person.add_run(busy, before, "PENDING")
+    (pending,) = await gateway.pending_runs([idle, busy])
+    assert (pending.id, pending.deployment_id, pending.work_pool) == (run, busy, "default")
+    assert abs(pending.since - before) < timedelta(minutes=1)
+    await gateway.crash_run(run, "It never began.")
+    assert await gateway.pending_runs([idle, busy]) == []
+    assert await gateway.busy_deployments([idle, busy]) == set()
+    assert await gateway.workers_since("a pool that is / not there") == []
+
+
 async def test_a_run_that_was_missed_is_made_once(gateway: Gateway) -> None:
     number = await gateway.create(spec(schedule=None))
     due = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
@@ -510,6 +523,7 @@ READINGS: list[Callable[[PrefectGateway], Any]] = [
     lambda gateway: gateway.scheduled_runs(deployment_ids=[uuid4()]),
     lambda gateway: gateway.count_scheduled_runs(),
     lambda gateway: gateway.busy_deployments([uuid4()]),
+    lambda gateway: gateway.pending_runs([uuid4()]),
     lambda gateway: gateway.run_dates(uuid4(), datetime.now(UTC), datetime.now(UTC)),
     lambda gateway: gateway.claim("x", "y"),
 ]
@@ -559,6 +573,7 @@ async def test_without_the_lease_no_write_leaves_the_process() -> None:
             gateway.delete([held.id]),
             gateway.delete_runs([held.id]),
             gateway.free_slots(held.id),
+            gateway.crash_run(held.id, "It never began."),
             gateway.create_run(held.id, datetime.now(UTC), "key"),
             gateway.claim("x", "y"),
         ):

@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from deployments.gateway import ScheduledRun
+from deployments.gateway import PendingRun, ScheduledRun
 from deployments.prefect_gateway import PrefectGateway
 from deployments.spec import Observed, deployment_name
-from deployments.sweep import is_stale
+from deployments.sweep import ABANDONED, is_abandoned, is_stale
 from tests.deployments.rig import Rig
 from tests.prefect_server import PrefectServer
 
@@ -109,6 +109,38 @@ async def test_a_slot_that_no_run_holds_is_freed_by_the_second_audit(
     assert (await gateway.read_deployments([deployment_name(number)]))[0].active_slots == 1
     await controller.cycle(audit=True)
     assert (await gateway.read_deployments([deployment_name(number)]))[0].active_slots == 0
+
+
+async def test_a_claimed_run_that_nothing_can_begin_any_more_is_crashed_and_its_slot_is_free(
+    controller: Rig, gateway: PrefectGateway, api: httpx.Client
+) -> None:
+    number = await controller.insert(schedule=None)
+    await controller.cycle(audit=True)
+    held = (await gateway.read_deployments([deployment_name(number)]))[0]
+    run = api.post(f"/deployments/{held.id}/create_flow_run", json={}).json()["id"]
+    api.post(f"/flow_runs/{run}/set_state", json={"state": {"type": "PENDING"}}).raise_for_status()
+    # What a server with leases in memory has forgotten when it was restarted: the slot stands in its database.
+    api.patch(f"/v2/concurrency_limits/{held.limit_id}", json={"active_slots": 1}).raise_for_status()
+    await controller.cycle(audit=True)
+    assert api.get(f"/flow_runs/{run}").json()["state"]["type"] == "PENDING"
+    controller.clock.advance(16 * 60)
+    for _ in range(2):
+        await controller.cycle(audit=True)
+    state = api.get(f"/flow_runs/{run}").json()["state"]
+    assert (state["type"], state["message"]) == ("CRASHED", ABANDONED)
+    assert (await gateway.read_deployments([deployment_name(number)]))[0].active_slots == 0
+
+
+@pytest.mark.parametrize(
+    ("pending_for", "workers_known_for", "abandoned"),
+    [(14, [], False), (16, [], True), (16, [5], True), (16, [60], False), (59, [60, 5], False), (61, [90], True)],
+)
+def test_a_pending_run_is_given_up_when_its_worker_is_gone_or_it_is_very_old(
+    pending_for: int, workers_known_for: list[int], abandoned: bool
+) -> None:
+    now = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    run = PendingRun(uuid4(), "run", uuid4(), "default", now - timedelta(minutes=pending_for))
+    assert is_abandoned(run, [now - timedelta(minutes=known) for known in workers_known_for], now) is abandoned
 
 
 async def test_a_slot_that_a_running_run_holds_is_left(
