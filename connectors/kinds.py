@@ -189,6 +189,28 @@ FILE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "sftp")
 """Schemes that a `files` source reads; a plain absolute path is `file`."""
 
 
+FIRST_USE = "first_use"
+"""Accept the key that an SFTP server presents first, and no other later."""
+
+
+def _host_key(value: str) -> str:
+    if value != FIRST_USE and not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", value):
+        raise refused(
+            "{field} must be a fingerprint as ssh-keygen -l writes it, such as "
+            "'SHA256:' and 43 letters and digits, or 'first_use'."
+        )
+    return value
+
+
+HostKey = Annotated[
+    Annotated[Name, AfterValidator(_host_key)] | None,
+    Field(
+        description="Of an `sftp://` address: the fingerprint of the server's key, as `SHA256:...`, or `first_use`, "
+        "which accepts the key that comes first and no other later. null: a key that the worker's known_hosts holds."
+    ),
+]
+
+
 def _file_url(value: str) -> str:
     scheme, separator, rest = value.partition("://")
     known = scheme in FILE_SCHEMES and bool(rest) if separator else value.startswith("/")
@@ -243,6 +265,7 @@ class FilesSource(AnySource, Landing):
         TableName, Field(description="Where the rows land. Default: the last part of the url, else `files`.")
     ] = Field(default_factory=_table_of_url)
     credentials: Annotated[Credential | None, Field(description="Of the bucket. null: none are needed.")] = None
+    host_key: HostKey = None
 
 
 Source = Annotated[
@@ -330,6 +353,7 @@ class FilesystemDestination(AnyDestination):
         Field(description="What the files are; only `delta` merges."),
     ] = "parquet"
     credentials: Annotated[Credential | None, Field(description="Of the bucket. null: none are needed.")] = None
+    host_key: HostKey = None
 
 
 OTHER_DESTINATIONS = (

@@ -5,11 +5,16 @@ Whoever keeps a secret keeps it in the shape that the cloud's console, or Prefec
 
 import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from pipelines.access.host_keys import host_key_policy
 from pipelines.errors import ConfigurationError
+
+KNOWN_HOSTS = "known_hosts"
+"""The file below the data directory that holds the keys of SFTP servers that were accepted at first use."""
 
 _AWS = {"region_name", "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "endpoint_url"}
 
@@ -24,10 +29,15 @@ class Bucket:
     """For the file system itself, what dlt's credentials have no place for."""
 
 
-def bucket_of(url: str, value: Any, setting: str) -> Bucket:
+def bucket_of(url: str, value: Any, setting: str, *, host_key: str | None, known_hosts: Path) -> Bucket:
     """A bucket's address with a resolved credential: a text, JSON in a text, or what a block of Prefect holds.
 
-    `setting` names the credential in a refusal: `source.credentials`, say.
+    Args:
+        url: of the bucket.
+        value: the credential.
+        setting: names the credential in a refusal: `source.credentials`, say.
+        host_key: what an SFTP server's key must be, as the connector has it.
+        known_hosts: the file of keys that were accepted at first use.
 
     Raises:
         ConfigurationError: when the credential is not one for this kind of address.
@@ -35,7 +45,11 @@ def bucket_of(url: str, value: Any, setting: str) -> Bucket:
     value = as_json(value)
     scheme = url.partition("://")[0]
     if scheme == "sftp":
-        return _sftp(url, value, setting)
+        bucket = _sftp(url, value, setting)
+        side = setting.partition(".")[0]
+        return replace(
+            bucket, options=bucket.options | {"host_key_policy": host_key_policy(host_key, known_hosts, side)}
+        )
     if scheme in {"az", "abfs", "abfss"}:
         return _azure(url, value)
     if isinstance(value, dict) and "service_account_info" in value:

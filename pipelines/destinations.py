@@ -17,7 +17,7 @@ from connectors.kinds import (
     OtherDestination,
     PostgresDestination,
 )
-from pipelines.buckets import as_json, bucket_of
+from pipelines.buckets import KNOWN_HOSTS, as_json, bucket_of
 from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError
 
@@ -79,7 +79,7 @@ def open_target(destination: Destination, connector_id: int, secrets: Secrets, d
         case PostgresDestination(credentials=reference):
             return _postgres(secrets.resolve(reference), staging)
         case FilesystemDestination():
-            return _filesystem(destination, secrets)
+            return _filesystem(destination, secrets, data_dir)
         case OtherDestination(type=kind, credentials=reference):
             return _other(kind, secrets.resolve(reference), staging)
 
@@ -182,12 +182,14 @@ def database_url(value: Any, field: str) -> str:
     )
 
 
-def _filesystem(destination: FilesystemDestination, secrets: Secrets) -> Target:
+def _filesystem(destination: FilesystemDestination, secrets: Secrets, data_dir: Path) -> Target:
     import dlt  # noqa: PLC0415  # seconds: only in a run
 
     url = destination.url if "://" in destination.url else Path(destination.url).as_uri()
     value = None if destination.credentials is None else secrets.resolve(destination.credentials)
-    bucket = bucket_of(url, value, "destination.credentials")
+    bucket = bucket_of(
+        url, value, "destination.credentials", host_key=destination.host_key, known_hosts=data_dir / KNOWN_HOSTS
+    )
     target = dlt.destinations.filesystem(
         bucket_url=bucket.url, credentials=bucket.credentials, kwargs=bucket.options or None
     )

@@ -81,6 +81,7 @@ class Engine:
         context = Context(
             secrets=run.secrets,
             local_file_roots=tuple(run.settings.local_file_roots),
+            data_dir=run.settings.data_dir,
             window=Window(options.backfill_from, options.backfill_to),
             row_limit=options.row_limit,
             mask=self.mask,

@@ -54,6 +54,8 @@ class Context:
 
     secrets: Secrets
     local_file_roots: tuple[Path, ...] = ()
+    data_dir: Path = Path()
+    """Where this installation keeps files of its own."""
     window: Window = field(default_factory=Window)
     row_limit: int | None = None
     rehearsal: bool = False

@@ -187,9 +187,9 @@ class _Files(paramiko.SFTPServerInterface):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def sftp_server(root: Path, password: str, key: paramiko.PKey) -> Iterator[int]:
+def sftp_server(root: Path, password: str, key: paramiko.PKey, host_key: paramiko.PKey | None = None) -> Iterator[int]:
     """An SFTP server for the files below `root`; its port. Each session is a thread that ends with its client."""
-    host_key = paramiko.RSAKey.generate(2048)
+    host_key = host_key or paramiko.RSAKey.generate(2048)
     files = type("Files", (_Files,), {"root": root})
     transports: list[paramiko.Transport] = []
     listener = socket.create_server(("127.0.0.1", 0))

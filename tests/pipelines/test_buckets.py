@@ -3,8 +3,9 @@
 import contextlib
 import io
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from pipelines.buckets import bucket_of
+from pipelines.access.host_keys import fingerprint
+from pipelines.buckets import KNOWN_HOSTS, Bucket, bucket_of
 from pipelines.errors import ConfigurationError, TransientError
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import WebServer
 from tests.pipelines.peers import AZURE_KEY, azure_server, google_server, s3_server, sftp_server
 
 REFERENCE = {"env": "CAI_SECRET_BUCKET"}
+
+
+def bucket(url: str, value: Any, setting: str = "x") -> Bucket:
+    """A bucket whose server's key is of no interest."""
+    return bucket_of(url, value, setting, host_key=None, known_hosts=Path("known_hosts"))
 
 
 @dataclass
@@ -34,6 +41,8 @@ class Store:
     """Credentials that it refuses; None where the server takes any."""
     files: Any
     root: str
+    more: dict[str, str] = field(default_factory=dict)
+    """What else a connector says of it."""
 
     def write(self, name: str, text: str) -> None:
         """Put a file there."""
@@ -81,13 +90,15 @@ def _sftp(directory: Path) -> Iterator[Store]:
     text = io.StringIO()
     key.write_private_key(text)
     (directory / "in").mkdir()
-    with sftp_server(directory, "reads", key) as port:
+    host_key = paramiko.RSAKey.generate(2048)
+    with sftp_server(directory, "reads", key, host_key) as port:
         yield Store(
             f"sftp://127.0.0.1:{port}/in",
             json.dumps({"username": "clinic", "private_key": text.getvalue()}),
             json.dumps({"username": "clinic", "password": "canary-wrong"}),
             fsspec.filesystem("file"),
             f"{directory}/in",
+            {"host_key": fingerprint(host_key.asbytes())},
         )
 
 
@@ -102,8 +113,9 @@ def test_files_are_read_from_and_written_to_it(
     with STORES[kind](tmp_path / kind) as store:
         monkeypatch.setenv("CAI_SECRET_BUCKET", store.secret)
         source = {"type": "files", "url": store.url, "glob": "**/*.csv", "table": "labs", "credentials": REFERENCE}
+        source |= store.more
         store.write("a.csv", "id,v\n1,a\n2,b\n")
-        lake = {"type": "filesystem", "url": store.url.replace("/in", "/out"), "credentials": REFERENCE}
+        lake = {"type": "filesystem", "url": store.url.replace("/in", "/out"), "credentials": REFERENCE} | store.more
         connector = platform.add(source, destination=lake)
         assert platform.run(connector).total_rows == 2
         store.write("b.csv", "id,v\n3,ü\n")
@@ -165,18 +177,57 @@ def test_a_store_that_is_away_is_tried_again(
         platform.run(platform.add({"type": "files", "url": url, "credentials": REFERENCE}))
 
 
+def test_a_login_is_sent_to_no_server_whose_key_is_not_expected_known_or_seen_before(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, other = tmp_path / "home", paramiko.ECDSAKey.generate()
+    monkeypatch.setenv("HOME", str(home))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("id\n1\n")
+    monkeypatch.setenv("CAI_SECRET_BUCKET", json.dumps({"username": "clinic", "password": "canary"}))
+    key = paramiko.ECDSAKey.generate()
+    right = fingerprint(key.asbytes())
+
+    def read(port: int, **more: str) -> int:
+        source = {"type": "files", "url": f"sftp://127.0.0.1:{port}/in", "glob": "*.csv", "table": "labs", **more}
+        return platform.run(platform.add(source | {"credentials": REFERENCE})).total_rows
+
+    with sftp_server(tmp_path, "canary", key, key) as port:
+        with pytest.raises(ConfigurationError, match=rf"not known to this worker.*{re.escape(right)}") as refused:
+            read(port)
+        assert "canary" not in str(refused.value)
+        with pytest.raises(ConfigurationError, match=r"not the one that source\.host_key names"):
+            read(port, host_key=fingerprint(other.asbytes()))
+        assert read(port, host_key=right) == 1
+        (home / ".ssh").mkdir(parents=True)
+        known = home / ".ssh" / "known_hosts"
+        known.write_text(f"[127.0.0.1]:{port} {key.get_name()} {key.get_base64()}\n")
+        assert read(port) == 1
+        known.write_text(f"[127.0.0.1]:{port} {other.get_name()} {other.get_base64()}\n")
+        with pytest.raises(ConfigurationError, match="not the one that this worker knows"):
+            read(port, host_key="first_use")
+        known.unlink()
+        assert read(port, host_key="first_use") == 1
+        remembered = platform.settings.data_dir / KNOWN_HOSTS
+        assert remembered.read_text() == f"[127.0.0.1]:{port} {key.get_name()} {key.get_base64()}\n"
+        assert read(port, host_key="first_use") == 1
+        remembered.write_text(f"[127.0.0.1]:{port} {other.get_name()} {other.get_base64()}\n")
+        with pytest.raises(ConfigurationError, match="not the one that this worker knows"):
+            read(port, host_key="first_use")
+
+
 @pytest.mark.parametrize("value", [None, "canary", {"username": "u"}, {"username": "u", "private_key": "canary"}])
 def test_sftp_without_a_login_is_refused(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"source\.credentials") as caught:
-        bucket_of("sftp://h/in", value, "source.credentials")
+        bucket("sftp://h/in", value, "source.credentials")
     assert "canary" not in str(caught.value)
 
 
 def test_keys_are_taken_as_blocks_hold_them() -> None:
     aws = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": None, "block_type_slug": "aws"}
-    assert bucket_of("s3://b", aws, "x").credentials == {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
-    assert bucket_of("gs://b", {"service_account_info": {"project_id": "p"}}, "x").credentials == {"project_id": "p"}
-    azure = bucket_of("az://c", {"connection_string": "AccountName=a;SharedAccessSignature=s=="}, "x")
+    assert bucket("s3://b", aws).credentials == {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+    assert bucket("gs://b", {"service_account_info": {"project_id": "p"}}).credentials == {"project_id": "p"}
+    azure = bucket("az://c", {"connection_string": "AccountName=a;SharedAccessSignature=s=="})
     assert azure.credentials == {"azure_storage_account_name": "a", "azure_storage_sas_token": "s=="}
-    sftp = bucket_of("sftp://u@h:2222/in", {"password": "p"}, "x")
+    sftp = bucket("sftp://u@h:2222/in", {"password": "p"})
     assert (sftp.url, sftp.credentials["sftp_port"], sftp.credentials["sftp_username"]) == ("sftp://h/in", 2222, "u")

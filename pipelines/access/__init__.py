@@ -1,0 +1,1 @@
+"""The way into other systems: host keys."""
