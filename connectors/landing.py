@@ -5,9 +5,11 @@ This module is pure.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, TypeVar
 
+from anyascii import anyascii
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from connectors.references import Name, Strict, refused
@@ -32,14 +34,42 @@ InitialValue = Annotated[
 ]
 
 
-def normalised(name: str) -> str:
-    """The name under which dlt's `snake_case` convention lands a table or column (names of up to 60 characters)."""
+def snake_case(name: str) -> str:
+    """The name under which dlt's convention of that name lands a table or column (names of up to 60 characters).
+
+    Of a letter that is not ASCII it leaves an underscore, so that all names of another script are one.
+    """
     name = re.sub(r"[^a-zA-Z\d_]+", "_", name.strip().translate(str.maketrans("+-*@|", "x_xal")))
     name = re.sub("([^_])([A-Z][a-z]+)", r"\1_\2", name)
     name = re.sub("([a-z0-9])([A-Z])", r"\1_\2", name).lower()
     name = "_" + name if name[:1].isdigit() else name
     bare = name.rstrip("_")
     return re.sub("__+", "_", bare + "x" * (len(name) - len(bare)))
+
+
+def normalised(name: str) -> str:
+    """The name under which a table or column lands: dlt's, with the letters of other scripts as Latin ones."""
+    return snake_case(_latin(name))
+
+
+def letters_and_digits(name: str) -> str:
+    """What two spellings of one name have in common: `Patient ID`, `PATIENTID` and `patient_id` are `patientid`.
+
+    A name that has none of either is compared as it lands.
+    """
+    return re.sub("[^a-z0-9]", "", _latin(name).lower()) or normalised(name)
+
+
+def _latin(name: str) -> str:
+    """A name in ASCII, of which people who read its script recognise it."""
+    if name.isascii():
+        return name
+    # Composed, so that an accent which stands alone is none; and soft signs and the like are no separators.
+    letters = unicodedata.normalize("NFC", name)
+    return "".join(
+        re.sub("['`]", "", anyascii(letter)) if letter.isalpha() or unicodedata.combining(letter) else anyascii(letter)
+        for letter in letters
+    )
 
 
 def _one_or_many(value: object) -> object:
@@ -49,7 +79,7 @@ def _one_or_many(value: object) -> object:
 
 
 def _table_name(value: str) -> str:
-    if not re.search(r"[A-Za-z0-9]", value) or normalised(value).startswith("_dlt"):
+    if not re.search(r"[A-Za-z0-9]", _latin(value)) or normalised(value).startswith("_dlt"):
         raise refused("{field} must have a letter or digit and must not start with '_dlt', which dlt keeps for itself.")
     return value
 
@@ -130,9 +160,9 @@ class AnySource(Strict):
     @model_validator(mode="after")
     def _cursors_stay_plain(self) -> Self:
         # dlt keeps the last value of a cursor in its state, in plain: a masked cursor would be an open secret.
-        masked = {normalised(column) for column in self.mask}
+        masked = {letters_and_digits(column) for column in self.mask}
         for cursor in self.cursors():
-            if normalised(cursor) in masked:
+            if letters_and_digits(cursor) in masked:
                 raise refused("{field} must not hold a cursor: its last value is kept to find newer rows.", "mask")
         return self
 

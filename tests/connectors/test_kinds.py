@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from connectors.kinds import OTHER_DESTINATIONS, Destination, Source, normalised
+from connectors.landing import snake_case
 from connectors.models import RunPolicy
 from connectors.refusals import Refusal, from_pydantic
 
@@ -266,7 +267,24 @@ def test_the_other_destinations_are_those_that_dlt_has() -> None:
 @given(st.text(alphabet="aAbB1 _-+*@|$éZ", min_size=1, max_size=12).filter(lambda name: name.strip()))
 def test_names_are_compared_as_dlt_lands_them(name: str) -> None:
     convention = importlib.import_module("dlt.common.normalizers.naming.snake_case").NamingConvention()
-    assert normalised(name) == convention.normalize_identifier(name)
+    assert snake_case(name) == convention.normalize_identifier(name)
+    assert normalised(name.replace("é", "e")) == normalised(name)
+    assert convention.normalize_identifier(normalised(name)) == normalised(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "landed"),
+    [
+        ("Дата рождения", "data_rozhdeniya"),
+        ("объём", "obem"),
+        ("患者姓名", "huan_zhe_xing_ming"),
+        ("Größe", "grosse"),
+        ("e\u0301tat", "etat"),
+        ("Ηλικία", "ilikia"),
+    ],
+)
+def test_a_name_in_another_script_is_recognised(name: str, landed: str) -> None:
+    assert normalised(name) == landed
 
 
 @given(
