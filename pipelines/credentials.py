@@ -2,7 +2,8 @@
 
 References are resolved when the run needs them, from Prefect's blocks or the worker's environment. Every value that was
 resolved is remembered together with the shapes in which it may turn up (quoted, as JSON, the password of an address),
-and `Secrets.guard` removes all of them from whatever the process logs while the run lasts. Errors pass `redact` too.
+and `Secrets.guard` removes all of them from whatever the process logs while the run lasts, and with them the words of
+libraries, which may quote rows. Errors pass `redact` too.
 """
 
 import base64
@@ -11,7 +12,6 @@ import json
 import logging
 import os
 import re
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
@@ -19,8 +19,14 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 from connectors.kinds import BlockRef, Credential, EnvRef, SecretRef
 from connectors.references import TextOrCredential, looks_secret
 from pipelines.errors import ConfigurationError, TransientError
+from pipelines.stacks import stack_of
 
 HIDDEN = "***"
+OURS = {"prefect", "connectors", "deployments", "flows", "local", "pipelines"}
+"""Loggers whose lines are read as they are: ours and Prefect's. Those of libraries may quote rows."""
+
+UNREAD = "what this library says may quote rows and is not shown"
+
 SHORTEST = 4
 """Shorter values are not searched for: they would blot out half of every text."""
 
@@ -92,7 +98,10 @@ class Secrets:
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:
-        """Redact everything that this process logs, tracebacks included, until the end of the block."""
+        """Redact everything that this process logs until the end of the block.
+
+        Of exceptions only the stack is logged, and of libraries' lines only where they come from: both may quote rows.
+        """
         if logging.getLogRecordFactory() is not _make_redacted:
             _Guarded.make = logging.getLogRecordFactory()
             logging.setLogRecordFactory(_make_redacted)
@@ -115,13 +124,15 @@ class _Guarded:
 def _make_redacted(*args: Any, **kwargs: Any) -> logging.LogRecord:
     # It stays installed after the last run: taking it away could take away what another library put around it.
     record = _Guarded.make(*args, **kwargs)
+    if not _Guarded.secrets:
+        return record
+    trusted = record.name.partition(".")[0] in OURS
+    message = _message(record) if trusted else f"(line {record.lineno} of {record.module}; {UNREAD})"
+    if record.exc_info and record.exc_info[1] is not None:
+        message = f"{message}\n{stack_of(record.exc_info[1])}"
     for secrets in tuple(_Guarded.secrets):
-        record.msg, record.args = secrets.redact(_message(record)), ()
-        if record.exc_info and record.exc_info[1] is not None:
-            trace = "".join(traceback.format_exception(record.exc_info[1]))
-            clean = secrets.redact(trace)
-            if clean != trace:
-                record.msg, record.exc_info, record.exc_text = f"{record.msg}\n{clean}", None, None
+        message = secrets.redact(message)
+    record.msg, record.args, record.exc_info, record.exc_text = message, (), None, None
     return record
 
 

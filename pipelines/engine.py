@@ -74,7 +74,7 @@ class Engine:
         run = self.run
         self._attempts += 1
         self.remarks = Remarks()
-        with as_fault(run.secrets.redact, "load"):
+        with as_fault(run.secrets.redact, "load", lambda: run.names):
             self._open()
         options = run.options
         self.mask = mask_of(run.connector.source, run.settings)
@@ -105,6 +105,9 @@ class Engine:
 
     def load(self) -> None:
         """Write the load files to the destination. Tried again, it goes on where it stopped."""
+        if self.pipeline.default_schema_name:
+            for table in self.pipeline.default_schema.data_tables():
+                self.run.names |= {table["name"], *table["columns"]}
         # Another run may have begun if the locks were lost while this one read, and removed what was read ...
         self.run.locks.check()
         load_ids = self.pipeline.list_normalized_load_packages()

@@ -8,22 +8,26 @@ r"""What can go wrong in a run, and what follows from it.
 
 `classify` turns whatever dlt, a driver or the operating system raised into one of them, with one sentence for a person.
 It looks at names and attributes instead of classes: importing every driver to recognise its errors would cost seconds.
+What others say in their errors may quote rows: no sentence repeats it, and neither does the log.
 """
 
 import contextlib
 import errno
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+from pipelines import database_errors
+from pipelines.database_errors import Kind, Side
+from pipelines.error_rules import state_of
 
 Step = Literal["prepare", "extract", "normalize", "load"]
 
 logger = logging.getLogger("prefect.pipelines")
 
 _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
-_LONGEST = 400
 
 
 class RunError(Exception):
@@ -51,48 +55,63 @@ def quoted(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
+_WRAPPED = ("job_exception", "client_exception", "exception", "inner_exc", "orig", "dbapi_exception")
+"""The attributes in which dlt and SQLAlchemy keep the error that theirs is about."""
+
+
 def chain(error: BaseException) -> list[BaseException]:
     """`error` and everything that caused it, the root cause last."""
     found: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and following not in found:
         found.append(following)
-        wrapped = [getattr(following, name, None) for name in ("exception", "inner_exc", "orig", "dbapi_exception")]
+        wrapped = [getattr(following, name, None) for name in _WRAPPED]
         inner = next((item for item in wrapped if isinstance(item, BaseException) and item not in found), None)
         following = inner or following.__cause__ or following.__context__
     return found
 
 
-def classify(error: BaseException, step: Step) -> RunError:
-    """What an exception means when it comes out of this step. The message may still hold secrets: redact it."""
+def classify(error: BaseException, step: Step, known: Collection[str] = ()) -> RunError:
+    """What an exception means when it comes out of this step. The message may still hold secrets: redact it.
+
+    Args:
+        error: what was raised.
+        step: what the run was doing.
+        known: names of the run's own tables and columns, which a sentence may show.
+    """
     causes = chain(error)
     for cause in causes:
         if isinstance(cause, RunError):
             return cause
     for cause in reversed(causes):
-        for recognise in (
-            _bucket,
-            _http,
-            _contract,
-            _package,
-            _table,
-            _machine,
-            _database,
-            _network,
-            _address,
-            _header,
-            _settings,
-        ):
-            if (known := recognise(cause, _names(cause), step)) is not None:
-                return known
-    root = causes[-1]
+        names = _names(cause)
+        for recognise in (_bucket, _http, _contract, _schema, _package, _table, _machine):
+            if (found := recognise(cause, names, step)) is not None:
+                return found
+    if (told := database_errors.told(causes, _side(step), known)) is not None:
+        return _RAISED[told.kind](told.sentence)
+    for cause in reversed(causes):
+        names = _names(cause)
+        for recognise in (_network, _address, _header, _settings):
+            if (found := recognise(cause, names, step)) is not None:
+                return found
     names = {name for cause in causes for name in _names(cause)}
     if "TransientException" in names:
-        return TransientError(f"The {_side(step)} failed for now: {_brief(root)}")
+        return TransientError(
+            f"The {_side(step)} failed for now. What it said may quote rows and is not shown: the run's log names the "
+            "kind of the error."
+        )
     return UnexpectedError(
         f"The run failed while it {_DOING[step]}, and this program does not know why: "
         "operations must look into the run's log, which has the details."
     )
+
+
+_RAISED: dict[Kind, type[RunError]] = {
+    Kind.CONFIGURATION: ConfigurationError,
+    Kind.TRANSIENT: TransientError,
+    Kind.UNEXPECTED: UnexpectedError,
+}
 
 
 _DOING: dict[Step, str] = {
@@ -105,54 +124,58 @@ _DOING: dict[Step, str] = {
 
 
 @contextlib.contextmanager
-def as_fault(redact: Callable[[str], str], step: Step) -> Iterator[None]:
+def as_fault(
+    redact: Callable[[str], str], step: Step, known: Callable[[], Collection[str]] = frozenset[str]
+) -> Iterator[None]:
     """Turn whatever is raised inside into a fault without secrets, and forget where it came from.
 
-    A traceback would carry the values of drivers' frames into whatever prints or pickles it.
+    A traceback would carry the values of drivers' frames into whatever prints or pickles it. The log gets classes,
+    SQLSTATEs and, of what nobody expected, the stack; never what the errors said, which may quote rows.
+
+    Args:
+        redact: removes secrets.
+        step: what the run is doing.
+        known: names the run's own tables and columns, which a sentence may show.
     """
     try:
         yield
-    except RunError:
+    except RunError as ours:
+        # A source that echoes what it was sent may have put a secret into its sentence.
+        if (clean := redact(str(ours))) != str(ours):
+            ours.args = (clean,)
         raise
     except Exception as error:
-        fault = classify(error, step)
+        fault = classify(error, step, known())
         if isinstance(fault, UnexpectedError):
-            logger.exception("Unexpected in %s.", step)
+            from pipelines.stacks import stack_of  # noqa: PLC0415  # it knows RunError
+
+            # Not logger.exception, which would print what the errors say.
+            logger.error("Unexpected in %s: %s.\n%s", step, _classes(error), stack_of(error))  # noqa: TRY400
         else:
             # For whoever knows the program: the sentence has no names of classes.
-            logger.info("In %s: %s.", step, " <- ".join(type(cause).__name__ for cause in reversed(chain(error))))
+            logger.info("In %s: %s.", step, _classes(error))
         raise type(fault)(redact(str(fault))) from None
+
+
+def _classes(error: BaseException) -> str:
+    """The classes of an error and of what caused it, with SQLSTATEs: all that the log says of them."""
+    return " <- ".join(
+        type(cause).__name__ + (f" ({state})" if (state := state_of(cause)) else "") for cause in reversed(chain(error))
+    )
 
 
 def _names(error: BaseException) -> set[str]:
     return {kind.__name__ for kind in type(error).__mro__}
 
 
-def _side(step: Step) -> str:
+def _side(step: Step) -> Side:
     """Whose database or host a step talks to."""
-    return {"load": "destination", "prepare": "platform"}.get(step, "source")
-
-
-def _words(error: BaseException) -> str:
-    """What an error says, without the number and the bytes that MySQL's and SQL Server's drivers wrap it in."""
-    match error.args:
-        case (int(), bytes(said)) | ((int(), bytes(said)),) if not isinstance(error, OSError):
-            # Said twice, after a heading.
-            lines = [line for line in said.decode(errors="replace").splitlines() if not line.startswith("DB-Lib")]
-            return ": ".join(dict.fromkeys(lines))
-        case (int(), str(said)) if not isinstance(error, OSError):
-            return said
-    return str(error)
-
-
-def _brief(error: BaseException) -> str:
-    """The error's own words, on one line and not too long, with a full stop."""
-    text = re.sub(r"\s+", " ", _words(error)).strip()
-    # What follows is advice for programmers, or rows: PostgreSQL's DETAIL quotes them.
-    text = re.split(r" ?\(Background on this error| ?\[SQL:| Is the server running| DETAIL:| CONTEXT:| HINT:", text)[0]
-    if len(text) > _LONGEST:
-        text = text[:_LONGEST].rsplit(" ", 1)[0] + " ..."
-    return text if text.endswith((".", "!", "?")) else f"{text or 'it gave no reason'}."
+    match step:
+        case "load":
+            return "destination"
+        case "prepare":
+            return "platform"
+    return "source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +191,7 @@ class Fields:
     """What says how it is asked."""
 
 
-_FIELDS = {
+_FIELDS: dict[Side, Fields] = {
     "source": Fields("its address in source", "its address in source", "the credentials in source", "source"),
     "destination": Fields(
         url="its address in destination",
@@ -303,7 +326,7 @@ def _settings(error: BaseException, names: set[str], step: Step) -> RunError | N
 
 def _address(error: BaseException, names: set[str], step: Step) -> RunError | None:
     malformed = names & {"NoSuchModuleError", "ArgumentError", "InvalidConnectionString", "InvalidNativeValue"}
-    if not malformed and "invalid literal for int" not in str(error) and "invalid dsn" not in str(error):
+    if not malformed:
         return None
     return ConfigurationError(
         f"{_side(step)}.credentials holds no address that is understood: "
@@ -327,57 +350,48 @@ def _table(error: BaseException, names: set[str], step: Step) -> RunError | None
     return None
 
 
+def _schema(error: BaseException, names: set[str], step: Step) -> RunError | None:
+    """What dlt refuses because of a table's schema. Table and column are names of the schema, not of rows."""
+    table, column = getattr(error, "table_name", None), getattr(error, "column_name", None)
+    place = (f"column '{column}' of " if column else "") + f"table '{table}'"
+    if "UnboundColumnException" in names:
+        return ConfigurationError(
+            f"A column of table '{table}' that must have a value, such as its primary_key, came with none: name "
+            f"another "
+            "key, or correct the source."
+        )
+    if names & {"CannotCoerceColumnException", "CannotCoerceNullException"}:
+        return ConfigurationError(
+            f"Values do not fit the type of {place if table else 'a column'}: give the column its type with types in "
+            "source, or load the table anew with full_refresh."
+        )
+    if names & {"TablePropertiesConflictException", "DestinationSchemaWillNotUpdate", "TableIdentifiersFrozen"}:
+        return ConfigurationError(
+            f"The destination's {place} can't be changed to what the connector now asks for: load it anew with "
+            "full_refresh, or name another dataset_name."
+        )
+    return None
+
+
 def _machine(error: BaseException, names: set[str], step: Step) -> RunError | None:
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return UnexpectedError("The worker's disk is full: free space below CAI_DATA_DIR, or move it.")
     if isinstance(error, MemoryError):
         return UnexpectedError("The worker ran out of memory.")
-    if "Could not set lock on file" in str(error):
-        return TransientError("Another program has the DuckDB file open: close it there.")
-    return None
-
-
-_LOGIN = re.compile(
-    r"password authentication failed|no password supplied|access denied|login failed|authentication failed"
-    r"|invalid username|role \"[^\"]*\" does not exist|no pg_hba.conf entry|ORA-01017",
-    re.IGNORECASE,
-)
-_ABSENT = re.compile(
-    r"relation .* does not exist|no such (table|column)|unknown (table|column|database)|does not exist"
-    r"|invalid object name|ORA-00942|ORA-12514|ORA-12505|DPY-6001|DPY-6003|doesn't exist",
-    re.IGNORECASE,
-)
-_DENIED = re.compile(r"permission (was )?denied|command denied|not allowed|insufficient privilege", re.IGNORECASE)
-_AWAY = re.compile(
-    r"(could not|cannot|unable to|can't) connect|connection refused|could not translate host|timed? ?out|timeout"
-    r"|server closed the connection|server connection failed|connection .*(reset|closed|lost)|terminating connection"
-    r"|starting up|shutting down|too many (clients|connections)"
-    r"|name or service not known|temporary failure in name resolution|deadlock|could not serialize|is locked"
-    r"|no route to host|network is unreachable|remaining connection slots|connection to server .* failed"
-    r"|ORA-12541|ORA-12170|DPY-4011|DPY-6005",
-    re.IGNORECASE,
-)
-
-
-def _database(error: BaseException, names: set[str], step: Step) -> RunError | None:
-    """Errors of databases, by SQLSTATE where the driver has one and by their words otherwise."""
-    state = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
-    is_database = bool(state) or bool(
-        names & {"DatabaseError", "OperationalError", "ProgrammingError", "InterfaceError", "DBAPIError"}
-    )
-    if not is_database and not (names & {"DestinationConnectionError"}):
+    if not isinstance(error, OSError):
         return None
-    side = _side(step)
-    setting = "CAI_DATABASE_URL" if side == "platform" else f"{side}.credentials"
-    text = str(error)
-    code = state if isinstance(state, str) else ""
-    if code.startswith("28") or _LOGIN.search(text):
-        return ConfigurationError(f"The {side} did not accept the login: check {setting} and the secret it refers to.")
-    if code.startswith("42501") or _DENIED.search(text):
-        return ConfigurationError(f"The {side} denies access: {_brief(error)} Grant it, or check {setting}.")
-    if _AWAY.search(text) or code[:2] in {"08", "53", "57", "40"}:
-        return TransientError(f"The {side}'s database could not be reached: {_brief(error)}")
-    if code.startswith(("42", "3D", "3F")) or _ABSENT.search(text):
-        where = "source.schema and source.tables" if side == "source" else "the destination's database and dataset_name"
-        return ConfigurationError(f"The {side} lacks something that was named: {_brief(error)} Check {where}.")
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return UnexpectedError("The worker's disk is full: free space below CAI_DATA_DIR, or move it.")
+    if error.errno in _PLACES and error.filename is not None:
+        side = _side(step)
+        if side == "platform":
+            return UnexpectedError("The worker can't write below CAI_DATA_DIR: check that directory's owner and mode.")
+        place = "destination.path or destination.url" if side == "destination" else "source.url"
+        return ConfigurationError(
+            f"A file or directory of the {side} is missing, is something else, or is closed to the worker: check "
+            f"{place} "
+            "and what the worker may do there."
+        )
     return None
+
+
+_PLACES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+"""What the operating system says of a path that is wrong, for as long as nobody corrects it."""

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
 from connectors.kinds import Destination, DuckdbDestination
+from connectors.landing import normalised
 from connectors.models import Connector, ConnectorRow, InvalidConnectorError, Overlap, RunPolicy, validate_for_load
 from connectors.refusals import from_pydantic
 from pipelines.credentials import Secrets
@@ -231,6 +233,7 @@ class Run:
         self.directory = directory
         self.destination = destination_of(connector, settings)
         self.seconds: dict[str, float] = {}
+        self.names = names_of_source(connector)
 
     def tell_of_the_file(self) -> None:
         """Said once when the run must wait for a DuckDB file."""
@@ -249,11 +252,38 @@ class Run:
 
     def _do(self, step: Step, work: Callable[[], None]) -> None:
         started = time.monotonic()
-        with as_fault(self.secrets.redact, step):
+        with as_fault(self.secrets.redact, step, lambda: self.names):
             try:
                 work()
             finally:
                 self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - started
+
+
+def names_of_source(connector: Connector) -> set[str]:
+    """The names of tables and columns in a connector's source: those that a sentence about an error may show."""
+    found: set[str] = set()
+
+    def look(value: Any) -> None:
+        if isinstance(value, str):
+            found.add(value)
+            found.add(normalised(value))
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                if key in NAMING:
+                    look(item)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                look(item)
+
+    look(connector.source.model_dump(mode="json"))
+    return found
+
+
+NAMING = {
+    "tables", "resources", "resource_types", "content", "forms", "name", "table", "columns", "primary_key",
+    "cursor_column", "cursor_path", "mask", "types",
+}  # fmt: skip
+"""The keys of a source under which tables and columns are named."""
 
 
 def destination_of(connector: Connector, settings: Settings) -> Destination:

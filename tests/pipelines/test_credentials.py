@@ -87,20 +87,35 @@ def test_a_secret_is_hidden_in_every_shape(secret: str, told: str) -> None:
     assert secret not in hidden
 
 
-def test_logs_hide_arguments_and_tracebacks(caplog: pytest.LogCaptureFixture) -> None:
+def test_logs_hide_arguments_and_what_exceptions_say(caplog: pytest.LogCaptureFixture) -> None:
     secrets = Secrets()
     secrets.hide("canary")
     with secrets.guard():
-        logging.getLogger("any.library").warning("%s and %d%%", "canary", 5)
+        logging.getLogger("prefect.any").warning("%s and %d%%", "canary", 5)
         try:
             int("canary")
         except ValueError:
-            logging.getLogger("any.library").exception("failed")
+            logging.getLogger("prefect.any").exception("failed")
     assert "*** and 5%" in caplog.text
-    assert "invalid literal for int() with base 10: '***'" in caplog.text
-    assert "canary" not in caplog.text
-    logging.getLogger("any.library").warning("after it: canary")
+    assert "builtins.ValueError" in caplog.text
+    assert "in test_logs_hide_arguments_and_what_exceptions_say" in caplog.text
+    assert "invalid literal" not in caplog.text
+    assert "canary" not in caplog.text.replace('int("canary")', "")
+    logging.getLogger("prefect.any").warning("after it: canary")
     assert "after it: canary" in caplog.text
+
+
+def test_the_words_of_libraries_are_not_logged_while_a_run_lasts(caplog: pytest.LogCaptureFixture) -> None:
+    with Secrets().guard():
+        logging.getLogger("dlt").error("Job failed: Could not convert string 'Quillfeather' to INT32")
+        try:
+            int("Quillfeather")
+        except ValueError:
+            name = "Quill" + "feather"  # a local variable of this frame
+            logging.getLogger("dlt").exception(f"Transient exception for {name}")
+    assert name not in caplog.text.replace('int("Quillfeather")', "")
+    assert "may quote rows and is not shown" in caplog.text
+    assert "builtins.ValueError" in caplog.text
 
 
 class Unprintable:
@@ -124,7 +139,7 @@ def test_a_librarys_wrong_log_call_hurts_nobody_and_shows_no_secret(
     secrets = Secrets()
     secrets.hide("canary")
     with secrets.guard():
-        logging.getLogger("any.library").warning(message, *arguments)
+        logging.getLogger("prefect.any").warning(message, *arguments)
     assert caplog.messages == [shown]
     assert "canary" not in caplog.text + capsys.readouterr().err
 
