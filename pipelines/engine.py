@@ -33,6 +33,8 @@ CONFIGURATION = {
     "RUNTIME__LOG_LEVEL": "ERROR",
     # Prefect ends a run by SIGTERM and expects the process to go.
     "RUNTIME__INTERCEPT_SIGNALS": "false",
+    # Texts go to PostgreSQL and come from it in UTF-8, whatever the database stores: its default is the latter.
+    "PGCLIENTENCODING": "UTF8",
     # The rows of an interrupted load are found by their load id, in Arrow tables too.
     "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
 }

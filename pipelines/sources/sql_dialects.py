@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from dlt.sources.sql_database.helpers import TableLoader
 from sqlalchemy.dialects import mssql, mysql, oracle
 
-from connectors.landing import normalised
 from pipelines.errors import ConfigurationError
+from pipelines.sources.sql_beside import Beside
 
 DECIMAL = (38, 9)
 """Precision and scale of a number that declares none: dlt's own choice."""
@@ -153,8 +153,9 @@ def _asked(column: "sa.Column[Any]", dialect: str) -> Any:
 class RowsLoader(TableLoader):
     """Reads a table through SQLAlchemy: rows of the driver, columns of Arrow."""
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+    def __init__(self, *arguments: Any, beside: Beside, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
+        self._beside = beside
         cursor: Any = self.cursor_column
         if self.engine.dialect.name == "sqlite" and cursor is not None and isinstance(cursor.type, sa.DateTime):
             # Moments are texts there, with or without a `T` or a fraction. Compared by the second: what comes again
@@ -176,12 +177,13 @@ class RowsLoader(TableLoader):
         kinds = [(str(name), _arrow(self.table.c[name].type)) for name in result.keys()]  # noqa: SIM118  # no mapping
         for partition in result.partitions(size=self.chunk_size):
             columns = zip(*(tuple(row) for row in partition), strict=True)
-            landed = (
-                array
-                for (name, kind), values in zip(kinds, columns, strict=True)
-                for array in _landed(name, kind, values)
-            )
-            yield pa.table(dict(landed))
+            landed: dict[str, pa.Array] = {}
+            for (name, kind), values in zip(kinds, columns, strict=True):
+                landed[name], others = _landed(kind, values)
+                if others is not None:
+                    landed[self._beside.count(name, others)] = others
+            yield pa.table(landed)
+        self._beside.tell()
 
 
 def _second(value: Any, more: timedelta = timedelta(0)) -> Any:
@@ -206,11 +208,10 @@ def _arrow(kind: Any) -> pa.DataType:
     return next(make(kind) for plain_kind, make in _ARROW if isinstance(kind, plain_kind))
 
 
-def _landed(name: str, kind: pa.DataType, values: tuple[Any, ...]) -> Iterator[tuple[str, pa.Array]]:
-    """A column, and beside it what did not fit."""
+def _landed(kind: pa.DataType, values: tuple[Any, ...]) -> tuple[pa.Array, pa.Array | None]:
+    """A column, and beside it what did not fit, if anything."""
     with contextlib.suppress(pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        yield name, pa.array(values, kind)
-        return
+        return pa.array(values, kind), None
     fitted: list[Any] = [None] * len(values)
     beside: list[Any] = [None] * len(values)
     fit = _fitter(kind)
@@ -220,9 +221,8 @@ def _landed(name: str, kind: pa.DataType, values: tuple[Any, ...]) -> Iterator[t
                 fitted[index] = pa.scalar(fit(value), kind).as_py()
             except (ValueError, TypeError, OverflowError, InvalidOperation, pa.ArrowException):
                 beside[index] = _as_text(value)
-    yield name, pa.array(fitted, kind)
-    if any(value is not None for value in beside):
-        yield f"{normalised(name)}__v_text", pa.array(beside, pa.string())
+    others = pa.array(beside, pa.string()) if any(value is not None for value in beside) else None
+    return pa.array(fitted, kind), others
 
 
 def _fitter(kind: pa.DataType) -> Callable[[Any], Any]:

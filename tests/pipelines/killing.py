@@ -20,7 +20,7 @@ import psycopg2  # type: ignore[import-untyped]
 
 from pipelines import engine, exactness
 from pipelines.load import Options, run_connector
-from pipelines.sources import files, rest_api, sql_database
+from pipelines.sources import files, postgres_reader, rest_api
 from settings import ROOT, Settings
 
 POINTS = ("extract-mid", "extract-end", "normalize-mid", "normalize-end", "load-mid", "load-end", "confirm")
@@ -50,8 +50,8 @@ def arm(point: str) -> None:
     """Make this process die at the point."""
     match point:
         case "extract-mid":
-            landed = sql_database.PostgresLoader._landed
-            sql_database.PostgresLoader._landed = _die_after(1, landed)  # type: ignore[method-assign]
+            landed = postgres_reader.PostgresLoader._landed
+            postgres_reader.PostgresLoader._landed = _die_after(1, landed)  # type: ignore[method-assign]
         case "extract-end":
             engine.Engine.normalize = _die  # type: ignore[method-assign]
         case "normalize-mid":
@@ -78,7 +78,7 @@ def arm(point: str) -> None:
 
 def serve() -> None:
     """Fork a child for each line of stdin, until there is no more."""
-    sql_database.BATCH_BYTES = 2_000  # several batches and files even for a small table
+    postgres_reader.BATCH_BYTES = 2_000  # several batches and files even for a small table
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()
