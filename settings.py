@@ -15,6 +15,18 @@ ROOT = Path(__file__).resolve().parent
 """The repository's root (or the image's working directory): relative entry points start here."""
 
 
+DENIED_HOSTS = (
+    "169.254.0.0/16",  # link-local, and with it the metadata services of AWS, Azure and Google
+    "fe80::/10",
+    "fd00:ec2::254",  # AWS by IPv6
+    "metadata.google.internal",
+    "100.100.100.200",  # Alibaba Cloud
+    "192.0.0.192",  # Oracle Cloud
+    "168.63.129.16",  # Azure's wire server
+)
+"""Where machines get credentials of their own, or are told what to do: no source of rows."""
+
+
 class MissingDatabaseError(RuntimeError):
     """No database is configured and none is running here."""
 
@@ -64,6 +76,11 @@ class Settings(BaseSettings):
     local_file_roots: Annotated[list[Path], NoDecode] = Field(
         default_factory=list,
         description="Directories, comma separated, that a `files` source may read. Unset: no local files.",
+    )
+    denied_hosts: Annotated[list[str], NoDecode] = Field(
+        default_factory=lambda: list(DENIED_HOSTS),
+        description="Hosts, addresses and networks, comma separated, that no source may be. Prefect's API and the "
+        "platform's own database never may. Unset: link-local addresses and the clouds' metadata services.",
     )
     mask_key_required: bool = Field(
         False,
@@ -124,7 +141,7 @@ class Settings(BaseSettings):
     api_host: str = Field("127.0.0.1", description="Address that the REST API binds.")
     api_port: int = Field(8080, ge=1, le=65535, description="Port of the REST API.")
 
-    _split_lists = field_validator("local_file_roots", "alert_urls", "api_token", mode="before")(_split)
+    _split_lists = field_validator("local_file_roots", "denied_hosts", "alert_urls", "api_token", mode="before")(_split)
 
     @field_validator("code_path", "data_dir")
     @classmethod

@@ -59,6 +59,15 @@ def bucket_of(url: str, value: Any, setting: str, *, host_key: str | None, known
     return Bucket(url, value)
 
 
+def host_of(bucket: Bucket) -> tuple[str | None, int | None]:
+    """Host and port that a bucket is reached at, where the connector names them: an SFTP server, an S3 endpoint."""
+    credentials = bucket.credentials if isinstance(bucket.credentials, dict) else {}
+    if bucket.url.startswith("sftp://"):
+        return urlsplit(bucket.url).hostname, credentials.get("sftp_port")
+    endpoint = urlsplit(str(credentials.get("endpoint_url") or ""))
+    return endpoint.hostname, endpoint.port or (443 if endpoint.scheme == "https" else 80)
+
+
 def _azure(url: str, value: Any) -> Bucket:
     text = value.get("connection_string") if isinstance(value, dict) else value
     if not isinstance(text, str) or "AccountName=" not in text:

@@ -80,10 +80,9 @@ class Engine:
             self._open()
         options = run.options
         self.mask = mask_of(run.connector.source, run.settings)
-        context = Context(
-            secrets=run.secrets,
-            local_file_roots=tuple(run.settings.local_file_roots),
-            data_dir=run.settings.data_dir,
+        context = Context.of(
+            run.settings,
+            run.secrets,
             window=Window(options.backfill_from, options.backfill_to),
             row_limit=options.row_limit,
             mask=self.mask,

@@ -48,14 +48,7 @@ def probe(source: Source, settings: Settings, rows: int = FIRST_ROWS) -> Probe:
                 mask = mask_of(source, settings)
                 remarks = Remarks()
                 # Appending sources refuse a limit, for the sake of the next run. There is none here.
-                context = Context(
-                    secrets,
-                    tuple(settings.local_file_roots),
-                    row_limit=rows,
-                    rehearsal=True,
-                    mask=mask,
-                    remarks=remarks,
-                )
+                context = Context.of(settings, secrets, row_limit=rows, rehearsal=True, mask=mask, remarks=remarks)
                 samples = _samples(source, context, rows)
         except RunError as error:
             return Probe(False, str(error))

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from connectors.kinds import Source
+from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError
 from pipelines.loading.remarks import Remarks
 from pipelines.masking import Mask
+from settings import Settings
 
 if TYPE_CHECKING:
     from dlt.extract import DltResource
@@ -56,6 +58,8 @@ class Context:
     local_file_roots: tuple[Path, ...] = ()
     data_dir: Path = Path()
     """Where this installation keeps files of its own."""
+    denied: DeniedHosts = field(default_factory=DeniedHosts)
+    """Hosts that no source may be."""
     window: Window = field(default_factory=Window)
     row_limit: int | None = None
     rehearsal: bool = False
@@ -64,6 +68,13 @@ class Context:
     """Told of columns by a reader that knows them before it reads."""
     remarks: Remarks = field(default_factory=Remarks)
     """Takes what people must know of the rows that were read."""
+
+    @classmethod
+    def of(cls, settings: Settings, secrets: Secrets, **more: Any) -> "Context":
+        """A context with what an installation's settings say: for a run and for a test alike."""
+        return cls(
+            secrets, tuple(settings.local_file_roots), settings.data_dir, denied=DeniedHosts.of(settings), **more
+        )
 
 
 class SourceModule(Protocol):

@@ -31,7 +31,7 @@ NEXT = "link[?(@.relation=='next')].url"
 def resources(source: FhirSource, context: Context) -> list[DltResource]:
     """One resource for each FHIR resource type."""
     headers = {"Accept": "application/fhir+json", **source.headers}
-    client = source_client(source.base_url, headers, source.auth, context.secrets, FIELDS)
+    client = source_client(source.base_url, headers, source.auth, context, FIELDS)
     return [_resource(client, source, kind, context) for kind in source.resource_types]
 
 

@@ -22,7 +22,7 @@ from dlt.common.storages import FilesystemConfiguration, fsspec_from_config
 from dlt.extract import DltResource
 
 from connectors.kinds import FilesSource
-from pipelines.buckets import KNOWN_HOSTS, bucket_of
+from pipelines.buckets import KNOWN_HOSTS, bucket_of, host_of
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 from pipelines.tabular import Tabular
@@ -102,6 +102,7 @@ def _find(source: FilesSource, context: Context) -> tuple[Any, list[Found]]:
     bucket = bucket_of(
         root, value, "source.credentials", host_key=source.host_key, known_hosts=context.data_dir / KNOWN_HOSTS
     )
+    context.denied.check(*host_of(bucket))
     given = {"bucket_url": bucket.url, "credentials": bucket.credentials, "kwargs": bucket.options or None}
     explicit = {key: item for key, item in given.items() if item is not None}
     config = resolve_configuration(FilesystemConfiguration(bucket_url=bucket.url), explicit_value=explicit)

@@ -27,8 +27,10 @@ from connectors.rest_shapes import (
     Paginator,
     PlainPaginator,
 )
+from pipelines.access.denied_hosts import guard
 from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError, Fields, refused
+from pipelines.sources import Context
 
 TRIES = 3
 """Tries of one request before its error reaches the run, which Prefect may then try again as a whole."""
@@ -119,9 +121,10 @@ def _parsed(response: Response, place: str) -> Any:
 
 
 def source_client(
-    base_url: str, headers: Headers, credentials: Auth | None, secrets: Secrets, fields: Fields
+    base_url: str, headers: Headers, credentials: Auth | None, context: Context, fields: Fields
 ) -> Client:
     """A client with a connector's headers and credentials, resolved. `fields` are those of its kind of source."""
+    secrets = context.secrets
     session = HttpClient(
         raise_for_status=False,
         request_timeout=TIMEOUT_SECONDS,
@@ -134,10 +137,11 @@ def source_client(
         _refuse_other_host(base_url, str(request.url), fields)
 
     session.rebuild_auth = rebuild_auth  # type: ignore[assignment]
+    guard(session, context.denied)
     return Client(
         base_url=base_url,
         headers={name: secrets.plain_or_text(value) for name, value in headers.items()},
-        auth=None if credentials is None else _auth(credentials, secrets),
+        auth=None if credentials is None else _auth(credentials, context),
         session=session,
         fields=fields,
     )
@@ -155,7 +159,8 @@ class CookieAuth(AuthBase):
         return request
 
 
-def _auth(credentials: Auth, secrets: Secrets) -> Any:
+def _auth(credentials: Auth, context: Context) -> Any:
+    secrets = context.secrets
     match credentials:
         case BearerAuth(token=token):
             return auth.BearerTokenAuth(token=secrets.text(token))
@@ -166,13 +171,15 @@ def _auth(credentials: Auth, secrets: Secrets) -> Any:
         case ApiKeyAuth(api_key=key, name=name, location=location):
             return auth.APIKeyAuth(name=name, api_key=secrets.text(key), location=location)
         case OAuth2Auth():
+            session = HttpClient(request_timeout=TIMEOUT_SECONDS, request_max_attempts=TRIES).session
+            guard(session, context.denied)
             return auth.OAuth2ClientCredentials(
                 access_token_url=credentials.access_token_url,
                 client_id=secrets.plain_or_text(credentials.client_id),
                 client_secret=secrets.text(credentials.client_secret),
                 access_token_request_data={} if credentials.scope is None else {"scope": credentials.scope},
                 default_token_expiration=credentials.default_token_expiration,
-                session=HttpClient(request_timeout=TIMEOUT_SECONDS, request_max_attempts=TRIES).session,
+                session=session,
             )
 
 

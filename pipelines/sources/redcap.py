@@ -44,7 +44,7 @@ TABLES = {"formEventMapping": "form_event_mapping"}
 
 def resources(source: RedcapSource, context: Context) -> list[DltResource]:
     """One resource for each content."""
-    client = source_client(source.api_url, {}, None, context.secrets, FIELDS)
+    client = source_client(source.api_url, {}, None, context, FIELDS)
     token = context.secrets.text(source.token)
     return [_resource(client, source, content, token, context) for content in source.content]
 

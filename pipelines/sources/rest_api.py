@@ -29,7 +29,7 @@ MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 
 def resources(source: RestApiSource, context: Context) -> list[DltResource]:
     """One resource for each path."""
-    client = source_client(source.base_url, source.headers, source.auth, context.secrets, FIELDS)
+    client = source_client(source.base_url, source.headers, source.auth, context, FIELDS)
     return [_resource(client, source, resource, context) for resource in source.resources]
 
 

@@ -25,11 +25,23 @@ CHUNK_ROWS = 50_000
 def resources(source: SqlDatabaseSource, context: Context) -> list[DltResource]:
     """One resource a table, reflected now, so that a table or column that isn't there ends the run before it reads."""
     engine = open_engine(database_url(context.secrets.resolve(source.credentials), "source.credentials"))
+    for host in _hosts(engine.url):
+        context.denied.check(host, engine.url.port or _PORTS.get(engine.dialect.name), engine.url.database)
     metadata = sa.MetaData(schema=source.schema_name)
     found = [_reflected(engine, metadata, table) for table in source.tables]
     # All columns, also those that no table is asked for: masking what isn't read harms nobody.
     context.mask.declare((column.name for reflected in found for column in reflected.columns), complete=True)
     return [_resource(engine, reflected, table, context) for reflected, table in zip(found, source.tables, strict=True)]
+
+
+def _hosts(url: sa.URL) -> list[str]:
+    """The hosts that an address names: PostgreSQL's may name several, and in the query too."""
+    more = url.query.get("host", ())
+    named = [url.host or "", *([more] if isinstance(more, str) else more)]
+    return [host.rpartition(":")[0] or host for each in named for host in each.split(",") if host]
+
+
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 
 
 def _reflected(engine: sa.Engine, metadata: sa.MetaData, table: SqlTable) -> sa.Table:

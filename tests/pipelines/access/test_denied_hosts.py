@@ -1,0 +1,112 @@
+"""No connector makes a worker ask what is not a source: metadata services, Prefect, the platform's own database."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from pydantic import TypeAdapter
+
+from connectors.kinds import Source
+from pipelines.access.denied_hosts import DeniedHosts
+from pipelines.errors import ConfigurationError
+from pipelines.probe import probe
+from settings import Settings
+from tests.pipelines.conftest import Platform
+from tests.pipelines.http_server import WebServer
+
+Sql = Callable[[str], list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def denied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DeniedHosts:
+    monkeypatch.setenv("CAI_DATABASE_URL", "postgresql://u:p@127.0.0.1:5433/platform")
+    monkeypatch.setenv("CAI_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("PREFECT_API_URL", "http://localhost:4200/api")
+    monkeypatch.delenv("CAI_DENIED_HOSTS", raising=False)
+    return DeniedHosts.of(Settings())
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "database"),
+    [
+        ("169.254.169.254", 80, None),
+        ("::ffff:169.254.169.254", 80, None),
+        ("fe80::1%1", 80, None),
+        ("METADATA.google.internal.", 80, None),
+        ("2852039166", 80, None),  # 169.254.169.254 as one number, which resolvers understand
+        ("127.0.0.1", 4200, None),
+        ("localhost", 4200, None),
+        ("127.1", 4200, None),
+        ("localhost", 5433, "platform"),
+    ],
+)
+def test_a_denied_host_is_refused_however_it_is_spelled(
+    denied: DeniedHosts, host: str, port: int, database: str | None
+) -> None:
+    with pytest.raises(ConfigurationError, match="no connector may reach"):
+        denied.check(host, port, database)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "database"),
+    [
+        ("127.0.0.1", 8081, None),  # a clinic's own API on the same machine
+        ("127.0.0.1", 5433, "clinic"),  # another database of the same server
+        ("10.1.2.3", 443, None),  # clinics have private addresses
+        ("no-such-host.invalid", 80, None),
+        (None, None, None),
+    ],
+)
+def test_what_a_clinic_has_is_reached(denied: DeniedHosts, host: str | None, port: int | None, database: Any) -> None:
+    denied.check(host, port, database)
+
+
+def api(url: str) -> dict[str, Any]:
+    return {"type": "rest_api", "base_url": url, "resources": [{"name": "visits", "path": "visits"}]}
+
+
+def test_a_name_is_judged_by_the_address_that_the_connection_really_has(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAI_DENIED_HOSTS", "127.0.0.1/32")
+    real = socket.getaddrinfo
+
+    def rebound(host: Any, *arguments: Any, **more: Any) -> Any:
+        # A name whose owner answers with another address than the one that was looked at before.
+        return real("127.0.0.1" if host == "emr.invalid" else host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebound)
+    with WebServer(lambda _: [{"id": 1}]) as server:
+        found = probe_of(api(f"http://emr.invalid:{urlsplit(server.url).port}"))
+        assert not found.ok
+        assert found.message.startswith("The host emr.invalid is one that no connector may reach here")
+        assert server.asked == []
+
+
+def test_prefect_is_no_source_and_what_stands_beside_it_is(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    with WebServer(lambda _: [{"id": 1}]) as server, WebServer(lambda _: [{"secret": 1}]) as prefect:
+        monkeypatch.setenv("PREFECT_API_URL", f"{prefect.url}/api")
+        assert probe_of(api(server.url)).ok
+        found = probe_of(api(prefect.url))
+        assert not found.ok
+        assert prefect.asked == []
+
+
+def test_the_platforms_own_database_is_no_source_and_a_clinics_beside_it_is(
+    platform: Platform, emr: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emr("CREATE TABLE visit (id int)")
+    source = {"type": "sql_database", "credentials": {"env": "CAI_SECRET_EMR"}, "tables": [{"name": "visit"}]}
+    assert probe_of(source).ok
+    monkeypatch.setenv("CAI_SECRET_EMR", platform.settings.resolved_database_url())
+    with pytest.raises(ConfigurationError, match="no connector may reach"):
+        platform.run(platform.add(source))
+
+
+def probe_of(source: dict[str, Any]) -> Any:
+    """A test of a source with the settings of now."""
+    adapter: TypeAdapter[Source] = TypeAdapter(Source)
+    return probe(adapter.validate_python(source), Settings())
