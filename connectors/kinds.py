@@ -17,13 +17,16 @@ from connectors.landing import (
     AnySource,
     Columns,
     Contract,
+    CursorType,
     InitialValue,
+    Lag,
     Landing,
     SchemaContract,
     Some,
     TableName,
     distinct,
     normalised,
+    refuse_beginning_without_order,
 )
 from connectors.references import BlockRef, Credential, EnvRef, HttpUrl, Name, PlainUrl, SecretRef, Strict, refused
 from connectors.rest_shapes import Auth, Headers, Paginator, RestResource, by_type, chooser
@@ -111,6 +114,13 @@ class FhirSource(AnySource):
         Annotated[Name, AfterValidator(_instant)] | None,
         Field(description="Only what has changed since, such as `2024-01-01`. null: everything."),
     ] = None
+    lag: Annotated[
+        Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
+        Field(
+            description="Seconds before the newest `lastUpdated` from which a run reads again, for what the server "
+            "commits late. null: 300."
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _types_are_distinct(self) -> Self:
@@ -152,12 +162,16 @@ class SqlTable(Landing):
         ),
     ] = None
     initial_value: InitialValue = None
+    lag: Lag = None
+    cursor_type: CursorType = None
     columns: Annotated[Columns, Field(description="Only these, and the key and the cursor. Empty: all columns.")] = ()
 
     @model_validator(mode="after")
-    def _initial_value_has_a_cursor(self) -> Self:
-        if self.initial_value is not None and self.cursor_column is None:
-            raise refused("{field} needs a cursor_column, whose newest value a run goes on from.", "initial_value")
+    def _goes_on_from_a_cursor(self) -> Self:
+        for name in ("initial_value", "lag", "cursor_type") if self.cursor_column is None else ():
+            if getattr(self, name) is not None:
+                raise refused("{field} needs a cursor_column, whose newest value a run goes on from.", name)
+        refuse_beginning_without_order(self.initial_value, self.cursor_type)
         return self
 
 

@@ -34,6 +34,36 @@ InitialValue = Annotated[
 ]
 
 
+Lag = Annotated[
+    Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
+    Field(
+        description="How far behind the cursor's newest value a run reads again, for rows that are committed late: "
+        "seconds where it holds moments, days where it holds days, else a number. null: 300 seconds, 1 day, or 1000."
+    ),
+]
+
+CursorType = Annotated[
+    Literal["text"] | None,
+    Field(
+        description="`text`: the cursor's values are texts that sort as they change, character by character. null: "
+        "they are moments, days or numbers, in texts too."
+    ),
+]
+
+
+_ORDERED = re.compile(r"\d{4}-?\d\d(-?\d\d([Tt ]\d\d.*)?)?|[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+
+
+def refuse_beginning_without_order(initial: object, cursor_type: str | None) -> None:
+    """Refuse a first value of which nobody can tell whether another one is newer, such as a date of the USA."""
+    if isinstance(initial, str) and cursor_type is None and not _ORDERED.fullmatch(initial):
+        raise refused(
+            "{field} must be a moment or a day such as '2024-01-31T08:00:00Z' or '2024-01-31', or a number, so that "
+            "it can be compared; for texts that sort as they change set cursor_type to 'text'.",
+            "initial_value",
+        )
+
+
 def snake_case(name: str) -> str:
     """The name under which dlt's convention of that name lands a table or column (names of up to 60 characters).
 

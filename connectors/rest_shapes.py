@@ -8,7 +8,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from connectors.landing import InitialValue, Landing, TableName
+from connectors.landing import (
+    CursorType,
+    InitialValue,
+    Lag,
+    Landing,
+    TableName,
+    refuse_beginning_without_order,
+)
 from connectors.references import (
     Credential,
     HttpUrl,
@@ -206,6 +213,8 @@ class RestResource(Landing):
         Name | None, Field(description="The query's parameter that takes the cursor's newest value, such as `since`.")
     ] = None
     initial_value: InitialValue = None
+    lag: Lag = None
+    cursor_type: CursorType = None
 
     @field_validator("path")
     @classmethod
@@ -221,11 +230,12 @@ class RestResource(Landing):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.cursor_path is None:
-            for name in ("cursor_param", "initial_value"):
+            for name in ("cursor_param", "initial_value", "lag", "cursor_type"):
                 if getattr(self, name) is not None:
                     raise refused(
                         "{field} needs a cursor_path, which says where the newest value stands in a row.", name
                     )
+        refuse_beginning_without_order(self.initial_value, self.cursor_type)
         if self.body is not None and self.method != "POST":
             raise refused('{field} is sent by POST only: set "method": "POST".', "body")
         return self

@@ -16,11 +16,14 @@ from connectors.landing import normalised
 from pipelines import exactness, loadfiles
 from pipelines.destinations import Target, open_target
 from pipelines.errors import ConfigurationError, as_fault
+from pipelines.loading.borders import Landing, NewRows, place_of
 from pipelines.loading.remarks import Remarks
+from pipelines.loading.standing_rows import Batch, Place, narrowed_by, standing_rows
 from pipelines.locks import LockLostError, name_key
 from pipelines.masking import Mask, mask_of
 from pipelines.progress import Progress
 from pipelines.sources import Context, Window, open_source
+from pipelines.sources.incremental import Increment, increment_of, value_of
 from pipelines.summary import Summary
 from pipelines.tabular import column_types
 
@@ -182,10 +185,8 @@ class Engine:
         """The values that the tables' increments go on from, as the destination's state has them."""
         found = {}
         for name, state in self.pipeline.state.get("sources", {}).get(self.name, {}).get("resources", {}).items():
-            values = [cursor.get("last_value") for cursor in state.get("incremental", {}).values()]
-            for value in (*values, state.get("since")):
-                if value is not None:
-                    found[normalised(name)] = str(value)
+            if (value := value_of(state)) is not None:
+                found[normalised(name)] = str(value)
         return found
 
     @contextlib.contextmanager
@@ -228,6 +229,34 @@ class Engine:
         self.mask.put_into(
             resource, column_types(self.pipeline.default_schema, resource.name) if of_loads_before else {}
         )
+
+        if (increment := increment_of(resource)) is not None:
+            self._leave_out_what_stands_there(resource, increment)
+
+    def _leave_out_what_stands_there(self, resource: DltResource, increment: Increment) -> None:
+        """Let the rows that come again at the cursor's border land no second time."""
+        known: dict[str, str] = {}
+        if self.pipeline.default_schema_name and not self.full_refresh:
+            known = column_types(self.pipeline.default_schema, resource.name)
+        landing = Landing(
+            columns=frozenset(name for name in known if not name.startswith("_dlt")),
+            nested=frozenset(name for name, kind in known.items() if kind == "json"),
+            masked=frozenset(self.mask.columns),
+            hashed=self.mask.hashed,
+            optional=self.run.connector.source.type != "sql_database",
+            merges=resource.write_disposition == "merge",
+        )
+        place = place_of(increment.cursor)
+        table = normalised(resource.name)
+        resource.add_step(
+            NewRows(increment, resource.name, place, lambda: self._standing(table, place, increment), landing)
+        )
+
+    def _standing(self, table: str, place: Place, increment: Increment) -> Iterator[Batch]:
+        # The words of an error are the destination's here, though the source is being read.
+        with as_fault(self.run.secrets.redact, "load"), self._alone():
+            if increment.cursor.appends or narrowed_by(self.pipeline, table, place, increment.start):
+                yield from standing_rows(self.pipeline, table, place, increment.start)
 
     def _contract(self) -> Any:
         contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract

@@ -100,6 +100,15 @@ class Mask:
         """Of each table, every column that came by, as the source calls it, and the name that masks it, if any."""
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The masked columns, as they land."""
+        return tuple(self._columns)
+
+    def hashed(self, value: Any) -> str | None:
+        """The hash that a value lands as."""
+        return hashed(value, self._key)
+
+    @property
     def met(self) -> tuple[str, ...]:
         """The masked columns that came by, as the connector names them."""
         hidden = {name for columns in self._met.values() for name in columns.values()}

@@ -47,6 +47,7 @@ class Tabular(ItemTransform[Any, dict[str, Any]]):
         super().__init__(lambda page: page)
         self._table = table
         self._known: dict[str, str] | None = None
+        self._hinted: set[str] = set()
 
     def __call__(self, item: Any, meta: Any = None) -> Iterator[Any]:
         """The page as one Arrow table; nothing for an empty one."""
@@ -56,7 +57,9 @@ class Tabular(ItemTransform[Any, dict[str, Any]]):
         columns = list(_columns(rows, self._known))
         if not columns:
             return
-        nested = [name for name, _, kind in columns if kind == "json" and self._known.get(name) != "json"]
+        # Once in each run: a load without the hint would have the column known as text from then on.
+        nested = [name for name, _, kind in columns if kind == "json" and name not in self._hinted]
+        self._hinted.update(nested)
         self._known.update({name: kind for name, _, kind in columns})
         table = pa.table({name: array for name, array, _ in columns})
         if nested:

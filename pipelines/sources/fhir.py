@@ -4,19 +4,22 @@ Increments ask for `_lastUpdated`; rows are merged by the resource's id. Nested 
 as JSON, since FHIR nests without end and a table for each part would be hundreds.
 """
 
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from typing import Any
 
 import dlt
-from dlt.extract import DltResource, Incremental
+from dlt.extract import DltResource
 from dlt.sources.helpers.rest_client.paginators import JSONLinkPaginator
 
 from connectors.kinds import FhirSource
 from pipelines.errors import ConfigurationError, Fields, TransientError
 from pipelines.sources import Context
+from pipelines.sources.asked import Asked
+from pipelines.sources.fhir_pages import by_last_updated
 from pipelines.sources.http import Client, source_client
-from pipelines.sources.rest_api import as_tables, between, first_rows, paged
+from pipelines.sources.incremental import Cursor, Increment
+from pipelines.sources.rest_api import as_tables, first_rows, paged
+from pipelines.sources.windows import MOMENT
 
 CURSOR = "meta.lastUpdated"
 FIELDS = Fields(
@@ -35,37 +38,33 @@ def resources(source: FhirSource, context: Context) -> list[DltResource]:
     return [_resource(client, source, kind, context) for kind in source.resource_types]
 
 
-def latest(moments: Iterable[str]) -> str:
-    """The latest of FHIR's instants, whatever their zones: as text the hour in which clocks go back would lose rows."""
-    return max(moments, key=_instant)
-
-
-def _instant(moment: str) -> datetime:
-    parsed = datetime.fromisoformat(moment)
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-
-
 def _resource(client: Client, source: FhirSource, kind: str, context: Context) -> DltResource:
-    start, end = between(context.window, source.since)
     first = first_rows(context)
+    window = context.window.bounds() if context.window else None
+    increment = None
     # A limited run must leave the cursor alone: its few rows may hold the newest moment. A backfill does so anyway.
-    incremental: Incremental[Any] | None = (
-        None
-        if first is not None and end is None
-        else Incremental(
-            CURSOR, initial_value=start, end_value=end, last_value_func=latest, on_cursor_value_missing="include"
-        )
-    )
+    if first is None or window is not None:
+        asked = Asked(same={"base_url": source.base_url}, begins={"since": source.since})
+        cursor = Cursor(CURSOR, asked, initial=source.since, lag=source.lag, setting="meta.lastUpdated", fhir=True)
+        increment = Increment(cursor, context.remarks, window)
 
-    def search(cursor: Any = incremental) -> Iterator[Any]:
+    def search() -> Iterator[Any]:
         params: dict[str, Any] = {"_count": source.page_size, "_sort": "_lastUpdated"}
-        since = source.since if cursor is None else cursor.last_value
-        if since is not None:
-            params["_lastUpdated"] = [f"ge{since}"] if end is None else [f"ge{since}", f"lt{end}"]
-        bundles = client.paginate(kind, params=params, paginator=JSONLinkPaginator(NEXT), data_selector="$")
-        yield from paged((_resources(bundle[0], kind) for bundle in bundles), first)
+        since = source.since if increment is None else increment.start
+        until = None if increment is None or increment.bounds is None else increment.bounds.end.strftime(MOMENT)
+
+        def bundles(start: Any) -> Iterator[Any]:
+            if start is not None:
+                params["_lastUpdated"] = [f"ge{start}", *([f"lt{until}"] if until else [])]
+            pages = client.paginate(kind, params=dict(params), paginator=JSONLinkPaginator(NEXT), data_selector="$")
+            for page in pages:
+                yield page[0]
+
+        yield from paged(by_last_updated(bundles, lambda bundle: _resources(bundle, kind), since), first)
 
     resource = dlt.resource(search, name=kind, primary_key="id", write_disposition="merge")
+    if increment is not None:
+        resource.add_step(increment)
     return as_tables(resource, kind, first)
 
 

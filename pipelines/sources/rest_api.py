@@ -1,19 +1,22 @@
 """Any REST API that answers with JSON: pages by dlt's paginators, increments by a cursor, nested parts as JSON."""
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar
 
 import dlt
-from dlt.extract import DltResource, Incremental
+from dlt.extract import DltResource
 from dlt.extract.items_transform import ItemTransform
 
 from connectors.kinds import RestApiSource
 from connectors.rest_shapes import RestResource
 from pipelines.errors import ConfigurationError, Fields
 from pipelines.prefetch import ahead, gathered
-from pipelines.sources import Context, Window
+from pipelines.sources import Context
+from pipelines.sources.asked import Asked
 from pipelines.sources.http import Client, paginator_of, resolved, source_client
+from pipelines.sources.incremental import Cursor, Increment
 from pipelines.tabular import Tabular
 
 FIELDS = Fields(
@@ -22,9 +25,6 @@ FIELDS = Fields(
     login="source.auth",
     request="the resource's path, params and method",
 )
-
-MOMENT = "%Y-%m-%dT%H:%M:%SZ"
-"""How APIs write a moment in UTC."""
 
 
 def resources(source: RestApiSource, context: Context) -> list[DltResource]:
@@ -38,24 +38,26 @@ def _resource(client: Client, source: RestApiSource, shape: RestResource, contex
     body = resolved(shape.body, context.secrets)
     first = first_rows(context)
 
-    def pages(cursor: Any = None) -> Iterator[Any]:
+    increment = _increment(source, shape, context)
+
+    def pages() -> Iterator[Any]:
         asked = dict(params)
-        if cursor is not None and shape.cursor_param is not None and cursor.last_value is not None:
-            asked[shape.cursor_param] = cursor.last_value
+        if increment is not None and shape.cursor_param is not None and increment.start is not None:
+            asked[shape.cursor_param] = increment.start
         paginator = paginator_of(shape.paginator or source.paginator)
         read = partial(
             client.paginate, shape.path, shape.method, asked, body, None, paginator, data_selector=shape.data_selector
         )
         yield from paged((list(page) for page in read()), first)
 
-    incremental = _incremental(shape, context)
-    signature: Any = pages if incremental is None else _with_cursor(pages, incremental)
     resource = dlt.resource(
-        signature,
+        pages,
         name=shape.name,
         primary_key=list(shape.primary_key) or None,  # type: ignore[arg-type]
         write_disposition=shape.write_disposition,
     )
+    if increment is not None:
+        resource.add_step(increment)
     return as_tables(resource, shape.name, first)
 
 
@@ -100,16 +102,7 @@ def paged(pages: Iterator[list[Any]], first: FirstRows | None) -> Iterator[list[
     return gathered(ahead(lambda: pages)) if first is None else first.only(pages)
 
 
-def _with_cursor(pages: Any, incremental: "Incremental[Any]") -> Any:
-    """dlt finds a cursor as the default of a function's argument."""
-
-    def with_cursor(cursor: Any = incremental) -> Iterator[Any]:
-        yield from pages(cursor)
-
-    return with_cursor
-
-
-def _incremental(shape: RestResource, context: Context) -> "Incremental[Any] | None":
+def _increment(source: RestApiSource, shape: RestResource, context: Context) -> Increment | None:
     # `replace` means everything each time: with a cursor it would leave only the newest rows.
     if shape.cursor_path is None or shape.write_disposition == "replace":
         return None
@@ -122,18 +115,27 @@ def _incremental(shape: RestResource, context: Context) -> "Incremental[Any] | N
             )
         # The first rows may hold the newest value: a cursor that moved to it would leave the others behind.
         return None
-    start, end = between(context.window, shape.initial_value)
-    return Incremental(
-        shape.cursor_path,
-        initial_value=start,
-        end_value=end,
-        on_cursor_value_missing="include" if shape.write_disposition == "merge" else "raise",
+    asked = Asked(
+        same={
+            "base_url": source.base_url,
+            "path": shape.path,
+            "method": shape.method,
+            "params": _written(shape.params),
+            "body": _written(shape.body),
+        },
+        begins={"initial_value": shape.initial_value},
     )
+    cursor = Cursor(
+        shape.cursor_path,
+        asked,
+        initial=shape.initial_value,
+        lag=shape.lag,
+        text=shape.cursor_type == "text",
+        appends=shape.write_disposition == "append",
+    )
+    return Increment(cursor, context.remarks, context.window.bounds() if context.window else None)
 
 
-def between(window: Window, initial: Any) -> tuple[Any, Any]:
-    """The first value of a cursor and the one at which it ends, as texts in UTC; (initial, None) without a window."""
-    if not window:
-        return initial, None
-    start, end = window.bounds()
-    return start.strftime(MOMENT), end.strftime(MOMENT)
+def _written(given: Any) -> Any:
+    """Parameters as the connector writes them: of secrets, the references."""
+    return json.dumps(given, sort_keys=True, default=lambda value: value.model_dump(by_alias=True))

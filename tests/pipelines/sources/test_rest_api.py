@@ -94,15 +94,18 @@ def test_a_cursor_asks_only_for_what_is_newer(platform: Platform) -> None:
         connector = platform.add(
             source(
                 server.url, {}, {"type": "single_page"}, primary_key="id", cursor_path="seen", cursor_param="since",
-                initial_value="2024-01-01T00:00:00Z", write_disposition="append",
+                initial_value="2024-01-01T00:00:00Z", write_disposition="append", lag=5,
             )
         )  # fmt: skip
         assert platform.run(connector).total_rows == 10
         rows += ROWS[10:15]
         assert platform.run(connector).total_rows == 5
         assert platform.run(connector).total_rows == 0
-        assert server.asked[-1].query["since"] == "2024-01-01T00:00:14Z"
-    assert platform.duck(f"SELECT count(*) FROM connector_{connector}.visits") == [(15,)]
+        assert server.asked[-1].query["since"] == "2024-01-01T00:00:09Z"
+        rows += ROWS[15:20]
+        summary = platform.run(connector)
+        assert (summary.total_rows, summary.new_columns.get("visits", [])) == (5, [])
+    assert platform.duck(f"SELECT count(*) FROM connector_{connector}.visits") == [(20,)]
 
 
 AUTHS = [
