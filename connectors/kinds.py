@@ -9,10 +9,11 @@ in `pipelines.sources`.
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, Tag, model_validator
 
+from connectors.file_shapes import FilesSource, HostKey
 from connectors.landing import (
     AnySource,
     Columns,
@@ -195,91 +196,6 @@ class SqlDatabaseSource(AnySource):
 
     def cursors(self) -> tuple[str, ...]:
         return tuple(table.cursor_column for table in self.tables if table.cursor_column)
-
-
-FileFormat = Literal["csv", "jsonl", "parquet"]
-
-FILE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "sftp")
-"""Schemes that a `files` source reads; a plain absolute path is `file`."""
-
-
-FIRST_USE = "first_use"
-"""Accept the key that an SFTP server presents first, and no other later."""
-
-
-def _host_key(value: str) -> str:
-    if value != FIRST_USE and not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", value):
-        raise refused(
-            "{field} must be a fingerprint as ssh-keygen -l writes it, such as "
-            "'SHA256:' and 43 letters and digits, or 'first_use'."
-        )
-    return value
-
-
-HostKey = Annotated[
-    Annotated[Name, AfterValidator(_host_key)] | None,
-    Field(
-        description="Of an `sftp://` address: the fingerprint of the server's key, as `SHA256:...`, or `first_use`, "
-        "which accepts the key that comes first and no other later. null: a key that the worker's known_hosts holds."
-    ),
-]
-
-
-def _file_url(value: str) -> str:
-    scheme, separator, rest = value.partition("://")
-    known = scheme in FILE_SCHEMES and bool(rest) if separator else value.startswith("/")
-    if not known:
-        raise refused(
-            "{field} must be an absolute path or an address that starts with one of: "
-            + ", ".join(f"{scheme}://" for scheme in FILE_SCHEMES)
-            + "."
-        )
-    if ".." in PurePosixPath(rest or value).parts:
-        raise refused("{field} must not go up with '..': name the directory itself.")
-    return value
-
-
-def _glob(value: str) -> str:
-    if value.startswith("/") or ".." in PurePosixPath(value).parts:
-        raise refused("{field} must be a pattern below the url, such as '**/*.csv'.")
-    return value
-
-
-def _format_of_names(data: dict[str, Any]) -> FileFormat:
-    for name in (data.get("glob"), data.get("url")):
-        for extension in ("csv", "jsonl", "parquet"):
-            if name and name.lower().rstrip("/").removesuffix(".gz").endswith("." + extension):
-                return extension
-    return "csv"
-
-
-def _table_of_url(data: dict[str, Any]) -> str:
-    name = PurePosixPath(str(data.get("url", "")).partition("?")[0]).name
-    stem = re.sub(r"\.(csv|jsonl|parquet)(\.gz)?$", "", name, flags=re.IGNORECASE)
-    return stem if re.search("[A-Za-z0-9]", stem) and not normalised(stem).startswith("_dlt") else "files"
-
-
-class FilesSource(AnySource, Landing):
-    """Files below a directory or bucket, all of one format, into one table. A run reads new and changed files only."""
-
-    type: Literal["files"]
-    url: Annotated[
-        PlainUrl,
-        AfterValidator(_file_url),
-        Field(description="A directory, file or bucket: an absolute path, or an address such as `s3://clinic/labs`."),
-    ]
-    glob: Annotated[
-        Annotated[Name, AfterValidator(_glob)] | None,
-        Field(description="Which files below the url, such as `**/*.csv`. null: those of the format."),
-    ] = None
-    format: Annotated[
-        FileFormat, Field(description="What all files are. Default: as the glob or the url ends, else `csv`.")
-    ] = Field(default_factory=_format_of_names)
-    table: Annotated[
-        TableName, Field(description="Where the rows land. Default: the last part of the url, else `files`.")
-    ] = Field(default_factory=_table_of_url)
-    credentials: Annotated[Credential | None, Field(description="Of the bucket. null: none are needed.")] = None
-    host_key: HostKey = None
 
 
 Source = Annotated[

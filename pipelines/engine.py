@@ -89,6 +89,7 @@ class Engine:
             window=Window(options.backfill_from, options.backfill_to),
             row_limit=options.row_limit,
             mask=self.mask,
+            directory=run.directory,
             remarks=self.remarks,
         )
         found = open_source(run.connector.source, context)

@@ -1,0 +1,239 @@
+"""Files of one format below a directory or bucket, into one table. A run reads the files that are new or changed.
+
+Which files were read is kept in the state that dlt stores with the rows, by name, size and time of change; a bare
+"newer than" would miss a file that arrives late with an old date. They are read in the order in which they came, oldest
+change first, so that of two files with one key the later has the last word.
+
+A file lands as a whole or not at all. One that can't be read is named and left, and the others land; one that is
+still written is left for the next run.
+"""
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import dlt
+import pyarrow as pa
+from dlt.extract import DltResource
+
+from connectors.file_shapes import CSV_SETTINGS
+from connectors.kinds import FilesSource
+from pipelines.errors import ConfigurationError, TransientError
+from pipelines.sources import Context
+from pipelines.sources.files.csv_rows import AnotherWayError, Way, csv_tables
+from pipelines.sources.files.faults import BrokenFileError, UnsettledFileError
+from pipelines.sources.files.finding import Choice, Found, Store, find
+from pipelines.sources.files.holding import Held
+from pipelines.sources.files.json_rows import json_pages
+from pipelines.sources.files.parquet_rows import parquet_tables
+from pipelines.tabular import Tabular
+from pipelines.textual import Textual
+
+YOUNG_SECONDS = 2.0
+"""A file that changed less than this ago may be written at this moment: it is looked at twice."""
+
+LOOK_SECONDS = 0.5
+"""Time between the two looks, once a run."""
+
+
+def resources(source: FilesSource, context: Context) -> list[DltResource]:
+    """The one table of a `files` source."""
+    if context.row_limit is not None and source.write_disposition == "append" and not context.rehearsal:
+        raise ConfigurationError(
+            f"row_limit can't be used with {source.table}, which appends files: "
+            "the next run would bring its rows again. Give it a primary key and merge."
+        )
+    if context.window:
+        raise ConfigurationError(
+            f"{source.table} is read from files, which a backfill can't choose among by time: run a full refresh."
+        )
+    store, choice = find(source, context)
+    reading = _Reading(source, context, store, choice)
+
+    def read() -> Iterator[Any]:
+        yield from reading.pages()
+
+    resource = dlt.resource(
+        read,
+        name=source.table,
+        primary_key=list(source.primary_key) or None,  # type: ignore[arg-type]
+        write_disposition=source.write_disposition,
+    )
+    if source.format == "jsonl":
+        resource.add_step(Tabular(source.table))
+    else:
+        # The mask is put before it, and knows each column by the name that the file gives it.
+        resource.add_map(_with_distinct_names)
+    if source.format == "csv":
+        resource.add_step(Textual(source.table))
+    return [resource]
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One run's reading of the files of a source."""
+
+    source: FilesSource
+    context: Context
+    store: Store
+    choice: Choice
+    looked: float = field(default_factory=time.monotonic)
+    """When the files were listed."""
+    whole: int = 0
+    """Files that were read to their end."""
+    broken: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
+
+    def pages(self) -> Iterator[Any]:
+        """The rows of what is new: Arrow tables, whose columns are text for csv, or lists of rows for jsonl."""
+        # `replace` means all files each time, and so does a limit, which leaves a file half read.
+        partial = self.source.write_disposition == "replace" or self.context.row_limit is not None
+        state = {} if partial else dlt.current.resource_state()
+        seen = state.setdefault("files", {})
+        for sentence in self.choice.remarks:
+            self.context.remarks.add(sentence)
+        self._compare_settings(state)
+        left = self.context.row_limit
+        for file in self.choice.files:
+            key = hashlib.blake2b(file.name.encode("utf-8", "surrogateescape"), digest_size=9).hexdigest()
+            if seen.get(key) == file.mark:
+                continue
+            with contextlib.closing(Held(self.context.directory)) as held:
+                if not self._read(file, held, left):
+                    continue
+                for page in held.pages():
+                    rows = page if left is None else page[:left]
+                    yield rows
+                    if left is not None:
+                        left -= len(rows)
+            self.whole += 1
+            if left is not None and left <= 0:
+                break
+            # Reaches the destination with the rows, in the same load: if the process dies, neither does.
+            seen[key] = file.mark
+        self._conclude()
+
+    def _read(self, file: Found, held: Held, left: int | None) -> bool:
+        """Read one file into `held`; False when it is to be left alone, and why is noted."""
+        try:
+            self._settle(file)
+            self._fill(file, held, left)
+            if left is None:
+                self._compare(file, "changed while it was read")
+        except BrokenFileError as error:
+            now = self.store.again(file)
+            if now is not None and now.version == file.version:
+                self.broken.append(f"{file.shown} {error}.")
+            else:
+                self.unsettled.append(f"{file.shown} changed while it was read: the next run reads it.")
+        except UnsettledFileError as error:
+            self.unsettled.append(f"{file.shown} {error}.")
+        except FileNotFoundError:
+            self.unsettled.append(f"{file.shown} was gone when the run came to it.")
+        except PermissionError:
+            self.broken.append(f"{file.shown} may not be read by the worker: give it the right to.")
+        else:
+            return True
+        return False
+
+    def _settle(self, file: Found) -> None:
+        """Leave a file that grows. One that has just changed is looked at again, after a moment."""
+        if self.store.atomic or file.changed <= time.time() - YOUNG_SECONDS:
+            return
+        time.sleep(max(0.0, self.looked + LOOK_SECONDS - time.monotonic()))
+        self._compare(file, "is still being written")
+
+    def _compare(self, file: Found, what: str) -> None:
+        now = self.store.again(file)
+        if now is None:
+            raise UnsettledFileError("was gone when the run came to it")
+        if now.version != file.version:
+            raise UnsettledFileError(f"{what}: the next run reads it")
+
+    def _fill(self, file: Found, held: Held, left: int | None) -> None:
+        way = Way(escape=self.source.escape or "")
+        while True:
+            try:
+                with contextlib.ExitStack() as opened:
+                    held.fill(_limited(self._rows(file, opened, way), left))
+            except AnotherWayError as other:
+                held.close()
+                way = other.way
+            else:
+                return
+
+    def _rows(self, file: Found, opened: contextlib.ExitStack, way: Way) -> Iterator[Any]:
+        def reopen() -> Any:
+            return opened.enter_context(self.store.open(file))
+
+        match self.source.format:
+            case "parquet":
+                return parquet_tables(reopen)
+            case "jsonl":
+                return json_pages(reopen, self.source)
+            case "csv":
+                return csv_tables(reopen, self.source, way)
+
+    def _compare_settings(self, state: dict[str, Any]) -> None:
+        """Say that files of loads before are not read anew when the source says of them something else now."""
+        read_as = _read_as(self.source)
+        before = state.get("read_as", _read_as(None))
+        if state.get("files") and before != read_as:
+            self.context.remarks.add(
+                f"How the files of {self.source.table} are read was changed: those of loads before stay as they "
+                "landed until a full refresh."
+            )
+        if read_as != before:
+            state["read_as"] = read_as
+
+    def _conclude(self) -> None:
+        """Say what was left alone.
+
+        Raises:
+            ConfigurationError: when a table would lack rows, or nothing but broken files is new.
+            TransientError: when all files are to be read, and one is not whole yet.
+        """
+        everything = self.source.write_disposition == "replace"
+        if self.broken and (everything or not self.whole):
+            more = f" {len(self.broken) - 1} more files can't be read either." if len(self.broken) > 1 else ""
+            raise ConfigurationError(f"{self.broken[0]}{more}")
+        if self.unsettled and everything:
+            raise TransientError(self.unsettled[0])
+        for sentence in self.broken:
+            self.context.remarks.add(f"Not loaded: {sentence}")
+        for sentence in self.unsettled:
+            self.context.remarks.add(f"Not loaded yet: {sentence}")
+
+
+def _limited(pages: Iterator[Any], left: int | None) -> Iterator[Any]:
+    """Pages until there are `left` rows: a limit does not read all of a file."""
+    for page in pages:
+        yield page
+        if left is not None:
+            left -= len(page)
+            if left <= 0:
+                return
+
+
+def _read_as(source: FilesSource | None) -> str:
+    """A mark of the settings that say how a file is read; None for those of versions that had none."""
+    fields = FilesSource.model_fields
+    values = [
+        getattr(source, name) if source is not None else fields[name].default for name in ("encoding", *CSV_SETTINGS)
+    ]
+    return hashlib.blake2b(repr(values).encode(), digest_size=9).hexdigest()
+
+
+def _with_distinct_names(table: pa.Table) -> pa.Table:
+    """A table no two columns of which have one name: the second `note` is `note_2`."""
+    names: dict[str, None] = {}
+    for name in table.column_names:
+        number, distinct = 1, name
+        while distinct in names or (number > 1 and distinct in table.column_names):
+            number += 1
+            distinct = f"{name}_{number}"
+        names[distinct] = None
+    return table.rename_columns(list(names)) if list(names) != table.column_names else table

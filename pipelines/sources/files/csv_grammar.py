@@ -1,0 +1,292 @@
+"""The grammar of CSV: where rows and cells begin and end, what a file's first lines say, and which lines are wrong.
+
+Arrow reads CSV quickly and forgives: after a quote that is never closed it goes on in the next lines, and gives rows
+that nobody wrote. So each block is compared with the grammar, by one regular expression; only a file that doesn't
+follow it is read a second time, slowly, to say which lines are wrong. Everything here is pure.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from pipelines.sources.files.faults import BrokenFileError
+
+LONGEST_CELL_BYTES = 64 * 1024 * 1024
+"""A quote that is open for longer is taken for one that is never closed."""
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_SEPARATOR = re.compile(rb'"?sep=([^\r\n])"?[ \t]*', re.IGNORECASE)
+_SNIFFED_ROWS = 20
+_SNIFFED_BYTES = 64 * 1024
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one file is written: single characters, where no character means that there is none."""
+
+    delimiter: str
+    quote: str = '"'
+    escape: str = ""
+
+    def cell(self) -> re.Pattern[bytes]:
+        """A cell up to its end: group 1 in quotes, group 2 without, group 3 the delimiter or the line's end."""
+        d, q, e = (re.escape(sign.encode()) for sign in (self.delimiter, self.quote, self.escape))
+        escaped = rb"|%s(?:[\s\S]|\Z)" % e if e else b""
+        blanks = b"[%s]*+" % b" \t".replace(self.delimiter.encode(), b"")
+        bare = rb"((?:[^%s\r\n%s]++%s)*+)" % (d, e, escaped)
+        if q:
+            bare = rb"(?:%s((?:[^%s%s]++|%s%s%s)*+)%s%s|(?!%s)%s)" % (q, q, e, q, q, escaped, q, blanks, q, bare)
+        else:
+            bare = rb"(?:(?!)()|%s)" % bare
+        return re.compile(rb"%s(%s|\r\n|\r|\n|\Z)" % (bare, d))
+
+    def opened(self) -> re.Pattern[bytes]:
+        """A cell in quotes, whatever follows it."""
+        if not self.quote:
+            return re.compile(rb"(?!)")
+        q, e = (re.escape(sign.encode()) for sign in (self.quote, self.escape))
+        escaped = rb"|%s[\s\S]" % e if e else b""
+        return re.compile(rb"%s(?:[^%s%s]++|%s%s%s)*+%s" % (q, q, e, q, q, escaped, q))
+
+    def value(self, match: re.Match[bytes]) -> str:
+        """What a matched cell says."""
+        quoted, bare = match.group(1), match.group(2)
+        cell = (bare if quoted is None else quoted).decode(errors="replace")
+        if quoted is not None and self.quote:
+            cell = cell.replace(self.quote * 2, self.quote)
+        if self.escape:
+            signs = re.escape("".join((self.escape, self.quote, self.delimiter)))
+            cell = re.sub(rf"{re.escape(self.escape)}([{signs}\r\n])", r"\1", cell)
+        return cell
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What the first lines of a file say."""
+
+    dialect: Dialect
+    names: tuple[str, ...]
+    """Of the columns, as the file or the connector names them; two may be equal."""
+    offset: int
+    """Where the first row begins."""
+    line: int
+    """The number of that row's first line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a connector says of how its files are written, instead of what is found."""
+
+    delimiter: str | None = None
+    quote: str = '"'
+    escape: str = ""
+    header: bool | tuple[str, ...] = True
+    skip: int = 0
+    comment: str | None = None
+
+
+@dataclass(slots=True)
+class Diagnosis:
+    """What is wrong in a file, by line."""
+
+    problem: str | None = None
+    """The first of the problems, which may well be the reason of the others."""
+    count: int = 0
+    lines: list[int] = field(default_factory=list)
+    rows: int = 0
+    longest: int = 0
+    """Bytes of the longest row."""
+
+    def sentence(self) -> str:
+        """What is wrong, to go on after the file's name; lines and counts only."""
+        return _said(self.problem or "", self.count, self.lines)
+
+
+def _said(problem: str, count: int, lines: list[int]) -> str:
+    shown = ", ".join(map(str, lines))
+    if count == 1:
+        return f"has {problem} in line {shown}"
+    more = f" and {count - len(lines)} more" if count > len(lines) else ""
+    return f"has {count} lines that can't be read (line {shown}{more}), the first for {problem}"
+
+
+class FirstRowError(BrokenFileError):
+    """The first row of a file never ends, or can't be read."""
+
+    def __init__(self, found: Diagnosis) -> None:
+        super().__init__(found.sentence())
+        self.found = found
+
+
+def beginning(head: bytes, asked: Asked, *, whole: bool) -> Beginning | None:
+    """What a file's beginning says; None when it ends within the first row. `whole`: nothing follows `head`.
+
+    Raises:
+        FirstRowError: when the first row can't be read.
+    """
+    position, line, delimiter = 0, 1, asked.delimiter
+    while position < len(head):
+        end = found.start() if (found := _LINE_END.search(head, position)) is not None else len(head)
+        following = len(head) if found is None else found.end()
+        if following == len(head) and not whole:
+            return None
+        text = head[position:end]
+        separator = _SEPARATOR.fullmatch(text) if line in (1, asked.skip + 1) else None
+        if separator is not None:
+            delimiter = delimiter or separator.group(1).decode(errors="replace")
+        elif line > asked.skip and text.strip() and not (asked.comment and text.startswith(asked.comment.encode())):
+            break
+        position, line = following, line + 1
+    if position >= len(head):
+        return Beginning(Dialect(delimiter or ",", asked.quote, asked.escape), (), position, line) if whole else None
+    delimiter = delimiter or sniffed(head[position:], asked, whole=whole)
+    if delimiter is None:
+        return None
+    dialect = Dialect(delimiter, asked.quote, asked.escape)
+    row = next(rows([head[position:]], dialect, line, whole=whole), None)
+    if row is None:
+        return None
+    if row.problem is not None:
+        raise FirstRowError(Diagnosis(row.problem, 1, [row.line]))
+    end = position + row.length
+    if asked.header is True:
+        lines = len(_LINE_END.findall(head[position:end]))
+        return Beginning(dialect, tuple(cell.strip() or "column" for cell in row.cells), end, line + lines)
+    names = asked.header or tuple(f"column_{number}" for number in range(1, len(row.cells) + 1))
+    return Beginning(dialect, names, position, line)
+
+
+def sniffed(head: bytes, asked: Asked, *, whole: bool) -> str | None:
+    """The delimiter of a file's first rows: what cuts them all into equally many cells, and into most.
+
+    None when `head` ends within the first of them.
+    """
+    # Where numbers are written with a comma, rows without a header may have as many of these as of the delimiter.
+    candidates = [sign for sign in (",;\t|" if asked.header is True else ";\t|,") if sign not in asked.quote]
+    part = head[:_SNIFFED_BYTES]
+    part = part if len(_LINE_END.findall(part)) > 1 else head
+    counts: dict[str, list[int]] = {}
+    for sign in candidates:
+        dialect = Dialect(sign, asked.quote, asked.escape)
+        found = rows([part], dialect, 1, whole=whole and len(part) == len(head))
+        counts[sign] = [len(row.cells) for row, _ in zip(found, range(_SNIFFED_ROWS), strict=False)]
+    if not any(counts.values()):
+        return None
+    agreed = [sign for sign in candidates if len(set(counts[sign])) == 1 and counts[sign][0] > 1]
+    return max(agreed or candidates, key=lambda sign: counts[sign][0] if counts[sign] else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row as the grammar has it."""
+
+    line: int
+    length: int
+    cells: tuple[str, ...]
+    problem: str | None = None
+
+
+_NEVER_CLOSED = "a quote that is never closed"
+_AFTER_A_QUOTE = "text after a closing quote"
+
+
+def rows(blocks: Iterable[bytes], dialect: Dialect, line: int, *, whole: bool = True) -> Iterator[Row]:
+    """The rows of some text, without blank lines. `whole`: the last one ends where the blocks end."""
+    cell, opened = dialect.cell(), dialect.opened()
+    bare = Dialect(dialect.delimiter, "", dialect.escape).cell()
+    quote = dialect.quote.encode()
+    cells: list[str] = []
+    problem: str | None = None
+    buffer, start, position = b"", 0, 0
+    left = iter(blocks)
+    ended = False
+    while True:
+        match = cell.match(buffer, position)
+        if match is None and (said := opened.match(buffer, position)) is not None and said.end() < len(buffer):
+            # Go on behind the text, as if it had no quotes: the next lines may be right.
+            problem, match = problem or _AFTER_A_QUOTE, bare.match(buffer, said.end())
+        if match is None or (match.end() == len(buffer) and not ended):
+            if match is None and (ended or len(buffer) - position > LONGEST_CELL_BYTES):
+                yield Row(line, len(buffer) - start, tuple(cells), _NEVER_CLOSED)
+                return
+            block = next(left, b"")
+            ended = not block
+            if ended and not whole:
+                return
+            buffer, position, start = buffer[start:] + block, position - start, 0
+            continue
+        cells.append(dialect.value(match))
+        position = match.end()
+        if match.group(3) != dialect.delimiter.encode():
+            text = buffer[start:position]
+            if problem or len(cells) > 1 or (cells[0] or (quote and text.startswith(quote))):
+                yield Row(line, len(text), tuple(cells), problem)
+            line += max(1, len(_LINE_END.findall(text)))
+            cells, problem, start = [], None, position
+            if ended and position == len(buffer):
+                return
+
+
+# --- is it right, and if not, where -----------------------------------------------------------------------------------
+
+
+class Check:
+    """Compares a file with the grammar, block by block and quickly: finds that something may be wrong, and not what."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        d, q = (re.escape(sign.encode()) for sign in (dialect.delimiter, dialect.quote))
+        self._quote = dialect.quote.encode()
+        # Possessive: each byte is looked at once, whatever is wrong.
+        self._right = re.compile(
+            self._quote
+            and rb"(?:[^%s]*+(?<=[%s\r\n])%s(?:[^%s]++|%s%s)*+%s(?=[%s\r\n]))*+[^%s]*+" % (q, d, q, q, q, q, q, d, q)
+        )
+        self._opened = dialect.opened()
+        self._escaped = re.compile(rb"%s[\s\S]" % re.escape(dialect.escape.encode())) if dialect.escape else None
+        self._ends = (dialect.delimiter + "\r\n").encode()
+        self._rest = b"\n"
+        self.doubtful = False
+
+    def __call__(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """The same blocks."""
+        for block in blocks:
+            if self._quote and not self.doubtful:
+                self._look(block)
+            yield block
+        if self._quote and not self.doubtful:
+            self._look(b"\n")
+            self.doubtful |= len(self._rest) > 1
+
+    def _look(self, block: bytes) -> None:
+        if self._quote not in block and len(self._rest) == 1:
+            self._rest = block[-1:]
+            return
+        text = self._rest + (self._escaped.sub(b"xx", block) if self._escaped else block)
+        match = self._right.match(text)
+        end = match.end() if match is not None else 0
+        if end < len(text):
+            # Here stands a quote: of a cell that the next block ends, or of none.
+            cell = self._opened.match(text, end)
+            self.doubtful = (
+                text[end - 1] not in self._ends
+                or (cell is not None and cell.end() < len(text))
+                or len(text) - end > LONGEST_CELL_BYTES
+            )
+        self._rest = text[end - 1 :]
+
+
+def diagnosis(found: Iterable[Row], width: int) -> Diagnosis:
+    """Look at all rows of a file that has `width` columns."""
+    result = Diagnosis()
+    for row in found:
+        result.rows += 1
+        result.longest = max(result.longest, row.length)
+        ragged = None if len(row.cells) == width else f"another number of cells than the {width} columns"
+        problem = row.problem or ragged
+        if problem is not None:
+            result.problem = result.problem or problem
+            result.count += 1
+            if len(result.lines) < _SHOWN:
+                result.lines.append(row.line)
+    return result
