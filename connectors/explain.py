@@ -148,6 +148,8 @@ def _of_sync(row: ConnectorRow, status: Status | None, *, led: bool) -> Iterator
         again = f" The next try is at {said(status.next_attempt_at)}." if status.next_attempt_at else ""
         if status.reason is Reason.SERVER_UNAVAILABLE:
             yield Why(Obstacle.WAITING_FOR_PREFECT, message)
+        elif status.reason in {Reason.ROW_LOCKED, Reason.DATABASE_REFUSED}:
+            yield Why(Obstacle.SYNC_FAILING, f"{message}{again}")
         else:
             yield Why(Obstacle.SYNC_FAILING, f"Prefect could not be brought in line: {message}{again}")
         return

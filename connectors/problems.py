@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from connectors.api_names import as_sent, in_camel_case
+from connectors.database_errors import HELD, Trouble, told, trouble_of
 from connectors.errors import (
     NameTakenError,
     NotFoundError,
@@ -158,7 +159,9 @@ async def _malformed(request: Request, error: Exception) -> Response:
 
 
 async def _no_database(request: Request, error: Exception) -> Response:
-    logger.error("%s %s: the database failed: %s", request.method, request.url.path, type(error).__name__)
+    logger.error("%s %s: the database %s", request.method, request.url.path, told(error))
+    if trouble_of(error) is Trouble.LOCKED:
+        return ProblemResponse(503, HELD, kind="row-locked", headers={"Retry-After": "5"})
     return ProblemResponse(
         503,
         "The database does not answer: try again in a moment.",

@@ -42,6 +42,8 @@ class Reason(StrEnum):
     WORK_POOL_MISSING = "WorkPoolMissing"
     SERVER_ERROR = "ServerError"
     INTERNAL_ERROR = "InternalError"
+    ROW_LOCKED = "RowLocked"
+    DATABASE_REFUSED = "DatabaseRefused"
 
     FOREIGN_DEPLOYMENT = "ForeignDeployment"
     UNKNOWN_DEPLOYMENT = "UnknownDeployment"
@@ -64,3 +66,12 @@ class Status:
     attempts: int = 0
     next_attempt_at: datetime | None = None
     last_synced_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unrecorded:
+    """One connector of which nothing could be written, and why: by a reason and a sentence for its status."""
+
+    connector_id: int
+    reason: Reason
+    message: str

@@ -5,28 +5,32 @@ and told of it, and of its own row the deployment's id alone. Use cases, the lea
 own.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import TIMESTAMP, insert
+from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from connectors import tables
 from connectors.fleet import Standing
 from connectors.freshness import Freshness, Promise
 from connectors.loads import Load, Outcome
 from connectors.models import ConnectorRow
-from connectors.status import Phase, Reason, Status
+from connectors.recording import Fence, StatusRecord, note, record, write_promises
+from connectors.status import Phase, Reason, Status, Unrecorded
 from connectors.storable import readable
 
 CONNECT_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_SECONDS = 30
+
+LOCK_TIMEOUT_SECONDS = 3
+"""How long any statement waits for what another session's transaction holds. Far less than a lease lasts."""
 
 EARLIEST, LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 """The moments that Python can tell in any time zone."""
@@ -34,8 +38,7 @@ EARLIEST, LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=
 DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """What a database that does not answer looks like: a connect fails with the driver's own errors, unwrapped."""
 
-Fence = Callable[[AsyncConnection], Awaitable[None]]
-"""Called first in every writing transaction; raises when the writer may no longer write."""
+__all__ = ["DATABASE_ERRORS", "Fence", "StatusRecord", "Store", "Unrecorded", "dsn", "open_engine"]
 
 
 def dsn(url: str) -> str:
@@ -66,7 +69,7 @@ def open_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
             address, timeout=CONNECT_TIMEOUT_SECONDS, command_timeout=STATEMENT_TIMEOUT_SECONDS
         )
 
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
         pool_size=pool_size,
@@ -74,14 +77,20 @@ def open_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
         hide_parameters=True,
         json_deserializer=readable,
     )
+    sa.event.listen(engine.sync_engine, "begin", _limit_waiting)
+    return engine
 
 
-@dataclass(frozen=True, slots=True)
-class StatusRecord:
-    """What one connector's reconciliation leaves behind: its status, or None when nothing is left to remember."""
+def _limit_waiting(connection: sa.Connection) -> None:
+    """A transaction waits for nobody's locks for long: theirs may stay open for hours.
 
-    connector_id: int
-    status: Status | None
+    Of the transaction and not of the session, which a pooler between us and the database may hand to somebody else.
+    """
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
+    finally:
+        cursor.close()
 
 
 class Store:
@@ -119,45 +128,18 @@ class Store:
             found = (await connection.execute(query)).mappings().all()
         return {row["connector_id"]: _status(dict(row)) for row in found}
 
-    async def record(self, records: Sequence[StatusRecord], fence: Fence) -> None:
+    async def record(self, records: Sequence[StatusRecord], fence: Fence) -> tuple[Unrecorded, ...]:
         """Write statuses and deployment ids, all in one transaction, guarded by the fence.
 
-        If the process dies before the commit, Prefect is ahead of the table: the next audit finds the deployment by its
-        name and tag and stores its id.
+        Returns those of which nothing was written, because another session holds a row of theirs or a constraint or
+        trigger of a back end's refuses it: the others are written all the same. If the process dies before the commit,
+        Prefect is ahead of the table: the next audit finds the deployment by its name and tag and stores its id.
         """
-        if not records:
-            return
-        kept = [record.status for record in records if record.status is not None]
-        gone = [record.connector_id for record in records if record.status is None]
-        async with self.engine.begin() as connection:
-            await fence(connection)
-            if kept:
-                statement = insert(tables.status)
-                new = statement.excluded
-                await connection.execute(
-                    statement.on_conflict_do_update(
-                        index_elements=["connector_id"],
-                        set_={
-                            **{f.name: new[f.name] for f in fields(Status) if f.name != "connector_id"},
-                            "last_transition_at": sa.case(
-                                (tables.status.c.phase != new.phase, sa.func.now()),
-                                else_=tables.status.c.last_transition_at,
-                            ),
-                        },
-                    ),
-                    [asdict(status) for status in kept],
-                )
-                connectors = tables.connectors
-                await connection.execute(
-                    sa.update(connectors)
-                    .where(connectors.c.id == sa.bindparam("connector"))
-                    .where(connectors.c.prefect_deployment_id.is_distinct_from(sa.bindparam("deployment")))
-                    .values(prefect_deployment_id=sa.bindparam("deployment")),
-                    [{"connector": status.connector_id, "deployment": status.deployment_id} for status in kept],
-                )
-            if gone:
-                for table in (tables.status, tables.loads):
-                    await connection.execute(sa.delete(table).where(table.c.connector_id == _any(gone)))
+        return await record(self.engine, records, fence) if records else ()
+
+    async def note(self, statuses: Sequence[Status], fence: Fence) -> None:
+        """Write statuses alone, as far as nobody holds their rows: why a connector cannot be recorded."""
+        await note(self.engine, statuses, fence)
 
     async def loads(self, ids: Collection[int] | None = None) -> dict[int, Load]:
         """How the loads of these connectors (of all for None) go, by connector id; none for one that never ran."""
@@ -202,18 +184,7 @@ class Store:
         """Write what is promised and was told, and forget the connectors that are gone, guarded by the fence."""
         if not kept and not gone:
             return
-        statement = insert(tables.freshness)
-        changed = {f.name: statement.excluded[f.name] for f in fields(Promise) if f.name != "connector_id"}
-        async with self.engine.begin() as connection:
-            await fence(connection)
-            if kept:
-                await connection.execute(
-                    statement.on_conflict_do_update(index_elements=["connector_id"], set_=changed),
-                    [asdict(promise) for promise in kept],
-                )
-            if gone:
-                table = tables.freshness
-                await connection.execute(sa.delete(table).where(table.c.connector_id == _any(gone)))
+        await write_promises(self.engine, kept, gone, fence)
 
     async def database_id(self) -> str:
         """The UUID of this database, which tells a shared Prefect server whose deployments it holds."""

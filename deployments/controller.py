@@ -22,6 +22,7 @@ from connectors.store import DATABASE_ERRORS, Store, open_engine
 from connectors.tables import CHANNEL as CONNECTORS_CHANNEL
 from connectors.totals import Totals, totals
 from deployments.alerts import SEND_TIMEOUT_SECONDS, Alerts
+from deployments.database_health import DatabaseHealth
 from deployments.errors import LeaseLostError, ReconcileError, WrongInstanceError
 from deployments.events import CALL_SECONDS, Events, sending
 from deployments.leader import BeatsHeart, Conclusion, Ending, Inbox, Leader
@@ -80,6 +81,9 @@ class Controller:
         self._inbox = Inbox()
         self._open_alerts: set[str] = set()
         """What was told to Prefect's feed and is not over, over all terms, where no rows of alerts are kept."""
+        # Without rows: they could not be written just when this is told.
+        told = Alerts(settings.alert_urls, settings.instance, events, still_open=self._open_alerts)
+        self._database = DatabaseHealth(told, settings.alert_after_seconds)
 
     async def run(self, mandate: Mandate, stop: asyncio.Event) -> Conclusion:
         """Lead, stand by, ask or leave, as the mandate says, until `stop`.
@@ -97,6 +101,7 @@ class Controller:
             holder=f"{socket.gethostname()}:{os.getpid()}",
             ttl_seconds=self._settings.lease_ttl_seconds,
         )
+        self._database.engine = engine
         channels = (CONNECTORS_CHANNEL, CONTROLLER_CHANNEL)
         listener = asyncio.create_task(listen(self._url, channels, self._inbox.hear, self._inbox.look))
         try:
@@ -122,6 +127,7 @@ class Controller:
         finally:
             listener.cancel()
             await asyncio.gather(listener, return_exceptions=True)
+            await self._database.alerts.drain(SEND_TIMEOUT_SECONDS)
             await engine.dispose()
 
     async def preview(self) -> list[str]:
@@ -176,7 +182,9 @@ class Controller:
                 if mandate.once:
                     raise  # somebody waits for the exit code
                 self.metrics.led_by_another(False)
-                logger.warning("The database does not answer: %s", type(error).__name__)
+                await self._database.failed(error)
+            else:
+                self._database.answered()
             await self._inbox.wait(1.0 if asks else self._settings.poll_interval_seconds, stop)
         if request is not None:
             with contextlib.suppress(*DATABASE_ERRORS):
@@ -281,6 +289,7 @@ class Controller:
                     requests=requests,
                     inbox=self._inbox,
                     heartbeat=self._heartbeat,
+                    database=self._database,
                 )
                 if not mandate.once:
                     self._events.of_controller("controller.started", {"token": lease.token})

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from connectors.status import Phase
 from connectors.store import DATABASE_ERRORS
+from deployments.database_health import DatabaseHealth
 from deployments.errors import TerminalError
 from deployments.lease import Lease
 from deployments.mandate import Mandate
@@ -129,8 +130,9 @@ class Leader:
         requests: Requests,
         inbox: Inbox,
         heartbeat: BeatsHeart,
+        database: DatabaseHealth,
     ) -> None:
-        """`heartbeat` is called as long as the loop moves."""
+        """`heartbeat` is called as long as the loop moves; `database` is told how the database does."""
         self._settings = settings
         self._reconciler = reconciler
         self._mandate = mandate
@@ -139,6 +141,7 @@ class Leader:
         self._inbox = inbox
         self._alerts = reconciler.alerts
         self._heartbeat = heartbeat
+        self._database = database
         self._failures = 0
         inbox.contended = False  # what was said until now was meant for another leader
         started = time.monotonic()
@@ -176,7 +179,7 @@ class Leader:
                     started = True
                 await self._turn(hints, asked)
             except DATABASE_ERRORS as error:
-                logger.warning("The database does not answer: %s", type(error).__name__)
+                await self._database.failed(error)
                 self._inbox.put_back(hints)
                 await self._inbox.wait(DATABASE_RETRY_SECONDS, self._never)
                 continue
@@ -188,6 +191,7 @@ class Leader:
                 await asyncio.sleep(self._settings.poll_interval_seconds)
                 continue
             self._failures = 0
+            self._database.answered()
             self._alerts.end("cycle", "The controller's cycles go through again.")
             await self._inbox.wait(self._seconds_until_reason(), self._never)
         return Conclusion(Ending.EXPIRED)

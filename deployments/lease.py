@@ -1,7 +1,8 @@
 """One writer at a time: a lease row in the database, in the database's time, with a fencing token.
 
-Two walls. Every write to the database takes the lease row's lock and checks the token in the same transaction, so a
-controller that lost the lease cannot write even if it does not know yet. Prefect cannot be fenced, so no call to it
+Two walls. Every write to the database ends by taking the lease row's lock and checking the token in the same
+transaction, so a controller that lost the lease cannot write even if it does not know yet; last, so that the lease is
+never held while anything is waited for, and can be renewed meanwhile. Prefect cannot be fenced, so no call to it
 starts unless the holder's own monotonic clock says that the lease outlives the longest call (a third of the TTL).
 
 The scheme is that of Kubernetes' leader election (client-go `leaderelection`), with the token that Kleppmann asks for
@@ -18,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from connectors.database_errors import told
 from connectors.store import DATABASE_ERRORS
 from connectors.tables import lease as table
 from deployments.errors import LeaseLostError
@@ -118,7 +120,7 @@ class Lease:
                 async with asyncio.timeout(self._ttl / 3):
                     await self.renew()
             except DATABASE_ERRORS as error:
-                logger.warning("The lease could not be renewed: %s", type(error).__name__)
+                logger.warning("The lease could not be renewed: the database %s", told(error))
                 if self._monotonic() >= self._deadline:
                     raise LeaseLostError("The lease ran out while the database did not answer.") from error
 

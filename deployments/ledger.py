@@ -12,7 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 from connectors.status import Phase, Reason, Status
-from connectors.store import Fence, StatusRecord, Store
+from connectors.store import Fence, StatusRecord, Store, Unrecorded
 from deployments import setbacks
 from deployments.alerts import Alerts
 from deployments.apply import ActionOutcome
@@ -183,7 +183,12 @@ class Ledger:
         self._events.of_connector(event, connector_id, title=title, deployment_id=deployment_id, payload=payload)
 
     async def _record(self, records: Sequence[StatusRecord]) -> None:
-        await self._store.record(records, self._fence)
+        lost = {each.connector_id: each for each in await self._store.record(records, self._fence)}
+        if lost:
+            records = [self._unrecorded(each, lost.get(each.connector_id)) for each in records]
+            waiting = [each.status for each in records if each.status is not None and each.connector_id in lost]
+            # What the table cannot hold is remembered here, so that it is tried again.
+            await self._store.note(waiting, self._fence)
         self._changed = self._changed or bool(records)
         for record in records:
             self.queue.follow(record.connector_id, record.status)
@@ -195,6 +200,21 @@ class Ledger:
             if (event := fallen(before, after)) is not None:
                 self._tell(event, record.connector_id, after.deployment_id, after.message or "")
             self.known[record.connector_id] = after
+
+    def _unrecorded(self, record: StatusRecord, lost: Unrecorded | None) -> StatusRecord:
+        """What stands instead of a record that could not be written; the record itself where it could."""
+        if lost is None:
+            return record
+        known = self.known.get(record.connector_id)
+        attempts = known.attempts + 1 if known is not None and known.reason is lost.reason else 1
+        wait = self._backoff(attempts)
+        status = setbacks.unrecorded(
+            lost, record.status, known, attempts=attempts, wait_seconds=wait, now=self._clock()
+        )
+        logger.warning(
+            "connector %s: %s", record.connector_id, lost.message, extra={"connector_id": record.connector_id}
+        )
+        return StatusRecord(record.connector_id, status)
 
 
 def _same(status: Status, known: Status | None) -> bool:

@@ -96,9 +96,15 @@ class Requests:
 
         If the process dies before this, the requests are pending for the next leader.
         """
+        old = sa.func.now() - sa.text(f"interval '{KEPT_DAYS} days'")
         async with self._engine.begin() as connection:
+            # A request that somebody holds is answered the next time it is reminded of: no cycle waits for it.
+            answered = _free(table.c.id.in_([request.id for request in requests]))
+            await connection.execute(sa.update(table).where(answered).values(report=asdict(result)))
+            await connection.execute(sa.delete(table).where(_free(table.c.requested_at < old)))
             await fence(connection)
-            ids = [request.id for request in requests]
-            await connection.execute(sa.update(table).where(table.c.id.in_(ids)).values(report=asdict(result)))
-            old = sa.func.now() - sa.text(f"interval '{KEPT_DAYS} days'")
-            await connection.execute(sa.delete(table).where(table.c.requested_at < old))
+
+
+def _free(which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Those requests that no other transaction holds."""
+    return table.c.id.in_(sa.select(table.c.id).where(which).with_for_update(skip_locked=True))

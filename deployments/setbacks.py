@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from connectors.status import Phase, Reason, Status
+from connectors.status import Phase, Reason, Status, Unrecorded
 from deployments.errors import RefusedError, TransientError, WorkPoolMissingError
 from deployments.plan import Create, Decision, Delete, Desired
 
@@ -18,10 +18,15 @@ STUCK_REASONS = (
     Reason.REQUEST_REFUSED,
     Reason.SERVER_ERROR,
     Reason.INTERNAL_ERROR,
+    Reason.ROW_LOCKED,
+    Reason.DATABASE_REFUSED,
     Reason.FOREIGN_DEPLOYMENT,
     Reason.UNKNOWN_DEPLOYMENT,
 )
 """Why a connector cannot be synced that its user cannot mend."""
+
+LONGEST_UNRECORDED_SECONDS = 30.0
+"""Between two tries to write down what could not be written: it costs Prefect one read."""
 
 MANY = 10
 """From so many connectors on that one reason stops, it is told once more: it is no longer one connector's trouble."""
@@ -96,6 +101,33 @@ def waiting(
         deployment_id=base.deployment_id or (wanted.recorded_id if wanted is not None else None),
         observed_generation=wanted.generation if wanted is not None else base.observed_generation,
         next_attempt_at=next_probe_at,
+    )
+
+
+def unrecorded(
+    lost: Unrecorded, meant: Status | None, known: Status | None, *, attempts: int, wait_seconds: float, now: datetime
+) -> Status:
+    """The status of a connector whose own status could not be written down.
+
+    Args:
+        lost: what kept it from being written.
+        meant: what was to be written; None: that nothing is left to remember.
+        known: the status until now.
+        attempts: how often in a row it could not be written.
+        wait_seconds: until the next try.
+        now: the time, aware.
+    """
+    base = meant or known or Status(lost.connector_id, Phase.DELETING)
+    if meant is not None and meant.next_attempt_at is not None:
+        return meant  # it failed besides: that is what is to be mended first
+    deleting = meant is None or meant.phase is Phase.DELETING
+    return replace(
+        base,
+        phase=Phase.DELETING if deleting else Phase.RETRYING,
+        reason=lost.reason,
+        message=lost.message,
+        attempts=attempts,
+        next_attempt_at=now + timedelta(seconds=min(wait_seconds, LONGEST_UNRECORDED_SECONDS)),
     )
 
 

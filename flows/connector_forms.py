@@ -21,6 +21,7 @@ from prefect.utilities.urls import url_for
 from pydantic.alias_generators import to_camel
 
 from connectors.api_models import ConnectorInput
+from connectors.database_errors import HELD, Trouble, trouble_of
 from connectors.errors import RequestError
 from connectors.form_models import DestinationForm, JsonForm, SourceForm, label, lost, sentence
 from connectors.models import (
@@ -69,7 +70,9 @@ async def _submit(
         return Failed(message=" ".join(sentence(refusal, source, destination) for refusal in error.refusals))
     except (RequestError, MissingDatabaseError) as error:
         return Failed(message=str(error))
-    except DATABASE_ERRORS:
+    except DATABASE_ERRORS as error:
+        if trouble_of(error) is Trouble.LOCKED:
+            return Failed(message=HELD)
         return Failed(
             message="The database does not answer. See whether it was saved all the same; if not, submit it again."
         )

@@ -28,6 +28,7 @@ from prefect.states import Completed, Failed
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
+from connectors.database_errors import told
 from connectors.logs import show_logs
 from connectors.store import DATABASE_ERRORS, dsn
 from deployments.alive import ALIVE_FILE
@@ -267,7 +268,7 @@ def main() -> int:
         print(str(error), file=sys.stderr)
         return Exit.NOT_SYNCED
     except DATABASE_ERRORS as error:
-        print(f"The database does not answer: {type(error).__name__}.", file=sys.stderr)
+        print(f"The database {told(error)}", file=sys.stderr)
         return Exit.NOT_SYNCED
 
 

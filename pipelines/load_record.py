@@ -17,10 +17,14 @@ from uuid import UUID
 from connectors.models import ConnectorRow, RunPolicy
 from connectors.tables import CHANNEL
 from pipelines.errors import ConfigurationError, RunError
-from pipelines.locks import Locks
+from pipelines.locks import Locks, RowHeldError
 from pipelines.summary import Summary
 
 logger = logging.getLogger("prefect.pipelines")
+
+END_TRIES = 60
+"""How often the end of a load is tried while somebody holds its row, five minutes in all: not written down, the next
+run would take this one for dead."""
 
 DIED = "The run before this one died without a word: out of memory, or its machine went away."
 
@@ -149,7 +153,7 @@ class LoadRecord:
 
     def _ended(self, statement: str, **values: Any) -> tuple[int, int] | None:
         """The failures and the configuration failures that the statement returns; None where the mark isn't ours."""
-        row = _written(self._locks, statement, id=self._row.id, started=self._started_at, **values)
+        row = _written(self._locks, statement, END_TRIES, id=self._row.id, started=self._started_at, **values)
         return None if row is None else (row["failures"], row["configuration_failures"])
 
 
@@ -172,13 +176,18 @@ def count_the_dead(locks: Locks, row: ConnectorRow, tell: Tell) -> None:
         tell(Told("failed", row.id, DIED, row.name, kind="died", failures=found["failures"]))
 
 
-def _written(locks: Locks, statement: str, **values: Any) -> dict[str, Any] | None:
+def _written(locks: Locks, statement: str, tries: int = 1, **values: Any) -> dict[str, Any] | None:
     """The row that the statement returns, if any; None too when nothing could be written."""
-    try:
-        return locks.query(statement, values)
-    except RunError as error:
-        logger.warning("How this load went could not be recorded: %s", error)
-        return None
+    for tried in range(1, tries + 1):
+        try:
+            return locks.query(statement, values)
+        except RowHeldError as error:
+            if tried in {1, tries}:
+                logger.warning("How this load went could not be recorded: %s", error)
+        except RunError as error:
+            logger.warning("How this load went could not be recorded: %s", error)
+            break
+    return None
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import psycopg2  # type: ignore[import-untyped]
+import psycopg2.errors  # type: ignore[import-untyped]
 import psycopg2.extensions  # type: ignore[import-untyped]
 import psycopg2.extras  # type: ignore[import-untyped]
 
@@ -41,7 +42,17 @@ SESSION = """
 """
 """Of the server's side. Without them it would keep the locks of a worker that lost its network for hours."""
 
+ROW_WAIT_MILLISECONDS = 5_000
+"""How long one statement waits for a row that somebody else's transaction holds."""
+
 logger = logging.getLogger("prefect.pipelines")
+
+
+class RowHeldError(RunError):
+    """A row of the platform's database is held by somebody else's open transaction."""
+
+    def __init__(self) -> None:
+        super().__init__("Another session's open transaction holds the row in the platform's database.")
 
 
 class LockLostError(RunError):
@@ -102,6 +113,7 @@ class Locks:
 
         Raises:
             LockLostError: it was lost, and another run may have had the locks meanwhile.
+            RowHeldError: somebody else's open transaction holds a row that the statement needs.
             RunError: the database can't be reached, or refuses; the sentence blames it and no source or destination.
         """
         with as_fault(self._redact, "prepare"):
@@ -192,7 +204,10 @@ def _first(
 ) -> dict[str, Any] | None:
     """The first row of the answer, by column; None when there is none."""
     with connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
-        cursor.execute(statement, values)
+        try:
+            cursor.execute(statement, values)
+        except psycopg2.errors.LockNotAvailable:
+            raise RowHeldError from None
         row = cursor.fetchone() if cursor.description else None
     return None if row is None else dict(row)
 
@@ -218,5 +233,5 @@ def _session(address: str) -> psycopg2.extensions.connection:
         keepalives_count=6,
     )
     connection.autocommit = True
-    _first(connection, SESSION)
+    _first(connection, f"{SESSION}; SET lock_timeout = {ROW_WAIT_MILLISECONDS}")
     return connection

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 import sqlalchemy as sa
@@ -520,3 +521,20 @@ async def test_runs_are_503_while_prefect_is_stopped(database_url: str, store: S
             assert_problem(await api.get(f"{where}/runs"), 503)
             shown = (await api.get(where)).json()["status"]
             assert "PrefectUnavailable" in [each["obstacle"] for each in shown["obstacles"]]
+
+
+async def test_a_row_that_a_back_end_holds_is_said_so_and_soon(api: httpx.AsyncClient, database_url: str) -> None:
+    made, other = await create(api), await create(api, name="Other")
+    holder = await asyncpg.connect(database_url)
+    try:
+        await holder.execute("BEGIN")
+        await holder.execute("SELECT * FROM cai_connectors WHERE id = $1 FOR UPDATE", made["id"])
+        async with asyncio.timeout(10):
+            held = await api.patch(f"{CONNECTORS}/{made['id']}", json={"description": "x"})
+        problem = assert_problem(held, 503)
+        assert problem["type"].endswith("row-locked")
+        assert "left a transaction open" in problem["detail"]
+        assert held.headers["Retry-After"] == "5"
+        assert (await api.patch(f"{CONNECTORS}/{other['id']}", json={"description": "x"})).status_code == 200
+    finally:
+        await holder.close()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from connectors.store import Fence, StatusRecord, Store, open_engine
+from connectors.store import Fence, StatusRecord, Store, Unrecorded, open_engine
 from deployments.prefect_gateway import open_gateway
 from tests.deployments.rig import rig
 
@@ -53,12 +53,13 @@ class DyingStore(Store):
 
     boundaries: Boundaries
 
-    async def record(self, records: Sequence[StatusRecord], fence: Fence) -> None:
+    async def record(self, records: Sequence[StatusRecord], fence: Fence) -> tuple[Unrecorded, ...]:
         if records:
             self.boundaries.cross()
-        await super().record(records, fence)
+        lost = await super().record(records, fence)
         if records:
             self.boundaries.cross()
+        return lost
 
 
 async def cycle(url: str, boundaries: Boundaries) -> None:

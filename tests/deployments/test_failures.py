@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from connectors.loads import Load
 from connectors.models import ConnectorRow
 from connectors.status import Phase, Reason, Status
-from connectors.store import Fence, StatusRecord, Store
+from connectors.store import Fence, StatusRecord, Store, Unrecorded
 from deployments import reconcile
 from deployments.alerts import Alerts
 from deployments.errors import (
@@ -375,12 +375,12 @@ class ForgetfulStore(Store):
     fails_at = -1
     writes = 0
 
-    async def record(self, records: Sequence[StatusRecord], fence: Fence) -> None:
+    async def record(self, records: Sequence[StatusRecord], fence: Fence) -> tuple[Unrecorded, ...]:
         if records:
             self.writes += 1
             if self.writes == self.fails_at:
                 raise OperationalError("", None, Exception("gone"))
-        await super().record(records, fence)
+        return await super().record(records, fence)
 
 
 @pytest.mark.parametrize("fails_at", [1, 2])

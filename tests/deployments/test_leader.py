@@ -10,6 +10,7 @@ import pytest
 from connectors.status import Phase
 from connectors.store import Store
 from deployments.alerts import Alerts
+from deployments.database_health import DatabaseHealth
 from deployments.errors import ServerUnavailableError
 from deployments.leader import ALERT_AFTER_CYCLES, Conclusion, Ending, Inbox, Leader
 from deployments.mandate import Mandate
@@ -35,6 +36,7 @@ async def leading(
         requests=Requests(parts.store.engine),
         inbox=inbox or Inbox(),
         heartbeat=lambda *, leading: None,
+        database=DatabaseHealth(parts.alerts, 120),
     )
     task = asyncio.create_task(leader.lead())
     try:

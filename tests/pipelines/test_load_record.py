@@ -1,15 +1,18 @@
 """What runs leave in `cai_connector_loads`, and whom they tell."""
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import psycopg2  # type: ignore[import-untyped]
 import pytest
 
 from connectors.happenings import ALERT, connector_resource_id
 from connectors.loads import Load, Outcome, auto_pause
 from connectors.models import ConnectorRow, RunPolicy
+from pipelines import locks as module_of_locks
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.events import teller
 from pipelines.load import read_row
@@ -200,3 +203,27 @@ def test_a_load_whose_record_cannot_be_written_is_a_load_all_the_same(platform: 
 def test_auto_pause_holds_for_the_generation_that_failed(load: Load | None, limit: int | None, paused: bool) -> None:
     assert (auto_pause(load, 4, limit) is not None) is paused
     assert RunPolicy().auto_pause_after is None
+
+
+def test_a_load_goes_on_past_a_row_that_somebody_holds_and_writes_its_end_once_it_is_free(
+    platform: Platform, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module_of_locks, "ROW_WAIT_MILLISECONDS", 100)
+    number = platform.add(FILES)
+    told: list[Told] = []
+    holder = psycopg2.connect(database_url)
+    with Locks.open(database_url) as locks, holder.cursor() as held:
+        row = row_of(locks, number)
+        record = LoadRecord(locks, row, RunPolicy(), told.append)
+        record.started(None)
+        held.execute("SELECT * FROM cai_connector_loads FOR UPDATE")
+        began = time.monotonic()
+        count_the_dead(locks, row, told.append)
+        assert time.monotonic() - began < 5, "a run does not wait without a limit as it starts"
+        release = threading.Timer(0.5, holder.rollback)
+        release.start()
+        record.succeeded(Summary(number, "duckdb", "labs", rows={"visit": 3}))
+        release.join()
+    holder.close()
+    assert loads(platform) == [("completed", 3, 0, 0, 1, 0, 3)]
+    assert [each.outcome for each in told] == ["completed"]

@@ -1,0 +1,107 @@
+"""What an error of PostgreSQL's means, in a sentence by its own name: who must act differs with each.
+
+A database that is gone, a table that somebody holds locked and a constraint of a back end's own look the same to
+whoever catches `DATABASE_ERRORS`. Told alike ("does not answer") they send operations to the wrong place. Pure: no
+sentence holds a value of a row, and of a constraint no more than its name and its table's.
+"""
+
+from enum import StrEnum
+
+import asyncpg
+from sqlalchemy.exc import SQLAlchemyError
+
+LOCK_NOT_AVAILABLE = "55P03"
+
+HELD = (
+    "Somebody else is changing this in the database at this moment, and nothing was changed: try again. If it lasts, "
+    "another program has left a transaction open, and operations must end it."
+)
+"""What people are told whose change somebody else's transaction keeps from being made."""
+
+
+class Trouble(StrEnum):
+    """The closed set of what goes wrong with a database."""
+
+    AWAY = "away"
+    """Nobody answers, or answers as it goes down."""
+    LOCKED = "locked"
+    """Somebody else's transaction holds what is needed."""
+    CONSTRAINT = "constraint"
+    """What is written breaks a constraint of a table."""
+    REFUSED = "refused"
+    """It refuses this statement: a trigger, a permission, a missing column."""
+    FULL = "full"
+    """It has no room, or no connection, left."""
+    READ_ONLY = "read_only"
+    """It takes no writes: a standby, or a database that was set so."""
+
+
+_BY_CODE = {
+    LOCK_NOT_AVAILABLE: Trouble.LOCKED,
+    "40P01": Trouble.LOCKED,
+    "25006": Trouble.READ_ONLY,
+    "57014": Trouble.AWAY,  # our own time limit of a statement
+}
+_BY_CLASS = {"08": Trouble.AWAY, "57": Trouble.AWAY, "58": Trouble.AWAY, "53": Trouble.FULL, "23": Trouble.CONSTRAINT}
+
+_OF_ROWS = ("22", "23", "27", "38", "39", "40", "44", "P0")
+"""Classes of SQLSTATE that speak of the rows at hand (their values, constraints, triggers) and not of the database."""
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """PostgreSQL's code of an error, through whatever wraps it; None when it is none of PostgreSQL's."""
+    code = getattr(_own(error), "sqlstate", None)
+    return code if isinstance(code, str) and len(code) == 5 else None
+
+
+def trouble_of(error: BaseException) -> Trouble:
+    """What kind of trouble an error of the database is."""
+    code = sqlstate(error)
+    if code is None:
+        return Trouble.AWAY
+    return _BY_CODE.get(code) or _BY_CLASS.get(code[:2], Trouble.REFUSED)
+
+
+def of_rows(error: BaseException) -> bool:
+    """Whether an error is the matter of the rows that were written: other rows may be written all the same."""
+    code = sqlstate(error)
+    return code is not None and (code == LOCK_NOT_AVAILABLE or code[:2] in _OF_ROWS)
+
+
+def constraint_of(error: BaseException) -> tuple[str, str] | None:
+    """The constraint (or, of NOT NULL, the column) that is broken, and its table; None for any other error."""
+    own = _own(error)
+    if trouble_of(error) is not Trouble.CONSTRAINT:
+        return None
+    name = getattr(own, "constraint_name", None) or getattr(own, "column_name", None) or "without a name"
+    return str(name), str(getattr(own, "table_name", None) or "of another table")
+
+
+def told(error: BaseException) -> str:
+    """What is wrong, as a clause after "The database": it names what it is, and shows no value."""
+    code, kind = sqlstate(error), type(_own(error)).__name__
+    match trouble_of(error):
+        case Trouble.AWAY:
+            return f"does not answer ({kind})."
+        case Trouble.LOCKED:
+            return "answers, but another session's open transaction holds locks that are waited for in vain."
+        case Trouble.CONSTRAINT:
+            name, table = constraint_of(error) or ("", "")
+            return f"refuses what is written: it breaks the constraint {name} of the table {table}."
+        case Trouble.FULL:
+            return f"has no room or no connection left ({kind}, {code})."
+        case Trouble.READ_ONLY:
+            return "takes no writes: it is a standby, or was set to read only."
+        case Trouble.REFUSED:
+            return f"refuses a statement ({kind}, {code})."
+
+
+def _own(error: BaseException) -> BaseException:
+    """The driver's own error below what SQLAlchemy makes of it."""
+    seen = error
+    while not isinstance(seen, asyncpg.PostgresError):
+        below = getattr(seen, "orig", None) if isinstance(seen, SQLAlchemyError) else seen.__cause__
+        if not isinstance(below, BaseException):
+            break
+        seen = below
+    return seen
