@@ -45,11 +45,12 @@ MEANINGS = {
     403: "The API asks for no token, and so answers only this machine, at 127.0.0.1 or localhost.",
     404: "There is no such connector.",
     405: "The address does not take this method; the header `Allow` names those that it takes.",
-    409: "Another connector has the name, or this one cannot be started as it stands.",
+    409: "Another connector has the name, a constraint of the database's own refuses it because of other rows, or this "
+    "one cannot be started as it stands.",
     412: "The connector has changed since: `If-Match` names another generation.",
     413: "The body is too long.",
     415: "The body is not sent as JSON.",
-    422: "A field or parameter cannot be accepted; nothing has changed.",
+    422: "A field or parameter cannot be accepted, by us or by the database's own constraints; nothing has changed.",
     500: "Something is wrong on our side; operations find it in the API's log.",
     503: "The database, or what this needs of Prefect, does not answer; `Retry-After` says how many seconds to wait.",
 }

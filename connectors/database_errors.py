@@ -5,6 +5,7 @@ whoever catches `DATABASE_ERRORS`. Told alike ("does not answer") they send oper
 sentence holds a value of a row, and of a constraint no more than its name and its table's.
 """
 
+import re
 from enum import StrEnum
 
 import asyncpg
@@ -38,11 +39,17 @@ class Trouble(StrEnum):
 
 _BY_CODE = {
     LOCK_NOT_AVAILABLE: Trouble.LOCKED,
-    "40P01": Trouble.LOCKED,
     "25006": Trouble.READ_ONLY,
     "57014": Trouble.AWAY,  # our own time limit of a statement
 }
-_BY_CLASS = {"08": Trouble.AWAY, "57": Trouble.AWAY, "58": Trouble.AWAY, "53": Trouble.FULL, "23": Trouble.CONSTRAINT}
+_BY_CLASS = {
+    "08": Trouble.AWAY,
+    "23": Trouble.CONSTRAINT,
+    "40": Trouble.LOCKED,
+    "53": Trouble.FULL,
+    "57": Trouble.AWAY,
+    "58": Trouble.AWAY,
+}
 
 _OF_ROWS = ("22", "23", "27", "38", "39", "40", "44", "P0")
 """Classes of SQLSTATE that speak of the rows at hand (their values, constraints, triggers) and not of the database."""
@@ -69,12 +76,51 @@ def of_rows(error: BaseException) -> bool:
 
 
 def constraint_of(error: BaseException) -> tuple[str, str] | None:
-    """The constraint (or, of NOT NULL, the column) that is broken, and its table; None for any other error."""
+    """The constraint (or, of NOT NULL, the column) that is broken, and its table; None where none is named."""
     own = _own(error)
-    if trouble_of(error) is not Trouble.CONSTRAINT:
+    name = getattr(own, "constraint_name", None) or getattr(own, "column_name", None)
+    if trouble_of(error) is not Trouble.CONSTRAINT or name is None:
         return None
-    name = getattr(own, "constraint_name", None) or getattr(own, "column_name", None) or "without a name"
-    return str(name), str(getattr(own, "table_name", None) or "of another table")
+    return str(name), str(getattr(own, "table_name", None))
+
+
+OTHER_ROWS = {"23505", "23P01", "23503", "23001"}
+"""Codes of a constraint that other rows have a part in: unique, exclusion, foreign key."""
+
+
+def because_of_others(error: BaseException) -> bool:
+    """Whether a constraint is broken because of what stands in other rows."""
+    return sqlstate(error) in OTHER_ROWS
+
+
+def refusal(error: BaseException) -> str:
+    """A sentence for whoever was to save something, of an error that is the matter of its rows; it shows no value."""
+    own, code = _own(error), sqlstate(error)
+    name, table = constraint_of(error) or ("", "")
+    head = f"The database refuses it, and nothing was changed: the constraint {name} of the table {table}"
+    match code:
+        case "23505" if name.endswith("_pkey"):
+            return (
+                f"{head} says that the number which the new row was given is taken. The table's sequence is behind its "
+                "rows: operations must set it to the largest id (setval)."
+            )
+        case "23505" | "23P01" if name:
+            return f"{head} allows such a value once, and another row has it. Choose another one, or ask operations."
+        case "23503" | "23001" if name:
+            return f"{head} ties it to rows of another table, which lack it or still refer to it. Ask operations."
+        case "23502" if name:
+            return (
+                f"The database refuses it, and nothing was changed: the column {name} of the table {table} must not be "
+                "empty, and has no default. Fill it in, or ask operations to give it one."
+            )
+        case _ if name:
+            return f"{head} does not allow it. Change what you save, or ask operations what it asks for."
+    function = _FUNCTION.search(str(getattr(own, "context", None) or ""))
+    by = f"its function {function[1]}" if function else f"a rule of its own ({type(own).__name__})"
+    return f"The database refuses it by {by}, and nothing was changed. Ask operations what it asks for."
+
+
+_FUNCTION = re.compile(r"function ([\w.]+)\(")
 
 
 def told(error: BaseException) -> str:
@@ -86,8 +132,9 @@ def told(error: BaseException) -> str:
         case Trouble.LOCKED:
             return "answers, but another session's open transaction holds locks that are waited for in vain."
         case Trouble.CONSTRAINT:
-            name, table = constraint_of(error) or ("", "")
-            return f"refuses what is written: it breaks the constraint {name} of the table {table}."
+            named = constraint_of(error)
+            which = f"the constraint {named[0]} of the table {named[1]}" if named else f"a constraint ({kind})"
+            return f"refuses what is written: it breaks {which}."
         case Trouble.FULL:
             return f"has no room or no connection left ({kind}, {code})."
         case Trouble.READ_ONLY:

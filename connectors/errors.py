@@ -4,6 +4,8 @@ r"""What can keep a request from being done, whichever door it came through.
     ├── NotFoundError              there is no such connector
     ├── NameTakenError             another connector has the name
     ├── StaleError                 somebody changed the connector in between
+    ├── ConstraintError            a constraint or trigger of the database's refuses it
+    │   └── ClashError             because of other rows
     ├── NotRunnableError           it cannot be started by hand as it stands
     └── PrefectUnavailableError    Prefect is asked, and does not answer
 
@@ -37,6 +39,14 @@ class StaleError(RequestError):
             f"Somebody has changed this connector in the meantime (it is at generation {generation}): "
             "read it again, and repeat your change on what is there now."
         )
+
+
+class ConstraintError(RequestError):
+    """A constraint or trigger that is no rule of ours refuses what was to be saved: a back end's, or operations'."""
+
+
+class ClashError(ConstraintError):
+    """It is refused because of other rows: a number or a value that is taken, a row that refers to this one."""
 
 
 class NotRunnableError(RequestError):

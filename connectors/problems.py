@@ -20,6 +20,8 @@ from starlette.responses import Response
 from connectors.api_names import as_sent, in_camel_case
 from connectors.database_errors import HELD, Trouble, told, trouble_of
 from connectors.errors import (
+    ClashError,
+    ConstraintError,
     NameTakenError,
     NotFoundError,
     NotRunnableError,
@@ -88,6 +90,8 @@ _REQUEST_ERRORS: Mapping[type[RequestError], tuple[int, str]] = {
     NameTakenError: (409, "name-taken"),
     NotRunnableError: (409, "not-runnable"),
     StaleError: (412, "stale"),
+    ClashError: (409, "constraint"),
+    ConstraintError: (422, "constraint"),
     PrefectUnavailableError: (503, "prefect-unavailable"),
 }
 

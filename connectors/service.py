@@ -6,7 +6,8 @@ If the process dies before the commit, nothing has happened; after it, all has.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from itertools import islice
@@ -14,11 +15,20 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connectors import tables
-from connectors.errors import NameTakenError, NotFoundError, NotRunnableError, PrefectUnavailableError, StaleError
+from connectors.database_errors import Trouble, because_of_others, of_rows, refusal, trouble_of
+from connectors.errors import (
+    ClashError,
+    ConstraintError,
+    NameTakenError,
+    NotFoundError,
+    NotRunnableError,
+    PrefectUnavailableError,
+    StaleError,
+)
 from connectors.explain import Explanation, View, explain
 from connectors.freshness import Facts, Freshness, Promise, judge
 from connectors.herd import herd_warnings
@@ -213,13 +223,9 @@ class Service:
         """Save a new connector. Raises `InvalidConnectorError`, `NameTakenError`."""
         complete = _complete(values)
         _judge(complete, connector_id=0)  # whether an `H` is valid does not depend on the id that there is to be
-        try:
-            async with self._engine.begin() as connection:
-                statement = sa.insert(tables.connectors).values(**complete).returning(*_COLUMNS)
-                row = ConnectorRow(**(await connection.execute(statement)).mappings().one())
-        except IntegrityError as error:
-            await self._raise_if_taken(complete["name"], None, error)
-            raise
+        async with self._refusals(complete["name"], None), self._engine.begin() as connection:
+            statement = sa.insert(tables.connectors).values(**complete).returning(*_COLUMNS)
+            row = ConnectorRow(**(await connection.execute(statement)).mappings().one())
         return Entry(row, None)
 
     async def update(self, connector_id: int, values: Values, seen: Generations = None) -> Entry:
@@ -231,15 +237,11 @@ class Service:
             NotFoundError, StaleError, InvalidConnectorError, NameTakenError: and nothing has changed.
         """
         changes = _stripped(values)
-        try:
-            async with self._engine.begin() as connection:
-                row = await _lock(connection, connector_id, seen)
-                if changes != {"is_active": False}:
-                    _judge({**_user_values(row), **changes}, connector_id)
-                row = await _write(connection, row, changes)
-        except IntegrityError as error:
-            await self._raise_if_taken(changes.get("name"), connector_id, error)
-            raise
+        async with self._refusals(changes.get("name"), connector_id), self._engine.begin() as connection:
+            row = await _lock(connection, connector_id, seen)
+            if changes != {"is_active": False}:
+                _judge({**_user_values(row), **changes}, connector_id)
+            row = await _write(connection, row, changes)
         return (await self._entries([row]))[0]
 
     async def replace(self, connector_id: int, values: Values, seen: Generations = None) -> Entry:
@@ -270,7 +272,7 @@ class Service:
 
     async def delete(self, connector_id: int, seen: Generations = None) -> None:
         """Remove the row; the controller then removes the deployment. Raises `NotFoundError`, `StaleError`."""
-        async with self._engine.begin() as connection:
+        async with self._refusals(None, connector_id), self._engine.begin() as connection:
             await _lock(connection, connector_id, seen)
             await connection.execute(sa.delete(tables.connectors).where(tables.connectors.c.id == connector_id))
 
@@ -309,15 +311,29 @@ class Service:
         async with self._engine.begin() as connection:
             await connection.execute(sa.select(sa.func.pg_notify(tables.CHANNEL, str(connector_id))))
 
-    async def _raise_if_taken(self, name: str | None, own_id: int | None, error: IntegrityError) -> None:
-        """Turn a broken constraint into the sentence about names, if it was that one: a back end may have others."""
-        if name is None:
-            return
+    @asynccontextmanager
+    async def _refusals(self, name: str | None, own_id: int | None) -> AsyncIterator[None]:
+        """Turn what the table's constraints and triggers refuse into a sentence: a back end may have some of its own.
+
+        Raises:
+            NameTakenError: another connector has `name`.
+            ConstraintError: any other constraint is broken, or a trigger raises.
+        """
+        try:
+            yield
+        except DBAPIError as error:
+            if not of_rows(error) or trouble_of(error) is Trouble.LOCKED:
+                raise
+            if name is not None and trouble_of(error) is Trouble.CONSTRAINT and await self._taken(name, own_id):
+                raise NameTakenError from error
+            kind = ClashError if because_of_others(error) else ConstraintError
+            raise kind(refusal(error)) from error
+
+    async def _taken(self, name: str, own_id: int | None) -> bool:
         connectors = tables.connectors
         taken = sa.exists().where(connectors.c.name == name, connectors.c.id != (own_id or 0))
         async with self._engine.connect() as connection:
-            if await connection.scalar(sa.select(taken)):
-                raise NameTakenError from error
+            return bool(await connection.scalar(sa.select(taken)))
 
 
 _FACTS = (
