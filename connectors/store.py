@@ -57,7 +57,9 @@ def dsn(url: str) -> str:
     return urlunsplit(parts._replace(scheme="postgresql"))
 
 
-def open_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
+def open_engine(
+    url: str, *, pool_size: int = 5, statement_timeout_seconds: float | None = STATEMENT_TIMEOUT_SECONDS
+) -> AsyncEngine:
     """An engine on the PostgreSQL at `url`. Its repr and its errors hold neither password nor parameters.
 
     JSON that cannot be read is that row's matter and no error of the query, which would fail for all rows alike.
@@ -66,7 +68,7 @@ def open_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
 
     async def connect() -> asyncpg.Connection:
         return await asyncpg.connect(
-            address, timeout=CONNECT_TIMEOUT_SECONDS, command_timeout=STATEMENT_TIMEOUT_SECONDS
+            address, timeout=CONNECT_TIMEOUT_SECONDS, command_timeout=statement_timeout_seconds
         )
 
     engine = create_async_engine(

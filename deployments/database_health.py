@@ -5,33 +5,20 @@ wait in silence if nobody says which one it is. Judged over all terms of a proce
 is none any more, and the trouble goes on.
 """
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.database_errors import Trouble, told, trouble_of
-from connectors.store import DATABASE_ERRORS
+from connectors.lock_holders import lock_holders
 from deployments.alerts import Alerts
 
 logger = logging.getLogger(__name__)
 
 ALERT_KEY = "database"
-
-HOLDERS = """
-    SELECT DISTINCT l.pid, coalesce(nullif(a.application_name, ''), 'without a name') AS application,
-        extract(epoch FROM now() - a.xact_start)::bigint AS seconds
-    FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-    WHERE l.granted AND l.pid <> pg_backend_pid() AND a.xact_start < now() - interval '1 second'
-        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        AND l.relation IN (SELECT oid FROM pg_class WHERE relname LIKE 'cai\\_%' AND relkind IN ('r', 'p'))
-    ORDER BY seconds DESC LIMIT 3
-"""
-"""The sessions whose open transactions hold locks of our tables, the oldest first."""
 
 
 @dataclass
@@ -52,8 +39,8 @@ class DatabaseHealth:
         what = told(error)
         logger.warning("The database %s", what)
         if now - self._failing_since >= self.alert_after_seconds:
-            if trouble_of(error) is Trouble.LOCKED:
-                what += await self._holders()
+            if trouble_of(error) is Trouble.LOCKED and self.engine is not None:
+                what = f"{what} {await lock_holders(self.engine)}".rstrip()
             minutes = (now - self._failing_since) / 60
             self.alerts.begin(
                 ALERT_KEY, f"For {minutes:.1f} minutes the controller has not got on: the database {what} Changes wait."
@@ -63,14 +50,3 @@ class DatabaseHealth:
         """It did."""
         self._failing_since = None
         self.alerts.end(ALERT_KEY, "The database does what it is asked again; waiting changes go on.")
-
-    async def _holders(self) -> str:
-        """Which sessions to end, as a further sentence."""
-        if self.engine is None:
-            return ""
-        with contextlib.suppress(*DATABASE_ERRORS):
-            async with self.engine.connect() as connection:
-                rows = (await connection.execute(sa.text(HOLDERS))).all()
-            each = [f"process {row.pid} (application {row.application}, for {row.seconds} s)" for row in rows]
-            return f" Open transactions on our tables: {', '.join(each)}." if each else ""
-        return ""

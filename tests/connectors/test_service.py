@@ -13,7 +13,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from connectors import tables
-from connectors.errors import NameTakenError, NotFoundError, NotRunnableError, PrefectUnavailableError, StaleError
+from connectors.errors import (
+    ConstraintError,
+    NameTakenError,
+    NotFoundError,
+    NotRunnableError,
+    PrefectUnavailableError,
+    StaleError,
+)
 from connectors.explain import Obstacle
 from connectors.freshness import Freshness
 from connectors.models import InvalidConnectorError
@@ -162,7 +169,7 @@ async def test_a_refused_change_changes_nothing(service: Service, store: Store) 
 async def test_a_database_with_rules_of_its_own_is_no_taken_name(service: Service, store: Store) -> None:
     async with store.engine.begin() as connection:
         await connection.execute(sa.text("ALTER TABLE cai_connectors ADD CHECK (dataset_name <> 'forbidden')"))
-    with pytest.raises(sa.exc.IntegrityError):
+    with pytest.raises(ConstraintError, match="cai_connectors_dataset_name_check"):
         await service.create({**VALUES, "dataset_name": "forbidden"})
 
 
