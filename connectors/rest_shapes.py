@@ -205,6 +205,13 @@ class RestResource(Landing):
     paginator: Annotated[Paginator | None, Field(description="How the next page is found. null: the source's way.")] = (
         None
     )
+    check_complete: Annotated[
+        bool,
+        Field(
+            description="Whether a run fails when the source says that there are more rows or pages than came. false: "
+            "what it says counts something else."
+        ),
+    ] = True
     cursor_path: Annotated[
         Name | None,
         Field(description="Where in a row a value stands that grows with each change: a run goes on from its newest."),

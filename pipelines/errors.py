@@ -14,12 +14,11 @@ What others say in their errors may quote rows: no sentence repeats it, and neit
 import contextlib
 import errno
 import logging
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines import database_errors
+from pipelines import database_errors, http_errors
 from pipelines.database_errors import Kind, Side
 from pipelines.error_rules import state_of
 
@@ -27,7 +26,7 @@ Step = Literal["prepare", "extract", "normalize", "load"]
 
 logger = logging.getLogger("prefect.pipelines")
 
-_TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
+_TRANSIENT_STATUS = {408, 423, 425, 429, 500, 502, 503, 504, 507, 509, *range(520, 531), 598, 599}
 
 
 class RunError(Exception):
@@ -83,16 +82,20 @@ def classify(error: BaseException, step: Step, known: Collection[str] = ()) -> R
     for cause in causes:
         if isinstance(cause, RunError):
             return cause
-    for cause in reversed(causes):
+    side = _side(step)
+    # First: what these wrap (a chunk's length that is no number) would be taken for something else.
+    told = http_errors.told(causes, side)
+    for cause in reversed(causes) if told is None else ():
         names = _names(cause)
         for recognise in (_bucket, _http, _contract, _schema, _package, _table, _machine):
             if (found := recognise(cause, names, step)) is not None:
                 return found
-    if (told := database_errors.told(causes, _side(step), known)) is not None:
+    told = told or database_errors.told(causes, side, known) or http_errors.unreachable(causes, side)
+    if told is not None:
         return _RAISED[told.kind](told.sentence)
     for cause in reversed(causes):
         names = _names(cause)
-        for recognise in (_network, _address, _header, _settings):
+        for recognise in (_address, _header, _settings):
             if (found := recognise(cause, names, step)) is not None:
                 return found
     names = {name for cause in causes for name in _names(cause)}
@@ -204,17 +207,25 @@ _FIELDS: dict[Side, Fields] = {
 """The names where nobody knows better: whoever reads a source over HTTP does."""
 
 
-def refused(status: int, url: str, side: str, fields: Fields) -> RunError:
-    """What it means that a server answered with an error. The query, which may hold a key, is not shown."""
+def refused(status: int, url: str, side: str, fields: Fields, *, said: str = "", again_in: str = "") -> RunError:
+    """What it means that a server answered with an error. The query, which may hold a key, is not shown.
+
+    `said` is what the server says about it, already without anything that might be a row's. `again_in` is when it wants
+    to be asked again.
+    """
     where = f" at {bare}" if (bare := url.partition("?")[0]) else ""
+    words = f" It says: {said}." if said else ""
     if status in _TRANSIENT_STATUS:
-        return TransientError(f"The {side} answered {status}{where}: it is overloaded or down.")
+        why = {423: "it is locked by somebody else"}.get(status, "it is overloaded or down")
+        later = f" It asks to be asked again in {again_in}." if again_in else ""
+        return TransientError(f"The {side} answered {status}{where}: {why}.{words}{later}")
     advice = {
         401: f"it did not accept the credentials: check {fields.login}",
         403: f"it forbids this: check what {fields.login} may do there",
         404: f"there is nothing: check {fields.place}",
+        410: f"there is nothing any more: check {fields.place}",
     }.get(status, f"it did not accept the request: check {fields.request}")
-    return ConfigurationError(f"The {side} answered {status}{where}: {advice}.")
+    return ConfigurationError(f"The {side} answered {status}{where}: {advice}.{words}")
 
 
 def _http(error: BaseException, names: set[str], step: Step) -> RunError | None:
@@ -255,24 +266,6 @@ def _bucket(error: BaseException, names: set[str], step: Step) -> RunError | Non
     return TransientError(
         f"The {side}'s bucket could not be reached or is overloaded: check {side}.url and the network."
     )
-
-
-def _network(error: BaseException, names: set[str], step: Step) -> RunError | None:
-    if not names & {
-        "ConnectionError",
-        "Timeout",
-        "ChunkedEncodingError",
-        "TransportError",
-        "ConnectionResetError",
-        "gaierror",
-    }:
-        return None
-    text = str(error)
-    found = re.search(r"host='([^']+)', port=(\d+)", text)
-    where = f" at {found.group(1)}:{found.group(2)}" if found else ""
-    unknown = re.search("resolve|not known|getaddrinfo", text)
-    why = "its name is not known here" if unknown else "it does not answer or dropped the connection"
-    return TransientError(f"The {_side(step)}{where} could not be reached: {why}; check the address and the network.")
 
 
 def _contract(error: BaseException, names: set[str], step: Step) -> RunError | None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import dlt
 from dlt.extract import DltResource
-from dlt.sources.helpers.rest_client.paginators import JSONLinkPaginator
 
 from connectors.kinds import FhirSource
-from pipelines.errors import ConfigurationError, Fields, TransientError
+from pipelines.errors import Fields
 from pipelines.sources import Context
 from pipelines.sources.asked import Asked
+from pipelines.sources.bundles import resources_in, searched
 from pipelines.sources.fhir_pages import by_last_updated
 from pipelines.sources.http import Client, source_client
 from pipelines.sources.incremental import Cursor, Increment
@@ -28,7 +28,6 @@ FIELDS = Fields(
     login="source.auth",
     request="source.resource_types, source.since and source.page_size",
 )
-NEXT = "link[?(@.relation=='next')].url"
 
 
 def resources(source: FhirSource, context: Context) -> list[DltResource]:
@@ -54,33 +53,12 @@ def _resource(client: Client, source: FhirSource, kind: str, context: Context) -
         until = None if increment is None or increment.bounds is None else increment.bounds.end.strftime(MOMENT)
 
         def bundles(start: Any) -> Iterator[Any]:
-            if start is not None:
-                params["_lastUpdated"] = [f"ge{start}", *([f"lt{until}"] if until else [])]
-            pages = client.paginate(kind, params=dict(params), paginator=JSONLinkPaginator(NEXT), data_selector="$")
-            for page in pages:
-                yield page[0]
+            moments = {} if start is None else {"_lastUpdated": [f"ge{start}", *([f"lt{until}"] if until else [])]}
+            return searched(client, kind, params | moments)
 
-        yield from paged(by_last_updated(bundles, lambda bundle: _resources(bundle, kind), since), first)
+        yield from paged(by_last_updated(bundles, lambda bundle: resources_in(bundle, kind), since), first)
 
     resource = dlt.resource(search, name=kind, primary_key="id", write_disposition="merge")
     if increment is not None:
         resource.add_step(increment)
     return as_tables(resource, kind, first)
-
-
-def _resources(bundle: Any, kind: str) -> list[dict[str, Any]]:
-    """The resources that a search found; what a server reports about the search itself is left out."""
-    if not isinstance(bundle, dict) or bundle.get("resourceType") not in {"Bundle", "OperationOutcome"}:
-        raise ConfigurationError(f"The answer to the search of {kind} is no FHIR Bundle: check source.base_url.")
-    if bundle["resourceType"] == "OperationOutcome":
-        issues = bundle.get("issue") or [{}]
-        code = issues[0].get("code", "unknown")
-        if code in {"transient", "timeout", "throttled", "lock-error", "no-store", "exception"}:
-            raise TransientError(f"The FHIR server can't search {kind} now ({code}).")
-        raise ConfigurationError(f"The FHIR server refuses the search of {kind} ({code}): check source.resource_types.")
-    return [
-        entry["resource"]
-        for entry in bundle.get("entry") or []
-        if (entry.get("search") or {}).get("mode", "match") == "match"
-        and (entry.get("resource") or {}).get("resourceType") == kind
-    ]

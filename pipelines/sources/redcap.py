@@ -5,18 +5,22 @@ REDCap sends only what changed; metadata and the rest are small and replaced eac
 request's body and of no message: errors name the status alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dlt
 from dlt.extract import DltResource
+from requests import Response
 
 from connectors.kinds import RedcapSource
-from pipelines.errors import ConfigurationError, Fields, refused
+from pipelines.errors import ConfigurationError, Fields
 from pipelines.sources import Context
+from pipelines.sources.answers import complaint, complaint_in
+from pipelines.sources.error_words import safe_words
 from pipelines.sources.http import Client, source_client
 from pipelines.sources.rest_api import as_tables
+from pipelines.sources.statements import error_in
 
 FIELDS = Fields(
     url="source.api_url",
@@ -113,16 +117,27 @@ def _ask(client: Client, token: str, content: str, **form: str) -> list[Any]:
     body = {"token": token, "content": content, "format": "json", "returnFormat": "json", **form}
     if content == "record":
         body["type"] = "flat"
-    response = client.post("", data=body)
+    known = (content, *body, *(value for key, value in form.items() if key.startswith(("forms", "fields"))))
+    request = client.request("", "POST", data=body)
+    response = client.answer(request, ends=(400, 403), known=known)
     if response.status_code in {400, 403}:
-        reason = {400: "refused the request", 403: "did not accept the token"}[response.status_code]
-        raise ConfigurationError(
-            f"REDCap {reason} ({content}): check source.token and its rights to export, "
-            "source.content and source.forms."
-        )
-    if not response.ok:
-        raise refused(response.status_code, response.url, "source", FIELDS)
+        raise _refused(response, content, known)
     answer = response.json()
-    if not isinstance(answer, list):
-        raise ConfigurationError(f"REDCap did not answer {content} with a list: check source.api_url.")
-    return answer
+    if isinstance(answer, list):
+        return answer
+    if error := error_in(answer, has_rows=False, is_row=False):
+        words = safe_words(complaint_in(answer), known)
+        raise ConfigurationError(
+            f"REDCap answered {content} with an error, at '{error}': check source.content and source.forms."
+            + (f" It says: {words}." if words else "")
+        )
+    raise ConfigurationError(f"REDCap did not answer {content} with a list: check source.api_url.")
+
+
+def _refused(response: Response, content: str, known: Iterable[str]) -> ConfigurationError:
+    reason = {400: "refused the request", 403: "did not accept the token"}[response.status_code]
+    words = safe_words(complaint(response.content, response.headers.get("Content-Type", "")), known)
+    return ConfigurationError(
+        f"REDCap {reason} ({content}): check source.token and its rights to export, source.content and source.forms."
+        + (f" It says: {words}." if words else "")
+    )

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, ClassVar
 
 import dlt
@@ -15,8 +14,9 @@ from pipelines.errors import ConfigurationError, Fields
 from pipelines.prefetch import ahead, gathered
 from pipelines.sources import Context
 from pipelines.sources.asked import Asked
-from pipelines.sources.http import Client, paginator_of, resolved, source_client
+from pipelines.sources.http import Client, resolved, source_client
 from pipelines.sources.incremental import Cursor, Increment
+from pipelines.sources.paging import Question, read_pages
 from pipelines.tabular import Tabular
 
 FIELDS = Fields(
@@ -44,11 +44,17 @@ def _resource(client: Client, source: RestApiSource, shape: RestResource, contex
         asked = dict(params)
         if increment is not None and shape.cursor_param is not None and increment.start is not None:
             asked[shape.cursor_param] = increment.start
-        paginator = paginator_of(shape.paginator or source.paginator)
-        read = partial(
-            client.paginate, shape.path, shape.method, asked, body, None, paginator, data_selector=shape.data_selector
+        question = Question(
+            table=shape.name,
+            path=shape.path,
+            method=shape.method,
+            params=asked,
+            body=body,
+            data_selector=shape.data_selector,
+            paginator=shape.paginator or source.paginator,
+            check_complete=shape.check_complete,
         )
-        yield from paged((list(page) for page in read()), first)
+        yield from paged(read_pages(client, question), first)
 
     resource = dlt.resource(
         pages,

@@ -1,0 +1,169 @@
+"""One answer of a server as the JSON value in it, however it was written.
+
+Real servers send a byte order mark, Latin-1, raw line breaks in texts, NaN, one broken byte, half of a body, a page for
+people with status 200. What can be read is read; where a character can't be, the run says so; and what is no answer at
+all is an error of the kind that it is: one that may pass, or one that the user must mend.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from pipelines.errors import ConfigurationError, Fields, RunError, TransientError
+from pipelines.rows.json_values import parse, parse_leniently
+
+Remark = Callable[[str], None]
+"""Takes one sentence that people must know of the rows."""
+
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:+-]+)", re.IGNORECASE)
+_PASSING = re.compile(
+    r"maintenance|unavailable|temporar|try again|overload|time-?out|timed out|gateway|offline|be back|out of memory"
+    r"|memory size|fatal error|internal (server )?error|too many|rate limit|quota|exception|service is down",
+    re.IGNORECASE,
+)
+_LOGIN = re.compile(r"type=[\"']?password|log ?in\b|sign ?in\b|samlrequest", re.IGNORECASE)
+_STRING_END = re.compile(r"\A[\s]*[{\[]")
+
+
+def value_of(content: bytes, content_type: str, where: str, fields: Fields, remark: Remark) -> Any:
+    """The JSON value of an answer's body. `where` is its address without the query.
+
+    Raises:
+        RunError: when there is none.
+    """
+    if not content.strip(b" \t\r\n\0"):
+        raise TransientError(f"The answer of {where} is empty: the server broke off, or is being started.")
+    charset = _charset(content_type)
+    if charset is None:
+        try:
+            return parse(content)
+        except ValueError:
+            pass
+    text = _text(content, charset, where, remark)
+    try:
+        return parse_leniently(text)
+    except ValueError:
+        raise no_json(text, where, fields) from None
+
+
+def complaint(content: bytes, content_type: str) -> str:
+    """The text in which an answer with the status of an error says what is wrong. It may quote anything."""
+    try:
+        body = value_of(content, content_type, "", _NO_FIELDS, lambda _: None)
+    except RunError:
+        text = content[:4000].decode(errors="replace")
+        return "" if text.lstrip().startswith("<") else text
+    return complaint_in(body)
+
+
+def complaint_in(body: Any) -> str:
+    """The same of a JSON value: FHIR's issues, or what stands under the usual names."""
+    if isinstance(body, str):
+        return body
+    if isinstance(body, list):
+        return ". ".join(filter(None, map(complaint_in, body[:3])))
+    if not isinstance(body, dict):
+        return ""
+    said = [str(body[name]) for name in ("code", "diagnostics") if isinstance(body.get(name), str)]
+    said += [complaint_in(body[name]) for name in _COMPLAINTS if body.get(name)]
+    return ". ".join(filter(None, said))
+
+
+_COMPLAINTS = (
+    *("error", "errors", "issue", "details", "text", "message", "error_message", "errorMessage", "error_description"),
+    *("detail", "description", "title", "reason", "fault", "faultstring", "msg", "status_message", "info"),
+)
+"""The names under which servers say what is wrong."""
+
+_NO_FIELDS = Fields("", "", "", "")
+
+
+def no_json(text: str, where: str, fields: Fields) -> RunError:
+    """What it means that an answer with status 200 is no JSON. Nothing of it is quoted."""
+    start = text.lstrip()[:1]
+    if start == "<":
+        return _page(text, where, fields)
+    if start in {"{", "["}:
+        if _is_lines(text):
+            return ConfigurationError(
+                f"The answer of {where} is a list of JSON lines, which this kind can't read: ask for one JSON "
+                f"document, or read it as a file. Check {fields.request}."
+            )
+        return TransientError(f"The answer of {where} is broken JSON: it was cut off, or the server failed meanwhile.")
+    if _PASSING.search(text[:2000]):
+        return TransientError(f"The answer of {where} is no JSON but a message that the server can't answer now.")
+    return ConfigurationError(f"The answer of {where} is no JSON: check {fields.place}.")
+
+
+def _page(text: str, where: str, fields: Fields) -> RunError:
+    beginning = text[:20_000]
+    if re.match(
+        r"\s*<\?xml|\s*<(?!!|html|head|body|br|div|p>|b>|pre|script|h\d)[\w:]+[^>]*xmlns", beginning, re.IGNORECASE
+    ):
+        return ConfigurationError(
+            f"The answer of {where} is XML and no JSON: set the header Accept to application/json, or check "
+            f"{fields.place}."
+        )
+    if _LOGIN.search(beginning) and not re.search("maintenance|memory", beginning, re.IGNORECASE):
+        return ConfigurationError(
+            f"The answer of {where} is no JSON but a page on which people log in: check {fields.login}, and "
+            f"{fields.place}."
+        )
+    if _PASSING.search(beginning):
+        return TransientError(
+            f"The answer of {where} is no JSON but a page that says that the server is being maintained or failed."
+        )
+    return ConfigurationError(f"The answer of {where} is no JSON but a web page: check {fields.place}.")
+
+
+def _is_lines(text: str) -> bool:
+    """Whether it is one JSON value after the other."""
+    try:
+        _, end = json.JSONDecoder(strict=False).raw_decode(text.lstrip())
+    except (ValueError, RecursionError):
+        return False
+    return bool(_STRING_END.match(text.lstrip()[end:]))
+
+
+def _charset(content_type: str) -> str | None:
+    """Python's name of the charset that a header declares. None for UTF-8 and for what nobody knows."""
+    declared = _CHARSET.search(content_type)
+    try:
+        name = codecs.lookup(declared[1]).name if declared else "utf-8"
+    except LookupError:
+        return None
+    return None if name in {"utf-8", "ascii"} else name
+
+
+def _text(content: bytes, charset: str | None, where: str, remark: Remark) -> str:
+    """The characters of a body: by its byte order mark, by what its header says, else UTF-8, as JSON is."""
+    found = json.detect_encoding(content)
+    if found == "utf-8" and charset is not None:
+        return _declared(content, charset, where, remark)
+    try:
+        return content.decode(found)
+    except UnicodeDecodeError:
+        pass
+    remark(
+        f"The answer of {where} has bytes that are no {found.upper()}: each landed as the character U+FFFD. "
+        "Have the server send UTF-8, or say its charset in Content-Type."
+    )
+    return content.decode(found, "replace")
+
+
+def _declared(content: bytes, name: str, where: str, remark: Remark) -> str:
+    text = content.decode(name, "replace")
+    if not content.isascii():
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            if "\ufffd" in text:
+                remark(f"The answer of {where} has bytes that are no {name}, its charset: each landed as U+FFFD.")
+        else:
+            remark(
+                f"The answer of {where} says that it is {name}, and was read so; it would be UTF-8 as well. "
+                "Look at letters with accents, and have the server say what it sends."
+            )
+    return text

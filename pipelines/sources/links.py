@@ -1,0 +1,73 @@
+"""Addresses that a server names: followed on the connector's own host and scheme, refused anywhere else.
+
+Credentials stay with the host that the connector names. What a server behind a proxy gets wrong about itself (plain
+http, a port twice) is put right, since the connector says better. Everything here is pure.
+"""
+
+import re
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+
+from pipelines.errors import ConfigurationError, Fields
+
+_PORT_TWICE = re.compile(r"^([a-z]+://[^/?#]*?:(\d+)):\2(?=[/?#]|$)", re.IGNORECASE)
+_PORTS = {"http": 80, "https": 443}
+
+Host = tuple[str, str, int | None]
+"""Scheme, name and port."""
+
+
+def followed(home: str, there: str, fields: Fields, seen_from: str = "") -> str:
+    """An address that a server names, as it may be asked. One that is relative is read as seen from the answer's own.
+
+    Raises:
+        ConfigurationError: when it is on another host than the connector's.
+    """
+    absolute = urljoin(seen_from or home, _PORT_TWICE.sub(r"\1", there.strip()))
+    parts, own = urlsplit(absolute), host_of(home)
+    target = host_of(absolute)
+    # Never a login of the server's choice.
+    netloc = parts.netloc.rpartition("@")[2]
+    if target == own or _more_secret(own, target):
+        return urlunsplit(parts._replace(netloc=netloc))
+    if _less_secret(own, target):
+        # Behind a proxy that ends TLS a server thinks that it speaks plain http.
+        return urlunsplit(parts._replace(scheme="https", netloc=urlsplit(home).netloc.rpartition("@")[2]))
+    raise _refusal(parts, target, fields)
+
+
+def host_of(url: str) -> Host:
+    """The host of an address, whatever way it is written. An address that can't be read is of no host."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        return parts.scheme, "", None
+    name = (parts.hostname or "").rstrip(".")
+    return parts.scheme, name, port or _PORTS.get(parts.scheme)
+
+
+def bare(url: str) -> str:
+    """An address without its query, which may hold a key, and without a login."""
+    parts = urlsplit(url.partition("?")[0].partition("#")[0])
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _more_secret(own: Host, target: Host) -> bool:
+    """Whether it is the connector's host by https, on the port that belongs to that or on its own."""
+    same = (own[0], target[0]) == ("http", "https") and own[1] == target[1]
+    return same and target[2] in {443 if own[2] == 80 else own[2]}
+
+
+def _less_secret(own: Host, target: Host) -> bool:
+    """Whether it is the connector's host, which speaks https, by plain http and a port that proxies get wrong."""
+    same = (own[0], target[0]) == ("https", "http") and own[1] == target[1]
+    return same and target[2] in {80, 443, own[2]}
+
+
+def _refusal(parts: SplitResult, target: Host, fields: Fields) -> ConfigurationError:
+    scheme, name, port = target
+    where = f"{scheme}://{name}:{port}" if name and port else "an address that can't be read"
+    return ConfigurationError(
+        f"The source sends us to {where}, which is not the host of {fields.url}: credentials are not sent there. "
+        "Use the address that the server calls itself by, or have the server told its public address."
+    )

@@ -1,0 +1,326 @@
+"""What an answer says of itself: how many rows there are, where the next page is, that something went wrong.
+
+Servers say it in some dozen ways, in the body or in headers; all that is usual is known here. Only the answer's
+envelope is looked at: objects around the rows, never the rows, which may have a column of any name. Everything here
+is pure.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+def names_in(text: str) -> frozenset[str]:
+    """The names of a text, apart by spaces."""
+    return frozenset(text.split())
+
+
+_ENVELOPES = names_in(
+    "meta metadata pagination paging paginator page pages pageinfo pageable links link cursors cursor "
+    "info response responsemetadata data result results hits summary header headers searchinfo d odata "
+    "payload content list output resultset collection embedded"
+)
+"""Names (lower case, letters only) of objects that hold what is said about a page, or the page itself."""
+_DEPTH = 3
+
+_TOTALS = names_in(
+    "total totalcount totalresults totalitems totalelements totalrecords totalsize totalrows totalhits "
+    "totalentries totalobjects totaldocs totalresources odatacount inlinecount numfound hydratotalitems "
+    "recordsfiltered opensearchtotalresults numbermatched resultstotal fulltotal countall totalnum "
+    "totalnumber"
+)
+_MAYBE_TOTALS = names_in("count resultcount resultscount itemcount recordcount rowcount numresults numitems")
+"""Names of totals that others take for the rows of one page."""
+_TOTAL_PAGES = names_in("totalpages pagecount pagescount pagestotal numpages numberofpages lastpage totalpagecount")
+_MAYBE_TOTAL_PAGES = frozenset({"pages", "maxpage"})
+_CURRENT_PAGE = ("currentpage", "pagenumber", "pageno", "pageindex", "pagenum", "number", "page", "current")
+
+_NEXT_LINKS = names_in(
+    "next nextlink nexturl nextpage nextpageurl nextpagelink nexthref nexturi nextpageuri odatanextlink "
+    "nextrecordsurl nextresultsurl nextresults hydranext"
+)
+_CURSORS = {
+    "nextpagetoken": {"nextPageToken": "pageToken", "next_page_token": "page_token"},
+    "nextcursor": {"": "cursor"},
+    "nexttoken": {},
+    "nextmarker": {"": "marker"},
+    "nextcontinuationtoken": {},
+    "continuationtoken": {},
+    "nextoffset": {"": "offset"},
+    "nextpage": {"": "page"},
+    "next": {"": "cursor"},
+    "after": {"": "after"},
+}
+"""Names of cursors, and the parameter that takes them, by the way that the name is written; {}: the name itself."""
+
+_MORE = names_in("hasmore hasnext hasnextpage more moreresults moreavailable morerecords hasmoreresults istruncated")
+_LAST = names_in("last islast islastpage done isdone")
+_PARTIAL = names_in("incompleteresults timedout partial partialresults ispartial")
+
+_TOTAL_HEADERS = (
+    "X-Total-Count",
+    "X-Total",
+    "Total-Count",
+    "X-WP-Total",
+    "X-Pagination-Total-Count",
+    "X-Total-Results",
+)
+_PAGES_HEADERS = ("X-Total-Pages", "X-WP-TotalPages", "X-Pagination-Page-Count", "X-Pagination-Total-Pages")
+
+_ERRORS = ("error", "errors", "fault", "exception")
+_ABOUT_ERRORS = names_in(
+    "error errors fault exception message msg code status statuscode statustext success ok detail details "
+    "description title reason type errorcode errormessage errordescription errortype timestamp path "
+    "instance traceid requestid correlationid help helplink moreinfo documentationurl data result"
+)
+_NO_ERROR = frozenset(
+    {"", "0", "none", "no", "false", "ok", "null", "success", "no error", "noerror", "success.", "nil"}
+)
+
+
+def plain(name: object) -> str:
+    """A name by its letters alone: nextPageToken, next_page_token and NextPageToken are one."""
+    return re.sub(r"[^a-z0-9]", "", str(name).lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The next page, as an answer names it: an address, or a cursor for a parameter (None: nobody knows which)."""
+
+    path: str
+    value: Any
+    is_link: bool
+    parameter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What one answer says of itself."""
+
+    total: int | None = None
+    total_at: str = ""
+    """Where the total stands, as a path or a header's name."""
+    maybe_total: bool = False
+    """It might as well count the rows of this page."""
+    total_pages: int | None = None
+    maybe_pages: bool = False
+    current_page: int | None = None
+    next: Reference | None = None
+    has_more: bool | None = None
+    more_at: str = ""
+    starts_at_first: bool | None = None
+    offset: tuple[str, int] | None = None
+    limit: tuple[str, int] | None = None
+    partial_at: str = ""
+
+
+def stated(body: Any, headers: Mapping[str, str], links: Mapping[str, Any], *, is_row: bool = False) -> Statement:
+    """What an answer says of itself. `links` are those of its Link header; `is_row`: its body is the only row."""
+    total, total_at, maybe = _header_total(headers), "its headers", False
+    pages = _first(_whole(headers.get(name)) for name in _PAGES_HEADERS)
+    following: Reference | None = None
+    if url := (links.get("next") or {}).get("url"):
+        following = Reference("Link", url, is_link=True)
+    if not isinstance(body, dict) or is_row:
+        return Statement(total, total_at, total_pages=pages, next=following)
+    fields = list(_fields(body))
+    if total is None:
+        total, total_at, maybe = _total(fields)
+    has_more, more_at = _has_more(fields)
+    maybe_pages = False
+    if pages is None:
+        pages, maybe_pages = _total_pages(fields)
+    return Statement(
+        total=total,
+        total_at=total_at,
+        maybe_total=maybe,
+        total_pages=pages,
+        maybe_pages=maybe_pages,
+        current_page=_first(_whole(value) for key in _CURRENT_PAGE for _, name, value in fields if name == key),
+        next=following or next_in(fields),
+        has_more=has_more,
+        more_at=more_at,
+        starts_at_first=_first(value for _, name, value in fields if name == "first" and isinstance(value, bool)),
+        offset=_named(fields, ("offset", "skip", "startat", "start")),
+        limit=_named(fields, ("limit", "maxresults", "take", "pagesize", "perpage", "size")),
+        partial_at=_first(path for path, name, value in fields if name in _PARTIAL and value is True) or "",
+    )
+
+
+Field = tuple[str, str, Any]
+"""A path, the name at its end in plain letters, and the value there."""
+
+
+def _fields(body: Mapping[str, Any], path: str = "", depth: int = 0) -> Iterator[Field]:
+    """All that stands in an answer's envelope, what is further out first."""
+    inner: list[tuple[str, Any]] = []
+    for key, value in body.items():
+        here = f"{path}.{key}" if path else str(key)
+        name = plain(key)
+        yield here, name, value
+        if isinstance(value, dict) and depth < _DEPTH and name in _ENVELOPES:
+            inner.append((here, value))
+    for here, value in inner:
+        yield from _fields(value, here, depth + 1)
+
+
+def _total(fields: list[Field]) -> tuple[int | None, str, bool]:
+    for names in (_TOTALS, _MAYBE_TOTALS):
+        for path, name, value in fields:
+            # {"pages": {"total": 3}} counts pages.
+            if name in names and plain(path.rpartition(".")[0].rpartition(".")[2]) != "pages":
+                number = _whole(value.get("value") if isinstance(value, dict) else value)
+                if number is not None:
+                    return number, path, names is _MAYBE_TOTALS
+    return None, "", False
+
+
+def _total_pages(fields: list[Field]) -> tuple[int | None, bool]:
+    for names in (_TOTAL_PAGES, _MAYBE_TOTAL_PAGES):
+        for _, name, value in fields:
+            if name in names and (number := _whole(value)) is not None:
+                return number, names is _MAYBE_TOTAL_PAGES
+    return None, False
+
+
+def _has_more(fields: list[Field]) -> tuple[bool | None, str]:
+    found: tuple[bool | None, str] = None, ""
+    for path, name, value in fields:
+        said = _truth(value)
+        if said is None or not (name in _MORE or name in _LAST):
+            continue
+        more = said if name in _MORE else not said
+        if more:
+            return True, path
+        found = False, path
+    return found
+
+
+def next_in(fields: list[Field]) -> Reference | None:
+    """The next page that an envelope names; a link rather than a cursor."""
+    for path, name, value in fields:
+        if name in {"links", "link"} and isinstance(value, list):
+            for link in value:
+                relation = link.get("rel") or link.get("relation") if isinstance(link, dict) else None
+                if relation == "next" and isinstance(url := link.get("href") or link.get("url"), str) and url:
+                    return Reference(f"{path}[?].url", url, is_link=True)
+        if name in _NEXT_LINKS:
+            inner = value
+            if isinstance(value, dict):
+                inner = next((value[key] for key in ("href", "url", "uri", "link") if value.get(key)), None)
+            if isinstance(inner, str) and is_link(inner):
+                return Reference(path, inner, is_link=True)
+    for path, name, value in fields:
+        if name in _CURSORS and value not in (None, "", False, 0) and isinstance(value, str | int):
+            key, within = path.rpartition(".")[2], plain(path.rpartition(".")[0].rpartition(".")[2])
+            if name == "after" and within not in {"cursors", "next", "paging"}:
+                continue
+            if isinstance(value, bool) or (name == "nextpage" and not str(value).isdecimal()):
+                continue
+            known = _CURSORS[name]
+            return Reference(path, value, is_link=False, parameter=known.get(key, known.get("", key)))
+        if name == "endcursor" and value:
+            return Reference(path, value, is_link=False)
+    return None
+
+
+def is_link(text: str) -> bool:
+    """Whether a text is an address, whole or relative, rather than a cursor."""
+    return bool(re.match(r"https?://|//|/|\?|\./", text)) or ("?" in text and "=" in text and " " not in text)
+
+
+def _header_total(headers: Mapping[str, str]) -> int | None:
+    for name in _TOTAL_HEADERS:
+        if (found := _whole(headers.get(name))) is not None:
+            return found
+    # "items 0-9/30", or "0-9/30" as PostgREST writes it.
+    span = re.fullmatch(r"(?!bytes\b)(?:[\w-]+ )?(?:\d+-\d+|\*)/(\d{1,15})", headers.get("Content-Range", "").strip())
+    return int(span[1]) if span else None
+
+
+def _named(fields: list[Field], names: tuple[str, ...]) -> tuple[str, int] | None:
+    for wanted in names:
+        for path, name, value in fields:
+            if name == wanted and (number := _whole(value)) is not None:
+                return path.rpartition(".")[2], number
+    return None
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, int):
+        return int(value) if value >= 0 else None
+    return int(value) if isinstance(value, str) and re.fullmatch(r"\s*\d{1,15}\s*", value) else None
+
+
+def _truth(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "false": False}.get(value.strip().lower()) if isinstance(value, str) else None
+
+
+def _first(found: Iterator[Any]) -> Any:
+    return next((value for value in found if value is not None), None)
+
+
+def error_in(body: Any, *, has_rows: bool, is_row: bool) -> str:
+    """Where an answer with a good status says that it failed. Empty when it does not.
+
+    `is_row`: the body itself would be the row, and a row may have columns of any name: then it is an error only if it
+    holds nothing else.
+    """
+    if isinstance(body, list) and len(body) == 1 and isinstance(body[0], dict) and set(body[0]) & set(_ERRORS):
+        body, has_rows, is_row = body[0], False, True
+    if not isinstance(body, dict):
+        return ""
+    if is_row and not all(plain(key) in _ABOUT_ERRORS for key in body):
+        return ""
+    by_name = {plain(key): (str(key), value) for key, value in body.items()}
+    return _named_error(by_name) or ("" if has_rows else _unsuccessful(by_name, is_row=is_row))
+
+
+def _named_error(by_name: Mapping[str, tuple[str, Any]]) -> str:
+    return next((by_name[name][0] for name in _ERRORS if name in by_name and _is_error(by_name[name][1])), "")
+
+
+def _unsuccessful(by_name: Mapping[str, tuple[str, Any]], *, is_row: bool) -> str:
+    """Where an answer without rows says that it is none."""
+    for name in ("success", "ok"):
+        if name in by_name and _truth(by_name[name][1]) is False:
+            return by_name[name][0]
+    key, status = by_name.get("status", ("", None))
+    if str(status).lower() in {"error", "fail", "failed", "failure", "unavailable"}:
+        return key
+    if not is_row or by_name.keys() & {"data", "result"}:
+        return ""
+    return next((by_name[name][0] for name in ("message", "msg", "detail") if name in by_name), "")
+
+
+def is_passing_error(text: str) -> bool:
+    """Whether what a server says about an error means that it may pass."""
+    return bool(_PASSING_ERROR.search(text))
+
+
+_PASSING_ERROR = re.compile(
+    r"quota|rate.?limit|too many|throttl|timed? ?out|timeout|temporar|unavailable|maintenance|overload|try again|lock"
+    r"|internal (server )?error|busy|out of memory|backend error|transient",
+    re.IGNORECASE,
+)
+
+
+def _is_error(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() not in _NO_ERROR
+    if isinstance(value, dict):
+        code = value.get("code", value.get("status"))
+        words = value.get("message", value.get("text"))
+        return any(map(_is_error, value.values())) and not (
+            code in (0, "0", 200, "200") or (code is None and words == "")
+        )
+    if isinstance(value, list):
+        return any(map(_is_error, value))
+    return bool(value)
