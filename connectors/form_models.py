@@ -168,6 +168,8 @@ class FilesForm(_Part):
     table: str = Field("", title="Table", description="Empty: by the address.")
     primary_key: list[str] = Field([], title="Primary key", description=_KEY)
     credentials: str = Field("", title="Credentials", description=f"Empty: none are needed. {_CREDENTIALS}")
+    delimiter: str = Field("", title="Delimiter", description="Of csv, such as ; or tab. Empty: found in each file.")
+    encoding: str = Field("", title="Encoding", description="Of csv and jsonl, such as cp1252. Empty: found.")
     mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
@@ -176,7 +178,7 @@ class FilesForm(_Part):
         return {
             "type": self.kind,
             "url": self.url,
-            **self.given("glob", "format", "table", "primary_key", "mask"),
+            **self.given("glob", "format", "table", "primary_key", "delimiter", "encoding", "mask"),
             **credentials,
         }
 

@@ -1,16 +1,20 @@
-"""Files of JSON lines as pages of rows."""
+"""Files of JSON lines as pages of rows, whose numbers keep the digits that they were written with."""
 
 import io
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from connectors.kinds import FilesSource
+from pipelines.rows.json_values import loses_digits, parse, parse_leniently
 from pipelines.sources.files.decoding import BLOCK_BYTES, Utf8, unpacked
 from pipelines.sources.files.faults import BrokenFileError
 
 PAGE_ROWS = 50_000
+_LOOKED_THROUGH = 2_000
+"""Lines that are looked through together for numbers that need the slower parser."""
 
 
 def json_pages(reopen: Callable[[], Any], source: FilesSource) -> Iterator[list[Any]]:
@@ -19,21 +23,29 @@ def json_pages(reopen: Callable[[], Any], source: FilesSource) -> Iterator[list[
     Raises:
         BrokenFileError: for a line that is no JSON, with its number.
     """
+    lines = io.BufferedReader(Utf8(unpacked(reopen()), source.encoding), BLOCK_BYTES)
     page: list[Any] = []
-    for number, line in enumerate(io.BufferedReader(Utf8(unpacked(reopen()), source.encoding), BLOCK_BYTES), start=1):
-        if line.strip():
-            page.append(_parsed(line, number))
-        if len(page) == PAGE_ROWS:
+    number = 1
+    while some := list(islice(lines, _LOOKED_THROUGH)):
+        loads = parse if loses_digits(b"".join(some)) else orjson.loads
+        page += [_value(line, at, loads) for at, line in enumerate(some, start=number) if line.strip()]
+        number += len(some)
+        if len(page) >= PAGE_ROWS:
             yield page
             page = []
     if page:
         yield page
 
 
-def _parsed(line: bytes, number: int) -> Any:
+def _value(line: bytes, number: int, loads: Callable[[bytes], Any]) -> Any:
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
+        return loads(line)
+    except ValueError:
+        pass
+    try:
+        # NaN, and control characters in texts, as some systems write them.
+        return parse_leniently(line.decode())
+    except ValueError:
         pass
     # Not from the parser's own error, which holds the line.
     raise BrokenFileError(f"has no JSON in line {number}: correct or remove it")
