@@ -50,8 +50,13 @@ def reason_of(error: BaseException) -> Reason | None:
     names = {kind.__name__ for kind in type(error).__mro__}
     package = type(error).__module__.partition(".")[0]
     words = words_of(error)
-    if state := state_of(error):
-        found: Reason | None = _of_state(state, error)
+    # MySQL's number says more than its SQLSTATE, which is mostly 42000 or HY000.
+    by_number = _NUMBERS.get(package, {}).get(_number(error) or 0)
+    found: Reason | None
+    if by_number is not None:
+        found = by_number
+    elif state := state_of(error):
+        found = _of_state(state, error)
     elif "duckdb" in package:
         found = _of_duckdb(names, words)
     elif names & _LAKE_CLASSES or (type(error) is Exception and _first(_LAKE_WORDS, words)):
@@ -62,8 +67,7 @@ def reason_of(error: BaseException) -> Reason | None:
         # What PostgreSQL said in the middle of a COPY: only its words are left of it, in the language of the server.
         found = _first(_SERVER_WORDS, words.partition("ERROR:")[2].strip() or words) or Reason.UNKNOWN
     elif names & _DATABASE_CLASSES:
-        by_number = _NUMBERS.get(package, {}).get(_number(error) or 0)
-        found = by_number or _first(_CONNECT_WORDS, words) or _first(_SERVER_WORDS, words.strip())
+        found = _first(_CONNECT_WORDS, words) or _first(_SERVER_WORDS, words.strip())
     else:
         found = None
     return found
@@ -284,7 +288,7 @@ _NUMBERS: dict[str, dict[int, Reason]] = {
         1049: Reason.NO_DATABASE,
         **dict.fromkeys((1142, 1143, 1227, 1370), Reason.DENIED),
         **dict.fromkeys((1051, 1054, 1109, 1146, 1305), Reason.ABSENT),
-        **dict.fromkeys((1040, 1053, 1129, 1203, 2002, 2003, 2005, 2006, 2013, 2055), Reason.AWAY),
+        **dict.fromkeys((1040, 1053, 1129, 1203, 1927, 2002, 2003, 2005, 2006, 2013, 2055, 4031), Reason.AWAY),
         **dict.fromkeys((1205, 1213, 1412), Reason.BUSY),
         **dict.fromkeys((1317, 1969, 3024), Reason.CANCELLED),
         **dict.fromkeys((1264, 1265, 1292, 1365, 1366, 1406), Reason.CONVERSION),

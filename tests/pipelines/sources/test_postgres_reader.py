@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from connectors.kinds import SqlDatabaseSource
 from local.embedded_postgres import EmbeddedPostgres
 from pipelines.credentials import Secrets
-from pipelines.errors import TransientError, classify
+from pipelines.errors import ConfigurationError, TransientError, classify
 from pipelines.loading.remarks import Remarks
 from pipelines.sources import Context, postgres_reader, sql_database
 from pipelines.sources.postgres_reader import address
@@ -332,3 +332,24 @@ def test_a_password_with_a_space_is_taken(
         url = parts._replace(netloc=f"spacious:{password}@{parts.hostname}:{parts.port}").geturl()
         monkeypatch.setenv("CAI_SECRET_EMR", url)
         assert columns("visit") == {"id": [7]}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("?", "foo=1&sslmode=disable"), "'foo'"),
+        (("path", "/no_such_database"), "no_such_database"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_named(
+    emr: Sql, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], words: str
+) -> None:
+    parts = urlsplit(os.environ["CAI_SECRET_EMR"])
+    parts = parts._replace(query=change[1]) if change[0] == "?" else parts._replace(path=change[1])
+    monkeypatch.setenv("CAI_SECRET_EMR", parts.geturl())
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # the driver's own
+        read("visit")
+    found = classify(caught.value, "extract")
+    assert type(found) is ConfigurationError
+    assert words in str(found)
+    assert "source.credentials" in str(found)
