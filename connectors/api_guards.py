@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import ipaddress
 import logging
-import re
 import time
 from collections.abc import Sequence
 
@@ -16,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from connectors.ids import parse_id
 from connectors.problems import ProblemResponse
 
 logger = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 def _connector(scope: Scope, location: str) -> int | None:
     """The connector that a request is about: that of its path, or the one that it has made."""
     named = str(scope.get("path_params", {}).get("connectorId", "")) or location.rpartition("/")[2]
-    return int(named) if re.fullmatch("[0-9]{1,19}", named) else None
+    return parse_id(named)
 
 
 def _tell(method: str, route: str, status: int, seconds: float, connector_id: int | None) -> None:

@@ -6,19 +6,28 @@ Here only the shape of a body is checked; what a connector may say is `connector
 the forms and the controller's status give one sentence for one mistake.
 """
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SkipValidation, StrictBool
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    StrictBool,
+    StrictInt,
+)
 from pydantic.alias_generators import to_camel
 
 from connectors.api_names import Sentence
 from connectors.explain import Explanation, Obstacle
 from connectors.freshness import Freshness
+from connectors.ids import LARGEST_ID, is_plain, parse_number
 from connectors.kinds import Destination, Source
-from connectors.models import LARGEST_ID, NAME_LENGTH, RunPolicy
+from connectors.models import NAME_LENGTH, RunPolicy
 from connectors.references import refused
 from connectors.runs import Run
 from connectors.service import Entry, Preview
@@ -129,7 +138,7 @@ class SchedulePreviewInput(Input):
     cron: Annotated[str, Field(description="As a connector's `schedule`.", examples=["0 2 * * *"])]
     timezone: _Timezone = "UTC"
     connector_id: Annotated[
-        int | None,
+        StrictInt | None,
         Field(
             ge=1,
             le=LARGEST_ID,
@@ -144,8 +153,18 @@ def _text(value: str | None) -> str | None:
     return value
 
 
+def plain_digits(value: object) -> object:
+    """Refuse what Python reads as another number than its author: `1_1`, digits of other scripts."""
+    if isinstance(value, str) and not is_plain(value):
+        raise refused("{field} must be a whole number.")
+    return value
+
+
+_Count = Annotated[int, BeforeValidator(plain_digits)]
+
+
 def _cursor(value: str | None) -> str | None:
-    if value is not None and not re.fullmatch("[0-9]{1,18}", value):
+    if value is not None and parse_number(value) is None:
         raise refused("{field} is what nextCursor of the page before says, unchanged.")
     return value
 
@@ -153,7 +172,7 @@ def _cursor(value: str | None) -> str | None:
 class ConnectorQuery(Input):
     """Which connectors are listed. An unknown parameter is refused: it would look like a filter and be none."""
 
-    limit: Annotated[int, Field(ge=1, le=LONGEST_PAGE, description="Most connectors on the page.")] = 50
+    limit: Annotated[_Count, Field(ge=1, le=LONGEST_PAGE, description="Most connectors on the page.")] = 50
     cursor: Annotated[
         str | None, AfterValidator(_cursor), Field(description="`nextCursor` of the page before; left out: the first.")
     ] = None
@@ -173,7 +192,7 @@ class ConnectorQuery(Input):
 class RunsQuery(Input):
     """Which runs are listed."""
 
-    limit: Annotated[int, Field(ge=1, le=LONGEST_PAGE, description="Most runs.")] = 20
+    limit: Annotated[_Count, Field(ge=1, le=LONGEST_PAGE, description="Most runs.")] = 20
 
 
 class StatusAnswer(Body):

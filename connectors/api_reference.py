@@ -12,7 +12,7 @@ from typing import Any
 from connectors.api import create_app
 from connectors.api_probe import reach
 from connectors.api_routes import MEANINGS
-from connectors.models import LARGEST_ID
+from connectors.ids import LARGEST_ID
 from connectors.prefect_runs import open_runs
 from connectors.refusals import plain
 from settings import Settings

@@ -6,6 +6,7 @@ from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.security import HTTPBearer
+from pydantic import BeforeValidator
 
 from connectors.api_models import (
     ConnectorAnswer,
@@ -20,8 +21,10 @@ from connectors.api_models import (
     RunsQuery,
     SchedulePreview,
     SchedulePreviewInput,
+    plain_digits,
 )
-from connectors.models import LARGEST_ID, ConnectorRow, InvalidConnectorError
+from connectors.ids import LARGEST_ID, parse_number
+from connectors.models import ConnectorRow, InvalidConnectorError
 from connectors.problems import MEDIA_TYPE
 from connectors.refusals import Refusal
 from connectors.service import Entry, Filter, Generations, Service
@@ -75,12 +78,16 @@ def _if_match(
     """The generations that the header names; None when any will do."""
     if if_match is None or if_match.strip() == "*":
         return None
-    tags = [re.fullmatch(r'(?:W/)?"?([0-9]{1,19})"?', tag.strip()) for tag in if_match.split(",")]
-    return {int(tag[1]) for tag in tags if tag}
+    tags = (re.fullmatch(r'(?:W/)?"?([0-9]+)"?', tag.strip()) for tag in if_match.split(","))
+    return {number for tag in tags if tag and (number := parse_number(tag[1])) is not None}
 
 
 Connectors = Annotated[Service, Depends(_service)]
-ConnectorId = Annotated[int, Path(alias="connectorId", ge=1, le=LARGEST_ID, description="The connector's id.")]
+ConnectorId = Annotated[
+    int,
+    BeforeValidator(plain_digits),
+    Path(alias="connectorId", ge=1, le=LARGEST_ID, description="The connector's id, in plain digits."),
+]
 Seen = Annotated[Generations, Depends(_if_match)]
 IdempotencyKey = Annotated[
     str | None,
@@ -132,7 +139,9 @@ async def create_connector(body: ConnectorInput, service: Connectors, response: 
 async def list_connectors(service: Connectors, query: Annotated[ConnectorQuery, Query()]) -> ConnectorPage:
     """List connectors, in the order of their ids, a page at a time."""
     which = Filter(query.is_active, query.phase, query.freshness, query.q)
-    page = await service.page(which, limit=query.limit, after=int(query.cursor or 0))
+    page = await service.page(
+        which, limit=query.limit, after=None if query.cursor is None else parse_number(query.cursor)
+    )
     return ConnectorPage(
         items=[ConnectorAnswer.of(entry, service.freshness(entry)) for entry in page.entries],
         next_cursor=None if page.after is None else str(page.after),

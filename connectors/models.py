@@ -136,10 +136,6 @@ _POLICY = TypeAdapter(RunPolicy)
 NAME_LENGTH = 200
 """Most characters of a connector's name."""
 
-LARGEST_ID = 2**63 - 1
-"""A connector's id is a bigint of the table: a larger one would fail every statement that it comes into."""
-
-
 UNUSED_BY_LOADS = {"/name", "/schedule", "/timezone", "/work_pool_name", "/work_queue_name"}
 """What says when and where a connector runs, and not what is loaded."""
 

@@ -32,6 +32,7 @@ from connectors.errors import (
 from connectors.explain import Explanation, View, explain
 from connectors.freshness import Facts, Freshness, Promise, judge
 from connectors.herd import herd_warnings
+from connectors.ids import is_id
 from connectors.loads import Load
 from connectors.models import ConnectorRow, InvalidConnectorError, validate
 from connectors.refusals import Refusal
@@ -134,7 +135,7 @@ class Service:
 
     async def get(self, connector_id: int) -> Entry:
         """One connector. Raises `NotFoundError`."""
-        row = await self._store.row(connector_id)
+        row = await self._store.row(connector_id) if is_id(connector_id) else None
         if row is None:
             raise NotFoundError(connector_id)
         return (await self._entries([row]))[0]
@@ -143,10 +144,10 @@ class Service:
         """Whether a connector's data is as fresh as its schedule promises."""
         return judge(entry.facts, self._clock()).freshness
 
-    async def page(self, which: Filter, *, limit: int, after: int = 0) -> Page:
-        """The first `limit` connectors that fit, of those with an id above `after`."""
+    async def page(self, which: Filter, *, limit: int, after: int | None = None) -> Page:
+        """The first `limit` connectors that fit, of those with an id above `after`, or of all."""
         connectors = tables.connectors
-        query = _FACTS.where(connectors.c.id > after)
+        query = _FACTS if after is None else _FACTS.where(connectors.c.id > after)
         if which.is_active is not None:
             query = query.where(connectors.c.is_active.is_(which.is_active))
         if which.phase is not None:
@@ -402,6 +403,8 @@ def _judge(values: Values, connector_id: int) -> None:
 
 async def _lock(connection: AsyncConnection, connector_id: int, seen: Generations) -> ConnectorRow:
     """The row, kept for this transaction: whoever else would change it waits, and then sees what we wrote."""
+    if not is_id(connector_id):
+        raise NotFoundError(connector_id)
     query = sa.select(*_COLUMNS).where(tables.connectors.c.id == connector_id).with_for_update()
     found = (await connection.execute(query)).mappings().one_or_none()
     if found is None:

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     INACTIVE = "Inactive"
     AUTO_PAUSED = "AutoPaused"
 
+    INVALID_ID = "InvalidId"
     INVALID_NAME = "InvalidName"
     INVALID_SCHEDULE = "InvalidSchedule"
     INVALID_TIMEZONE = "InvalidTimezone"

@@ -54,7 +54,7 @@ def page_key(connector_id: int) -> str:
 
 def is_ours(key: str) -> bool:
     """Whether a key is one of those that are written here."""
-    return key == FLEET_KEY or re.fullmatch(r"connector-\d+", key) is not None
+    return key == FLEET_KEY or re.fullmatch(r"connector--?\d+", key) is not None
 
 
 @dataclass(frozen=True, slots=True)

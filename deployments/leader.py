@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from connectors.ids import parse_number
 from connectors.status import Phase
 from connectors.store import DATABASE_ERRORS
 from deployments.database_health import DatabaseHealth
@@ -84,8 +85,8 @@ class Inbox:
             return
         if channel == CHANNEL:
             self._asked = True
-        elif payload.isdigit():
-            self._hints.add(int(payload))
+        elif (number := parse_number(payload)) is not None:
+            self._hints.add(number)
         self._wake.set()
 
     def look(self) -> None:

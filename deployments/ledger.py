@@ -95,7 +95,7 @@ class Ledger:
                 continue
             done += self._told(outcome)
             status = decision.status
-            if isinstance(decision.action, Delete) or status is None:
+            if status is None or (isinstance(decision.action, Delete) and status.phase is Phase.DELETING):
                 records.append(StatusRecord(decision.connector_id, None))
                 continue
             status = replace(status, deployment_id=outcome.deployment_id)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from connectors.ids import is_id, refusal
 from connectors.loads import Load, auto_pause
 from connectors.models import ConnectorRow, InvalidConnectorError, MissedRuns, validate
 from connectors.schedule import Schedule, next_runs
@@ -157,6 +158,9 @@ class Ownership(StrEnum):
 
 def desire(row: ConnectorRow, platform: Platform, load: Load | None = None) -> Desired:
     """What a row asks for: its spec, or the refusal that makes it invalid. `load` is how its loads go."""
+    if not is_id(row.id):
+        unnumbered = Invalid(Reason.INVALID_ID, refusal(row.id))
+        return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, unnumbered)
     try:
         connector = validate(row)
     except InvalidConnectorError as error:
@@ -278,6 +282,10 @@ def _decide_invalid(wanted: Desired, why: Invalid, held: Observed | None, known:
         observed_generation=wanted.generation,
         last_synced_at=known.last_synced_at if known is not None else None,
     )
+    if why.reason is Reason.INVALID_ID:
+        # No run of it could be told from another's, so there is no last good deployment.
+        delete = None if ours is None else Delete(ours)
+        return Decision(wanted.connector_id, delete, replace(invalid, deployment_id=None))
     if wanted.is_active:
         # The last good deployment stays as it is: a typing error must not stop a pipeline that works.
         return Decision(wanted.connector_id, None, invalid)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from uuid import UUID
 
-from connectors.models import LARGEST_ID, Connector, Overlap
+from connectors.ids import parse_number
+from connectors.models import Connector, Overlap
 from connectors.schedule import words
 from deployments.fleet_view import page_key
 
@@ -25,7 +26,7 @@ UNSCHEDULED_WORDS = "only when started by hand"
 HEARTBEAT_SECONDS = 30
 """How often a run says that its process lives: Prefect's shortest. Dead runs are found by its absence."""
 
-_NAME = re.compile(r"^connector-(\d{1,19})-pipeline$", re.ASCII)
+_NAME = re.compile(r"connector-(-?[0-9]{1,19})-pipeline")
 
 
 def deployment_name(connector_id: int) -> str:
@@ -34,11 +35,12 @@ def deployment_name(connector_id: int) -> str:
 
 
 def connector_id_of(name: str) -> int | None:
-    """The connector that a deployment's name speaks of; None when it is no name of ours."""
-    match = _NAME.match(name)
-    if match is None or deployment_name(int(match[1])) != name or int(match[1]) > LARGEST_ID:
-        return None
-    return int(match[1])
+    """The connector that a deployment's name speaks of; None when it is no name of ours.
+
+    A row may have been numbered below 1: a name of that is seen, so that its deployment can be removed.
+    """
+    match = _NAME.fullmatch(name)
+    return None if match is None else parse_number(match[1])
 
 
 ENGINE = (

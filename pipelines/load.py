@@ -19,6 +19,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
+from connectors.ids import is_id, refusal
 from connectors.kinds import Destination, DuckdbDestination
 from connectors.landing import normalised
 from connectors.models import Connector, ConnectorRow, InvalidConnectorError, Overlap, RunPolicy, validate_for_load
@@ -103,6 +104,8 @@ def run_connector(
     Raises:
         RunError: with one sentence that holds no secret.
     """
+    if not is_id(connector_id):
+        raise ConfigurationError(refusal(connector_id))
     secrets = Secrets()
     with secrets.guard(), as_fault(secrets.redact, "prepare"):
         url = settings.resolved_database_url()
