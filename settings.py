@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from connectors.names import why_no_pool
+
 ROOT = Path(__file__).resolve().parent
 """The repository's root (or the image's working directory): relative entry points start here."""
 
@@ -142,6 +144,13 @@ class Settings(BaseSettings):
     api_port: int = Field(8080, ge=1, le=65535, description="Port of the REST API.")
 
     _split_lists = field_validator("local_file_roots", "denied_hosts", "alert_urls", "api_token", mode="before")(_split)
+
+    @field_validator("work_pool", "work_queue")
+    @classmethod
+    def _of_prefect(cls, value: str) -> str:
+        if (why := why_no_pool(value)) is not None:
+            raise ValueError(f"The name {why}")
+        return value
 
     @field_validator("code_path", "data_dir")
     @classmethod

@@ -160,9 +160,6 @@ def plain_digits(value: object) -> object:
     return value
 
 
-_Count = Annotated[int, BeforeValidator(plain_digits)]
-
-
 def _cursor(value: str | None) -> str | None:
     if value is not None and parse_number(value) is None:
         raise refused("{field} is what nextCursor of the page before says, unchanged.")
@@ -172,7 +169,11 @@ def _cursor(value: str | None) -> str | None:
 class ConnectorQuery(Input):
     """Which connectors are listed. An unknown parameter is refused: it would look like a filter and be none."""
 
-    limit: Annotated[_Count, Field(ge=1, le=LONGEST_PAGE, description="Most connectors on the page.")] = 50
+    limit: Annotated[
+        int,
+        Field(ge=1, le=LONGEST_PAGE, description="Most connectors on the page."),
+        BeforeValidator(plain_digits),
+    ] = 50
     cursor: Annotated[
         str | None, AfterValidator(_cursor), Field(description="`nextCursor` of the page before; left out: the first.")
     ] = None
@@ -192,7 +193,7 @@ class ConnectorQuery(Input):
 class RunsQuery(Input):
     """Which runs are listed."""
 
-    limit: Annotated[_Count, Field(ge=1, le=LONGEST_PAGE, description="Most runs.")] = 20
+    limit: Annotated[int, Field(ge=1, le=LONGEST_PAGE, description="Most runs."), BeforeValidator(plain_digits)] = 20
 
 
 class StatusAnswer(Body):

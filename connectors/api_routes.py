@@ -85,8 +85,8 @@ def _if_match(
 Connectors = Annotated[Service, Depends(_service)]
 ConnectorId = Annotated[
     int,
-    BeforeValidator(plain_digits),
     Path(alias="connectorId", ge=1, le=LARGEST_ID, description="The connector's id, in plain digits."),
+    BeforeValidator(plain_digits),
 ]
 Seen = Annotated[Generations, Depends(_if_match)]
 IdempotencyKey = Annotated[

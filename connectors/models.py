@@ -15,6 +15,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from connectors.kinds import Destination, DuckdbDestination, Source
+from connectors.names import why_no_name, why_no_pool
 from connectors.refusals import Refusal, from_pydantic
 from connectors.schedule import Schedule, ScheduleError
 from connectors.schedule import parse as parse_schedule
@@ -170,6 +171,8 @@ def _examined(row: ConnectorRow) -> tuple[Connector | None, tuple[Refusal, ...]]
     refusals: list[Refusal] = []
     if not 1 <= len(row.name.strip()) <= NAME_LENGTH:
         refusals.append(Refusal("/name", f"name must have 1 to {NAME_LENGTH} characters, such as 'Lab results'."))
+    elif (unseen := why_no_name(row.name.strip())) is not None:
+        refusals.append(Refusal("/name", f"name {unseen}"))
     schedule = None
     try:
         # A connector without a schedule still has a time zone, and a wrong one must not wait for the first schedule.
@@ -181,8 +184,8 @@ def _examined(row: ConnectorRow) -> tuple[Connector | None, tuple[Refusal, ...]]
     destination = None if row.destination is None else _checked(_DESTINATION, "destination", row.destination, refusals)
     policy = _checked(_POLICY, "run_policy", row.run_policy, refusals)
     for name, value in (("work_pool_name", row.work_pool_name), ("work_queue_name", row.work_queue_name)):
-        if value is not None and not value.strip():
-            refusals.append(Refusal(f"/{name}", f"{name} must not be empty: leave it out for the platform's own."))
+        if value is not None and (why := why_no_pool(value)) is not None:
+            refusals.append(Refusal(f"/{name}", f"{name} {why}"))
     if row.dataset_name is not None and not _is_dataset_name(row.dataset_name):
         refusals.append(
             Refusal(
