@@ -16,12 +16,15 @@ from connectors.landing import normalised
 from pipelines import exactness, loadfiles
 from pipelines.destinations import Target, open_target
 from pipelines.errors import ConfigurationError, as_fault
+from pipelines.loading import fitting_step
 from pipelines.loading.borders import Landing, NewRows, place_of
+from pipelines.loading.known_columns import Tables, known_columns, landed_name
 from pipelines.loading.remarks import Remarks
 from pipelines.loading.standing_rows import Batch, Place, narrowed_by, standing_rows
 from pipelines.locks import LockLostError, name_key
 from pipelines.masking import Mask, mask_of
 from pipelines.progress import Progress
+from pipelines.rows.fitting import Fitter, remarks_of
 from pipelines.sources import Context, Window, open_source
 from pipelines.sources.incremental import Increment, increment_of, value_of
 from pipelines.summary import Summary
@@ -73,6 +76,8 @@ class Engine:
         self._attempts = 0
         self._announced = False
         self._repeats_refresh = False
+        self._known: Tables = {}
+        self._fitters: dict[str, Fitter] = {}
 
     def extract(self) -> None:
         """Restore the state, clean up what a dead run left, and read the source."""
@@ -103,6 +108,9 @@ class Engine:
             refresh="drop_resources" if self.full_refresh else None,
         )
         self.mask.check(every_table=len(resources) == len(found))
+        for table, fitter in self._fitters.items():
+            for sentence in remarks_of(table, fitter, left_out=self._discards()):
+                self.remarks.add(sentence)
 
     def normalize(self) -> None:
         """Make load files of what was read."""
@@ -180,6 +188,9 @@ class Engine:
             self._repeats_refresh = exactness.recover(self.pipeline, self.name)
             self.full_refresh = self._repeats_refresh or self.full_refresh
             self.pipeline.sync_destination()
+            # A full refresh drops what was there.
+            self._known = {} if self.full_refresh else known_columns(self.pipeline)
+        self._fitters = {}
         self.since = {} if self.full_refresh else self._cursors()
 
     def _cursors(self) -> dict[str, str]:
@@ -230,9 +241,21 @@ class Engine:
         self.mask.put_into(
             resource, column_types(self.pipeline.default_schema, resource.name) if of_loads_before else {}
         )
+        table = normalised(resource.name)
+        self._fitters[table] = fitting_step.put_into(
+            resource,
+            self._known.get(table, {}),
+            landed_name(self.pipeline),
+            without_nul=self.target.destination.destination_type.endswith(".postgres"),
+        )
 
         if (increment := increment_of(resource)) is not None:
             self._leave_out_what_stands_there(resource, increment)
+
+    def _discards(self) -> bool:
+        """Whether values for which a table has no column are left out."""
+        contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract
+        return contract in {"discard_row", "discard_value"}
 
     def _leave_out_what_stands_there(self, resource: DltResource, increment: Increment) -> None:
         """Let the rows that come again at the cursor's border land no second time."""

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from dlt.extract.items_transform import ItemTransform
 
 from connectors.landing import normalised
+from pipelines.rows.arrivals import json_column
 
 _KINDS: dict[str, pa.DataType] = {
     "text": pa.string(),
@@ -47,7 +48,6 @@ class Tabular(ItemTransform[Any, dict[str, Any]]):
         super().__init__(lambda page: page)
         self._table = table
         self._known: dict[str, str] | None = None
-        self._hinted: set[str] = set()
 
     def __call__(self, item: Any, meta: Any = None) -> Iterator[Any]:
         """The page as one Arrow table; nothing for an empty one."""
@@ -57,15 +57,8 @@ class Tabular(ItemTransform[Any, dict[str, Any]]):
         columns = list(_columns(rows, self._known))
         if not columns:
             return
-        # Once in each run: a load without the hint would have the column known as text from then on.
-        nested = [name for name, _, kind in columns if kind == "json" and name not in self._hinted]
-        self._hinted.update(nested)
         self._known.update({name: kind for name, _, kind in columns})
-        table = pa.table({name: array for name, array, _ in columns})
-        if nested:
-            hints = {name: {"name": name, "data_type": "json"} for name in nested}
-            table = dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints))  # type: ignore[arg-type]
-        yield table
+        yield pa.table({name: json_column(array) if kind == "json" else array for name, array, kind in columns})
 
 
 def known_types(table: str) -> dict[str, str]:

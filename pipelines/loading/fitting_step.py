@@ -1,0 +1,81 @@
+"""The step of a resource's pipe that fits its Arrow tables to the destination's columns, put there by the engine."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import dlt
+import pyarrow as pa
+from dlt.extract import DltResource
+from dlt.extract.items_transform import ItemTransform
+
+from pipelines.rows.columns import Column, without_type
+from pipelines.rows.fitting import Fitter
+from pipelines.tabular import Tabular
+
+
+class Fitting(ItemTransform[Any, dict[str, Any]]):
+    """Takes a resource's Arrow tables and gives them with the types of their table's columns.
+
+    Nothing of it is kept: if the process dies, the next run fits the same rows to the columns that are there by then.
+    """
+
+    # The last step: everything before it still has the source's names and types.
+    placement_affinity: ClassVar[float] = 3
+
+    def __init__(self, table: str, fitter: Fitter, landed_name: Callable[[str], str]) -> None:
+        super().__init__(lambda page: page)
+        self.fitter = fitter
+        self._tabular = Tabular(table)
+        self._landed_name = landed_name
+        self._names: dict[str, str] = {}
+        self._told = dict(fitter.known)
+
+    def __call__(self, item: Any, meta: Any = None) -> Iterator[Any]:
+        """The table fitted; what is none goes through as it is."""
+        if isinstance(item, pa.RecordBatch):
+            item = pa.Table.from_batches([item])
+        if isinstance(item, pa.Table):
+            yield from self._fitted(item)
+        elif isinstance(item, dict) or (isinstance(item, list) and item and isinstance(item[0], dict)):
+            # A reader of rows that has no step of its own for it.
+            for table in self._tabular(item):
+                yield from self._fitted(table)
+        else:
+            yield item
+
+    def _fitted(self, item: pa.Table) -> Iterator[Any]:
+        fitted = self.fitter.fit(item.rename_columns([self._landed(name) for name in item.column_names]))
+        if not fitted.num_columns:
+            return
+        # By itself dlt makes each moment one with a zone, and JSON a text.
+        known = self.fitter.known
+        if untold := {name for name in fitted.column_names if self._told.get(name) != known[name]}:
+            self._told |= {name: known[name] for name in untold}
+            hints: Any = {name: {"name": name, **known[name].hint} for name in untold}
+            yield dlt.mark.with_hints(fitted, dlt.mark.make_hints(columns=hints))
+        else:
+            yield fitted
+
+    def _landed(self, name: str) -> str:
+        if name not in self._names:
+            self._names[name] = self._landed_name(name)
+        return self._names[name]
+
+
+def put_into(
+    resource: DltResource, known: Mapping[str, Column], landed_name: Callable[[str], str], **rules: Any
+) -> Fitter:
+    """Let a resource's pipe fit what it reads to the columns that are known of its table."""
+    hints = resource.columns if isinstance(resource.columns, dict) else {}
+    json = frozenset(landed_name(name) for name, hint in hints.items() if hint.get("data_type") == "json")
+    fitter = Fitter(known=dict(known), json=json, **rules)
+    # What lands is decided here alone: a hint would change the schema's type and leave the destination's as it is.
+    told: dict[str, Any] = {name: without_type(hint) for name, hint in hints.items()}
+    names = {landed_name(name): name for name in hints}
+    for landed, column in known.items():
+        name = names.get(landed, landed)
+        told[name] = {"name": name, **told.get(name, {}), **column.hint}
+    hints.clear()
+    resource.apply_hints(columns=told)
+    resource.add_step(Fitting(resource.name, fitter, landed_name))
+    return fitter

@@ -1,0 +1,152 @@
+"""The columns that a connector's tables have in the destination: dlt's schema, corrected by what really stands there.
+
+The schema is a record of what dlt has asked for. Somebody may have altered a table, a run may have died after it made a
+column wider, and earlier versions let a source's new type into the record while the column kept its own.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+from dlt import Pipeline
+
+from connectors.landing import normalised
+from pipelines.rows.columns import (
+    BIGINT,
+    BINARY,
+    BOOL,
+    CLOCK,
+    DATE,
+    DOUBLE,
+    JSON,
+    MOMENT,
+    NAIVE,
+    Column,
+    decimal,
+    of_hint,
+    without_type,
+)
+from pipelines.rows.fitting import BESIDE
+
+Tables = dict[str, dict[str, Column]]
+
+_FOREIGN = Column("text", None)
+"""A type that no load file can hold: whatever comes stands beside."""
+
+_POSTGRES = """
+SELECT c.table_name, c.column_name, c.udt_name, coalesce(c.character_maximum_length, c.numeric_precision),
+       c.numeric_scale, c.datetime_precision
+FROM information_schema.columns c WHERE c.table_schema = %s
+"""
+_DUCKDB = """
+SELECT table_name, column_name, data_type, numeric_precision, numeric_scale, NULL
+FROM information_schema.columns WHERE table_schema = %s AND table_catalog = current_database()
+"""
+
+
+def known_columns(pipeline: Pipeline) -> Tables:
+    """The columns of all tables that a load of this connector may write into. Also corrects the pipeline's schema.
+
+    Needs the destination to itself where that takes one at a time.
+    """
+    if not pipeline.default_schema_name:
+        return {}
+    schema = pipeline.default_schema
+    recorded: Tables = {
+        name: {column: of_hint(hint) for column, hint in table["columns"].items() if "data_type" in hint}
+        for name, table in schema.tables.items()
+        if not name.startswith(schema._dlt_tables_prefix)
+    }
+    standing = _standing(pipeline, recorded)
+    for name, columns in recorded.items():
+        for column, kind in standing.get(name, {}).items():
+            if column in columns and columns[column] != kind:
+                columns[column] = kind
+                hint = schema.tables[name]["columns"][column]
+                schema.tables[name]["columns"][column] = {**without_type(hint), **kind.hint}
+    return recorded
+
+
+def _standing(pipeline: Pipeline, recorded: Iterable[str]) -> Tables:
+    """The columns as the destination has them; nothing of a table that isn't there."""
+    destination = pipeline.destination
+    kind = destination.destination_type.rpartition(".")[2] if destination else ""
+    reads: dict[str, tuple[str, Any]] = {"duckdb": (_DUCKDB, _of_duckdb), "postgres": (_POSTGRES, _of_postgres)}
+    if kind not in reads or not any(True for _ in recorded):
+        return {}
+    query, of_row = reads[kind]
+    found: defaultdict[str, dict[str, Column]] = defaultdict(dict)
+    with pipeline.sql_client() as client:
+        rows = client.execute_sql(query, client.fully_qualified_dataset_name(quote=False).rpartition(".")[2])
+    for table, column, *facts in rows or ():
+        found[table][column] = of_row(*facts)
+    return found
+
+
+_UNITS = {0: "s", 1: "ms", 2: "ms", 3: "ms"}
+_POSTGRES_TYPES: Mapping[str, Column] = {
+    "int2": Column("bigint", pa.int16()),
+    "int4": Column("bigint", pa.int32()),
+    "int8": BIGINT,
+    "float4": Column("double", pa.float32()),
+    "float8": DOUBLE,
+    "bool": BOOL,
+    "date": DATE,
+    "bytea": BINARY,
+    "json": JSON,
+}
+
+
+def _of_postgres(kind: str, size: int | None, scale: int | None, fraction: int | None) -> Column:
+    if kind in {"varchar", "text"}:
+        return Column("text", pa.string(), size if kind == "varchar" else None)
+    if kind == "numeric":
+        if size is None:
+            return decimal(38, 9)
+        return decimal(size, scale or 0) if size <= 38 and 0 <= (scale or 0) <= size else _FOREIGN
+    unit = _UNITS.get(6 if fraction is None else fraction, "us")
+    if kind in {"timestamp", "timestamptz"}:
+        return Column("timestamp", pa.timestamp(unit, "UTC" if kind == "timestamptz" else None))
+    if kind == "time":
+        return Column("time", pa.time64("us") if unit == "us" else pa.time32(unit))
+    return _POSTGRES_TYPES.get(kind, _FOREIGN)
+
+
+_DUCKDB_TYPES: Mapping[str, Column] = {
+    "TINYINT": Column("bigint", pa.int8()),
+    "SMALLINT": Column("bigint", pa.int16()),
+    "INTEGER": Column("bigint", pa.int32()),
+    "BIGINT": BIGINT,
+    "HUGEINT": BIGINT,
+    "FLOAT": Column("double", pa.float32()),
+    "DOUBLE": DOUBLE,
+    "BOOLEAN": BOOL,
+    "DATE": DATE,
+    "TIME": CLOCK,
+    "BLOB": BINARY,
+    "JSON": JSON,
+    "VARCHAR": Column("text", pa.string()),
+    "TIMESTAMP WITH TIME ZONE": MOMENT,
+    "TIMESTAMP": NAIVE,
+    "TIMESTAMP_S": Column("timestamp", pa.timestamp("s")),
+    "TIMESTAMP_MS": Column("timestamp", pa.timestamp("ms")),
+    "TIMESTAMP_NS": Column("timestamp", pa.timestamp("ns")),
+}
+
+
+def _of_duckdb(kind: str, precision: int | None, scale: int | None, _fraction: None) -> Column:
+    if kind.startswith("DECIMAL"):
+        return decimal(precision or 18, scale or 0)
+    return _DUCKDB_TYPES.get(kind, _FOREIGN)
+
+
+def landed_name(pipeline: Pipeline) -> Callable[[str], str]:
+    """What gives a source's column the name under which it lands: dlt's own where the pipeline has a schema already."""
+    plain = pipeline.default_schema.naming.normalize_identifier if pipeline.default_schema_name else normalised
+
+    def landed(name: str) -> str:
+        base, beside, kind = name.partition(BESIDE)
+        return f"{plain(base)}{beside}{kind}" if base else str(plain(name))
+
+    return landed

@@ -1,0 +1,154 @@
+"""Arrow tables fitted to the columns of their table: each value lands in its column as it is, or beside it.
+
+The last step of a resource's pipe. dlt casts what arrives to the column that is there without a word (1.5 becomes 2 in
+a column of whole numbers, and other bits by PostgreSQL's binary COPY). Here a value that is not the same in its
+column's type is put into `column__v_type`, and into `column__v_text` when it doesn't fit that either.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.errors import ConfigurationError, quoted
+from pipelines.rows.arrivals import plain
+from pipelines.rows.columns import JSON, TEXT, Column, as_signed, new_column, wider
+from pipelines.rows.conversions import as_text, converted
+
+BESIDE = "__v_"
+"""Between the name of a column and the type of the values that stand beside it."""
+
+_NUL = re.compile(b"\0")
+
+Widen = Callable[[str, Column], bool]
+"""Makes a column of the destination wider; False when it stays as it is."""
+
+
+def never(_name: str, _column: Column) -> bool:
+    """No column is widened."""
+    return False
+
+
+@dataclass
+class Fitter:
+    """Fits the tables of one resource to one table's columns, which it learns as they come."""
+
+    known: dict[str, Column] = field(default_factory=dict)
+    json: frozenset[str] = frozenset()
+    """Columns of text that hold JSON, as the source declares them."""
+    widen: Widen = never
+    without_nul: bool = False
+    """The destination's texts can't hold the character NUL."""
+    beside: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many values stand beside, by column and the column beside it."""
+    nul: Counter[str] = field(default_factory=Counter)
+    """How many texts have lost NULs, by column."""
+    _arrived: set[str] = field(default_factory=set)
+
+    def fit(self, table: pa.Table) -> pa.Table:
+        """The table with the types of the destination's columns. Columns without any type are left out."""
+        landed: dict[str, pa.ChunkedArray] = {}
+        for name, values in zip(table.column_names, table.columns, strict=True):
+            found, is_json = plain(values)
+            if pa.types.is_null(found.type):
+                continue
+            for place, part in self._placed(name, found, is_json or self._is_json(name, found)):
+                landed[place] = part if place not in landed else pc.coalesce(landed[place], part)
+        self._arrived.update(landed)
+        if self.without_nul:
+            landed = {name: self._cleaned(name, values) for name, values in landed.items()}
+        self._count(landed)
+        if not landed:
+            return table.select([])
+        return pa.table(landed)
+
+    def _is_json(self, name: str, values: pa.ChunkedArray) -> bool:
+        return name in self.json and bool(pa.types.is_string(values.type))
+
+    def _placed(self, name: str, values: pa.ChunkedArray, is_json: bool) -> Iterator[tuple[str, pa.ChunkedArray]]:
+        arriving = JSON if is_json else new_column(values)
+        column = self.known.setdefault(name, arriving)
+        landed = converted(values, column, is_json=is_json)
+        misfits = landed.null_count > values.null_count
+        # An unsigned number is no wider type until it has a value that only an unsigned one has.
+        if (misfits or not pa.types.is_uint64(values.type)) and (wide := self._widened(name, column, arriving, values)):
+            column = self.known[name] = wide
+            landed = converted(values, column, is_json=is_json)
+            misfits = landed.null_count > values.null_count
+        if column.arrow is not None:
+            yield name, landed
+        if misfits:
+            rest = pc.if_else(pc.is_null(landed), values, pa.scalar(None, values.type))
+            yield from self._beside(name, rest, arriving, is_json)
+
+    def _widened(self, name: str, column: Column, arriving: Column, values: pa.ChunkedArray) -> Column | None:
+        # Load files of this run have the type already. And a source whose numbers are no wider than the column is fine.
+        narrow = arriving.kind == column.kind == "bigint" and as_signed(values.type).bit_width <= _bits(column)
+        if name in self._arrived or narrow or (wide := wider(column, arriving)) is None:
+            return None
+        return wide if self.widen(name, wide) else None
+
+    def _beside(
+        self, name: str, rest: pa.ChunkedArray, arriving: Column, is_json: bool
+    ) -> Iterator[tuple[str, pa.ChunkedArray]]:
+        base, already, _ = name.partition(BESIDE)
+        place = f"{base}{BESIDE}{arriving.kind}"
+        if not already and (place in self.known or _any(converted(rest, arriving, is_json=is_json))):
+            yield from self._placed(place, rest, is_json)
+            return
+        place = f"{base}{BESIDE}text"
+        if self.known.setdefault(place, TEXT) != TEXT or place == name:
+            raise ConfigurationError(
+                f"Column '{place}' is no text in the destination, so nothing can stand there: rename it, or run a "
+                "full refresh."
+            )
+        yield place, rest if is_json else as_text(rest)
+
+    def _cleaned(self, name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        if not pa.types.is_string(values.type) or not any(map(_may_hold_nul, values.chunks)):
+            return values
+        if count := pc.sum(pc.match_substring(values, "\0")).as_py():
+            self.nul[name] += count
+            return pc.replace_substring(values, "\0", "")
+        return values
+
+    def _count(self, landed: Mapping[str, pa.ChunkedArray]) -> None:
+        for name, values in landed.items():
+            base, is_beside, _ = name.partition(BESIDE)
+            if is_beside and (count := len(values) - values.null_count):
+                self.beside[base, name] += count
+
+
+def _bits(column: Column) -> int:
+    return 0 if column.arrow is None else int(column.arrow.bit_width)
+
+
+def _any(values: pa.ChunkedArray) -> bool:
+    return bool(values.null_count < len(values))
+
+
+def _may_hold_nul(chunk: pa.Array) -> bool:
+    texts = chunk.buffers()[2]
+    return texts is not None and _NUL.search(texts) is not None
+
+
+def remarks_of(table: str, fitter: Fitter, *, left_out: bool) -> Iterator[str]:
+    """What people must know of the values that are not in their column, or not whole."""
+    for (name, place), count in sorted(fitter.beside.items()):
+        kind = column.kind if (column := fitter.known.get(name)) else "of before"
+        do, were = ("stands", "was") if count == 1 else ("stand", "were")
+        where = f"{were} left out, as schema_contract says" if left_out else f"{do} in {quoted([place])}"
+        values = f"{_counted(count, 'value')} of {quoted([name])} of table {table}"
+        yield f"{values} did not fit its type {kind} and {where}."
+    for name, count in sorted(fitter.nul.items()):
+        yield (
+            f"{_counted(count, 'text')} of {quoted([name])} of table {table} landed without the character NUL, "
+            "which PostgreSQL can't hold."
+        )
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
