@@ -15,7 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
 from connectors import api_routes, problems
-from connectors.api_guards import Authenticated, LimitedBody, LoopbackOnly, Measured, is_loopback
+from connectors.api_guards import Authenticated, Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
 from connectors.api_models import Health
 from connectors.api_probe import reach
 from connectors.logs import show_logs
@@ -48,7 +48,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = open_engine(settings.resolved_database_url(), pool_size=POOL_SIZE)
+        engine = open_engine(settings.resolved_database_url(), pool_size=POOL_SIZE, prepares=False)
         try:
             async with open_runs() as runs:
                 app.state.service = Service(Store(engine), runs, instance=settings.instance)
@@ -73,6 +73,7 @@ def create_app(
     _add_operations(app, registry)
     tokens = [token.get_secret_value() for token in settings.api_token]
     # The last one added is the first that a request meets.
+    app.add_middleware(Heads)
     app.add_middleware(LimitedBody)
     app.add_middleware(Authenticated, tokens=tokens)
     app.add_middleware(Measured, registry=registry)

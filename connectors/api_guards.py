@@ -65,6 +65,24 @@ def _protected(path: str) -> bool:
     return path == PROTECTED or path.startswith(PROTECTED + "/")
 
 
+class Heads:
+    """Answers HEAD as GET without the body, for every address that takes GET: probes and proxies ask so."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a HEAD on as GET and keeps the body of the answer back."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, without_body)
+
+
 class LimitedBody:
     """Answers 413 to a body that is longer than `LONGEST_BODY`, whatever its Content-Length says."""
 

@@ -209,6 +209,10 @@ def _split(text: str) -> list[str]:
         raise refused(f"must have at most {_LONGEST} characters.")
     if not text.isascii() or not text.replace("\t", " ").isprintable():
         raise refused("must be on one line, of plain letters, digits, spaces and the signs * , - / only.")
+    if (named := re.match(r"(?:CRON_)?TZ=(\S*)", text, re.IGNORECASE)) is not None:
+        raise refused(
+            f"holds the time zone {named[1] or '...'}: write that as timezone, and here only the five fields."
+        )
     if text.lower() == "@reboot":
         raise refused("@reboot means nothing here, where no machine starts: say a time.")
     if text.startswith("@"):

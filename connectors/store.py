@@ -58,22 +58,38 @@ def dsn(url: str) -> str:
 
 
 def open_engine(
-    url: str, *, pool_size: int = 5, statement_timeout_seconds: float | None = STATEMENT_TIMEOUT_SECONDS
+    url: str,
+    *,
+    pool_size: int = 5,
+    statement_timeout_seconds: float | None = STATEMENT_TIMEOUT_SECONDS,
+    prepares: bool = True,
 ) -> AsyncEngine:
     """An engine on the PostgreSQL at `url`. Its repr and its errors hold neither password nor parameters.
 
     JSON that cannot be read is that row's matter and no error of the query, which would fail for all rows alike.
+
+    Args:
+        url: of the database.
+        pool_size: connections that are kept.
+        statement_timeout_seconds: how long a statement may take; None: as long as it needs.
+        prepares: whether statements are prepared once and kept by name. Not behind a connection pool in transaction
+            mode (PgBouncer), where the next transaction may meet another session.
     """
     address = dsn(url)
+    unnamed: dict[str, Any] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
 
     async def connect() -> asyncpg.Connection:
         return await asyncpg.connect(
-            address, timeout=CONNECT_TIMEOUT_SECONDS, command_timeout=statement_timeout_seconds
+            address,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=statement_timeout_seconds,
+            **({} if prepares else {"statement_cache_size": 0}),
         )
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
+        connect_args={} if prepares else unnamed,
         pool_size=pool_size,
         pool_pre_ping=True,
         hide_parameters=True,

@@ -19,6 +19,7 @@ os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "connectors,deployments,f
 # In the foreground most lines are written outside of the run that shows the controller.
 os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
+import psycopg2  # type: ignore[import-untyped]
 from prefect import flow, get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
@@ -30,7 +31,8 @@ from pydantic import ValidationError
 
 from connectors.database_errors import told
 from connectors.logs import show_logs
-from connectors.store import DATABASE_ERRORS, dsn
+from connectors.session_check import POOLED, is_pooled
+from connectors.store import CONNECT_TIMEOUT_SECONDS, DATABASE_ERRORS, dsn
 from deployments.alive import ALIVE_FILE
 from deployments.bootstrap import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW
 from deployments.controller import Controller
@@ -224,10 +226,27 @@ def _settings() -> Settings:
             "PREFECT_API_URL is not set: name the Prefect server, such as http://127.0.0.1:4200/api."
         )
     try:
-        dsn(settings.resolved_database_url())
+        address = dsn(settings.resolved_database_url())
     except (MissingDatabaseError, ValueError) as error:
         raise BadConfigurationError(str(error)) from None
+    _require_session(address)
     return settings
+
+
+def _require_session(address: str) -> None:
+    """Refuse a database behind a pool that shares sessions. One that is away now is waited for elsewhere.
+
+    Raises:
+        BadConfigurationError: the controller would hear of no change there.
+    """
+    with suppress(psycopg2.Error):
+        connection = psycopg2.connect(address, connect_timeout=CONNECT_TIMEOUT_SECONDS)
+        try:
+            connection.autocommit = True
+            if is_pooled(connection, address):
+                raise BadConfigurationError(POOLED)
+        finally:
+            connection.close()
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

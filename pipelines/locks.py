@@ -20,8 +20,9 @@ import psycopg2.errors  # type: ignore[import-untyped]
 import psycopg2.extensions  # type: ignore[import-untyped]
 import psycopg2.extras  # type: ignore[import-untyped]
 
+from connectors.session_check import POOLED, is_pooled
 from connectors.store import dsn
-from pipelines.errors import RunError, as_fault
+from pipelines.errors import RunError, UnexpectedError, as_fault
 
 CONNECTOR_NAMESPACE = 0x0CA1
 """The upper 16 bits of the key of a connector's lock; its id is the rest."""
@@ -89,6 +90,9 @@ class Locks:
         self._keys: list[int] = []
         self._proof: tuple[str, Mapping[str, Any]] | None = None
         self._connection = _connect(address)
+        if is_pooled(self._connection, address):
+            self._connection.close()
+            raise UnexpectedError(POOLED)
 
     @classmethod
     @contextlib.contextmanager
@@ -101,6 +105,7 @@ class Locks:
 
         Raises:
             psycopg2.OperationalError: when the database can't be reached.
+            UnexpectedError: when its address leads through a pool that would lose the locks.
         """
         locks = cls(dsn(database_url), redact)
         try:

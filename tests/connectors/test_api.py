@@ -256,6 +256,17 @@ ODD: list[tuple[str, str, dict[str, Any], int]] = [
 ]
 
 
+async def test_head_answers_as_get_without_the_body(api: httpx.AsyncClient) -> None:
+    made = await create(api)
+    for path in ("/health", "/ready", "/metrics", "/openapi.json", CONNECTORS, f"{CONNECTORS}/{made['id']}"):
+        read, asked = await api.get(path), await api.head(path)
+        assert (asked.status_code, asked.content) == (read.status_code, b""), path
+        assert asked.headers["content-type"] == read.headers["content-type"]
+        assert asked.headers.get("etag") == read.headers.get("etag")
+    assert (await api.head("/nowhere")).status_code == 404
+    assert (await api.head(f"{CONNECTORS}/{made['id']}/run")).status_code == 405
+
+
 async def test_the_frameworks_own_errors_are_problems_too(api: httpx.AsyncClient) -> None:
     for method, path, sent, status in ODD:
         answer = await api.request(method, path, **sent)

@@ -104,6 +104,8 @@ REFUSED = [
     ("0 0 13 * 0-6", "every day"),
     ("@reboot", "@reboot"),
     ("@REBOOT", "@reboot"),
+    ("CRON_TZ=Europe/Berlin 0 2 * * *", "holds the time zone Europe/Berlin: write that as timezone"),
+    ("TZ=UTC 0 2 * * *", "holds the time zone UTC: write that as timezone"),
     ("@every_minute", "@hourly, @daily"),
     ("\uff10 0 * * *", "plain letters"),
     ("0 6 * * *\u00a0", "plain letters"),
