@@ -6,10 +6,8 @@ as text or in UTC where only the server knows how, and becomes Arrow here. A val
 SQLite and MySQL let in, lands beside it in `column__v_text`, as values of files and APIs do.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from sqlalchemy.dialects import mssql, mysql, oracle
 
 from pipelines.errors import ConfigurationError
 from pipelines.sources.sql_beside import Beside
+from pipelines.sources.sql_values import fitted
 
 DECIMAL = (38, 9)
 """Precision and scale of a number that declares none: dlt's own choice."""
@@ -182,7 +181,7 @@ class RowsLoader(TableLoader):
             columns = zip(*(tuple(row) for row in partition), strict=True)
             landed: dict[str, pa.Array] = {}
             for (name, kind), values in zip(kinds, columns, strict=True):
-                landed[name], others = _landed(kind, values)
+                landed[name], others = fitted(kind, values)
                 if others is not None:
                     landed[self._beside.count(name, others)] = others
             yield pa.table(landed)
@@ -209,77 +208,3 @@ _ARROW: tuple[tuple[type[Any], Callable[[Any], pa.DataType]], ...] = (
 
 def _arrow(kind: Any) -> pa.DataType:
     return next(make(kind) for plain_kind, make in _ARROW if isinstance(kind, plain_kind))
-
-
-def _landed(kind: pa.DataType, values: tuple[Any, ...]) -> tuple[pa.Array, pa.Array | None]:
-    """A column, and beside it what did not fit, if anything."""
-    with contextlib.suppress(pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return pa.array(values, kind), None
-    fitted: list[Any] = [None] * len(values)
-    beside: list[Any] = [None] * len(values)
-    fit = _fitter(kind)
-    for index, value in enumerate(values):
-        if value is not None:
-            try:
-                fitted[index] = pa.scalar(fit(value), kind).as_py()
-            except (ValueError, TypeError, OverflowError, InvalidOperation, pa.ArrowException):
-                beside[index] = _as_text(value)
-    others = pa.array(beside, pa.string()) if any(value is not None for value in beside) else None
-    return pa.array(fitted, kind), others
-
-
-def _fitter(kind: pa.DataType) -> Callable[[Any], Any]:
-    """What turns one value into what Arrow takes for a type; raises for one that has no such value."""
-    if pa.types.is_decimal(kind):
-        # To the even neighbour, as numeric columns of PostgreSQL are rounded here.
-        step = Decimal(1).scaleb(-kind.scale)
-        return lambda value: Decimal(str(value)).quantize(step, ROUND_HALF_EVEN)
-    if pa.types.is_integer(kind):
-        return _integer
-    if pa.types.is_timestamp(kind):
-        return _moment
-    fitters: dict[pa.DataType, Callable[[Any], Any]] = {
-        pa.float64(): float,
-        pa.bool_(): _truth,
-        pa.date32(): _day,
-        pa.time64("us"): lambda value: value if isinstance(value, time) else time.fromisoformat(value),
-        pa.binary(): lambda value: value.encode() if isinstance(value, str) else bytes(memoryview(value)),
-    }
-    return fitters.get(kind, _as_text)
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, bytes):  # MySQL's bits
-        return int.from_bytes(value)
-    whole = int(value)
-    if whole != Decimal(str(value)):
-        raise ValueError
-    return whole
-
-
-def _truth(value: Any) -> bool:
-    if value not in (0, 1):
-        raise ValueError
-    return bool(value)
-
-
-def _day(value: Any) -> date:
-    if isinstance(value, str):
-        return date.fromisoformat(value)
-    return value.date() if isinstance(value, datetime) else value
-
-
-def _moment(value: Any) -> datetime:
-    if isinstance(value, str):
-        moment = datetime.fromisoformat(value)
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    return value if isinstance(value, datetime) else datetime.combine(value, time())
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return value.hex()
-    return str(value)

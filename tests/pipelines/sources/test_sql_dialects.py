@@ -148,12 +148,12 @@ def test_what_sqlite_lets_into_a_column_lands_there_or_beside_it(platform: Platf
     connector = platform.add(table("lab"))
     platform.run(connector)
     assert landed(platform, connector, "lab", 'value, n, d, "at", day, ok, raw') == [
-        (1.5, 7, Decimal("12.34"), datetime(2024, 1, 1, 10, 0, 0, 250000), date(2024, 1, 1), True, b"\x00\xff"),  # noqa: DTZ001
+        (1.5, 7, None, datetime(2024, 1, 1, 10, 0, 0, 250000), date(2024, 1, 1), True, b"\x00\xff"),  # noqa: DTZ001
         (None, None, Decimal("0.10"), datetime(2024, 1, 1, 8), None, False, b"text"),  # noqa: DTZ001
     ]
-    assert landed(platform, connector, "lab", "value__v_text, n__v_text, day__v_text") == [
-        (None, None, None),
-        ("<5", "many", "1.1.24"),
+    assert landed(platform, connector, "lab", "value__v_text, n__v_text, d__v_text, day__v_text") == [
+        (None, None, "12.345", None),
+        ("<5", "many", None, "1.1.24"),
     ]
 
 
