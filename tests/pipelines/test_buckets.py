@@ -133,6 +133,34 @@ def test_files_are_read_from_and_written_to_it(
                 platform.run(platform.add(source | {"url": "s3://no-such-bucket/in"}))
 
 
+@pytest.mark.parametrize("kind", STORES)
+def test_whole_files_are_told_from_others_there(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    (tmp_path / kind).mkdir()
+    with STORES[kind](tmp_path / kind) as store:
+        monkeypatch.setenv("CAI_SECRET_BUCKET", store.secret)
+        source = {"type": "files", "url": store.url, "table": "labs", "credentials": REFERENCE, **store.more}
+        store.write("LABS.CSV", "id,v\n1,a\n")
+        store.write("labs [2024].csv", "id,v\n2,b\n")
+        store.write("half.csv.filepart", "id,v\n8,x\n")
+        store.write("broken.csv", "id,v\n9\n")
+        connector = platform.add(source)
+        summary = platform.run(connector)
+        assert summary.total_rows == 2
+        told = " ".join(summary.remarks)
+        assert "broken.csv has another number of cells than the 2 columns in line 2" in told
+        assert "saved copies: half.csv.filepart" in told
+        store.write("broken.csv", "id,v\n3,c\n")
+        assert platform.run(connector).total_rows == 1
+        assert platform.run(connector).total_rows == 0
+        one = platform.add(source | {"url": f"{store.url}/labs [2024].csv"})
+        assert platform.run(one).total_rows == 1
+        assert platform.run(one).total_rows == 0
+        with pytest.raises(ConfigurationError, match="names a file that is not there"):
+            platform.run(platform.add(source | {"url": f"{store.url}/labs.csv"}))
+
+
 def _written(store: Store, connector: int) -> list[tuple[int, str]]:
     out = store.root.removesuffix("/in") + f"/out/connector_{connector}/labs"
     store.files.invalidate_cache()

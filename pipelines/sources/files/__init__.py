@@ -134,6 +134,9 @@ class _Reading:
         except FileNotFoundError:
             self.unsettled.append(f"{file.shown} was gone when the run came to it.")
         except PermissionError:
+            if self.store.files is not None:
+                # Of all files, very likely: the login's matter.
+                raise
             self.broken.append(f"{file.shown} may not be read by the worker: give it the right to.")
         else:
             return True

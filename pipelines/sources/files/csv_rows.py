@@ -217,4 +217,6 @@ def _diagnosed(reopen: Callable[[], Any], source: FilesSource, way: Way) -> Diag
     if isinstance(found, Diagnosis):
         return found
     start, head = found
-    return diagnosis(rows(_chained(head[start.offset :], blocks), start.dialect, start.line), len(start.names))
+    body = _chained(head[start.offset :], blocks)
+    width = len(start.names)
+    return diagnosis(rows(body, start.dialect, start.line, width=width), width)

@@ -71,6 +71,8 @@ class Utf8(io.RawIOBase):
         try:
             block = self._raw.read(BLOCK_BYTES)
         except (EOFError, gzip.BadGzipFile, zlib.error):
+            if not isinstance(self._raw, gzip.GzipFile):
+                raise
             raise BrokenFileError("is no whole gzip file: it is cut or damaged; bring it again") from None
         self._ended = not block
         if not self._begun:

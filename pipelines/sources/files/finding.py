@@ -89,8 +89,8 @@ class Store:
             return
         if self.only is not None:
             path = f"{self.root.rstrip('/')}/{self.only}"
-            if self.files.isfile(path):
-                yield _found(path, self.only, self.files.info(path))
+            if (info := _info(self.files, path)).get("type") == "file":
+                yield _found(path, self.only, info)
             return
         below = self.root.rstrip("/") + "/"
         for path, info in self.files.find(below + "/".join(plain), maxdepth=depth, detail=True).items():
@@ -271,13 +271,23 @@ def store_of(source: FilesSource, context: Context) -> Store:
     config = resolve_configuration(FilesystemConfiguration(bucket_url=bucket.url), explicit_value=explicit)
     files, base = fsspec_from_config(config)
     store = Store(str(base), files, only=only)
-    if only is not None and files.isdir(f"{store.root.rstrip('/')}/{only}"):
+    path = f"{store.root.rstrip('/')}/{only}"
+    if only is not None and _info(files, path).get("type") == "directory":
         # A directory called `labs.csv`, as Spark writes them.
-        return Store(f"{store.root.rstrip('/')}/{only}", files)
-    if only is None and bucket.url.startswith("sftp:") and not files.isdir(store.root):
+        return Store(path, files)
+    if only is None and bucket.url.startswith("sftp:") and not _info(files, store.root):
         # In the other stores a directory begins with its first file.
         raise ConfigurationError("source.url names a directory that is not there: check the path.")
     return store
+
+
+def _info(files: Any, path: str) -> dict[str, Any]:
+    """What a file system says of a path; nothing when nothing is there."""
+    try:
+        return dict(files.info(path))
+    except FileNotFoundError:
+        # Only this: `isfile` and `isdir` also take a network that is down for a no.
+        return {}
 
 
 def _local_store(path: Path, context: Context) -> Store:

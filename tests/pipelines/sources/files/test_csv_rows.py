@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from connectors.kinds import FilesSource
 from pipelines.sources.files import csv_rows
-from pipelines.sources.files.csv_grammar import Asked, Check, beginning, rows
+from pipelines.sources.files.csv_grammar import Asked, Check, Dialect, beginning, diagnosis, rows
 from pipelines.sources.files.csv_rows import AnotherWayError, Way, csv_tables
 from pipelines.sources.files.faults import BrokenFileError
 from pipelines.sources.files.holding import Held
@@ -176,6 +176,18 @@ def test_whatever_is_read_is_what_the_grammar_has(body: str, escape: str) -> Non
     expected = list(rows([content.encode()[start.offset :]], start.dialect, 2))
     assert found == [row.cells for row in expected]
     assert all(row.problem is None and len(row.cells) == 2 for row in expected)
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.text(st.sampled_from('ab,"\n\r\\'), max_size=60), st.sampled_from(["", "\\"]), st.integers(1, 9))
+def test_wrong_lines_are_found_the_same_in_whichever_way(body: str, escape: str, size: int) -> None:
+    content = body.encode()
+    dialect = Dialect(",", escape=escape)
+    slowly = diagnosis(rows([content], dialect, 1), 2)
+    blocks = [content[at : at + size] for at in range(0, len(content), size)]
+    quickly = diagnosis(rows(blocks, dialect, 1, width=2), 2)
+    assert (quickly.problem, quickly.count, quickly.lines) == (slowly.problem, slowly.count, slowly.lines)
+    assert quickly.longest >= slowly.longest
 
 
 def test_blocks_may_be_cut_anywhere() -> None:
