@@ -77,12 +77,19 @@ class Settings(BaseSettings):
     )
     local_file_roots: Annotated[list[Path], NoDecode] = Field(
         default_factory=list,
-        description="Directories, comma separated, that a `files` source may read. Unset: no local files.",
+        description="Directories, comma separated, that a `files` source and SQLite addresses may read. Unset: no local "
+        "files.",
     )
     denied_hosts: Annotated[list[str], NoDecode] = Field(
         default_factory=lambda: list(DENIED_HOSTS),
         description="Hosts, addresses and networks, comma separated, that no source may be. Prefect's API and the "
         "platform's own database never may. Unset: link-local addresses and the clouds' metadata services.",
+    )
+    local_destination_roots: Annotated[list[Path], NoDecode] = Field(
+        default_factory=list,
+        description="Directories, comma separated, that a connector's DuckDB files and `filesystem` destinations may "
+        "be "
+        "in, besides CAI_DATA_DIR. CAI_DEFAULT_DESTINATION may be anywhere.",
     )
     mask_key_required: bool = Field(
         False,
@@ -143,7 +150,9 @@ class Settings(BaseSettings):
     api_host: str = Field("127.0.0.1", description="Address that the REST API binds.")
     api_port: int = Field(8080, ge=1, le=65535, description="Port of the REST API.")
 
-    _split_lists = field_validator("local_file_roots", "denied_hosts", "alert_urls", "api_token", mode="before")(_split)
+    _split_lists = field_validator(
+        "local_file_roots", "local_destination_roots", "denied_hosts", "alert_urls", "api_token", mode="before"
+    )(_split)
 
     @field_validator("work_pool", "work_queue")
     @classmethod

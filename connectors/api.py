@@ -19,6 +19,7 @@ from connectors.api_guards import Authenticated, Heads, LimitedBody, LoopbackOnl
 from connectors.api_models import Health
 from connectors.api_probe import reach
 from connectors.logs import show_logs
+from connectors.places import places_of
 from connectors.runs import PrefectRuns
 from connectors.service import Service
 from connectors.store import Store, open_engine
@@ -51,7 +52,7 @@ def create_app(
         engine = open_engine(settings.resolved_database_url(), pool_size=POOL_SIZE, prepares=False)
         try:
             async with open_runs() as runs:
-                app.state.service = Service(Store(engine), runs, instance=settings.instance)
+                app.state.service = Service(Store(engine), runs, instance=settings.instance, places=places_of(settings))
                 app.state.tester = tester
                 yield
         finally:

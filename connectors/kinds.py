@@ -7,17 +7,21 @@ in `pipelines.sources`.
 """
 
 import re
-from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, Tag, model_validator
+from pydantic import AfterValidator, Field, Tag, model_validator
 
-from connectors.file_shapes import FilesSource, HostKey
+from connectors.destinations import (
+    Destination,
+    DuckdbDestination,
+    FilesystemDestination,
+    OtherDestination,
+    PostgresDestination,
+)
+from connectors.file_shapes import FilesSource
 from connectors.landing import (
     AnySource,
     Columns,
-    Contract,
     CursorType,
     InitialValue,
     Lag,
@@ -29,7 +33,7 @@ from connectors.landing import (
     normalised,
     refuse_beginning_without_order,
 )
-from connectors.references import BlockRef, Credential, EnvRef, HttpUrl, Name, PlainUrl, SecretRef, Strict, refused
+from connectors.references import BlockRef, Credential, EnvRef, HttpUrl, Name, SecretRef, refused
 from connectors.rest_shapes import Auth, Headers, Paginator, RestResource, by_type, chooser
 
 __all__ = [
@@ -214,123 +218,17 @@ Source = Annotated[
 """Where a connector's rows come from."""
 
 
-# --- destinations -----------------------------------------------------------------------------------------------------
-
-
-class AnyDestination(Strict):
-    """What every kind of destination takes."""
-
-    schema_contract: Contract = None
-
-
-def _duckdb_path(value: str) -> str:
-    if "://" in value or value.startswith(("md:", ":")):
-        raise refused("{field} must be the path of a DuckDB file, such as '/data/warehouse.duckdb'.")
-    return value
-
-
-class DuckdbDestination(AnyDestination):
-    """A DuckDB file; a relative path starts in the data directory."""
-
-    type: Literal["duckdb"]
-    path: Annotated[
-        PlainUrl, AfterValidator(_duckdb_path), Field(description="The file's path, such as `labs.duckdb`.")
-    ]
-
-    def clash(self, dataset: str) -> str | None:
-        """Why a dataset can't be in this file, or None: DuckDB calls the file's catalog by the file's name."""
-        catalog = PurePosixPath(self.path).stem
-        if dataset.lower() != catalog.lower():
-            return None
-        return (
-            f"dataset_name must not be '{catalog}', the name of the DuckDB file, for DuckDB could not tell the two "
-            "apart: choose another one."
-        )
-
-
-class PostgresDestination(AnyDestination):
-    """A PostgreSQL database."""
-
-    type: Literal["postgres"]
-    credentials: Annotated[Credential, Field(description="Its address, with user and password.")]
-
-
-def _bucket(value: str) -> str:
-    if not (value.startswith("/") or re.match(r"[a-z][a-z0-9+.-]*://.", value)):
-        raise refused("{field} must be an absolute path or a bucket's address, such as 's3://lake/clinical'.")
-    return value
-
-
-def _no_iceberg(value: object) -> object:
-    if value == "iceberg":
-        # dlt holds the whole load in memory for it, and merges a thousand rows a commit: a run that dies is seen.
-        raise refused("{field} iceberg can't be written exactly: use delta, which also merges.")
-    return value
-
-
-class FilesystemDestination(AnyDestination):
-    """Files in a directory or a bucket."""
-
-    type: Literal["filesystem"]
-    url: Annotated[
-        PlainUrl,
-        AfterValidator(_bucket),
-        Field(description="An absolute path, or a bucket's address such as `s3://lake/clinical`."),
-    ]
-    format: Annotated[
-        Literal["parquet", "jsonl", "csv", "delta"],
-        BeforeValidator(_no_iceberg),
-        Field(description="What the files are; only `delta` merges."),
-    ] = "parquet"
-    credentials: Annotated[Credential | None, Field(description="Of the bucket. null: none are needed.")] = None
-    host_key: HostKey = None
-
-
-OTHER_DESTINATIONS = (
-    "athena",
-    "bigquery",
-    "clickhouse",
-    "databricks",
-    "dremio",
-    "ducklake",
-    "fabric",
-    "lance",
-    "lancedb",
-    "motherduck",
-    "mssql",
-    "qdrant",
-    "redshift",
-    "snowflake",
-    "sqlalchemy",
-    "synapse",
-    "weaviate",
-)
-"""The destinations that dlt has besides those with a model of their own here."""
-
-
-class OtherDestination(AnyDestination):
-    """Any other destination of dlt, by its name there, with credentials as dlt takes them (an address or JSON)."""
-
-    type: Annotated[
-        str,
-        StringConstraints(pattern="|".join(OTHER_DESTINATIONS)),
-        Field(description=f"dlt's name of it, one of: {', '.join(OTHER_DESTINATIONS)}."),
-    ]
-    credentials: Annotated[Credential, Field(description="As dlt takes them: an address, or JSON.")]
-
-
-def _destination_tag(value: object) -> str | None:
-    kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
-    if kind in OTHER_DESTINATIONS:
-        return "<other>"
-    return f"<{kind}>" if kind in ("duckdb", "postgres", "filesystem") else None
-
-
-Destination = Annotated[
-    Annotated[DuckdbDestination, Tag("<duckdb>")]
-    | Annotated[PostgresDestination, Tag("<postgres>")]
-    | Annotated[FilesystemDestination, Tag("<filesystem>")]
-    | Annotated[OtherDestination, Tag("<other>")],
-    by_type(_destination_tag, "duckdb, postgres, filesystem, " + ", ".join(OTHER_DESTINATIONS)),
-]
-"""Where a connector's rows go."""
+def landings(source: Source) -> dict[str, Landing | None]:
+    """How each table of a source lands, by its name; None where the kind of source decides."""
+    match source:
+        case RestApiSource(resources=resources):
+            return {resource.name: resource for resource in resources}
+        case SqlDatabaseSource(tables=tables):
+            return {table.name: table for table in tables}
+        case FilesSource(table=table):
+            return {table: source}
+        case FhirSource(resource_types=names):
+            return dict.fromkeys(names)
+        case RedcapSource(content=contents):
+            return dict.fromkeys(contents)
+    return {}  # a kind of an installation's own

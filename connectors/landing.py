@@ -161,6 +161,14 @@ class Landing(Strict):
             "each time. Default: `merge` with a primary_key, else `append`."
         ),
     ] = Field(default_factory=_by_primary_key)
+    allow_empty: Annotated[
+        bool,
+        Field(
+            description="For `replace`: whether a source that has no rows empties the table. false: the table keeps "
+            "its "
+            "rows, and the run says so."
+        ),
+    ] = False
 
     @model_validator(mode="after")
     def _merge_has_a_key(self) -> Self:

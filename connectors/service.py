@@ -35,9 +35,11 @@ from connectors.herd import herd_warnings
 from connectors.ids import is_id
 from connectors.loads import Load
 from connectors.models import ConnectorRow, InvalidConnectorError, validate
+from connectors.places import Places, outside
 from connectors.refusals import Refusal
 from connectors.runs import PrefectRuns, Run
 from connectors.schedule import Schedule, ScheduleError, next_runs, parse, warnings, words
+from connectors.shared_tables import clash, writer_of, writers_of
 from connectors.status import Phase, Status
 from connectors.storable import unstorable
 from connectors.store import Store
@@ -118,12 +120,14 @@ class Service:
         runs: PrefectRuns,
         *,
         instance: str,
+        places: Places | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._engine = store.engine
         self._runs = runs
         self._instance = instance
+        self._places = places
         self._clock = clock
 
     # --- reading -----------------------------------------------------------------------------------------------------
@@ -223,10 +227,11 @@ class Service:
     async def create(self, values: Values) -> Entry:
         """Save a new connector. Raises `InvalidConnectorError`, `NameTakenError`."""
         complete = _complete(values)
-        _judge(complete, connector_id=0)  # whether an `H` is valid does not depend on the id that there is to be
+        self._judge(complete, connector_id=0)  # whether an `H` is valid does not depend on the id that there is to be
         async with self._refusals(complete["name"], None), self._engine.begin() as connection:
             statement = sa.insert(tables.connectors).values(**complete).returning(*_COLUMNS)
             row = ConnectorRow(**(await connection.execute(statement)).mappings().one())
+            await self._refuse_shared(connection, row)
         return Entry(row, None)
 
     async def update(self, connector_id: int, values: Values, seen: Generations = None) -> Entry:
@@ -240,9 +245,12 @@ class Service:
         changes = _stripped(values)
         async with self._refusals(changes.get("name"), connector_id), self._engine.begin() as connection:
             row = await _lock(connection, connector_id, seen)
-            if changes != {"is_active": False}:
-                _judge({**_user_values(row), **changes}, connector_id)
+            judged = changes != {"is_active": False}
+            if judged:
+                self._judge({**_user_values(row), **changes}, connector_id)
             row = await _write(connection, row, changes)
+            if judged:
+                await self._refuse_shared(connection, row)
         return (await self._entries([row]))[0]
 
     async def replace(self, connector_id: int, values: Values, seen: Generations = None) -> Entry:
@@ -311,6 +319,33 @@ class Service:
         """Wake the controller for one connector. A lost hint costs nothing but its next audit or try."""
         async with self._engine.begin() as connection:
             await connection.execute(sa.select(sa.func.pg_notify(tables.CHANNEL, str(connector_id))))
+
+    def _judge(self, values: Values, connector_id: int) -> None:
+        """Refuse what may not be saved. Raises `InvalidConnectorError`."""
+        refusals = [refusal for name in _USER_COLUMNS for refusal in unstorable(values[name], name)]
+        if refusals:
+            raise InvalidConnectorError(tuple(refusals))
+        connector = validate(ConnectorRow(id=connector_id, prefect_deployment_id=None, generation=1, **values))
+        if self._places is not None and connector.destination is not None:
+            sentence = outside(connector.destination, self._places)
+            if sentence:
+                raise InvalidConnectorError((Refusal(f"/{sentence.partition(' ')[0].replace('.', '/')}", sentence),))
+
+    async def _refuse_shared(self, connection: AsyncConnection, row: ConnectorRow) -> None:
+        """Refuse a connector that would write another one's tables. Raises `InvalidConnectorError`.
+
+        Two that are saved in the same moment don't see each other: the run looks again.
+        """
+        mine = None if self._places is None else writer_of(validate(row), self._places)
+        if mine is None or self._places is None:
+            return
+        connectors = tables.connectors
+        dataset = sa.func.coalesce(connectors.c.dataset_name, sa.func.concat("connector_", connectors.c.id))
+        query = sa.select(*_COLUMNS).where(dataset == mine.dataset, connectors.c.id != row.id)
+        found = [ConnectorRow(**other) for other in (await connection.execute(query)).mappings()]
+        refusal = clash(mine, writers_of(found, self._places))
+        if refusal is not None:
+            raise InvalidConnectorError((refusal,))
 
     @asynccontextmanager
     async def _refusals(self, name: str | None, own_id: int | None) -> AsyncIterator[None]:
@@ -391,14 +426,6 @@ def _stripped(values: Values) -> dict[str, Any]:
     if "name" in changes:
         changes["name"] = changes["name"].strip()
     return changes
-
-
-def _judge(values: Values, connector_id: int) -> None:
-    """Refuse what may not be saved. Raises `InvalidConnectorError`."""
-    refusals = [refusal for name in _USER_COLUMNS for refusal in unstorable(values[name], name)]
-    if refusals:
-        raise InvalidConnectorError(tuple(refusals))
-    validate(ConnectorRow(id=connector_id, prefect_deployment_id=None, generation=1, **values))
 
 
 async def _lock(connection: AsyncConnection, connector_id: int, seen: Generations) -> ConnectorRow:

@@ -33,6 +33,7 @@ from connectors.models import (
     default_dataset,
     validate,
 )
+from connectors.places import places_of
 from connectors.prefect_runs import open_runs
 from connectors.schedule import next_runs, words
 from connectors.service import Entry, Service
@@ -52,7 +53,7 @@ async def _service() -> AsyncIterator[Service]:
     engine = open_engine(settings.resolved_database_url(), pool_size=1)
     try:
         async with open_runs() as runs:
-            yield Service(Store(engine), runs, instance=settings.instance)
+            yield Service(Store(engine), runs, instance=settings.instance, places=places_of(settings))
     finally:
         await engine.dispose()
 

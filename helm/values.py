@@ -223,6 +223,7 @@ class Settings(Part):
     instance: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     default_destination: dict[str, Any]
     local_file_roots: list[str]
+    local_destination_roots: list[str]
     poll_interval_seconds: Annotated[float, Field(gt=0)] | None = None
     audit_interval_seconds: Annotated[float, Field(gt=0)] | None = None
     max_prune_fraction: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -5,10 +5,11 @@ own choice for DuckDB and PostgreSQL (INSERT statements) is some hundred times s
 """
 
 import os
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 from connectors.kinds import (
     Destination,
@@ -17,6 +18,8 @@ from connectors.kinds import (
     OtherDestination,
     PostgresDestination,
 )
+from connectors.places import Places, is_below, local_path, outside, path_of
+from pipelines.access.database_urls import checked, postgres_url
 from pipelines.buckets import KNOWN_HOSTS, as_json, bucket_of
 from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError
@@ -63,28 +66,59 @@ class Target:
     exclusive: str | None = None
     table_format: str | None = None
     merges: bool = True
+    make: Callable[[], None] = lambda: None
+    """Makes what must be there before a pipeline opens it. Called by a run that has the destination for itself."""
 
 
-def open_target(destination: Destination, connector_id: int, secrets: Secrets, data_dir: Path) -> Target:
+def open_target(
+    destination: Destination, connector_id: int, secrets: Secrets, data_dir: Path, roots: tuple[Path, ...] | None
+) -> Target:
     """The dlt destination of a connector, with a staging dataset of the connector's own.
 
+    Args:
+        destination: where the rows go.
+        connector_id: whose rows.
+        secrets: resolves its credentials.
+        data_dir: where relative paths start.
+        roots: the directories, besides `data_dir`, that a local destination may be in. None: it may be anywhere.
+
     Raises:
-        ConfigurationError: when its credentials or the package that it needs are missing.
+        ConfigurationError: when its credentials or the package that it needs are missing, or its place is forbidden.
     """
+    if roots is not None:
+        hold_below(destination, (data_dir, *roots))
     # Merges go through the staging dataset. Shared by two connectors, it would lose or double rows.
     staging = f"connector_{connector_id}_staging"
     match destination:
-        case DuckdbDestination(path=path):
-            return _duckdb(data_dir / path, staging)
+        case DuckdbDestination(path=path, storage_version=version):
+            return _duckdb(data_dir / path, staging, version)
         case PostgresDestination(credentials=reference):
             return _postgres(secrets.resolve(reference), staging)
         case FilesystemDestination():
             return _filesystem(destination, secrets, data_dir)
         case OtherDestination(type=kind, credentials=reference):
-            return _other(kind, secrets.resolve(reference), staging)
+            return _other(kind, secrets.resolve(reference), staging, None if roots is None else (data_dir, *roots))
 
 
-def _duckdb(path: Path, staging: str) -> Target:
+def hold_below(destination: Destination, roots: tuple[Path, ...]) -> None:
+    """Refuse a local destination outside of these directories, wherever links lead.
+
+    Raises:
+        ConfigurationError: it is outside.
+    """
+    path = local_path(destination, roots[0])
+    if path is not None and not is_below(path.resolve(), tuple(root.resolve() for root in roots)):
+        raise ConfigurationError(outside(destination, Places()) or OUTSIDE)
+
+
+OUTSIDE = (
+    "destination.credentials names a place on the worker's own disk that is neither below CAI_DATA_DIR nor below one "
+    "of "
+    "CAI_LOCAL_DESTINATION_ROOTS: name a place there, or have operations add its directory."
+)
+
+
+def _duckdb(path: Path, staging: str, version: str) -> Target:
     import dlt  # noqa: PLC0415  # seconds: only in a run
 
     # dlt would open whatever stands there; a directory of clinical data is for its owner alone.
@@ -102,7 +136,30 @@ def _duckdb(path: Path, staging: str) -> Target:
         # Each has all of DuckDB's threads.
         max_parallel_load_jobs=1,
     )
-    return Target(target, "parquet", exclusive=f"duckdb:{path.resolve()}")
+    return Target(target, "parquet", exclusive=f"duckdb:{path.resolve()}", make=lambda: make_duckdb_file(path, version))
+
+
+def make_duckdb_file(path: Path, version: str) -> None:
+    """Make a DuckDB file that older versions read too, unless there is one: only its first opening decides.
+
+    If the process dies in between, the file is there and empty, with the version that was asked for.
+
+    Raises:
+        ConfigurationError: this DuckDB does not know the version.
+    """
+    if path.exists():
+        return
+    import duckdb  # noqa: PLC0415  # only in a run
+
+    place = str(path).replace("'", "''")
+    with duckdb.connect() as memory:
+        try:
+            memory.execute(f"ATTACH '{place}' AS made (STORAGE_VERSION '{version}')")
+        except duckdb.InvalidInputException:
+            raise ConfigurationError(
+                f"destination.storage_version {version} is no version that this worker's DuckDB ({duckdb.__version__}) "
+                "can write: name an older one, such as v1.4.0, or latest."
+            ) from None
 
 
 def _postgres(value: Any, staging: str) -> Target:
@@ -111,6 +168,7 @@ def _postgres(value: Any, staging: str) -> Target:
 
     # Else the driver first reads a whole file into memory. It stays one transaction a file.
     PostgresParquetCopyJob._ingest_per_rowgroup = True
+    PostgresParquetCopyJob._connect = _connect_for_copy  # type: ignore[assignment,method-assign]
     target = dlt.destinations.postgres(
         credentials=postgres_url(value),
         staging_dataset_name_layout=staging,
@@ -123,63 +181,21 @@ def _postgres(value: Any, staging: str) -> Target:
     return Target(target, "parquet")
 
 
+def _connect_for_copy(job: Any) -> Any:
+    """A connection for the load files of one table. dlt's own address leaves a space in a password as it is."""
+    from adbc_driver_manager import dbapi  # noqa: PLC0415  # only in a run
+    from dlt.destinations.impl.postgres.factory import get_adbc_driver_location  # noqa: PLC0415
+
+    job._config = job._job_client.config
+    url = checked(job._config.credentials.to_native_representation(), "destination.credentials")
+    return dbapi.connect(driver=get_adbc_driver_location(), db_kwargs={"uri": url})
+
+
 def passing_files() -> Any:
     """The parquet of load files that are read once, here, and removed: nothing is won by making them small."""
     from dlt.common.destination.configuration import ParquetFormatConfiguration  # noqa: PLC0415
 
     return ParquetFormatConfiguration(compression="none")
-
-
-def postgres_url(value: Any) -> str:
-    """A resolved credential as the PostgreSQL address that dlt takes: without a driver, and with a password.
-
-    Raises:
-        ConfigurationError: when it is none.
-    """
-    url = database_url(value, "destination.credentials")
-    parts = urlsplit(url)
-    scheme = parts.scheme.partition("+")[0]
-    try:
-        complete = scheme in {"postgresql", "postgres"} and parts.hostname and parts.port != 0
-    except ValueError:
-        complete = False
-    if not complete:
-        raise ConfigurationError(
-            "destination.credentials must be a PostgreSQL address, such as postgresql://user:password@host:5432/database."
-        )
-    if parts.password is None:
-        # dlt insists on one; an empty password lets libpq look into .pgpass or trust the host.
-        user, _, host = parts.netloc.rpartition("@")
-        parts = parts._replace(netloc=f"{user}:@{host}")
-    return urlunsplit(parts._replace(scheme="postgresql"))
-
-
-def database_url(value: Any, field: str) -> str:
-    """A resolved credential as a SQLAlchemy address: a text, or what a SqlAlchemyConnector block holds.
-
-    Raises:
-        ConfigurationError: when it is neither.
-    """
-    if isinstance(value, dict):
-        value = value.get("connection_info", value.get("value", value))
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict) and "driver" in value:
-        import sqlalchemy  # noqa: PLC0415  # not needed for addresses
-
-        return sqlalchemy.URL.create(
-            str(value["driver"]),
-            username=value.get("username"),
-            password=value.get("password"),
-            host=value.get("host"),
-            port=int(value["port"]) if value.get("port") else None,
-            database=value.get("database"),
-            query=value.get("query") or {},
-        ).render_as_string(hide_password=False)
-    raise ConfigurationError(
-        f"{field} must refer to a database address (a Secret block with postgresql://user:password@host/database) "
-        "or to a SqlAlchemyConnector block."
-    )
 
 
 def _filesystem(destination: FilesystemDestination, secrets: Secrets, data_dir: Path) -> Target:
@@ -198,13 +214,17 @@ def _filesystem(destination: FilesystemDestination, secrets: Secrets, data_dir: 
     return Target(target, destination.format, merges=False)
 
 
-def _other(kind: str, value: Any, staging: str) -> Target:
+def _other(kind: str, value: Any, staging: str, roots: tuple[Path, ...] | None) -> Target:
     import dlt  # noqa: PLC0415  # seconds: only in a run
     from dlt.common.exceptions import MissingDependencyException  # noqa: PLC0415
 
     credentials = as_json(value)
     if isinstance(credentials, dict) and set(credentials) == {"value"}:
         credentials = as_json(credentials["value"])
+    if roots is not None:
+        allowed = tuple(root.resolve() for root in roots)
+        if any(not is_below(path.resolve(), allowed) for path in local_paths(credentials)):
+            raise ConfigurationError(OUTSIDE)
     try:
         factory = getattr(dlt.destinations, kind)
         target = factory(credentials=credentials, staging_dataset_name_layout=staging)
@@ -218,3 +238,15 @@ def _other(kind: str, value: Any, staging: str) -> Target:
             f"The worker lacks what the destination {kind} needs: install dlt[{kind}] in the worker's image."
         ) from None
     return Target(target, "parquet" if "parquet" in formats else None)
+
+
+def local_paths(credentials: Any) -> Iterator[Path]:
+    """The paths on the worker's own disk in what an embedded destination (a lake's catalog, SQLite) is opened with."""
+    if isinstance(credentials, dict):
+        for item in credentials.values():
+            yield from local_paths(item)
+    elif isinstance(credentials, str):
+        embedded = re.fullmatch(r"(?:sqlite|duckdb|ducklake)[^:]*:/{2,3}(?P<path>[^?]+)(\?.*)?", credentials.strip())
+        path = Path(embedded.group("path")) if embedded else path_of(credentials.strip())
+        if path is not None:
+            yield path

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import dlt
 from dlt.extract import DltResource, DltSource
 
+from connectors.kinds import landings
 from connectors.landing import normalised
 from pipelines import exactness, loadfiles
 from pipelines.destinations import Target, open_target
 from pipelines.errors import ConfigurationError, as_fault
 from pipelines.loading import fitting_step
 from pipelines.loading.borders import Landing, NewRows, place_of
+from pipelines.loading.empty_replacements import hold_empty
 from pipelines.loading.known_columns import Tables, known_columns, landed_name
 from pipelines.loading.remarks import Remarks
 from pipelines.loading.standing_rows import Batch, Place, narrowed_by, standing_rows
@@ -111,6 +113,9 @@ class Engine:
         for table, fitter in self._fitters.items():
             for sentence in remarks_of(table, fitter, left_out=self._discards()):
                 self.remarks.add(sentence)
+        if not self.full_refresh and self.pipeline.default_schema_name:
+            tables = landings(run.connector.source)
+            hold_empty(self.pipeline, [name for name, how in tables.items() if how and how.allow_empty], self.remarks)
 
     def normalize(self) -> None:
         """Make load files of what was read."""
@@ -174,7 +179,9 @@ class Engine:
 
     def _open(self) -> None:
         run = self.run
-        self.target = open_target(run.destination, run.connector.id, run.secrets, run.settings.data_dir)
+        # Where operations have the platform's own default destination is their matter.
+        roots = None if run.connector.destination is None else tuple(run.settings.local_destination_roots)
+        self.target = open_target(run.destination, run.connector.id, run.secrets, run.settings.data_dir, roots)
         self.pipeline = dlt.pipeline(
             pipeline_name=self.name,
             # A new directory for each try: a failed extract leaves nothing that the next could pick up.
@@ -185,6 +192,7 @@ class Engine:
         )
         with self._alone():
             self.run.locks.check()
+            self.target.make()
             self._repeats_refresh = exactness.recover(self.pipeline, self.name)
             self.full_refresh = self._repeats_refresh or self.full_refresh
             self.pipeline.sync_destination()

@@ -27,6 +27,7 @@ from connectors.refusals import from_pydantic
 from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError, Step, TimeLimitError, as_fault
 from pipelines.load_record import Tell, Told, count_the_dead, nobody, recorded
+from pipelines.loading.other_writers import refuse_other_writers
 from pipelines.locks import Locks, connector_key
 from pipelines.missed import Due, reason_to_skip
 from pipelines.summary import Summary
@@ -126,6 +127,7 @@ def run_connector(
                     raise found
                 connector = found
                 stack.enter_context(as_fault(secrets.redact, "prepare"))
+                refuse_other_writers(locks, connector, settings, full_refresh=options.full_refresh)
                 directory = stack.enter_context(working_directory(settings.data_dir / "runs" / str(connector_id)))
                 run = Run(
                     connector, options=options, settings=settings, secrets=secrets, locks=locks, directory=directory

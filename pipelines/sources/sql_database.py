@@ -13,7 +13,7 @@ from dlt.extract import DltResource, Incremental
 from dlt.sources.sql_database import sql_table
 
 from connectors.kinds import SqlDatabaseSource, SqlTable
-from pipelines.destinations import database_url
+from pipelines.access.database_urls import database_url, hold_sqlite
 from pipelines.errors import ConfigurationError, quoted
 from pipelines.sources import Context, postgres_reader, sql_dialects
 from pipelines.sources.sql_beside import Beside
@@ -24,7 +24,9 @@ CHUNK_ROWS = 50_000
 
 def resources(source: SqlDatabaseSource, context: Context) -> list[DltResource]:
     """One resource a table, reflected now, so that a table or column that isn't there ends the run before it reads."""
-    engine = open_engine(database_url(context.secrets.resolve(source.credentials), "source.credentials"))
+    url = database_url(context.secrets.resolve(source.credentials), "source.credentials")
+    hold_sqlite(url, context.local_file_roots)
+    engine = open_engine(url)
     for host in _hosts(engine.url):
         context.denied.check(host, engine.url.port or _PORTS.get(engine.dialect.name), engine.url.database)
     metadata = sa.MetaData(schema=source.schema_name)

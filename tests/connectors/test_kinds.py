@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from connectors.kinds import OTHER_DESTINATIONS, Destination, Source, normalised
+from connectors.destinations import OTHER_DESTINATIONS
+from connectors.kinds import Destination, Source, normalised
 from connectors.landing import snake_case
 from connectors.models import RunPolicy
 from connectors.refusals import Refusal, from_pydantic

@@ -59,10 +59,11 @@ class Platform:
 @pytest.fixture
 def platform(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
     """A platform of this test's own."""
-    for name in ("CAI_DEFAULT_DESTINATION", "CAI_LOCAL_FILE_ROOTS"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("CAI_DEFAULT_DESTINATION", raising=False)
     monkeypatch.setenv("CAI_DATABASE_URL", database_url)
     monkeypatch.setenv("CAI_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("CAI_LOCAL_DESTINATION_ROOTS", str(tmp_path))
+    monkeypatch.setenv("CAI_LOCAL_FILE_ROOTS", str(tmp_path))
     connection = psycopg2.connect(database_url)
     connection.autocommit = True
     yield Platform(Settings(), connection)

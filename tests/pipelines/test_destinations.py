@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines.destinations import database_url, postgres_url
+from pipelines.access.database_urls import database_url, postgres_url
 from pipelines.errors import ConfigurationError
 from pipelines.load import Options, run_connector
 from pipelines.locks import Locks, name_key
