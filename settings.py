@@ -77,8 +77,8 @@ class Settings(BaseSettings):
     )
     local_file_roots: Annotated[list[Path], NoDecode] = Field(
         default_factory=list,
-        description="Directories, comma separated, that a `files` source and SQLite addresses may read. Unset: no local "
-        "files.",
+        description="Directories, comma separated, that a `files` source and SQLite addresses may read. Unset: no "
+        "local files.",
     )
     denied_hosts: Annotated[list[str], NoDecode] = Field(
         default_factory=lambda: list(DENIED_HOSTS),
