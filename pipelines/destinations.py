@@ -71,7 +71,7 @@ class Target:
 
 
 def open_target(
-    destination: Destination, connector_id: int, secrets: Secrets, data_dir: Path, roots: tuple[Path, ...] | None
+    destination: Destination, connector_id: int, secrets: Secrets, data_dir: Path, roots: tuple[Path, ...] | None = None
 ) -> Target:
     """The dlt destination of a connector, with a staging dataset of the connector's own.
 
