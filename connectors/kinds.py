@@ -22,6 +22,7 @@ from connectors.file_shapes import FilesSource
 from connectors.landing import (
     AnySource,
     Columns,
+    ColumnTypes,
     CursorType,
     InitialValue,
     Lag,
@@ -148,6 +149,7 @@ class RedcapSource(AnySource):
     )
     forms: Annotated[tuple[Name, ...], Field(description="Only records of these forms. Empty: of all.")] = ()
     date_range: Annotated[bool, Field(description="Only records that changed since the last load.")] = True
+    types: ColumnTypes
 
     @model_validator(mode="after")
     def _contents_are_distinct(self) -> Self:

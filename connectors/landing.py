@@ -150,6 +150,18 @@ def _by_primary_key(data: dict[str, Any]) -> WriteDisposition:
     return "merge" if data.get("primary_key") else "append"
 
 
+ColumnType = Literal["text", "bigint", "double", "decimal", "bool", "date", "timestamp", "json"]
+
+ColumnTypes = Annotated[
+    dict[Name, ColumnType],
+    Field(
+        default_factory=dict,
+        description="The type of a column from its first row on, such as `text` for keys that are 1 today and 'a-3' "
+        "tomorrow, or for codes such as 1.10. Of the others it is found out from the first rows.",
+    ),
+]
+
+
 class Landing(Strict):
     """How the rows of one table are written: shared by resources, tables and files."""
 
@@ -169,6 +181,12 @@ class Landing(Strict):
             "rows, and the run says so."
         ),
     ] = False
+    types: ColumnTypes
+
+    @model_validator(mode="after")
+    def _keys_are_distinct(self) -> Self:
+        distinct(self.primary_key, "primary_key", "")
+        return self
 
     @model_validator(mode="after")
     def _merge_has_a_key(self) -> Self:

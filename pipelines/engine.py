@@ -26,11 +26,12 @@ from pipelines.loading.standing_rows import Batch, Place, narrowed_by, standing_
 from pipelines.locks import LockLostError, name_key
 from pipelines.masking import Mask, mask_of
 from pipelines.progress import Progress
+from pipelines.rows import to_arrow
 from pipelines.rows.fitting import Fitter, remarks_of
+from pipelines.rows.known_types import column_types
 from pipelines.sources import Context, Window, open_source
 from pipelines.sources.incremental import Increment, increment_of, value_of
 from pipelines.summary import Summary
-from pipelines.tabular import column_types
 
 if TYPE_CHECKING:
     from pipelines.load import Run
@@ -245,31 +246,31 @@ class Engine:
                 "or give it a primary key and merge."
             )
         # A full refresh drops what was there.
-        of_loads_before = self.pipeline.default_schema_name and not self.full_refresh
-        self.mask.put_into(
-            resource, column_types(self.pipeline.default_schema, resource.name) if of_loads_before else {}
-        )
-        table = normalised(resource.name)
+        schema = self.pipeline.default_schema if self.pipeline.default_schema_name and not self.full_refresh else None
+        self.mask.put_into(resource, {} if schema is None else column_types(schema, resource.name))
+        increment = increment_of(resource)
+        cursor = None if increment is None else increment.cursor.path.removeprefix("$.").partition(".")[0]
+        to_arrow.put_into(resource, schema, self.remarks, cursor)
+        table = to_arrow.table_of(resource, schema)
         self._fitters[table] = fitting_step.put_into(
             resource,
             self._known.get(table, {}),
             landed_name(self.pipeline),
             without_nul=self.target.destination.destination_type.endswith(".postgres"),
         )
-
-        if (increment := increment_of(resource)) is not None:
-            self._leave_out_what_stands_there(resource, increment)
+        if increment is not None:
+            self._leave_out_what_stands_there(resource, increment, schema)
 
     def _discards(self) -> bool:
         """Whether values for which a table has no column are left out."""
         contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract
         return contract in {"discard_row", "discard_value"}
 
-    def _leave_out_what_stands_there(self, resource: DltResource, increment: Increment) -> None:
+    def _leave_out_what_stands_there(
+        self, resource: DltResource, increment: Increment, schema: dlt.Schema | None
+    ) -> None:
         """Let the rows that come again at the cursor's border land no second time."""
-        known: dict[str, str] = {}
-        if self.pipeline.default_schema_name and not self.full_refresh:
-            known = column_types(self.pipeline.default_schema, resource.name)
+        known = {} if schema is None else column_types(schema, resource.name)
         landing = Landing(
             columns=frozenset(name for name in known if not name.startswith("_dlt")),
             nested=frozenset(name for name, kind in known.items() if kind == "json"),
@@ -279,7 +280,7 @@ class Engine:
             merges=resource.write_disposition == "merge",
         )
         place = place_of(increment.cursor)
-        table = normalised(resource.name)
+        table = to_arrow.table_of(resource, schema)
         resource.add_step(
             NewRows(increment, resource.name, place, lambda: self._standing(table, place, increment), landing)
         )

@@ -5,6 +5,9 @@ and a text in the other) while nobody without the key can try out all numbers. T
 `CAI_SECRET_MASK_KEY`, or a file made once in the data directory. With another key the same value hashes to something
 else, so workers on several machines, and those that keep no files, need the variable.
 
+A name in `mask` hides every column that is spelled with the same letters and digits, in capitals or not: `Patient ID`,
+`PATIENTID` and `patient_id` are one patient's number, however the next file writes it.
+
 A name in `mask` that no column has would mask nothing, and the column that was meant would land in clear. So a mask
 remembers the columns that it met of each table, and the run is refused before it writes: if every table told its
 columns, and rows of this kind don't leave some of them out at will.
@@ -23,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from connectors.kinds import Source
-from connectors.landing import normalised
+from connectors.landing import letters_and_digits
 from pipelines.errors import ConfigurationError, quoted
 from settings import Settings
 
@@ -90,7 +93,7 @@ class Mask:
     """
 
     def __init__(self, columns: Collection[str] = (), key: bytes = b"", *, optional: bool = False) -> None:
-        self._columns = {normalised(column): column for column in columns}
+        self._columns = {letters_and_digits(column): column for column in columns}
         self._key = key
         self._optional = optional
         self._declared: set[str] = set()
@@ -101,7 +104,7 @@ class Mask:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The masked columns, as they land."""
+        """What the names of masked columns have in common with theirs in the table: see `letters_and_digits`."""
         return tuple(self._columns)
 
     def hashed(self, value: Any) -> str | None:
@@ -126,7 +129,7 @@ class Mask:
         Raises:
             ConfigurationError: when it has no others, and the mask names one.
         """
-        self._declared.update(map(normalised, columns))
+        self._declared.update(map(letters_and_digits, columns))
         if complete and self.missed:
             self._refuse("or remove it")
 
@@ -140,13 +143,13 @@ class Mask:
             return
         of_loads_before = loaded or {}
         for column, kind in of_loads_before.items():
-            if column in self._columns and kind != "text":
-                name = quoted([self._columns[column]])
+            if kind != "text" and (hiding := self._hiding(column)) is not None:
+                name = quoted([hiding])
                 raise ConfigurationError(
                     f"source.mask names {name}, which {resource.name} holds in clear, as {kind}, from loads before: "
                     "run a full refresh, which removes that and loads everything masked."
                 )
-        self._loaded[resource.name] = set(map(normalised, of_loads_before))
+        self._loaded[resource.name] = set(map(letters_and_digits, of_loads_before))
         met = self._met.setdefault(resource.name, {})
         # Before the cursor's step, which keeps hashes of rows in the state.
         resource.add_map(lambda item: self._masked(item, met), insert_at=1)
@@ -196,7 +199,7 @@ class Mask:
     def _hiding(self, name: str) -> str | None:
         """The name of the mask that hides a column, if one does."""
         # What did not fit its column stands beside it, as `column__v_text`.
-        whole, beside = normalised(name), normalised(name.partition("__v_")[0])
+        whole, beside = letters_and_digits(name), letters_and_digits(name.partition("__v_")[0])
         return self._columns.get(whole, self._columns.get(beside))
 
     def _arrow(self, table: Any, met: dict[str, str | None]) -> Any:

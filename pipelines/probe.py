@@ -67,12 +67,14 @@ def probe(source: Source, settings: Settings, rows: int = FIRST_ROWS) -> Probe:
 def _samples(source: Source, context: Context, rows: int) -> tuple[Sample, ...]:
     # dlt costs seconds, which importing this module must not.
     from pipelines.engine import configure, source_of  # noqa: PLC0415
+    from pipelines.rows import to_arrow  # noqa: PLC0415
     from pipelines.sources import open_source  # noqa: PLC0415
 
     configure()
     found = []
     for resource in open_source(source, context):
         context.mask.put_into(resource)
+        to_arrow.put_into(resource, None, context.remarks)
         landed: list[dict[str, Any]] = []
         columns: dict[str, None] = {}
         for item in source_of("rehearsal", [resource], None):

@@ -13,6 +13,7 @@ Where rows merge, the same comparison only saves the work of writing what is the
 is new says so. There a row counts as known when all its columns are the same.
 """
 
+import functools
 import hashlib
 import json
 import time
@@ -27,7 +28,7 @@ import pyarrow as pa
 from dlt.extract.items_transform import ItemTransform
 from dlt.extract.state import resource_state
 
-from connectors.landing import normalised
+from connectors.landing import letters_and_digits, normalised
 from pipelines.loading.standing_rows import Batch, Place
 from pipelines.sources.arrow_cursors import not_after
 from pipelines.sources.incremental import STATE, Cursor, Increment
@@ -58,6 +59,7 @@ class Landing:
     nested: frozenset[str] = frozenset()
     """Those that hold JSON."""
     masked: frozenset[str] = frozenset()
+    """Those that are hashed, by their letters and digits."""
     hashed: Callable[[Any], str | None] = str
     """What a masked value lands as."""
     optional: bool = False
@@ -182,7 +184,7 @@ class Standing:
                 value = row[at[name]]
                 if value is None and layout is not None and name not in layout.columns:
                     ignored.append(name)
-                elif value is not None and name in masked and layout is not None and name not in layout.masked:
+                elif layout is not None and _hidden(name, masked) and not _hidden(name, layout.masked):
                     value = self._landing.hashed(value)
                 cells[name] = value
             if layout is not None and (were := layout.masked - masked):
@@ -211,7 +213,7 @@ class Standing:
         if self._unmasked:
             # It stands there hashed, from when it was masked.
             versions.append(
-                {name: self._landing.hashed(v) if name in self._unmasked else v for name, v in cells.items()}
+                {name: self._landing.hashed(v) if _hidden(name, self._unmasked) else v for name, v in cells.items()}
             )
         for version in versions:
             for without in ways:
@@ -224,6 +226,12 @@ class Standing:
     def _digest(self, cells: Mapping[str, Any], without: frozenset[str]) -> bytes:
         told = [_told(cells[name], name in self._landing.nested) for name in self._names if name not in without]
         return hashlib.blake2b(repr(told).encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+@functools.cache
+def _hidden(column: str, masked: frozenset[str]) -> bool:
+    """Whether a mask hides a column, or the one that it stands beside."""
+    return bool({letters_and_digits(column), letters_and_digits(column.partition(BESIDE)[0])} & masked)
 
 
 def _landed(columns: Iterable[str]) -> set[str]:

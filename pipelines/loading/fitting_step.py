@@ -10,7 +10,6 @@ from dlt.extract.items_transform import ItemTransform
 
 from pipelines.rows.columns import Column, without_type
 from pipelines.rows.fitting import Fitter
-from pipelines.tabular import Tabular
 
 
 class Fitting(ItemTransform[Any, dict[str, Any]]):
@@ -19,15 +18,12 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
     Nothing of it is kept: if the process dies, the next run fits the same rows to the columns that are there by then.
     """
 
-    # The last step: everything before it still has the source's names and types.
+    # After the step that gives columns their names: those before it have the source's names and types.
     placement_affinity: ClassVar[float] = 3
 
-    def __init__(self, table: str, fitter: Fitter, landed_name: Callable[[str], str]) -> None:
+    def __init__(self, fitter: Fitter) -> None:
         super().__init__(lambda page: page)
         self.fitter = fitter
-        self._tabular = Tabular(table)
-        self._landed_name = landed_name
-        self._names: dict[str, str] = {}
         self._told = dict(fitter.known)
 
     def __call__(self, item: Any, meta: Any = None) -> Iterator[Any]:
@@ -36,15 +32,11 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
             item = pa.Table.from_batches([item])
         if isinstance(item, pa.Table):
             yield from self._fitted(item)
-        elif isinstance(item, dict) or (isinstance(item, list) and item and isinstance(item[0], dict)):
-            # A reader of rows that has no step of its own for it.
-            for table in self._tabular(item):
-                yield from self._fitted(table)
         else:
             yield item
 
     def _fitted(self, item: pa.Table) -> Iterator[Any]:
-        fitted = self.fitter.fit(item.rename_columns([self._landed(name) for name in item.column_names]))
+        fitted = self.fitter.fit(item)
         if not fitted.num_columns:
             return
         # By itself dlt makes each moment one with a zone, and JSON a text.
@@ -55,11 +47,6 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
             yield dlt.mark.with_hints(fitted, dlt.mark.make_hints(columns=hints))
         else:
             yield fitted
-
-    def _landed(self, name: str) -> str:
-        if name not in self._names:
-            self._names[name] = self._landed_name(name)
-        return self._names[name]
 
 
 def put_into(
@@ -77,5 +64,5 @@ def put_into(
         told[name] = {"name": name, **told.get(name, {}), **column.hint}
     hints.clear()
     resource.apply_hints(columns=told)
-    resource.add_step(Fitting(resource.name, fitter, landed_name))
+    resource.add_step(Fitting(fitter))
     return fitter

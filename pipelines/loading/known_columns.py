@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 from dlt import Pipeline
+from dlt.common.normalizers.naming.snake_case import NamingConvention
 
-from connectors.landing import normalised
 from pipelines.rows.columns import (
     BIGINT,
     BINARY,
@@ -27,7 +27,6 @@ from pipelines.rows.columns import (
     of_hint,
     without_type,
 )
-from pipelines.rows.fitting import BESIDE
 
 Tables = dict[str, dict[str, Column]]
 
@@ -142,11 +141,6 @@ def _of_duckdb(kind: str, precision: int | None, scale: int | None, _fraction: N
 
 
 def landed_name(pipeline: Pipeline) -> Callable[[str], str]:
-    """What gives a source's column the name under which it lands: dlt's own where the pipeline has a schema already."""
-    plain = pipeline.default_schema.naming.normalize_identifier if pipeline.default_schema_name else normalised
-
-    def landed(name: str) -> str:
-        base, beside, kind = name.partition(BESIDE)
-        return f"{plain(base)}{beside}{kind}" if base else str(plain(name))
-
-    return landed
+    """What gives a column that a source declares the name that dlt knows it by."""
+    convention = pipeline.default_schema.naming if pipeline.default_schema_name else NamingConvention(0)
+    return convention.normalize_path

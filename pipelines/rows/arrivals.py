@@ -18,10 +18,13 @@ import pyarrow.compute as pc
 
 from pipelines.rows.columns import MOST_DIGITS
 
+JSON_TEXT = pa.json_(pa.string())
+"""Arrow's own type of JSON texts."""
+
 
 def json_column(texts: pa.Array) -> pa.Array:
     """A column of JSON texts, marked as such."""
-    return pa.ExtensionArray.from_storage(pa.json_(pa.string()), texts.cast(pa.string()))
+    return pa.ExtensionArray.from_storage(JSON_TEXT, texts.cast(pa.string()))
 
 
 def plain(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, bool]:  # noqa: PLR0911  # a table of types

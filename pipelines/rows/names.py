@@ -21,6 +21,9 @@ from connectors.landing import normalised, snake_case
 OWN = frozenset({"_dlt_load_id"})
 """Columns that each table gets from dlt."""
 
+BESIDE = "__v_"
+"""Between the name of a column and the type of the values that don't fit it, which stand beside it."""
+
 _DIGITS = 6
 
 UNNAMED = "column"
@@ -81,19 +84,22 @@ class ColumnNames:
         self._rule = rule
         self._keys = frozenset(keys)
         self._key_columns = frozenset(map(rule.landed, self._keys))
-        self._columns = frozenset(column for column in columns if "__v_" not in column) - OWN
+        self._columns = frozenset(column for column in columns if BESIDE not in column) - OWN
         self._landed: dict[str, str] = {}
         self._owners: dict[str, str | None] = dict.fromkeys(OWN)
         self.told_apart: dict[str, str] = {}
         """Of this run: names that came to land otherwise than plainly, since another has that column."""
+        self.changed = False
+        """Whether there is something to record; set back by whoever has done it."""
         # Without a record it is the first load under this rule: whoever comes first owns what the table has so far.
-        known = recorded or {"names": {}, "free": self._columns}
+        known: Mapping[str, Any] = {"names": {}, "free": self._columns} if recorded is None else recorded
         self._free = set(known.get("free", ())) & self._columns
         for name, landed in known.get("names", {}).items():
             self._take(name, landed)
         for landed in self._columns - self._free - self._owners.keys():
             # Not recorded, so it is spelled as it lands.
             self._take(landed, landed)
+        self.changed = recorded is None
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -152,6 +158,7 @@ class ColumnNames:
 
     def _take(self, name: str, landed: str) -> None:
         self._landed[name] = landed
+        self.changed = True
         self._owners.setdefault(landed, name)
         self._free.discard(landed)
 

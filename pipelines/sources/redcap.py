@@ -90,7 +90,8 @@ def _resource(client: Client, source: RedcapSource, content: str, token: str, co
             state["since"] = started.strftime(_FORMAT)
 
     key = [identity, *RECORD_KEYS]
-    return as_tables(dlt.resource(records, name=table, primary_key=key, write_disposition="merge"), table)
+    resource = dlt.resource(records, name=table, primary_key=key, write_disposition="merge")
+    return as_tables(resource, table, types=source.types)
 
 
 def _not_after(moment: datetime) -> str:

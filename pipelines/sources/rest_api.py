@@ -12,12 +12,12 @@ from connectors.kinds import RestApiSource
 from connectors.rest_shapes import RestResource
 from pipelines.errors import ConfigurationError, Fields
 from pipelines.prefetch import ahead, gathered
+from pipelines.rows.to_arrow import ToArrow
 from pipelines.sources import Context
 from pipelines.sources.asked import Asked
 from pipelines.sources.http import Client, resolved, source_client
 from pipelines.sources.incremental import Cursor, Increment
 from pipelines.sources.paging import Question, read_pages
-from pipelines.tabular import Tabular
 
 FIELDS = Fields(
     url="source.base_url",
@@ -64,14 +64,14 @@ def _resource(client: Client, source: RestApiSource, shape: RestResource, contex
     )
     if increment is not None:
         resource.add_step(increment)
-    return as_tables(resource, shape.name, first)
+    return as_tables(resource, shape.name, first, types=shape.types)
 
 
-def as_tables(resource: DltResource, table: str, first: "FirstRows | None" = None) -> DltResource:
+def as_tables(resource: DltResource, table: str, first: "FirstRows | None" = None, **rules: Any) -> DltResource:
     """The resource with its pages as Arrow tables: after the cursor, which compares values as the API wrote them."""
     if first is not None:
         resource.add_step(first)
-    return resource.add_step(Tabular(table))
+    return resource.add_step(ToArrow(table, **rules))
 
 
 class FirstRows(ItemTransform[Any, dict[str, Any]]):

@@ -22,6 +22,7 @@ from dlt.extract import DltResource
 from connectors.file_shapes import CSV_SETTINGS
 from connectors.kinds import FilesSource
 from pipelines.errors import ConfigurationError, TransientError
+from pipelines.rows.to_arrow import ToArrow
 from pipelines.sources import Context
 from pipelines.sources.files.csv_rows import AnotherWayError, Way, csv_tables
 from pipelines.sources.files.faults import BrokenFileError, UnsettledFileError
@@ -29,8 +30,6 @@ from pipelines.sources.files.finding import Choice, Found, Store, find
 from pipelines.sources.files.holding import Held
 from pipelines.sources.files.json_rows import json_pages
 from pipelines.sources.files.parquet_rows import parquet_tables
-from pipelines.tabular import Tabular
-from pipelines.textual import Textual
 
 YOUNG_SECONDS = 2.0
 """A file that changed less than this ago may be written at this moment: it is looked at twice."""
@@ -62,14 +61,10 @@ def resources(source: FilesSource, context: Context) -> list[DltResource]:
         primary_key=list(source.primary_key) or None,  # type: ignore[arg-type]
         write_disposition=source.write_disposition,
     )
-    if source.format == "jsonl":
-        resource.add_step(Tabular(source.table))
-    else:
+    if source.format != "jsonl":
         # The mask is put before it, and knows each column by the name that the file gives it.
         resource.add_map(_with_distinct_names)
-    if source.format == "csv":
-        resource.add_step(Textual(source.table))
-    return [resource]
+    return [resource.add_step(ToArrow(source.table, types=source.types, of_text=source.format == "csv"))]
 
 
 @dataclass(slots=True)

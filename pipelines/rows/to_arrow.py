@@ -1,0 +1,125 @@
+"""The step of a resource's pipe that makes Arrow tables with landed names and types: of JSON rows, of CSV, of tables.
+
+Names and types go by what dlt's schema and state know of the table, so only while its source is being read. The state
+is stored with the rows, in the same load: if the process dies, neither is there.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import dlt
+import pyarrow as pa
+from dlt.extract import DltResource
+from dlt.extract.items_transform import ItemTransform
+
+from connectors.landing import normalised, snake_case
+from pipelines.loading.remarks import Remarks
+from pipelines.rows.arrivals import json_column
+from pipelines.rows.arrow_names import renamed
+from pipelines.rows.csv_to_arrow import typed
+from pipelines.rows.json_to_arrow import json_columns
+from pipelines.rows.known_types import column_types, table_name
+from pipelines.rows.names import ColumnNames, Rule
+from pipelines.rows.table import Table
+
+STATE = "column_names"
+"""The key of a resource's state under which the names are recorded that a later load can't guess."""
+
+
+class ToArrow(ItemTransform[Any, dict[str, Any]]):
+    """Takes pages of rows or Arrow tables as a source has them, and gives Arrow tables as they land."""
+
+    # After the mask, which knows the source's names, and the cursor, which compares values as the source wrote them.
+    placement_affinity: ClassVar[float] = 2
+
+    def __init__(
+        self,
+        resource: str,
+        *,
+        types: Mapping[str, str] | None = None,
+        of_text: bool = False,
+        keeps_digits: bool = False,
+    ) -> None:
+        """`of_text`: the tables are of text, as CSV is. `keeps_digits`: see `json_columns`."""
+        super().__init__(lambda page: page)
+        self.resource = resource
+        self.types = types or {}
+        self.keys: tuple[str, ...] = ()
+        """The columns that the connector names as key and cursor."""
+        self.remarks = Remarks()
+        self.json: frozenset[str] = frozenset()
+        """The columns of Arrow tables that are JSON, as the reader says beside them."""
+        self._of_text = of_text
+        self._keeps_digits = keeps_digits
+        self._tables: dict[bool, Table] = {}
+
+    def __call__(self, item: Any, meta: Any = None) -> Iterator[Any]:
+        """The page as one Arrow table; nothing for an empty one."""
+        if isinstance(item, pa.RecordBatch):
+            item = pa.Table.from_batches([item])
+        is_arrow = isinstance(item, pa.Table)
+        table = self._table(of_arrow=is_arrow and not self._of_text)
+        if not is_arrow:
+            found = self._of_rows(item if isinstance(item, list) else [item], table)
+        elif self._of_text:
+            found = typed(item, table)
+        else:
+            found = renamed(item, table, self.json)
+        if table.names.changed:
+            dlt.current.resource_state(self.resource)[STATE] = table.names.recorded
+            table.names.changed = False
+        if found is not None:
+            yield found
+
+    def _of_rows(self, rows: list[Any], table: Table) -> Any:
+        columns = json_columns(rows, table, keeps_digits=self._keeps_digits)
+        if not columns:
+            return None
+        return pa.table({name: json_column(array) if kind == "json" else array for name, array, kind in columns})
+
+    def _table(self, *, of_arrow: bool) -> Table:
+        if of_arrow not in self._tables:
+            schema = dlt.current.source_schema()
+            known = column_types(schema, self.resource)
+            rule = Rule(schema.naming.max_length, of_arrow=of_arrow)
+            names = ColumnNames(
+                rule, keys=self.keys, columns=known, recorded=dlt.current.resource_state(self.resource).get(STATE)
+            )
+            keys = frozenset(names.of(self.keys)) if self.keys else frozenset()
+            self._tables[of_arrow] = Table(
+                name=table_name(schema, self.resource),
+                names=names,
+                known=known,
+                keys=keys,
+                types=self.types,
+                remarks=self.remarks,
+            )
+        return self._tables[of_arrow]
+
+
+def table_of(resource: DltResource, schema: dlt.Schema | None) -> str:
+    """The table that a resource fills. `schema`: that of loads before, which a full refresh leaves behind."""
+    return normalised(resource.name) if schema is None else table_name(schema, resource.name)
+
+
+def put_into(resource: DltResource, schema: dlt.Schema | None, remarks: Remarks, cursor: str | None = None) -> None:
+    """Let a resource's pipe give its columns the names that they land by, and name its table and key likewise.
+
+    `schema`: that of loads before, which a full refresh leaves behind.
+    """
+    step = next((step for step in resource._pipe.steps if isinstance(step, ToArrow)), None)
+    if step is None:
+        step = ToArrow(resource.name)
+        resource.add_step(step)
+    hint = (resource._hints or {}).get("primary_key")
+    keys = [hint] if isinstance(hint, str) else list(hint) if isinstance(hint, list | tuple) else []
+    step.remarks = remarks
+    step.keys = (*keys, *([cursor] if cursor else []))
+    declared = resource.columns if isinstance(resource.columns, dict) else {}
+    step.json = frozenset(name for name, hint in declared.items() if hint.get("data_type") == "json")
+    table = table_of(resource, schema)
+    if table != snake_case(resource.name):
+        resource.apply_hints(table_name=table)
+    if any(not key.isascii() for key in keys):
+        columns = [] if schema is None else column_types(schema, resource.name)
+        resource.apply_hints(primary_key=list(ColumnNames(Rule(), keys=keys, columns=columns).of(keys)))
