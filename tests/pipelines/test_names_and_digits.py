@@ -48,11 +48,12 @@ def landed(
 def test_names_that_would_be_one_and_numbers_of_many_digits_land_as_they_are(
     platform: Platform, warehouse: Sql, destination: dict[str, Any]
 ) -> None:
-    first = b"""[
-        {"id": 123456789012345678901, "x___99": "0", "x____99": "1", "pain_1": "", "pain___1": "1", "CD4+": 1, "CD4-": 2},
-        {"id": 123456789012345678902, "ID": "b", "CD4+": 3, "\\u0438\\u043c\\u044f": "c", "in": {"dose": 1.00, "n": 1.50}}
-    ]"""
-    second = b'[{"CD4-": 5, "\\u0432\\u043e\\u0437\\u0440\\u0430\\u0441\\u0442": 44, "id": 123456789012345678902, "Id": "e"}]'
+    first = """[
+        {"id": 123456789012345678901, "x___99": "0", "x____99": "1", "pain_1": "", "pain___1": "1",
+         "CD4+": 1, "CD4-": 2},
+        {"id": 123456789012345678902, "ID": "b", "CD4+": 3, "имя": "c", "in": {"dose": 1.00, "n": 1.50}}
+    ]""".encode()
+    second = """[{"CD4-": 5, "возраст": 44, "id": 123456789012345678902, "Id": "e"}]""".encode()
     answers = iter([first, second])
     with WebServer(lambda _: Answer(next(answers))) as web:
         connector = platform.add(rest(web.url, primary_key="id"), **destination)
