@@ -18,7 +18,7 @@ from sqlalchemy.dialects import mssql, mysql, oracle
 
 from pipelines.errors import ConfigurationError
 from pipelines.sources.sql_beside import Beside
-from pipelines.sources.sql_values import fitted
+from pipelines.sources.sql_values import fitted, without_broken_json
 
 DECIMAL = (38, 9)
 """Precision and scale of a number that declares none: dlt's own choice."""
@@ -182,6 +182,8 @@ class RowsLoader(TableLoader):
             landed: dict[str, pa.Array] = {}
             for (name, kind), values in zip(kinds, columns, strict=True):
                 landed[name], others = fitted(kind, values)
+                if isinstance(self.table.c[name].type, sa.JSON) and self.engine.dialect.name == "sqlite":
+                    landed[name], others = without_broken_json(landed[name], others)
                 if others is not None:
                     landed[self._beside.count(name, others)] = others
             yield pa.table(landed)

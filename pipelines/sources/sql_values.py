@@ -7,6 +7,7 @@ and else each value is looked at.
 """
 
 import contextlib
+import json
 import math
 import re
 from collections.abc import Callable
@@ -37,6 +38,24 @@ def fitted(kind: pa.DataType, values: tuple[Any, ...]) -> tuple[pa.Array, pa.Arr
                 beside[index] = as_text(value)
     others = pa.array(beside, pa.string()) if any(value is not None for value in beside) else None
     return pa.array(kept, kind), others
+
+
+def without_broken_json(texts: pa.Array, others: pa.Array | None) -> tuple[pa.Array, pa.Array | None]:
+    """The same column and what stands beside it, where a text that is no JSON stands too: SQLite asks nobody."""
+    kept, beside = texts.to_pylist(), [None] * len(texts) if others is None else others.to_pylist()
+    for index, text in enumerate(kept):
+        if text is not None:
+            try:
+                json.loads(text, parse_constant=_no_json)
+            except ValueError:
+                kept[index], beside[index] = None, text
+    if all(text is None for text in beside):
+        return texts, None
+    return pa.array(kept, pa.string()), pa.array(beside, pa.string())
+
+
+def _no_json(constant: str) -> None:
+    raise ValueError(constant)
 
 
 def _classes(kind: pa.DataType) -> set[type]:

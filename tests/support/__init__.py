@@ -1,0 +1,1 @@
+"""What tests stand on that no test module owns."""
