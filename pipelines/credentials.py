@@ -6,7 +6,6 @@ and `Secrets.guard` removes all of them from whatever the process logs while the
 libraries, which may quote rows. Errors pass `redact` too.
 """
 
-import base64
 import contextlib
 import json
 import logging
@@ -14,10 +13,11 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from connectors.kinds import BlockRef, Credential, EnvRef, SecretRef
 from connectors.references import TextOrCredential, looks_secret
+from pipelines.access.redaction import SHORTEST
+from pipelines.access.redaction import shapes as forms
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.stacks import stack_of
 
@@ -26,9 +26,6 @@ OURS = {"prefect", "connectors", "deployments", "flows", "local", "pipelines"}
 """Loggers whose lines are read as they are: ours and Prefect's. Those of libraries may quote rows."""
 
 UNREAD = "what this library says may quote rows and is not shown"
-
-SHORTEST = 4
-"""Shorter values are not searched for: they would blot out half of every text."""
 
 
 class Secrets:
@@ -85,7 +82,7 @@ class Secrets:
 
     def hide(self, value: Any) -> None:
         """Remember a value, so that `redact` removes it and the shapes that drivers make of it."""
-        shapes = {shape for text in _texts(value) for shape in _shapes(text)}
+        shapes = {shape for text in _texts(value) for shape in forms(text)}
         self._shapes |= {shape for shape in shapes if len(shape) >= SHORTEST}
         if self._shapes:
             # Longest first: a password that begins with another one must go as a whole.
@@ -201,36 +198,3 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _texts(item)
-
-
-def _shapes(text: str) -> Iterator[str]:
-    """The forms in which a secret turns up in messages: itself, quoted, as JSON, and the passwords in an address."""
-    for part in {text, *_passwords(text)}:
-        yield from (
-            part,
-            unquote(part),
-            quote(part, safe=""),
-            quote_plus(part),
-            json.dumps(part)[1:-1],
-            repr(part)[1:-1],
-        )
-        yield base64.b64encode(part.encode()).decode()
-        if "\n" in part:
-            yield from (line for line in part.splitlines() if len(line) > 2 * SHORTEST)
-
-
-def _passwords(text: str) -> Iterator[str]:
-    """The passwords inside an address or a libpq connection string, also of one too malformed to be parsed."""
-    if "://" in text:
-        # The last @ ends the user part; a password with @, : or / in it makes drivers show pieces of it as a host.
-        user_part, at, _ = text.split("://", 1)[1].rpartition("@")
-        password = user_part.partition(":")[2]
-        if at and password:
-            yield password
-            yield from (piece for piece in re.split(r"[@:/?#\[\]]", password) if len(piece) >= SHORTEST)
-        with contextlib.suppress(ValueError):
-            yield from (value for key, value in parse_qsl(urlsplit(text).query) if looks_secret(key))
-    for match in re.finditer(
-        r"(?:password|pwd|accountkey|sharedaccesskey)\s*=\s*('[^']*'|[^\s;]+)", text, re.IGNORECASE
-    ):
-        yield match.group(1).strip("'")

@@ -253,7 +253,7 @@ class Run:
         in_step("extract", policy, lambda: self._do("extract", engine.extract))
         in_step("normalize", policy, lambda: self._do("normalize", engine.normalize))
         in_step("load", policy, lambda: self._do("load", engine.load))
-        return engine.summary()
+        return engine.summary().redacted(self.secrets.redact)
 
     def _do(self, step: Step, work: Callable[[], None]) -> None:
         started = time.monotonic()

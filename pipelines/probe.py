@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connectors.kinds import Source
+from pipelines.access.redaction import cleaned
 from pipelines.credentials import Secrets
 from pipelines.errors import RunError, as_fault, quoted
 from pipelines.loading.remarks import Remarks
@@ -61,7 +62,13 @@ def probe(source: Source, settings: Settings, rows: int = FIRST_ROWS) -> Probe:
             f"source.mask also names {quoted(mask.missed)}, which none of these rows has: see how it is written, "
             "for a misspelt name masks nothing, and a run that finds no such column may load nothing."
         )
-    return Probe(True, " ".join([*said, *remarks]), samples)
+    # A source may echo what it was sent.
+    return Probe(True, secrets.redact(" ".join([*said, *remarks])), tuple(_clean(each, secrets) for each in samples))
+
+
+def _clean(sample: Sample, secrets: Secrets) -> Sample:
+    rows = tuple(cleaned(row, secrets.redact) for row in sample.rows)
+    return Sample(sample.table, tuple(secrets.redact(name) for name in sample.columns), rows)
 
 
 def _samples(source: Source, context: Context, rows: int) -> tuple[Sample, ...]:

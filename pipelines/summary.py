@@ -3,7 +3,8 @@
 The same facts twice: `sentence` for the state of the flow run and `markdown` for its artifact.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,17 @@ class Summary:
     """The masked columns that were among what was read."""
     remarks: tuple[str, ...] = ()
     """What people must know of the rows: a sentence each, without any value of a row."""
+
+    def redacted(self, redact: Callable[[str], str]) -> "Summary":
+        """The same without secrets: a source that echoes what it was sent may have put them into rows and remarks."""
+        return replace(
+            self,
+            rows={redact(table): count for table, count in self.rows.items()},
+            new_columns={table: [redact(name) for name in names] for table, names in self.new_columns.items()},
+            since={table: redact(value) for table, value in self.since.items()},
+            masked=tuple(redact(name) for name in self.masked),
+            remarks=tuple(redact(remark) for remark in self.remarks),
+        )
 
     @property
     def total_rows(self) -> int:

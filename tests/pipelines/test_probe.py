@@ -1,16 +1,22 @@
 """Testing a connector: the first rows as they would land, or why not."""
 
+from base64 import b64encode, urlsafe_b64encode
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from connectors.api_names import in_camel_case
 from connectors.kinds import Source
+from pipelines.credentials import Secrets
+from pipelines.load_record import Told
 from pipelines.masking import hashed, masking_key
 from pipelines.probe import Probe, probe
 from tests.pipelines.conftest import Platform, Sql
-from tests.pipelines.http_server import Answer, WebServer
+from tests.pipelines.http_server import Answer, Asked, WebServer
 from tests.pipelines.test_load import omop
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
@@ -77,3 +83,47 @@ def test_a_sentence_keeps_the_names_of_the_users_columns(platform: Platform, emr
     ):
         message = look(platform, source | more).message
         assert ("is_active" in message or "run_policy" in message, in_camel_case(message)) == (True, message)
+
+
+def echo(asked: Asked) -> Any:
+    """Repeats all that it was told, as some test servers and misconfigured gateways do."""
+    headers = {name: str(value) for name, value in asked.headers.items()}
+    return [
+        {"id": 1, "at": headers.get("Authorization", ""), "headers": headers, "query": asked.query, "path": asked.path}
+    ]
+
+
+LOGINS = [
+    {"type": "bearer", "token": {"env": "CAI_SECRET_ECHO"}},
+    {"type": "http_basic", "username": "nurse", "password": {"env": "CAI_SECRET_ECHO"}},
+    {"type": "api_key", "api_key": {"env": "CAI_SECRET_ECHO"}, "name": "key", "location": "query"},
+]
+
+
+@pytest.mark.parametrize("auth", LOGINS, ids=lambda auth: str(auth["type"]))
+def test_a_source_that_echoes_its_request_shows_no_secret(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, auth: dict[str, Any]
+) -> None:
+    secret = "swordfish/one two+3"
+    monkeypatch.setenv("CAI_SECRET_ECHO", secret)
+    resource = {"name": "visits", "path": "v", "primary_key": "id", "cursor_path": "at", "cursor_type": "text"}
+    source = {"type": "rest_api", "auth": auth, "resources": [resource], "paginator": {"type": "single_page"}}
+    told: list[Told] = []
+    with WebServer(echo) as web:
+        found = look(platform, source | {"base_url": web.url})
+        connector = platform.add(source | {"base_url": web.url})
+        summaries = [platform.run(connector, tell=told.append) for _ in range(2)]
+    said = [repr(found), *(repr(each) + each.markdown for each in summaries), repr(told)]
+    forms = {secret, quote(secret, safe=""), quote_plus(secret), b64encode(f"nurse:{secret}".encode()).decode()[12:-4]}
+    assert [form for form in forms for text in said if form in text] == []
+    assert found.ok
+    assert "***" in repr(found.samples)
+
+
+@given(st.text(min_size=5, max_size=40), st.binary(max_size=7), st.binary(max_size=7))
+def test_a_secret_is_found_in_base64_whatever_stands_around_it(secret: str, before: bytes, behind: bytes) -> None:
+    secrets = Secrets()
+    secrets.hide("word" + secret)
+    for encode in (b64encode, urlsafe_b64encode):
+        text = encode(before + ("word" + secret).encode() + behind).decode()
+        assert "***" in secrets.redact(f"Basic {text}.")
