@@ -6,7 +6,7 @@ IMAGE ?= clinical-ai-prefect:0.1.0
 BIN := .venv/bin
 PACKAGES := settings.py flows connectors deployments pipelines local helm tests benchmarks
 
-.PHONY: run test soak bench bench-data lint image venv
+.PHONY: run test soak pythons bench bench-data lint image venv
 
 run: venv
 	@DEMO=$(DEMO) exec $(BIN)/python -m local.stack
@@ -16,10 +16,18 @@ test: venv
 	$(BIN)/python -m pytest -m "not soak and not alone" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m "alone and not soak"
 
-# The long versions, and the control plane's suite once more on the newest Prefect.
-soak: venv .venv-next/installed
+# What follows a version: the control plane's suite, one life of a connector with its load, and every type of a load.
+FOLLOWS_VERSIONS = -p no:cacheprovider -n 2 --dist loadfile --no-loadscope-reorder tests/deployments tests/test_end_to_end.py tests/pipelines/test_load.py
+
+# The long versions; and what follows a version, on the Prefect before and on the later Pythons that are here.
+soak: venv .venv-previous/installed pythons
 	$(BIN)/python -m pytest -m soak
-	.venv-next/bin/python -m pytest -p no:cacheprovider -n 2 --dist loadfile --no-loadscope-reorder tests/deployments tests/test_end_to_end.py
+	.venv-previous/bin/python -m pytest $(FOLLOWS_VERSIONS)
+
+PYTHONS = $(foreach version,3.12 3.13,$(shell python$(version) -c 'print($(version))' 2>/dev/null))
+
+pythons: $(PYTHONS:%=.venv-%/installed)
+	for version in $(PYTHONS); do .venv-$$version/bin/python -m pytest $(FOLLOWS_VERSIONS) || exit 1; done
 
 bench: venv
 	$(BIN)/python -m benchmarks
@@ -49,11 +57,12 @@ image:
 
 venv: .venv/installed
 
-.venv/installed: requirements-dev.lock
-.venv-next/installed: requirements-next.lock
+.venv/installed $(PYTHONS:%=.venv-%/installed): requirements-dev.lock
+.venv-previous/installed: requirements-previous.lock
+$(foreach version,$(PYTHONS),$(eval .venv-$(version)/installed: PYTHON = python$(version)))
 
 # --no-deps: the lock already names every package, each with its hashes.
-.venv/installed .venv-next/installed:
+.venv/installed .venv-previous/installed $(PYTHONS:%=.venv-%/installed):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, and $(PYTHON) is " + sys.version.split()[0] + ": name another one, for example make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	@echo "Installing into $(@D) from $<: once, and again when it changes."
 	@$(PYTHON) -m venv $(@D)
