@@ -1,14 +1,17 @@
 """Whatever people, Prefect and the network do, and in whatever order: when the faults stop, two cycles mend all of it.
 
 A random walk on a real PostgreSQL and a real Prefect server: rows come, change and go, hands edit in Prefect, time
-passes, calls fail in every way that `tests.deployments.faults` knows, and two controllers take the lead by turns.
-The walk that fails is printed with its seeds.
+passes, calls fail in every way that `tests.deployments.faults` knows, and two controllers take the lead by turns. A
+back end keeps rows locked, works without triggers, truncates, has constraints of its own; Prefect is restored from a
+backup, loses pools, and has runs that no worker will begin (`tests.deployments.rough_hands`). While one row is locked
+no other connector stands still. The walk that fails is printed with its seeds.
 """
 
 import asyncio
 import contextlib
 import itertools
 import random
+import time
 from typing import Any
 
 import httpx
@@ -31,9 +34,14 @@ from tests.conftest import empty_prefect
 from tests.deployments import tally
 from tests.deployments.faults import FaultyTransport
 from tests.deployments.rig import PLATFORM, Clock, Rig, insert, rig
+from tests.deployments.rough_hands import BackEnd, Operator
 from tests.prefect_server import PrefectServer
 
 SCHEDULES = ("0 * * * *", "30 2 * * *", "H H * * *", None, "61 * * * *", "@daily")
+ZONES = ("UTC", "America/New_York", "Africa/Casablanca", "Australia/Lord_Howe", "Europe/Berlin")
+STANDSTILL_SECONDS = 10.0
+"""How long a locked row may keep the other connectors waiting: real seconds of one cycle."""
+POOLS = (None, "no", "extra")
 FOREIGN = "managed-by:other"
 
 
@@ -78,6 +86,8 @@ class Walk(RuleBasedStateMachine):
             self.controllers.append(await context.__aenter__())
             self.rigs.append(context)
         self.leader, self.taken = 1, False
+        self.back_end = BackEnd(self.database_url)
+        self.operator = Operator(self.api, self.server.home / "prefect.db")
 
     async def _expire_lease(self) -> None:
         async with self.engine.begin() as connection:
@@ -88,19 +98,77 @@ class Walk(RuleBasedStateMachine):
         self.run(insert(self.store, name=f"c{next(self.numbers)}", schedule=schedule, is_active=active))
 
     @rule(
-        pick=st.randoms(), schedule=st.sampled_from(SCHEDULES), active=st.booleans(), pool=st.sampled_from([None, "no"])
+        pick=st.randoms(),
+        schedule=st.sampled_from(SCHEDULES),
+        zone=st.sampled_from(ZONES),
+        active=st.booleans(),
+        pool=st.sampled_from(POOLS),
     )
-    def a_row_changes(self, pick: random.Random, schedule: str | None, active: bool, pool: str | None) -> None:
-        if numbers := self.run(self._ids()):
+    def a_row_changes(
+        self, pick: random.Random, schedule: str | None, zone: str, active: bool, pool: str | None
+    ) -> None:
+        if numbers := self.run(self._free_ids()):
             change = self.controllers[0].change(
-                pick.choice(numbers), schedule=schedule, is_active=active, work_pool_name=pool
+                pick.choice(numbers), schedule=schedule, timezone=zone, is_active=active, work_pool_name=pool
             )
             self.run(change)
 
     @rule(pick=st.randoms())
     def a_row_goes(self, pick: random.Random) -> None:
-        if numbers := self.run(self._ids()):
+        if numbers := self.run(self._free_ids()):
             self.run(self.controllers[0].remove(pick.choice(numbers)))
+
+    @rule(pick=st.randoms())
+    def a_back_end_keeps_a_row_locked(self, pick: random.Random) -> None:
+        if numbers := self.run(self._free_ids()):
+            self.back_end.lock(pick.choice(numbers))
+
+    @rule()
+    def a_back_end_lets_its_rows_go(self) -> None:
+        self.back_end.let_go()
+
+    @rule(pick=st.randoms(), schedule=st.sampled_from(SCHEDULES))
+    def a_back_end_writes_without_triggers(self, pick: random.Random, schedule: str | None) -> None:
+        if numbers := self.run(self._free_ids()):
+            self.back_end.write_without_triggers(pick.choice(numbers), schedule)
+
+    @rule(pick=st.randoms(), generation=st.integers(1, 3))
+    def a_back_end_writes_a_generation(self, pick: random.Random, generation: int) -> None:
+        if numbers := self.run(self._free_ids()):
+            self.back_end.write_generation(pick.choice(numbers), generation)
+
+    @rule()
+    def a_back_end_has_a_constraint_of_its_own(self) -> None:
+        self.back_end.constrain()
+
+    @rule()
+    def a_back_end_drops_its_constraint(self) -> None:
+        self.back_end.release_constraint()
+
+    @rule()
+    def the_table_is_truncated(self) -> None:
+        self.back_end.let_go()
+        self.back_end.truncate()
+
+    @rule()
+    def prefect_is_backed_up(self) -> None:
+        self.operator.back_up()
+
+    @rule()
+    def prefect_is_restored(self) -> None:
+        self.operator.restore()
+        for name in [name for name in self.foreign if not self.operator.holds(name)]:
+            del self.foreign[name]  # it came after the backup
+        for name in self.operator.foreign_names(FOREIGN):
+            self._remember_foreign(name)
+
+    @rule(there=st.booleans())
+    def a_pool_comes_or_goes(self, there: bool) -> None:
+        self.operator.pool("extra", there=there)
+
+    @rule(pick=st.randoms())
+    def a_worker_claims_a_run_and_is_gone(self, pick: random.Random) -> None:
+        self.operator.claim_and_die(pick, PLATFORM.tag)
 
     @rule(pick=st.randoms(), edit=st.sampled_from(["cron", "pause", "delete", "tags", "parameters", "foreign"]))
     def a_hand_edits_in_prefect(self, pick: random.Random, edit: str) -> None:
@@ -138,7 +206,7 @@ class Walk(RuleBasedStateMachine):
         answer: dict[str, Any] = self.api.get(f"/deployments/name/{FLOW_NAME}/{name}").json()
         return {key: value for key, value in answer.items() if key not in {"status", "last_polled", "updated"}}
 
-    @rule(seconds=st.sampled_from([1, 40, 700]))
+    @rule(seconds=st.sampled_from([1, 40, 700, 5_000, 86_400 * 90, -3_600]))
     def time_passes(self, seconds: int) -> None:
         self.clock.advance(seconds)
 
@@ -159,10 +227,14 @@ class Walk(RuleBasedStateMachine):
 
     def _work(self, rate: float, seed: int, *, audit: bool) -> None:
         self.transport.rate, self.transport.rng = rate, random.Random(seed)
+        began = time.monotonic()
         try:
             self.run(self.controllers[self.leader].cycle(audit=audit))
         finally:
             self.transport.rate = 0.0
+        if self.back_end.locked:
+            tally.standstill(time.monotonic() - began)
+            assert time.monotonic() - began < STANDSTILL_SECONDS, "all connectors waited for one row"
 
     @rule()
     def the_other_takes_the_lead(self) -> None:
@@ -187,6 +259,14 @@ class Walk(RuleBasedStateMachine):
     async def _ids(self) -> list[int]:
         return sorted(await self.store.generations())
 
+    async def _free_ids(self) -> list[int]:
+        """Those that nobody keeps locked: a person would wait for the others."""
+        return [number for number in await self._ids() if number not in self.back_end.locked]
+
+    @rule()
+    def the_lease_is_lost_and_taken_again(self) -> None:
+        self.run(self._take_the_lead())
+
     async def _next_id(self) -> int:
         async with self.engine.connect() as connection:
             name = await connection.scalar(sa.text("SELECT pg_get_serial_sequence('cai_connectors', 'id')"))
@@ -196,6 +276,8 @@ class Walk(RuleBasedStateMachine):
         """Faults have stopped: two cycles, and Prefect equals the table."""
         if hasattr(self, "controllers"):
             try:
+                self.back_end.close()
+                self.operator.pool("extra", there=True)
                 self.run(self._settle())
             except AssertionError:
                 tally.done["divergences"] += 1
@@ -229,6 +311,11 @@ class Walk(RuleBasedStateMachine):
             await connection.execute(sa.update(connectors).values(work_pool_name=None))
         await controller.cycle()
         assert StatusPhase.RETRYING not in {found.phase for found in (await self.store.statuses()).values()}
+        for _ in range(3):  # a claimed run is given up by the first audit, its slot freed by the two that follow
+            self.clock.advance(5_000)
+            await controller.cycle(audit=True)
+        ours = [d for d in (await self.gateway.list_deployments()).deployments if PLATFORM.tag in d.fields.tags]
+        assert not [d.name for d in ours if d.active_slots], "a slot is held that nothing will give back"
         writes = self.gateway.writes
         await controller.cycle(audit=True)
         assert self.gateway.writes == writes, "a steady state was written to"
@@ -296,4 +383,4 @@ def test_any_walk_converges(prefect_server: PrefectServer, database_url: str) ->
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_many_walks_converge(prefect_server: PrefectServer, database_url: str) -> None:
-    walk(prefect_server, database_url, max_examples=100, stateful_step_count=50)
+    walk(prefect_server, database_url, max_examples=200, stateful_step_count=50)
