@@ -39,6 +39,11 @@ FLAT = 1.15
 """Memory for the large table over that for the small one, up to which it counts as flat: Python's own spread."""
 PAGES, PAGE_ROWS = 200, 1_000
 
+BEFORE = "8b20790"
+"""The last build that took a row's first version, a cast value or a short page for what was there."""
+COMPARED = ("to-duckdb", "to-postgres", "merge-to-duckdb", "merge-to-postgres", "rest-to-duckdb")
+SLOWER = 1.05
+
 THROUGH_FILES = (
     "COPY reads and writes at once; a load goes through files, so that a dead run can be undone, and writes when all "
     "is read."
@@ -81,6 +86,7 @@ def data(rows: int) -> list[Figure]:
             runner.flat(f"most memory, {MORE * rows:,} rows to DuckDB", "to-duckdb"),
             runner.flat(f"most memory, {MORE * rows:,} rows to PostgreSQL", "to-postgres"),
         ]
+        figures += runner.beside_before(directory)
         if hand == "adbc":
             figures[0] = _without_scanner(figures[0])
         return figures
@@ -99,15 +105,39 @@ class Runner:
 
     def seconds(self, side: str, *, large: bool = False) -> float:
         """Run a side once, on the large table or on the small one."""
-        answer = subprocess.run(
-            [sys.executable, "-m", "benchmarks.data_sides", side],
-            cwd=ROOT,
-            env={**self._environment, "BENCH_TABLE": "measurement_large" if large else "measurement"},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        taken = json.loads(answer.stdout.splitlines()[-1])
+        taken = self._run(side, ROOT, large)
         self._taken[_key(side, large)].append(taken)
         return float(taken["seconds"])
+
+    def _run(self, side: str, root: Path, large: bool) -> dict[str, Any]:
+        """Run a side of this file's making with the program that stands below `root`."""
+        table = "measurement_large" if large else "measurement"
+        answer = subprocess.run(
+            [sys.executable, ROOT / "benchmarks" / "data_sides.py", side],
+            cwd=root,
+            env={**self._environment, "BENCH_TABLE": table, "PYTHONPATH": str(root)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        taken: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+        return taken
+
+    def beside_before(self, directory: Path) -> list[Figure]:
+        """Loads of this build beside the same loads of the build before values, keys and pages were checked."""
+        before = directory / "before"
+        before.mkdir()
+        archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True, check=False)
+        if archive.returncode:
+            return [Figure(f"loads beside {BEFORE}", "", "", None, "", True, "This clone does not have that commit.")]
+        subprocess.run(["tar", "-x", "-C", before], input=archive.stdout, check=True)
+        return [self._beside_before(side, before) for side in COMPARED]
+
+    def _beside_before(self, side: str, before: Path) -> Figure:
+        mine, theirs = in_turns(
+            lambda: self.seconds(side), lambda: float(self._run(side, before, large=False)["seconds"])
+        )
+        ratio = median_ratio(mine, theirs)
+        name = f"{side}, beside the build {BEFORE}"
+        return Figure(name, shown(mine), shown(theirs), ratio, f"at most {SLOWER}", ratio <= SLOWER, self._where(side))
 
     def works(self, side: str) -> bool:
         """Whether a side can be run here at all."""

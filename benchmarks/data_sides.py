@@ -149,6 +149,7 @@ def _connector(source: dict[str, Any], destination: dict[str, Any] | None) -> Ca
 
 
 _SQL = {"type": "sql_database", "credentials": {"env": SOURCE}, "tables": [{"name": TABLE}]}
+_KEYED = {**_SQL, "tables": [{"name": TABLE, "primary_key": ["id"], "cursor_column": "updated_at"}]}
 _REST = {
     "type": "rest_api",
     "base_url": os.environ.get("BENCH_API", ""),
@@ -183,6 +184,8 @@ SIDES: dict[str, Callable[[], float]] = {
     "to-duckdb": _connector(_SQL, None),
     "to-postgres": _connector(_SQL, {"type": "postgres", "credentials": {"env": WAREHOUSE}}),
     "rest-to-duckdb": _connector(_REST, None),
+    "merge-to-duckdb": _connector(_KEYED, None),
+    "merge-to-postgres": _connector(_KEYED, {"type": "postgres", "credentials": {"env": WAREHOUSE}}),
 }
 
 if __name__ == "__main__":
