@@ -154,11 +154,23 @@ def test_whole_files_are_told_from_others_there(
         store.write("broken.csv", "id,v\n3,c\n")
         assert platform.run(connector).total_rows == 1
         assert platform.run(connector).total_rows == 0
+        store.files.mkdirs(f"{store.root}/deep", exist_ok=True)
+        store.write("deep/d.csv", "id,v\n4,d\n")
+        assert [
+            platform.run(platform.add(source | {"glob": glob})).total_rows for glob in ("*.csv", "*/*", "**/*")
+        ] == [
+            3,
+            1,
+            4,
+        ]
         one = platform.add(source | {"url": f"{store.url}/labs [2024].csv"})
         assert platform.run(one).total_rows == 1
         assert platform.run(one).total_rows == 0
         with pytest.raises(ConfigurationError, match="names a file that is not there"):
             platform.run(platform.add(source | {"url": f"{store.url}/labs.csv"}))
+        if kind == "sftp":
+            with pytest.raises(ConfigurationError, match="names a directory that is not there"):
+                platform.run(platform.add(source | {"url": f"{store.url}/labs"}))
 
 
 def _written(store: Store, connector: int) -> list[tuple[int, str]]:

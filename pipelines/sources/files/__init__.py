@@ -26,10 +26,11 @@ from pipelines.rows.to_arrow import ToArrow
 from pipelines.sources import Context
 from pipelines.sources.files.csv_rows import AnotherWayError, Way, csv_tables
 from pipelines.sources.files.faults import BrokenFileError, UnsettledFileError
-from pipelines.sources.files.finding import Choice, Found, Store, find
+from pipelines.sources.files.finding import Choice, find
 from pipelines.sources.files.holding import Held
 from pipelines.sources.files.json_rows import json_pages
 from pipelines.sources.files.parquet_rows import parquet_tables
+from pipelines.sources.files.stores import Found, Store
 
 YOUNG_SECONDS = 2.0
 """A file that changed less than this ago may be written at this moment: it is looked at twice."""

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,31 @@ def test_a_trials_file_lands_row_by_row(platform: Platform, inbox: Path) -> None
     found = platform.duck(f"SELECT {cells} FROM connector_{connector}.actg175 ORDER BY pidnum")
     rows = expected.select(names).sort_by("pidnum").to_pylist()
     assert found == [tuple(row.values()) for row in rows]
+
+
+def test_parquet_files_of_differing_types_land_with_each_value(platform: Platform, inbox: Path) -> None:
+    first = {
+        "id": pa.array([1]), "x": pa.array([1]), "t": pa.array([1], pa.timestamp("ns")),
+        "u": pa.array([1], pa.uint64()), "d": pa.array([5], pa.duration("s")),
+        "m": pa.array([Decimal("1.5")], pa.decimal128(10, 1)),
+        "n": pa.array([None], pa.null()), "k": pa.array(["a"]).dictionary_encode(), "f": pa.array([0.5], pa.float32()),
+    }  # fmt: skip
+    large = Decimal("1" * 49 + ".5")
+    second = {
+        "id": pa.array([2]), "x": pa.array([1.5]), "t": pa.array([1_234_567_891], pa.timestamp("ns")),
+        "u": pa.array([2**64 - 1], pa.uint64()), "d": pa.array([7], pa.duration("ns")),
+        "m": pa.array([large], pa.decimal256(50, 1)), "n": pa.array(["now"]), "k": pa.array(["b"]),
+        "f": pa.array([0.1]),
+    }  # fmt: skip
+    pyarrow.parquet.write_table(pa.table(first), inbox / "a.parquet")
+    os.utime(inbox / "a.parquet", (1, 1))
+    pyarrow.parquet.write_table(pa.table(second), inbox / "b.parquet")
+    connector = platform.add(files(inbox, format="parquet", primary_key="id"))
+    platform.run(connector)
+    assert platform.duck(
+        "SELECT coalesce(x, x__v_double), t__v_text, u, d, coalesce(m::text, m__v_text), n, k, f "
+        f"FROM connector_{connector}.labs ORDER BY id"
+    ) == [
+        (1.0, "1970-01-01 00:00:00.000000001", 1, "PT5S", "1.5", None, "a", 0.5),
+        (1.5, "1970-01-01 00:00:01.234567891", 2**64 - 1, "PT0.000000007S", str(large), "now", "b", 0.1),
+    ]

@@ -15,8 +15,9 @@ from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.sources import Context
 from pipelines.sources.files import _Reading, holding
-from pipelines.sources.files.finding import Choice, Found, Store, find
+from pipelines.sources.files.finding import Choice, find
 from pipelines.sources.files.holding import Held
+from pipelines.sources.files.stores import Found, Store
 from tests.pipelines.conftest import Platform
 from tests.pipelines.sources.files.test_finding import source
 

@@ -12,7 +12,8 @@ from connectors.kinds import FilesSource
 from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
-from pipelines.sources.files.finding import Choice, Found, chosen, find
+from pipelines.sources.files.finding import Choice, chosen, find
+from pipelines.sources.files.stores import Found
 
 
 def source(**keys: Any) -> FilesSource:
@@ -114,3 +115,33 @@ def test_a_name_that_is_no_text_is_shown(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"M\xfcller.csv")).write_text("id\n1\n")
     (file,) = read_from(tmp_path, tmp_path).files
     assert file.shown == "M\N{REPLACEMENT CHARACTER}ller.csv"
+
+
+def test_a_directory_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "private").mkdir()
+    (tmp_path / "a.csv").write_text("id\n1\n")
+    walk = os.scandir
+
+    def denied(path: Any) -> Any:
+        # Who runs the tests may be root, who may read everything.
+        if str(path).endswith(("private", "closed")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return walk(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    choice = read_from(tmp_path, tmp_path)
+    assert [file.name for file in choice.files] == ["a.csv"]
+    assert choice.remarks == ("The worker may not look into private, so what is there is not read.",)
+    (tmp_path / "closed").mkdir()
+    with pytest.raises(ConfigurationError, match="may not read"):
+        read_from(tmp_path, tmp_path / "closed")
+
+
+def test_links_to_directories_are_followed_where_a_pattern_names_them(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "a.csv").write_text("id\n1\n")
+    (tmp_path / "in" / "near").symlink_to(tmp_path / "far")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    assert [file.name for file in read_from(tmp_path, tmp_path / "in", glob="*/*.csv").files] == ["near/a.csv"]
+    assert read_from(tmp_path, tmp_path / "in").files == ()
