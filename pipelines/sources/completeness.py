@@ -108,7 +108,15 @@ def check(tally: Tally, paginator: BasePaginator, *, guessed: bool) -> None:
     _check_next(tally, paginator)
     if isinstance(paginator, RangePaginator) or tally.pages > 1 or tally.total is not None or tally.is_row:
         return
-    if tally.is_full and (guessed or not isinstance(paginator, SinglePagePaginator)):
+    if not guessed and isinstance(paginator, SinglePagePaginator):
+        return  # the connector says that there is no more
+    if tally.said.hint_at:
+        tally.remark(
+            f"{tally.table} came on one page, and '{tally.said.hint_at}' of the answer may name a next one: "
+            f"rows may be "
+            "missing. Set the paginator of the resource, or single_page if that is all."
+        )
+    elif tally.is_full:
         tally.remark(
             f"{tally.table} came on one page of {tally.last_rows} rows, which is full, and the source names no next "
             "one: rows may be missing. Set the paginator of the resource, or single_page if that is all."
@@ -129,7 +137,7 @@ def _check_total(tally: Tally, left_out: int, *, is_whole: bool) -> None:
 
 def _check_pages(tally: Tally, left_out: int) -> None:
     pages = tally.said.total_pages
-    if pages is None or tally.said.maybe_pages or tally.is_complete or tally.kept_pages + left_out >= pages:
+    if pages is None or tally.said.maybe_pages or tally.rows == tally.total or tally.kept_pages + left_out >= pages:
         return
     if not tally.had_content or tally.is_row:
         return
@@ -143,7 +151,7 @@ def _check_next(tally: Tally, paginator: BasePaginator) -> None:
     """A next page that the last answer names, and that nobody asked for."""
     said = tally.said
     by_number = isinstance(paginator, RangePaginator)
-    if tally.is_complete or not tally.had_content or (by_number and not tally.last_rows):
+    if tally.rows == tally.total or not tally.had_content or (by_number and not tally.last_rows):
         return
     if said.next is not None and said.has_more is not False:
         raise ConfigurationError(

@@ -146,7 +146,7 @@ class _Reading:
         if body is None:
             return [], False
         found = self._found(body)
-        if error := error_in(body, has_rows=bool(found.rows), is_row=found.is_row):
+        if error := error_in(body, has_rows=bool(found.rows) and not found.is_row, is_row=found.is_row):
             raise self._failed(body, error)
         if not found.found:
             self._nothing_found(body)

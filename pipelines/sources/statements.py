@@ -113,6 +113,8 @@ class Statement:
     offset: tuple[str, int] | None = None
     limit: tuple[str, int] | None = None
     partial_at: str = ""
+    hint_at: str = ""
+    """Where something stands that may name a next page, by a name that nobody knows."""
 
 
 def stated(body: Any, headers: Mapping[str, str], links: Mapping[str, Any], *, is_row: bool = False) -> Statement:
@@ -144,6 +146,7 @@ def stated(body: Any, headers: Mapping[str, str], links: Mapping[str, Any], *, i
         starts_at_first=_first(value for _, name, value in fields if name == "first" and isinstance(value, bool)),
         offset=_named(fields, ("offset", "skip", "startat", "start")),
         limit=_named(fields, ("limit", "maxresults", "take", "pagesize", "perpage", "size")),
+        hint_at=_first(path for path, name, value in fields if _is_hint(name, value)) or "",
         partial_at=_first(path for path, name, value in fields if name in _PARTIAL and value is True) or "",
     )
 
@@ -230,6 +233,13 @@ def is_link(text: str) -> bool:
     return bool(re.match(r"https?://|//|/|\?|\./", text)) or ("?" in text and "=" in text and " " not in text)
 
 
+_HINT = re.compile(r"next|cursor|token|continu|bookmark|scroll|marker|resum|morepages|after")
+
+
+def _is_hint(name: str, value: Any) -> bool:
+    return bool(_HINT.search(name)) and isinstance(value, str | int) and value not in (0, "", False) and len(name) < 40
+
+
 def _header_total(headers: Mapping[str, str]) -> int | None:
     for name in _TOTAL_HEADERS:
         if (found := _whole(headers.get(name))) is not None:
@@ -313,14 +323,16 @@ _PASSING_ERROR = re.compile(
 
 
 def _is_error(value: Any) -> bool:
+    """Whether what stands under a name for errors is one: many servers write it always, and say there that all is
+    well."""
     if isinstance(value, str):
         return value.strip().lower() not in _NO_ERROR
-    if isinstance(value, dict):
-        code = value.get("code", value.get("status"))
-        words = value.get("message", value.get("text"))
-        return any(map(_is_error, value.values())) and not (
-            code in (0, "0", 200, "200") or (code is None and words == "")
-        )
     if isinstance(value, list):
         return any(map(_is_error, value))
-    return bool(value)
+    if not isinstance(value, dict):
+        return bool(value)
+    code = value.get("code", value.get("status"))
+    words = str(value.get("message", value.get("text", "-"))).strip().lower()
+    if code in (0, "0", 200, "200") or (code is None and words in {"", "ok", "success", "no error", "none"}):
+        return False
+    return any(value.values())
