@@ -39,6 +39,8 @@ class Tally:
         self.is_row = False
         self.total: int | None = None
         self.total_at = ""
+        self.doubtful_total_at = ""
+        """Where a total stands that may be the size of a page that was asked for."""
         self.total_moved = False
         self.first_page: frozenset[bytes] | None = None
 
@@ -59,7 +61,10 @@ class Tally:
                 "paginator's base_page to 0, or correct page or offset."
             )
         total = said.total
-        if total is None or (said.maybe_total and (total <= len(rows) or total in self._sizes())):
+        if total is None or (said.maybe_total and total <= len(rows)):
+            return
+        if said.maybe_total and total in self._sizes():
+            self.doubtful_total_at = said.total_at
             return
         self.total_moved = self.total_moved or (self.total is not None and total != self.total)
         self.total, self.total_at = total, said.total_at
@@ -106,11 +111,18 @@ def check(tally: Tally, paginator: BasePaginator, *, guessed: bool) -> None:
     _check_total(tally, left_out, is_whole=pages_left_out == 0)
     _check_pages(tally, pages_left_out)
     _check_next(tally, paginator)
-    if isinstance(paginator, RangePaginator) or tally.pages > 1 or tally.total is not None or tally.is_row:
+    if isinstance(paginator, RangePaginator) or tally.pages > 1 or tally.rows == tally.total or tally.is_row:
         return
     if not guessed and isinstance(paginator, SinglePagePaginator):
         return  # the connector says that there is no more
-    if tally.said.hint_at:
+    if tally.doubtful_total_at:
+        tally.remark(
+            f"{tally.table} came on one page of {tally.last_rows} rows, and the source says more at "
+            f"'{tally.doubtful_total_at}': rows may be missing. Set the paginator of the resource, or "
+            f"single_page if that is "
+            "all."
+        )
+    elif tally.said.hint_at:
         tally.remark(
             f"{tally.table} came on one page, and '{tally.said.hint_at}' of the answer may name a next one: "
             f"rows may be "
@@ -151,7 +163,15 @@ def _check_next(tally: Tally, paginator: BasePaginator) -> None:
     """A next page that the last answer names, and that nobody asked for."""
     said = tally.said
     by_number = isinstance(paginator, RangePaginator)
-    if tally.rows == tally.total or not tally.had_content or (by_number and not tally.last_rows):
+    if tally.rows == tally.total or not tally.had_content:
+        return
+    if by_number and not tally.last_rows:
+        if said.next is not None or said.has_more:
+            tally.remark(
+                f"The last page of {tally.table} is empty, and yet the source says that more follows: rows may "
+                f"be missing. "
+                f"If so, {_advice(said)}"
+            )
         return
     if said.next is not None and said.has_more is not False:
         raise ConfigurationError(
