@@ -148,7 +148,7 @@ def _of_sync(row: ConnectorRow, status: Status | None, *, led: bool) -> Iterator
         again = f" The next try is at {said(status.next_attempt_at)}." if status.next_attempt_at else ""
         if status.reason is Reason.SERVER_UNAVAILABLE:
             yield Why(Obstacle.WAITING_FOR_PREFECT, message)
-        elif status.reason in {Reason.ROW_LOCKED, Reason.DATABASE_REFUSED}:
+        elif status.reason in {Reason.ROW_LOCKED, Reason.DATABASE_REFUSED, Reason.WORK_POOL_UNFIT}:
             yield Why(Obstacle.SYNC_FAILING, f"{message}{again}")
         else:
             yield Why(Obstacle.SYNC_FAILING, f"Prefect could not be brought in line: {message}{again}")
@@ -198,7 +198,13 @@ _NEVER_STARTED = {
 
 def _of_pool(held: Held) -> Iterator[Why]:
     pool = held.pool
-    if not pool.exists:
+    if not pool.name:
+        yield Why(
+            Obstacle.WORK_POOL_MISSING,
+            "The work pool of its deployment was deleted in Prefect, so no run can start: ask operations to create it "
+            "again, or name another one. The controller's next audit, or a retry, then puts the deployment there.",
+        )
+    elif not pool.exists:
         yield Why(
             Obstacle.WORK_POOL_MISSING,
             f"Prefect has no work queue '{pool.queue}' in a work pool '{pool.name}': correct work_pool_name or "

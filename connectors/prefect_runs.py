@@ -88,6 +88,8 @@ class PrefectClientRuns:
         return Held(bool(deployment["paused"]), pool, tuple(still_open), tuple(ended))
 
     async def _pool(self, name: str, queue: str) -> Pool:
+        if not name or not queue:
+            return Pool(name, queue, exists=False)  # it was deleted: Prefect then forgets it in the deployment too
         path = f"/work_pools/{quote(name, safe='')}"
         pool, found = await asyncio.gather(
             self._call("GET", path), self._call("GET", f"{path}/queues/{quote(queue, safe='')}")

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     SERVER_UNAVAILABLE = "ServerUnavailable"
     REQUEST_REFUSED = "RequestRefused"
     WORK_POOL_MISSING = "WorkPoolMissing"
+    WORK_POOL_UNFIT = "WorkPoolUnfit"
     SERVER_ERROR = "ServerError"
     INTERNAL_ERROR = "InternalError"
     ROW_LOCKED = "RowLocked"

@@ -9,6 +9,7 @@
     │   └── ServerError             500, a body cut short
     ├── RefusedError                Prefect says no to this one (4xx): tried again, ever more slowly
     │   └── WorkPoolMissingError    the work pool does not exist yet
+    ├── WorkPoolUnfitError          no run of ours can start in the work pool
     └── TerminalError               this controller must stop writing; operations must act
         ├── LeaseLostError          another controller leads
         └── WrongInstanceError      Prefect's deployments belong to another database
@@ -56,6 +57,10 @@ class RefusedError(ReconcileError):
 
 class WorkPoolMissingError(RefusedError):
     """The work pool that the connector names does not exist."""
+
+
+class WorkPoolUnfitError(ReconcileError):
+    """No run of ours can start in the work pool that the connector names, so Prefect is asked for nothing."""
 
 
 class TerminalError(ReconcileError):

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from deployments.plan import Patch
+from deployments.pools import WorkPool
 from deployments.spec import Observed, Spec
 
 T = TypeVar("T")
@@ -58,6 +59,9 @@ class Gateway(Protocol):
 
     async def read_deployments(self, names: Sequence[str]) -> list[Observed]:
         """Those deployments of these names that exist."""
+
+    async def read_pools(self, names: Sequence[str]) -> list[WorkPool]:
+        """Those work pools of these names that exist."""
 
     async def create(self, wanted: Spec) -> UUID:
         """Make the deployment and return its id. Only for a name that was just seen to be free."""

@@ -159,14 +159,11 @@ class Ownership(StrEnum):
 def desire(row: ConnectorRow, platform: Platform, load: Load | None = None) -> Desired:
     """What a row asks for: its spec, or the refusal that makes it invalid. `load` is how its loads go."""
     if not is_id(row.id):
-        unnumbered = Invalid(Reason.INVALID_ID, refusal(row.id))
-        return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, unnumbered)
+        return _invalid(row, Reason.INVALID_ID, refusal(row.id))
     try:
         connector = validate(row)
     except InvalidConnectorError as error:
-        reason = REASONS[error.refusals[0].pointer.split("/")[1]]
-        invalid = Invalid(reason, str(error))
-        return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, invalid)
+        return _invalid(row, REASONS[error.refusals[0].pointer.split("/")[1]], str(error))
     auto_paused = auto_pause(load, row.generation, connector.run_policy.auto_pause_after) if row.is_active else None
     runs = connector.is_active and auto_paused is None
     runs_by = connector.schedule if runs else None
@@ -175,6 +172,10 @@ def desire(row: ConnectorRow, platform: Platform, load: Load | None = None) -> D
     return Desired(
         row.id, row.generation, row.is_active, row.prefect_deployment_id, spec, runs_by, catch_up, auto_paused
     )
+
+
+def _invalid(row: ConnectorRow, reason: Reason, message: str) -> Desired:
+    return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, Invalid(reason, message))
 
 
 REASONS = {

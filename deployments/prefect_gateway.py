@@ -24,6 +24,7 @@ from deployments.errors import (
 )
 from deployments.gateway import BULK_SIZE, Listing, chunks
 from deployments.plan import Patch
+from deployments.pools import WorkPool
 from deployments.prefect_calls import OUR_FLOW, PAGE_SIZE, Observe, nobody, pool_missing, whole
 from deployments.spec import FLOW_NAME, Observed, Spec
 from deployments.waiting_runs import RunCalls
@@ -96,6 +97,16 @@ class PrefectGateway(RunCalls):
             answer = await self.call("read", "POST", "/deployments/filter", body)
             with whole():
                 found += [spec.observed(row) for row in answer]
+        return found
+
+    async def read_pools(self, names: Sequence[str]) -> list[WorkPool]:
+        """Those work pools of these names that exist; 200 names a call."""
+        found: list[WorkPool] = []
+        for chunk in chunks(names, PAGE_SIZE):
+            body = {"limit": PAGE_SIZE, "work_pools": {"name": {"any_": list(chunk)}}}
+            answer = await self.call("read", "POST", "/work_pools/filter", body)
+            with whole():
+                found += [WorkPool(row["name"], row["type"], row.get("base_job_template") or {}) for row in answer]
         return found
 
     async def create(self, wanted: Spec) -> UUID:

@@ -32,6 +32,7 @@ from deployments.ledger import Ledger
 from deployments.limiter import AdaptiveLimiter
 from deployments.metrics import Cycle, Metrics
 from deployments.plan import Create, Desired, Invalid, Observation, Plan, Policy, desire, plan
+from deployments.pool_check import PoolCheck
 from deployments.queue import backoff_seconds
 from deployments.report import describe
 from deployments.server import ServerHealth
@@ -131,6 +132,7 @@ class Reconciler:
             backoff=lambda tries: backoff_seconds(tries, options.retry_base_seconds, options.retry_max_seconds, rng),
         )
         self._generations: dict[int, int] = {}
+        self._pools = PoolCheck(gateway)
         self._sweeper = Sweeper(gateway, platform.tag, clock)
         self._deferred: set[int] = set()
         self._last_roll_out = float("-inf")
@@ -318,6 +320,8 @@ class Reconciler:
                 allow_mass_prune=allow_mass_prune,
                 max_roll_out=self._roll_out_allowance(),
             )
+            planned, unfit = await self._pools.refuse(planned, desired, fresh=audit)
+            await self._conclude(unfit, desired, report)
             report.withheld += planned.withheld
             if audit or planned.withheld:
                 self._alert_withheld(planned.withheld)

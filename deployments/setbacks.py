@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from connectors.status import Phase, Reason, Status, Unrecorded
-from deployments.errors import RefusedError, TransientError, WorkPoolMissingError
+from deployments.errors import RefusedError, TransientError, WorkPoolMissingError, WorkPoolUnfitError
 from deployments.plan import Create, Decision, Delete, Desired
 
 ALERT_AFTER_TRIES = 5
@@ -15,6 +15,7 @@ ALERT_AFTER_TRIES = 5
 STUCK_PHASES = frozenset({Phase.RETRYING, Phase.DELETING, Phase.CONFLICT, Phase.INVALID})
 STUCK_REASONS = (
     Reason.WORK_POOL_MISSING,
+    Reason.WORK_POOL_UNFIT,
     Reason.REQUEST_REFUSED,
     Reason.SERVER_ERROR,
     Reason.INTERNAL_ERROR,
@@ -142,6 +143,8 @@ def _reason(error: Exception) -> Reason:
     match error:
         case WorkPoolMissingError():
             return Reason.WORK_POOL_MISSING
+        case WorkPoolUnfitError():
+            return Reason.WORK_POOL_UNFIT
         case RefusedError():
             return Reason.REQUEST_REFUSED
         case TransientError():

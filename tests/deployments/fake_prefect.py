@@ -18,6 +18,7 @@ from deployments import spec
 from deployments.errors import RefusedError, WorkPoolMissingError
 from deployments.gateway import Listing, PendingRun, ScheduledRun
 from deployments.plan import Patch
+from deployments.pools import WorkPool
 from deployments.spec import Observed, Spec
 
 AGENT_POOL = "default-agent-pool"
@@ -46,6 +47,7 @@ class Server:
 
     def __init__(self, pools: Sequence[str] = ("default",)) -> None:
         self.pools = {AGENT_POOL, *pools}
+        self.made_pools: dict[str, WorkPool] = {}
         self.deployments: dict[UUID, dict[str, Any]] = {}
         self.runs: dict[UUID, dict[str, Any]] = {}
         self.workers: dict[str, list[datetime]] = {}
@@ -211,6 +213,11 @@ class FakePrefect:
     async def read_deployments_by_id(self, ids: Sequence[UUID]) -> list[Observed]:
         """Those of these ids."""
         return [spec.observed(row) for number, row in self.server.deployments.items() if number in ids]
+
+    async def read_pools(self, names: Sequence[str]) -> list[WorkPool]:
+        """Those of these names: of processes, unless a person has made them otherwise."""
+        made = self.server.made_pools
+        return [made.get(name, WorkPool(name, "process", {})) for name in names if name in self.server.pools]
 
     async def create(self, wanted: Spec) -> UUID:
         """Make one."""
