@@ -78,7 +78,7 @@ async def _measure() -> list[Figure]:
                 async def timed(what: object) -> float:
                     began = time.perf_counter()
                     for _ in range(CYCLES):
-                        await (controller.cycle() if what == "cycle" else store.generations())
+                        await (controller.cycle() if what == "cycle" else store.marks())
                     return (time.perf_counter() - began) / CYCLES
 
                 pairs = [(await timed("cycle"), await timed("query")) for _ in range(ROUNDS)]

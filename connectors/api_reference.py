@@ -33,12 +33,13 @@ form of this page is `GET /openapi.json`.
 `Authorization: Bearer <token>`. With none set, the API binds loopback only and answers no page of another site.
 
 **Lost updates.** Every answer with one connector carries its `ETag`, the row's generation. Send it back as `If-Match`,
-and a change that somebody else made in between is a 412 instead of being overwritten. The header is optional.
+and a change that somebody else made in between is a 412 instead of being overwritten. The header is optional. Where a
+row was changed with the table's triggers off, which moves no generation, the ETag has a hash of the row behind it.
 
 **Errors** are `application/problem+json` (RFC 9457): `detail` is a sentence for a person, `errors` names each field by
 its JSON pointer. `type` is `about:blank` for what HTTP itself says, else one of `urn:problem-type:clinical-ai:` with
 `no-such-connector`, `name-taken`, `not-runnable`, `stale`, `invalid-connector`, `invalid-request`,
-`prefect-unavailable`, `database-unavailable`.
+`prefect-unavailable`, `database-unavailable`, `row-locked`, `constraint`.
 
 **Sent again.** A refusal below 500 has changed nothing. After a 5xx, or without an answer, the request may have been
 done all the same, and can be sent again: a change leaves the same behind (or is a 412, by its `If-Match`), a connector

@@ -27,7 +27,7 @@ from connectors.ids import LARGEST_ID, parse_number
 from connectors.models import ConnectorRow, InvalidConnectorError
 from connectors.problems import MEDIA_TYPE
 from connectors.refusals import Refusal
-from connectors.service import Entry, Filter, Generations, Service
+from connectors.service import Entry, Filter, Service, Versions
 
 LONGEST_KEY = 200
 """Characters of an Idempotency-Key."""
@@ -59,7 +59,7 @@ MEANINGS = {
 }
 """What each refusal means, the same on every route."""
 _BODY = (400, 413, 415)
-_ETAG = {"ETag": {"description": "The connector's generation.", "schema": {"type": "string"}}}
+_ETAG = {"ETag": {"description": "The connector's version: its generation.", "schema": {"type": "string"}}}
 
 
 def _service(request: Request) -> Service:
@@ -74,12 +74,12 @@ def _if_match(
     if_match: Annotated[
         str | None, Header(alias="If-Match", description="The ETag that you have seen; stale: 412. Left out: any.")
     ] = None,
-) -> Generations:
-    """The generations that the header names; None when any will do."""
+) -> Versions:
+    """The versions that the header names; None when any will do."""
     if if_match is None or if_match.strip() == "*":
         return None
-    tags = (re.fullmatch(r'(?:W/)?"?([0-9]+)"?', tag.strip()) for tag in if_match.split(","))
-    return {number for tag in tags if tag and (number := parse_number(tag[1])) is not None}
+    tags = (re.fullmatch(r'(?:W/)?"?([0-9]+(?:-[0-9a-f]+)?)"?', tag.strip()) for tag in if_match.split(","))
+    return {tag[1] for tag in tags if tag}
 
 
 Connectors = Annotated[Service, Depends(_service)]
@@ -88,7 +88,7 @@ ConnectorId = Annotated[
     Path(alias="connectorId", ge=1, le=LARGEST_ID, description="The connector's id, in plain digits."),
     BeforeValidator(plain_digits),
 ]
-Seen = Annotated[Generations, Depends(_if_match)]
+Seen = Annotated[Versions, Depends(_if_match)]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -108,7 +108,7 @@ router = APIRouter(
 
 
 def _answer(entry: Entry, service: Service, response: Response) -> ConnectorAnswer:
-    response.headers["ETag"] = f'"{entry.row.generation}"'
+    response.headers["ETag"] = f'"{entry.row.version}"'
     return ConnectorAnswer.of(entry, service.freshness(entry))
 
 
@@ -157,7 +157,7 @@ async def get_connector(connector_id: ConnectorId, service: Connectors, response
     """
     entry = await service.get(connector_id)
     detail = ConnectorDetail.explained(entry, await service.explain(entry))
-    response.headers["ETag"] = f'"{entry.row.generation}"'
+    response.headers["ETag"] = f'"{entry.row.version}"'
     return detail
 
 

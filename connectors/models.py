@@ -91,6 +91,18 @@ class ConnectorRow:
     generation: int
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    content: str | None = None
+    """A hash of what stands in the row; None where nobody has asked for it."""
+    stamped: str | None = None
+    """The same when the generation last moved."""
+
+    @property
+    def version(self) -> str:
+        """What tells two states of the row apart, for ETags: the generation, as long as it counts every change.
+
+        With triggers off a change moves no counter, so where the content is another than was stamped, it is in it.
+        """
+        return f"{self.generation}" if self.content == self.stamped else f"{self.generation}-{self.content}"
 
 
 class InvalidConnectorError(ValueError):

@@ -60,8 +60,8 @@ DEFAULTS: Mapping[str, Any] = {
 Values = Mapping[str, Any]
 """Columns of `cai_connectors` that users own, by name, with what is to stand in them."""
 
-Generations = Collection[int] | None
-"""The generations that the caller has seen, one of which the row must still have; None when it does not care."""
+Versions = Collection[str] | None
+"""The versions that the caller has seen, one of which the row must still have; None when it does not care."""
 
 PREVIEWED_RUNS = 5
 
@@ -234,7 +234,7 @@ class Service:
             await self._refuse_shared(connection, row)
         return Entry(row, None)
 
-    async def update(self, connector_id: int, values: Values, seen: Generations = None) -> Entry:
+    async def update(self, connector_id: int, values: Values, seen: Versions = None) -> Entry:
         """Change the given columns and leave the rest as it is.
 
         Deactivating alone is not refused, whatever else is wrong with the row: to stop must always be possible.
@@ -253,11 +253,11 @@ class Service:
                 await self._refuse_shared(connection, row)
         return (await self._entries([row]))[0]
 
-    async def replace(self, connector_id: int, values: Values, seen: Generations = None) -> Entry:
+    async def replace(self, connector_id: int, values: Values, seen: Versions = None) -> Entry:
         """Change everything: what is not given gets its default. Raises what `update` does."""
         return await self.update(connector_id, _complete(values), seen)
 
-    async def set_active(self, connector_id: int, is_active: bool, seen: Generations = None) -> Entry:
+    async def set_active(self, connector_id: int, is_active: bool, seen: Versions = None) -> Entry:
         """Activate or deactivate. Where the row already says so, the controller looks at once what Prefect says.
 
         Raises:
@@ -279,7 +279,7 @@ class Service:
         async with self._engine.begin() as connection:
             await connection.execute(forgiven)
 
-    async def delete(self, connector_id: int, seen: Generations = None) -> None:
+    async def delete(self, connector_id: int, seen: Versions = None) -> None:
         """Remove the row; the controller then removes the deployment. Raises `NotFoundError`, `StaleError`."""
         async with self._refusals(None, connector_id), self._engine.begin() as connection:
             await _lock(connection, connector_id, seen)
@@ -407,7 +407,11 @@ def _facts(found: sa.RowMapping) -> Facts:
     return Facts(**{**found, "phase": None if found["phase"] is None else Phase(found["phase"])})
 
 
-_COLUMNS = [tables.connectors.c[field.name] for field in fields(ConnectorRow)]
+_COLUMNS: list[sa.ColumnElement[Any]] = [
+    *(tables.connectors.c[field.name] for field in fields(ConnectorRow) if field.name in tables.connectors.c),
+    tables.content,
+    tables.stamped,
+]
 _USER_COLUMNS = ("name", "source", *DEFAULTS)
 
 
@@ -428,7 +432,19 @@ def _stripped(values: Values) -> dict[str, Any]:
     return changes
 
 
+<<<<<<< HEAD
 async def _lock(connection: AsyncConnection, connector_id: int, seen: Generations) -> ConnectorRow:
+=======
+def _judge(values: Values, connector_id: int) -> None:
+    """Refuse what may not be saved. Raises `InvalidConnectorError`."""
+    refusals = [refusal for name in _USER_COLUMNS for refusal in unstorable(values[name], name)]
+    if refusals:
+        raise InvalidConnectorError(tuple(refusals))
+    validate(ConnectorRow(id=connector_id, prefect_deployment_id=None, generation=1, **values))
+
+
+async def _lock(connection: AsyncConnection, connector_id: int, seen: Versions) -> ConnectorRow:
+>>>>>>> b8de837 (A change that moves no counter is found by comparing what stands: by the next poll, and by ETags)
     """The row, kept for this transaction: whoever else would change it waits, and then sees what we wrote."""
     if not is_id(connector_id):
         raise NotFoundError(connector_id)
@@ -437,7 +453,7 @@ async def _lock(connection: AsyncConnection, connector_id: int, seen: Generation
     if found is None:
         raise NotFoundError(connector_id)
     row = ConnectorRow(**found)
-    if seen is not None and row.generation not in seen:
+    if seen is not None and row.version not in seen:
         raise StaleError(row.generation)
     return row
 

@@ -54,6 +54,20 @@ class Reason(StrEnum):
     PRUNE_WITHHELD = "PruneWithheld"
 
 
+REASONS = {
+    "name": Reason.INVALID_NAME,
+    "schedule": Reason.INVALID_SCHEDULE,
+    "timezone": Reason.INVALID_TIMEZONE,
+    "source": Reason.INVALID_SOURCE,
+    "destination": Reason.INVALID_DESTINATION,
+    "dataset_name": Reason.INVALID_DATASET,
+    "run_policy": Reason.INVALID_RUN_POLICY,
+    "work_pool_name": Reason.INVALID_WORK_POOL,
+    "work_queue_name": Reason.INVALID_WORK_POOL,
+}
+"""Why a row is invalid, by the column that is refused."""
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """One row of `cai_connector_status`. Times are aware, in UTC."""

@@ -8,7 +8,7 @@ own.
 from collections.abc import Collection, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -111,21 +111,37 @@ def _limit_waiting(connection: sa.Connection) -> None:
         cursor.close()
 
 
+class Mark(NamedTuple):
+    """By what a change of a row is noticed: its generation, and the transaction that wrote it, which moves by any."""
+
+    generation: int
+    written: str
+
+
 class Store:
     """The connectors' tables, as the controller, the API and a run see them."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
 
-    async def generations(self) -> dict[int, int]:
-        """The generation of every connector by its id: the one query of a quiet cycle."""
+    async def marks(self) -> dict[int, Mark]:
+        """The mark of every connector by its id: the one query of a quiet cycle."""
+        row = tables.connectors.c
+        written: sa.ColumnElement[str] = sa.literal_column("cai_connectors.xmin::text", sa.Text)
         async with self.engine.connect() as connection:
-            result = await connection.execute(sa.select(tables.connectors.c.id, tables.connectors.c.generation))
-            return {row[0]: row[1] for row in result}
+            result = await connection.execute(sa.select(row.id, row.generation, written).select_from(tables.connectors))
+            return {found[0]: Mark(found[1], found[2]) for found in result}
+
+    async def contents(self, ids: Collection[int]) -> dict[int, str]:
+        """A hash of what stands in the rows of these connectors, by id."""
+        query = sa.select(tables.connectors.c.id, tables.content).where(tables.connectors.c.id == _any(ids))
+        async with self.engine.connect() as connection:
+            return {found[0]: found[1] for found in await connection.execute(query)}
 
     async def rows(self, ids: Collection[int] | None = None) -> list[ConnectorRow]:
         """The rows of these connectors (of all for None), in one snapshot, by id."""
-        query = sa.select(*map(_within_reach, tables.connectors.c)).order_by(tables.connectors.c.id)
+        columns = (*map(_within_reach, tables.connectors.c), tables.content, tables.stamped)
+        query = sa.select(*columns).order_by(tables.connectors.c.id)
         if ids is not None:
             query = query.where(tables.connectors.c.id == _any(ids))
         async with self.engine.connect() as connection:

@@ -33,6 +33,12 @@ connectors = sa.Table(
     sa.Column("generation", sa.BigInteger, nullable=False, server_default=sa.text("1")),
 )
 
+content = sa.literal_column("cai_connectors_content(cai_connectors)", sa.Text).label("content")
+"""A hash of what stands in a connector's row, its generation included; in statements from that table alone."""
+
+stamped = sa.literal_column("cai_connectors.cai_stamp", sa.Text).label("stamped")
+"""The same as its trigger last wrote it."""
+
 status = sa.Table(
     "cai_connector_status",
     metadata,

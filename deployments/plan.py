@@ -16,7 +16,7 @@ from connectors.ids import is_id, refusal
 from connectors.loads import Load, auto_pause
 from connectors.models import ConnectorRow, InvalidConnectorError, MissedRuns, validate
 from connectors.schedule import Schedule, next_runs
-from connectors.status import Phase, Reason, Status
+from connectors.status import REASONS, Phase, Reason, Status
 from deployments.spec import (
     MANAGED_BY,
     FieldChange,
@@ -59,6 +59,8 @@ class Desired:
     """The schedule of an active connector that wants every missed run."""
     auto_paused: str | None = None
     """Why an active connector is paused by itself; None when it is not."""
+    content: str | None = None
+    """A hash of the row, by which a change that moved no generation is found."""
 
     @property
     def runs(self) -> bool:
@@ -170,26 +172,22 @@ def desire(row: ConnectorRow, platform: Platform, load: Load | None = None) -> D
     spec = desired_spec(connector, platform, paused=not runs)
     catch_up = runs_by if connector.run_policy.missed_runs is MissedRuns.ALL else None
     return Desired(
-        row.id, row.generation, row.is_active, row.prefect_deployment_id, spec, runs_by, catch_up, auto_paused
+        row.id,
+        row.generation,
+        row.is_active,
+        row.prefect_deployment_id,
+        spec,
+        runs_by,
+        catch_up,
+        auto_paused,
+        row.content,
     )
 
 
 def _invalid(row: ConnectorRow, reason: Reason, message: str) -> Desired:
-    return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, Invalid(reason, message))
-
-
-REASONS = {
-    "name": Reason.INVALID_NAME,
-    "schedule": Reason.INVALID_SCHEDULE,
-    "timezone": Reason.INVALID_TIMEZONE,
-    "source": Reason.INVALID_SOURCE,
-    "destination": Reason.INVALID_DESTINATION,
-    "dataset_name": Reason.INVALID_DATASET,
-    "run_policy": Reason.INVALID_RUN_POLICY,
-    "work_pool_name": Reason.INVALID_WORK_POOL,
-    "work_queue_name": Reason.INVALID_WORK_POOL,
-}
-"""Why a row is invalid, by the column that is refused."""
+    return Desired(
+        row.id, row.generation, row.is_active, row.prefect_deployment_id, Invalid(reason, message), content=row.content
+    )
 
 
 def ownership(held: Observed, connector_id: int, recorded: Iterable[UUID | None], tag: str) -> Ownership:

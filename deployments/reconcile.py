@@ -14,11 +14,12 @@ from datetime import datetime
 
 from connectors.loads import Load
 from connectors.models import ConnectorRow
-from connectors.status import Phase, Reason, Status
+from connectors.status import Reason, Status
 from connectors.store import Fence, Store
 from deployments.alerts import Alerts
 from deployments.apply import ActionOutcome, apply
 from deployments.catch_up import catch_up
+from deployments.changes import Changes
 from deployments.errors import (
     ConnectionLostError,
     OverloadedError,
@@ -131,7 +132,7 @@ class Reconciler:
             clock=clock,
             backoff=lambda tries: backoff_seconds(tries, options.retry_base_seconds, options.retry_max_seconds, rng),
         )
-        self._generations: dict[int, int] = {}
+        self._changes = Changes(store)
         self._pools = PoolCheck(gateway)
         self._sweeper = Sweeper(gateway, platform.tag, clock)
         self._deferred: set[int] = set()
@@ -146,12 +147,7 @@ class Reconciler:
         """Take over where the last controller stopped: its open alerts, its statuses, and with them its backoff."""
         await self.alerts.load()
         await self._ledger.start()
-        # What was settled for a row's generation needs nothing again; the first audit judges all of it anyway.
-        self._generations = {
-            i: status.observed_generation
-            for i, status in self.known.items()
-            if status.observed_generation is not None and status.phase is not Phase.DELETING
-        }
+        self._changes.start(self.known.values())
         self._deferred = set()
         self._sweeper.start(self.known.values())
 
@@ -202,12 +198,12 @@ class Reconciler:
             TerminalError: when this controller may not write any more.
             SQLAlchemyError, OSError: when the database does not answer. Nothing is lost: the next cycle sees the same.
         """
-        before = self._generations
+        before = self._changes.known
         began = time.perf_counter()
         try:
             report = await self._cycle(audit, hints, allow_mass_prune)
         except Exception:
-            self._generations = before  # what this cycle took for read may not have been dealt with
+            self._changes.known = before  # what this cycle took for read may not have been dealt with
             self._measure(Cycle.FAILED, began)
             raise
         if self._server.down_since is None:  # while Prefect is away, nobody knows what fails besides
@@ -222,11 +218,7 @@ class Reconciler:
 
     async def _cycle(self, audit: bool, hints: Collection[int], allow_mass_prune: bool) -> Report:
         report = Report()
-        generations = await self._store.generations()
-        changed = set(hints)
-        if generations != self._generations:  # compared as a whole first: a quiet cycle is all but its one query
-            changed |= {i for i, generation in generations.items() if self._generations.get(i) != generation}
-            changed |= self._generations.keys() - generations.keys()
+        changed = set(hints) | await self._changes.look()
         pressing = changed | self._ledger.queue.due(self._clock())
         # What waits for its turn in a roll-out is in line with its row: it is never said to be anything else.
         in_turn = self._deferred - pressing
@@ -236,12 +228,7 @@ class Reconciler:
 
         now = self._clock()
         desired = await self._desired(None if audit else waiting)
-        # From here on a change of these rows is a change against what was just read.
-        self._generations = {
-            i: desired[i].generation if i in desired else generation
-            for i, generation in generations.items()
-            if i in desired or i not in waiting
-        }
+        self._changes.read(desired, waiting)
         needs_prefect = {i for i in waiting if not _only_invalid(desired.get(i))}
         await self._settle_invalid(desired, waiting - needs_prefect)
         if not needs_prefect and not audit and self._sweeper.seconds_until_due() != 0:

@@ -200,7 +200,7 @@ async def update_connector(  # noqa: PLR0917  # its parameters are a form in Pre
                 "be taken away."
             )
         # What somebody else changes from here on must not be overwritten with what was just read.
-        return await _shown(service, await service.update(connector_id, changes, {row.generation}), "changed")
+        return await _shown(service, await service.update(connector_id, changes, {row.version}), "changed")
 
     return await _submit(update, source, destination)
 
@@ -276,7 +276,7 @@ async def delete_connector(connector_id: int, name: str) -> State[Any]:
             key=f"connector-{connector_id}-deleted",
             description=f"Connector {connector_id}, as it was before it was deleted.",
         )
-        await service.delete(connector_id, {row.generation})
+        await service.delete(connector_id, {row.version})
         return Completed(
             message=f"Connector {connector_id} was deleted; its deployment goes in a moment. Its rows stay in dataset "
             f"{_dataset(row)}. The artifact connector-{connector_id}-deleted says how to have it back."

@@ -151,7 +151,7 @@ def read_row(locks: Locks, connector_id: int) -> ConnectorRow | None:
     if found is None:
         return None
     # A back end's own table may have more columns than ours.
-    return ConnectorRow(**{name: found[name] for name in ConnectorRow.__slots__})
+    return ConnectorRow(**{name: found[name] for name in ConnectorRow.__slots__ if name in found})
 
 
 def _active_row(locks: Locks, connector_id: int) -> ConnectorRow | Skipped:

@@ -39,7 +39,7 @@ async def test_the_api_works_behind_a_pool_in_transaction_mode(database_url: str
         engine = open_engine(url, pool_size=5, prepares=False)
         try:
             store = Store(engine)
-            await asyncio.gather(*(store.generations() for _ in range(50)), *(store.rows() for _ in range(50)))
+            await asyncio.gather(*(store.marks() for _ in range(50)), *(store.rows() for _ in range(50)))
         finally:
             await engine.dispose()
         async with client(url) as api:

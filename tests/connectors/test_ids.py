@@ -74,7 +74,7 @@ async def test_eleven_is_not_deleted_by_1_1(api: httpx.AsyncClient, store: Store
         assert problem["errors"][0]["parameter"] == "connectorId"
         assert problem["detail"] == "connectorId must be a whole number."
         assert (await api.get(f"{CONNECTORS}/{text}")).status_code == 422
-    assert len(await store.generations()) == 11
+    assert len(await store.marks()) == 11
     assert (await api.get(f"{CONNECTORS}?limit=1_1")).status_code == 422
     preview = {"cron": "H * * * *", "connectorId": "1_1"}
     assert_problem(await api.post("/api/v1/schedules/preview", json=preview), 422, "/connectorId")

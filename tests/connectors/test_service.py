@@ -162,7 +162,7 @@ async def test_a_refused_change_changes_nothing(service: Service, store: Store) 
         with pytest.raises(refusal):
             await service.update(other.id, values)
     with pytest.raises(StaleError, match="generation 1"):
-        await service.update(other.id, {"description": "no"}, {2})
+        await service.update(other.id, {"description": "no"}, {"2"})
     assert await store.rows() == [made, other]
 
 

@@ -257,7 +257,7 @@ class Walk(RuleBasedStateMachine):
         assert self.run(self.store.statuses()) == before
 
     async def _ids(self) -> list[int]:
-        return sorted(await self.store.generations())
+        return sorted(await self.store.marks())
 
     async def _free_ids(self) -> list[int]:
         """Those that nobody keeps locked: a person would wait for the others."""

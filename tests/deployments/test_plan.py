@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.service import DEFAULTS
-from connectors.status import Phase, Reason, Status
+from connectors.status import REASONS, Phase, Reason, Status
 from deployments.plan import (
-    REASONS,
     Action,
     Create,
     Decision,
