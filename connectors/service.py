@@ -432,19 +432,7 @@ def _stripped(values: Values) -> dict[str, Any]:
     return changes
 
 
-<<<<<<< HEAD
-async def _lock(connection: AsyncConnection, connector_id: int, seen: Generations) -> ConnectorRow:
-=======
-def _judge(values: Values, connector_id: int) -> None:
-    """Refuse what may not be saved. Raises `InvalidConnectorError`."""
-    refusals = [refusal for name in _USER_COLUMNS for refusal in unstorable(values[name], name)]
-    if refusals:
-        raise InvalidConnectorError(tuple(refusals))
-    validate(ConnectorRow(id=connector_id, prefect_deployment_id=None, generation=1, **values))
-
-
 async def _lock(connection: AsyncConnection, connector_id: int, seen: Versions) -> ConnectorRow:
->>>>>>> b8de837 (A change that moves no counter is found by comparing what stands: by the next poll, and by ETags)
     """The row, kept for this transaction: whoever else would change it waits, and then sees what we wrote."""
     if not is_id(connector_id):
         raise NotFoundError(connector_id)
