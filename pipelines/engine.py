@@ -17,10 +17,10 @@ from connectors.landing import normalised
 from pipelines import exactness, loadfiles
 from pipelines.destinations import Target, open_target
 from pipelines.errors import ConfigurationError, as_fault
-from pipelines.loading import fitting_step
+from pipelines.loading import fitting_step, newest_rows
 from pipelines.loading.borders import Landing, NewRows, place_of
 from pipelines.loading.empty_replacements import hold_empty
-from pipelines.loading.known_columns import Tables, known_columns, landed_name
+from pipelines.loading.known_columns import Tables, known_columns, landed_name, required_columns
 from pipelines.loading.remarks import Remarks
 from pipelines.loading.standing_rows import Batch, Place, narrowed_by, standing_rows
 from pipelines.locks import LockLostError, name_key
@@ -81,6 +81,7 @@ class Engine:
         self._repeats_refresh = False
         self._known: Tables = {}
         self._fitters: dict[str, Fitter] = {}
+        self._versions: dict[str, newest_rows.Versions] = {}
 
     def extract(self) -> None:
         """Restore the state, clean up what a dead run left, and read the source."""
@@ -104,13 +105,14 @@ class Engine:
         resources = self._chosen(found)
         for resource in resources:
             self._prepare(resource)
-        self.pipeline.extract(
+        extracted = self.pipeline.extract(
             source_of(self.name, resources, self._contract()),
             loader_file_format=self.target.file_format,  # type: ignore[arg-type]
             table_format=self.target.table_format,  # type: ignore[arg-type]
             refresh="drop_resources" if self.full_refresh else None,
         )
         self.mask.check(every_table=len(resources) == len(found))
+        newest_rows.keep_newest(self.pipeline, extracted, run.directory, self._versions)
         for table, fitter in self._fitters.items():
             for sentence in remarks_of(table, fitter, left_out=self._discards()):
                 self.remarks.add(sentence)
@@ -199,7 +201,7 @@ class Engine:
             self.pipeline.sync_destination()
             # A full refresh drops what was there.
             self._known = {} if self.full_refresh else known_columns(self.pipeline)
-        self._fitters = {}
+        self._fitters, self._versions = {}, {}
         self.since = {} if self.full_refresh else self._cursors()
 
     def _cursors(self) -> dict[str, str]:
@@ -256,10 +258,17 @@ class Engine:
             resource,
             self._known.get(table, {}),
             landed_name(self.pipeline),
+            () if schema is None else required_columns(schema, table),
             without_nul=self.target.destination.destination_type.endswith(".postgres"),
         )
+        if resource.write_disposition == "merge":
+            resource.apply_hints(additional_table_hints=newest_rows.DEDUPLICATED)
         if increment is not None:
-            self._leave_out_what_stands_there(resource, increment, schema)
+            versions = newest_rows.Versions(
+                place_of(increment.cursor).column, lambda landed: increment.order(increment.inside(landed))
+            )
+            self._versions[table] = versions
+            self._leave_out_what_stands_there(resource, increment, schema, versions)
 
     def _discards(self) -> bool:
         """Whether values for which a table has no column are left out."""
@@ -267,7 +276,11 @@ class Engine:
         return contract in {"discard_row", "discard_value"}
 
     def _leave_out_what_stands_there(
-        self, resource: DltResource, increment: Increment, schema: dlt.Schema | None
+        self,
+        resource: DltResource,
+        increment: Increment,
+        schema: dlt.Schema | None,
+        versions: newest_rows.Versions,
     ) -> None:
         """Let the rows that come again at the cursor's border land no second time."""
         known = {} if schema is None else column_types(schema, resource.name)
@@ -282,7 +295,14 @@ class Engine:
         place = place_of(increment.cursor)
         table = to_arrow.table_of(resource, schema)
         resource.add_step(
-            NewRows(increment, resource.name, place, lambda: self._standing(table, place, increment), landing)
+            NewRows(
+                increment,
+                resource.name,
+                place,
+                lambda: self._standing(table, place, increment),
+                landing,
+                note=versions.note if landing.merges else lambda _: None,
+            )
         )
 
     def _standing(self, table: str, place: Place, increment: Increment) -> Iterator[Batch]:

@@ -74,14 +74,24 @@ class NewRows(ItemTransform[Any, dict[str, Any]]):
     # After rows became tables with the columns of their table.
     placement_affinity: ClassVar[float] = 4
 
-    def __init__(self, increment: Increment, table: str, cursor: Place, read: Read, landing: Landing) -> None:
-        """`read`: reads the rows of the table from the cursor's start on."""
+    def __init__(
+        self,
+        increment: Increment,
+        table: str,
+        cursor: Place,
+        read: Read,
+        landing: Landing,
+        *,
+        note: Callable[[pa.Table], None] = lambda _: None,
+    ) -> None:
+        """`read`: reads the rows of the table from the cursor's start on. `note`: is given the rows that are known."""
         super().__init__(lambda table: table)
         self._increment = increment
         self._table = table
         self._cursor = cursor.column
         self._read = read
         self._landing = landing
+        self._note = note
         self._began = time.time()
         self._standing: Standing | None = None
 
@@ -100,6 +110,7 @@ class NewRows(ItemTransform[Any, dict[str, Any]]):
         if not known:
             return item
         gone = {candidates[index] for index in known}
+        self._note(item.take(pa.array(sorted(gone))))
         kept = item.filter(pa.array([index not in gone for index in range(item.num_rows)]))
         return kept if kept.num_rows else None
 

@@ -1,6 +1,6 @@
 """The step of a resource's pipe that fits its Arrow tables to the destination's columns, put there by the engine."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import dlt
@@ -8,6 +8,7 @@ import pyarrow as pa
 from dlt.extract import DltResource
 from dlt.extract.items_transform import ItemTransform
 
+from pipelines.loading.keys import Keys
 from pipelines.rows.columns import Column, without_type
 from pipelines.rows.fitting import Fitter
 
@@ -21,9 +22,10 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
     # After the step that gives columns their names: those before it have the source's names and types.
     placement_affinity: ClassVar[float] = 3
 
-    def __init__(self, fitter: Fitter) -> None:
+    def __init__(self, fitter: Fitter, keys: Keys) -> None:
         super().__init__(lambda page: page)
         self.fitter = fitter
+        self._keys = keys
         self._told = dict(fitter.known)
 
     def __call__(self, item: Any, meta: Any = None) -> Iterator[Any]:
@@ -37,6 +39,7 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
 
     def _fitted(self, item: pa.Table) -> Iterator[Any]:
         fitted = self.fitter.fit(item)
+        self._keys.check(fitted)
         if not fitted.num_columns:
             return
         # By itself dlt makes each moment one with a zone, and JSON a text.
@@ -50,9 +53,16 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
 
 
 def put_into(
-    resource: DltResource, known: Mapping[str, Column], landed_name: Callable[[str], str], **rules: Any
+    resource: DltResource,
+    known: Mapping[str, Column],
+    landed_name: Callable[[str], str],
+    required: Iterable[str] = (),
+    **rules: Any,
 ) -> Fitter:
-    """Let a resource's pipe fit what it reads to the columns that are known of its table."""
+    """Let a resource's pipe fit what it reads to the columns that are known of its table.
+
+    `required`: those that take no empty value in the destination.
+    """
     hints = resource.columns if isinstance(resource.columns, dict) else {}
     json = frozenset(landed_name(name) for name, hint in hints.items() if hint.get("data_type") == "json")
     fitter = Fitter(known=dict(known), json=json, **rules)
@@ -64,5 +74,11 @@ def put_into(
         told[name] = {"name": name, **told.get(name, {}), **column.hint}
     hints.clear()
     resource.apply_hints(columns=told)
-    resource.add_step(Fitting(fitter))
+    resource.add_step(Fitting(fitter, _keys(resource, landed_name, required)))
     return fitter
+
+
+def _keys(resource: DltResource, landed_name: Callable[[str], str], required: Iterable[str]) -> Keys:
+    columns = resource.compute_table_schema()["columns"]
+    key = tuple(landed_name(name) for name, hint in columns.items() if hint.get("primary_key"))
+    return Keys(resource.name, key, tuple(name for name in required if name not in key))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
-from dlt import Pipeline
+from dlt import Pipeline, Schema
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 from pipelines.rows.columns import (
@@ -144,3 +144,11 @@ def landed_name(pipeline: Pipeline) -> Callable[[str], str]:
     """What gives a column that a source declares the name that dlt knows it by."""
     convention = pipeline.default_schema.naming if pipeline.default_schema_name else NamingConvention(0)
     return convention.normalize_path
+
+
+def required_columns(schema: Schema, table: str) -> tuple[str, ...]:
+    """The columns of a table that take no empty value in the destination, dlt's own left out."""
+    columns = schema.tables.get(table, {}).get("columns", {})
+    return tuple(
+        name for name, hint in columns.items() if hint.get("nullable") is False and not name.startswith("_dlt")
+    )
