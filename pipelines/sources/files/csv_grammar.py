@@ -161,6 +161,8 @@ def beginning(head: bytes, asked: Asked, *, whole: bool) -> Beginning | None:
         raise FirstRowError(Diagnosis(row.problem, 1, [row.line]))
     end = position + row.length
     if asked.header is True:
+        if b"\0" in head[position:end]:
+            raise FirstRowError(Diagnosis("bytes that are no text", 1, [row.line]))
         lines = len(_LINE_END.findall(head[position:end]))
         return Beginning(dialect, tuple(cell.strip() or "column" for cell in row.cells), end, line + lines)
     names = asked.header or tuple(f"column_{number}" for number in range(1, len(row.cells) + 1))

@@ -23,6 +23,18 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_OTHERS = (
+    (b"PK\x03\x04", "a zip archive, or a workbook"),
+    (b"\xd0\xcf\x11\xe0", "a workbook"),
+    (b"BZh", "packed by bzip2"),
+    (b"\xfd7zXZ\0", "packed by xz"),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd"),
+    (b"7z\xbc\xaf", "packed by 7-Zip"),
+    (b"%PDF", "a PDF"),
+    (b"SQLite format 3\0", "a database"),
+)
+"""What a file is that begins so."""
+
 _OTHER = "cp1252"
 _SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _HIGH = re.compile(rb"[\x80-\xff]")
@@ -30,12 +42,19 @@ _WAY_OUT = "correct the file, or set encoding to what it is written in"
 
 
 def unpacked(raw: Any) -> Any:
-    """A file's own bytes: unpacked when they begin as gzip does, whatever the file's name is."""
-    magic = raw.read(4)
+    """A file's own bytes: unpacked when they begin as gzip does, whatever the file's name is.
+
+    Raises:
+        BrokenFileError: when they begin as something else does that is none of our formats.
+    """
+    start = raw.read(64)
     raw.seek(0)
-    if magic == b"PK\x03\x04":
-        raise BrokenFileError("is a zip archive, or a workbook: unpack it, or save it in the format of the source")
-    return gzip.GzipFile(fileobj=raw) if magic[:2] == b"\x1f\x8b" else raw
+    for magic, what in _OTHERS:
+        if start.startswith(magic):
+            raise BrokenFileError(f"is {what}: unpack it, or save it in the format that the source names")
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise BrokenFileError("is a web page or XML: see what its sender was given, and correct or remove it")
+    return gzip.GzipFile(fileobj=raw) if start.startswith(b"\x1f\x8b") else raw
 
 
 class Utf8(io.RawIOBase):
