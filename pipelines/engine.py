@@ -24,7 +24,7 @@ from pipelines.loading.known_columns import Tables, known_columns, landed_name, 
 from pipelines.loading.remarks import Remarks
 from pipelines.loading.standing_rows import Batch, Place, narrowed_by, standing_rows
 from pipelines.locks import LockLostError, name_key
-from pipelines.masking import Mask, mask_of
+from pipelines.masking import Mask, hashed, mask_of, masking_key
 from pipelines.progress import Progress
 from pipelines.rows import to_arrow
 from pipelines.rows.fitting import Fitter, remarks_of
@@ -82,6 +82,7 @@ class Engine:
         self._known: Tables = {}
         self._fitters: dict[str, Fitter] = {}
         self._versions: dict[str, newest_rows.Versions] = {}
+        self._mask_key: bytes | None = None
 
     def extract(self) -> None:
         """Restore the state, clean up what a dead run left, and read the source."""
@@ -288,7 +289,7 @@ class Engine:
             columns=frozenset(name for name in known if not name.startswith("_dlt")),
             nested=frozenset(name for name, kind in known.items() if kind == "json"),
             masked=frozenset(self.mask.columns),
-            hashed=self.mask.hashed,
+            hashed=self._hashed,
             optional=self.run.connector.source.type != "sql_database",
             merges=resource.write_disposition == "merge",
         )
@@ -304,6 +305,13 @@ class Engine:
                 note=versions.note if landing.merges else lambda _: None,
             )
         )
+
+    def _hashed(self, value: Any) -> str | None:
+        # The key, also where nothing is masked any more: what stands there may be from when it was.
+        if self._mask_key is None:
+            settings = self.run.settings
+            self._mask_key = masking_key(settings.data_dir, required=settings.mask_key_required)
+        return hashed(value, self._mask_key)
 
     def _standing(self, table: str, place: Place, increment: Increment) -> Iterator[Batch]:
         # The words of an error are the destination's here, though the source is being read.

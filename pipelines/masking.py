@@ -107,10 +107,6 @@ class Mask:
         """What the names of masked columns have in common with theirs in the table: see `letters_and_digits`."""
         return tuple(self._columns)
 
-    def hashed(self, value: Any) -> str | None:
-        """The hash that a value lands as."""
-        return hashed(value, self._key)
-
     @property
     def met(self) -> tuple[str, ...]:
         """The masked columns that came by, as the connector names them."""

@@ -112,7 +112,8 @@ class NewRows(ItemTransform[Any, dict[str, Any]]):
         gone = {candidates[index] for index in known}
         self._note(item.take(pa.array(sorted(gone))))
         kept = item.filter(pa.array([index not in gone for index in range(item.num_rows)]))
-        return kept if kept.num_rows else None
+        # What is said of new columns goes with the table, also when none of its rows is left.
+        return kept if kept.num_rows or meta is not None else None
 
     def _rows(self) -> Iterator[Batch]:
         """The rows that stand in the destination from where the cursor reads again."""
@@ -184,7 +185,12 @@ class Standing:
 
     def _count(self, batch: Batch, columns: frozenset[str] | None, layouts: list[Layout]) -> None:
         masked = self._landing.masked
-        names = [name for name in batch.columns if not name.startswith("_dlt") and (columns is None or name in columns)]
+        names = [
+            name
+            for name in batch.columns
+            # What did not fit its column stands beside it, in a column that other rows need not have.
+            if not name.startswith("_dlt") and (columns is None or name in columns or BESIDE in name)
+        ]
         self._names = tuple(sorted(names))
         of_load = batch.columns.index("_dlt_load_id") if "_dlt_load_id" in batch.columns else None
         at = {name: batch.columns.index(name) for name in self._names}

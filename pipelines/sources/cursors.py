@@ -181,6 +181,14 @@ def _offset(zone: str | None) -> int:
     return seconds if zone[0] == "+" else -seconds
 
 
+def shape_of(value: Any) -> str:
+    """How a text is written: texts of one shape have the same order as texts that they have as moments or numbers."""
+    text = str(value)
+    found = _MOMENT.fullmatch(text)
+    zone = (found["zone"] or "") if found else ""
+    return re.sub(r"\d", "0", text.removesuffix(zone), flags=re.ASCII) + zone
+
+
 # --- values at another place of the order -----------------------------------------------------------------------------
 
 

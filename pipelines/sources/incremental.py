@@ -11,9 +11,11 @@ next run asks for the same again.
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from dlt.common.jsonpath import compile_path, extract_simple_field_name, find_values
@@ -24,7 +26,7 @@ from dlt.extract.state import resource_state
 from pipelines.errors import ConfigurationError
 from pipelines.loading.remarks import Remarks
 from pipelines.sources.asked import Asked
-from pipelines.sources.cursors import Kind, Order, Unit, comparable, earlier, instant_of, order_of, unit_of
+from pipelines.sources.cursors import Kind, Order, Unit, comparable, earlier, instant_of, order_of, shape_of, unit_of
 from pipelines.sources.windows import Bounds, begins_at
 
 logger = logging.getLogger("prefect.pipelines")
@@ -45,6 +47,8 @@ class Cursor:
     """How far behind its newest value a run reads again; None: the default of its kind."""
     text: bool = False
     """Its values are texts that sort as they change."""
+    one_shape: bool = False
+    """Its values are texts that the server compares as such: all must be written alike."""
     appends: bool = False
     setting: str = "cursor_path"
     """How the connector calls it."""
@@ -74,6 +78,7 @@ class Increment(ItemTransform[Any, dict[str, Any]]):
         self._newest: Order | None = None
         self._start: Any = None
         self._bounds: Bounds | None = None
+        self._shape: str | None = None
         self._find = _finder(cursor.path)
 
     def bind(self, pipe: SupportsPipe) -> "Increment":
@@ -153,18 +158,16 @@ class Increment(ItemTransform[Any, dict[str, Any]]):
         if not changed:
             state["asked"] = cursor.asked.kept(before)
             return
-        names = " and ".join(changed)
-        verb = "has" if len(changed) == 1 else "have"
+        other = f"Other rows of {self._table} are asked for than in the loads before ({' and '.join(changed)} changed)"
         if cursor.appends:
             # What was asked for before stays kept, so that each run says it until the refresh.
             self._remarks.add(
-                f"{names} of {self._table} {verb} changed since the loads before, and the table appends: rows of the "
-                "past that are asked for only now come with a full refresh."
+                f"{other}, and the table appends: those of the past come only with a full refresh, which loads all."
             )
             return
         self._remarks.add(
-            f"{names} of {self._table} {verb} changed since the loads before, so the table was read anew from the "
-            "beginning; rows that are no longer asked for stay until a full refresh."
+            f"{other}, so the table was read anew from the beginning; rows that are no longer asked for stay until a "
+            "full refresh."
         )
         state.pop("value", None)
         state["asked"] = cursor.asked.kept()
@@ -225,8 +228,14 @@ class Increment(ItemTransform[Any, dict[str, Any]]):
                 continue
             if newest is None or order.kind is not newest.kind:
                 self._check(order, newest or start)
+            if self.cursor.one_shape:
+                self._check_shape(value)
             if self._bounds is not None:
                 wanted.append(self._bounds.hold(order, value))
+                continue
+            if isinstance(value, float | Decimal) and not math.isfinite(value):
+                # Nothing could ever be newer.
+                wanted.append(True)
                 continue
             if newest is None or order > newest:
                 newest, newest_value = order, value
@@ -260,6 +269,20 @@ class Increment(ItemTransform[Any, dict[str, Any]]):
                 f"{named} can't be compared with the value to begin at, or with those before: they are of different "
                 "kinds (moments, numbers, texts). initial_value must be of the cursor's own kind; if the source has "
                 "changed the cursor's kind, run a full refresh."
+            )
+
+    def _check_shape(self, value: Any) -> None:
+        """Refuse texts of which the server may hold another one for the newer one."""
+        shape = shape_of(value)
+        if self._shape is None and self._last is not None:
+            self._shape = shape_of(self._last)
+        if self._shape is None:
+            self._shape = shape
+        if shape != self._shape:
+            raise ConfigurationError(
+                f"The cursor '{self.cursor.path}' of {self._table} is a column of texts that are not all written "
+                "alike, and the server compares them as texts: 9 comes after 10 there. Name a column of moments, days "
+                "or numbers, or set cursor_type to text if later values sort after earlier ones."
             )
 
     def _missing(self) -> ConfigurationError:

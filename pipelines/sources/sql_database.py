@@ -3,13 +3,10 @@
 PostgreSQL is read by ADBC (`postgres_reader`), every other dialect through SQLAlchemy into Arrow (`sql_dialects`).
 """
 
-from collections.abc import Callable
-from datetime import UTC, date, datetime
 from functools import partial
-from typing import Any
 
 import sqlalchemy as sa
-from dlt.extract import DltResource, Incremental
+from dlt.extract import DltResource
 from dlt.sources.sql_database import sql_table
 
 from connectors.kinds import SqlDatabaseSource, SqlTable
@@ -17,6 +14,7 @@ from pipelines.access.database_urls import database_url, hold_sqlite
 from pipelines.errors import ConfigurationError, quoted
 from pipelines.sources import Context, postgres_reader, sql_dialects
 from pipelines.sources.sql_beside import Beside
+from pipelines.sources.sql_cursors import increment_of_table, narrowing
 from pipelines.sources.sql_dialects import open_engine
 
 CHUNK_ROWS = 50_000
@@ -63,7 +61,9 @@ def _resource(engine: sa.Engine, reflected: sa.Table, table: SqlTable, context: 
             f"it has {quoted(sorted(names))}."
         )
     loader = postgres_reader.PostgresLoader if engine.dialect.name == "postgresql" else sql_dialects.RowsLoader
-    return sql_table(
+    increment = increment_of_table(engine, reflected, table, context)
+    nullable = table.cursor_column is not None and reflected.c[table.cursor_column].nullable is not False
+    resource = sql_table(
         credentials=engine,
         table=table.name,
         schema=reflected.metadata.schema,
@@ -73,63 +73,15 @@ def _resource(engine: sa.Engine, reflected: sa.Table, table: SqlTable, context: 
         reflection_level="full",
         included_columns=sorted(needed),
         table_adapter_callback=_all_nullable,
-        incremental=_incremental(reflected, table, context),
         write_disposition=table.write_disposition,
         primary_key=list(table.primary_key) or None,  # type: ignore[arg-type]
-        query_adapter_callback=_limit(context.row_limit),
+        query_adapter_callback=narrowing(increment, nullable, context.row_limit),
         table_loader_class=partial(loader, beside=Beside(table.name, context.remarks)),  # type: ignore[arg-type]
     )
-
-
-def _limit(rows: int | None) -> Callable[[Any, Any], Any] | None:
-    return None if rows is None else lambda query, _: query.limit(rows)
+    return resource if increment is None else resource.add_step(increment)
 
 
 def _all_nullable(table: sa.Table) -> None:
     """A column that is never empty today may be so tomorrow: NOT NULL would then end every load."""
     for column in table.columns:
         column.nullable = None
-
-
-def _incremental(reflected: sa.Table, table: SqlTable, context: Context) -> "Incremental[Any] | None":
-    # `replace` means the whole table each time: with a cursor it would leave only the newest rows.
-    if table.cursor_column is None or table.write_disposition == "replace":
-        return None
-    column = reflected.c[table.cursor_column]
-    start, end = _as_cursor(table.initial_value, column), None
-    if context.window:
-        start = _as_cursor(context.window.start, column) or start
-        end = _as_cursor(context.window.end or datetime.now(UTC), column)
-    return Incremental(
-        table.cursor_column,
-        initial_value=start,
-        end_value=end,
-        # Rows without a cursor value are loaded each time: merge keeps them single, append would double them.
-        on_cursor_value_missing="include" if table.write_disposition == "merge" else "raise",
-        # A limited run must go on where it stopped, so it takes the oldest rows first.
-        row_order="asc" if context.row_limit is not None else None,
-    )
-
-
-def _as_cursor(value: Any, column: "sa.Column[Any]") -> Any:
-    """A text of the connector's JSON, or a moment, as the type of the column that it is compared with."""
-    try:
-        if isinstance(column.type, sa.DateTime):
-            moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-            if isinstance(moment, datetime):
-                if column.type.timezone:
-                    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-                return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-        elif isinstance(column.type, sa.Date):
-            return date.fromisoformat(value[:10]) if isinstance(value, str) else value.date() if value else None
-        elif isinstance(column.type, sa.Integer) and isinstance(value, str | float):
-            return int(value)
-        elif isinstance(value, datetime):
-            raise ConfigurationError(
-                f"backfill needs a date as cursor, and {column.name} of {column.table.name} is none."
-            )
-    except (ValueError, AttributeError):
-        raise ConfigurationError(
-            f"initial_value of table {column.table.name} does not fit its cursor {column.name}, which is {column.type}."
-        ) from None
-    return value

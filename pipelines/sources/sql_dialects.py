@@ -7,7 +7,6 @@ SQLite and MySQL let in, lands beside it in `column__v_text`, as values of files
 """
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -158,13 +157,6 @@ class RowsLoader(TableLoader):
     def __init__(self, *arguments: Any, beside: Beside, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self._beside = beside
-        cursor: Any = self.cursor_column
-        if self.engine.dialect.name == "sqlite" and cursor is not None and isinstance(cursor.type, sa.DateTime):
-            # Moments are texts there, with or without a `T` or a fraction. Compared by the second: what comes again
-            # at the border is known to the cursor's step.
-            self.cursor_column = sa.func.strftime("%Y-%m-%d %H:%M:%S", cursor)  # type: ignore[assignment]
-            self.last_value = _second(self.last_value)
-            self.end_value = _second(self.end_value, timedelta(seconds=1))
 
     def make_query(self) -> Any:
         """The query of dlt, with columns as they are asked for."""
@@ -188,10 +180,6 @@ class RowsLoader(TableLoader):
                     landed[self._beside.count(name, others)] = others
             yield pa.table(landed)
         self._beside.tell()
-
-
-def _second(value: Any, more: timedelta = timedelta(0)) -> Any:
-    return None if value is None else (value + more).strftime("%Y-%m-%d %H:%M:%S")
 
 
 _ARROW: tuple[tuple[type[Any], Callable[[Any], pa.DataType]], ...] = (
