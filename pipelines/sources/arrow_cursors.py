@@ -25,7 +25,7 @@ def newest_of(column: pa.ChunkedArray) -> Any:
 def not_before(column: pa.ChunkedArray, start: Any) -> pa.ChunkedArray | pa.BooleanArray | None:
     """The rows at or after a value, and those without any. None where Arrow can't tell."""
     if start is None:
-        return pa.array([True] * len(column), pa.bool_())
+        return pa.repeat(pa.scalar(True), len(column))
     scalar = None
     with contextlib.suppress(ValueError, TypeError, ArithmeticError, pa.ArrowException):
         scalar = _scalar(start, column.type)

@@ -188,6 +188,7 @@ class Increment(ItemTransform[Any, dict[str, Any]]):
 
     def _of_table(self, table: Any) -> Any:
         import pyarrow as pa  # noqa: PLC0415  # only where a source yields Arrow
+        import pyarrow.compute as pc  # noqa: PLC0415
 
         if self.cursor.path not in table.column_names:
             raise self._missing()
@@ -195,6 +196,8 @@ class Increment(ItemTransform[Any, dict[str, Any]]):
         mask = self._of_column(column)
         if mask is None:
             mask = pa.array(self._wanted(iter(column.to_pylist())), pa.bool_())
+        if pc.all(mask, min_count=0).as_py():
+            return table
         kept = table.filter(mask)
         return kept if kept.num_rows else None
 

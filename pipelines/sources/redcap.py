@@ -17,6 +17,7 @@ from connectors.kinds import RedcapSource
 from pipelines.errors import ConfigurationError, Fields
 from pipelines.sources import Context
 from pipelines.sources.answers import complaint, complaint_in
+from pipelines.sources.asked import Asked
 from pipelines.sources.error_words import safe_words
 from pipelines.sources.http import Client, source_client
 from pipelines.sources.rest_api import as_tables
@@ -70,28 +71,68 @@ def _resource(client: Client, source: RedcapSource, content: str, token: str, co
     # A record has a column of this name, or of one for each choice, or none.
     context.mask.declare(str(field["field_name"]) for field in fields if field.get("field_type") not in _NO_COLUMN)
 
+    asked = Asked(same={"api_url": source.api_url}, chosen={"forms": source.forms})
+
     def records() -> Iterator[Any]:
-        state = dlt.current.resource_state()
+        resource, state = dlt.current.resource(), dlt.current.resource_state()
         form = {f"forms[{index}]": name for index, name in enumerate(source.forms)}
         if source.forms:
             # Without its own form the record's id would be missing, and with it the key.
             form["fields[0]"] = identity
         started = datetime.now(UTC)
         limit = context.row_limit
+        part = bool(context.window) or limit is not None
+        dates = {}
         if context.window:
             start, end = context.window.bounds()
-            form |= {"dateRangeBegin": _not_after(start), "dateRangeEnd": _not_before(end)}
-        elif source.date_range and limit is None and (since := state.get("since")):
-            form["dateRangeBegin"] = _not_after(datetime.strptime(since, _FORMAT).replace(tzinfo=UTC))
-        rows = _ask(client, token, "record", **form)
+            dates = {"dateRangeBegin": _not_after(start), "dateRangeEnd": _not_before(end)}
+        elif source.date_range and limit is None and (since := _since(state, asked, table, context)):
+            dates = {"dateRangeBegin": _not_after(datetime.strptime(since, _FORMAT).replace(tzinfo=UTC))}
+        rows = _ask(client, token, "record", **form, **dates)
+        if _turned(rows, state) and resource.write_disposition == "merge":
+            if part:
+                raise ConfigurationError(f"{_TURNED} first run it once as a whole, for each row has another key now.")
+            context.remarks.add(
+                f"{_TURNED} {table} was read anew as a whole and replaced, for each row has another key."
+            )
+            # Rows of the keys before would stand beside the same ones. If the process dies here, the next run sees
+            # the same state and does the same.
+            resource.apply_hints(write_disposition="replace")
+            rows = _ask(client, token, "record", **form) if dates else rows
         yield [_keyed(row) for row in (rows if limit is None else rows[:limit])]
-        if not context.window and limit is None:
+        if not part:
             # Kept with the rows in the same load: if the process dies, neither is there.
-            state["since"] = started.strftime(_FORMAT)
+            state |= {"since": started.strftime(_FORMAT), "asked": asked.kept(state.get("asked"))}
+            if rows:
+                state["longitudinal"] = _longitudinal(rows)
 
     key = [identity, *RECORD_KEYS]
     resource = dlt.resource(records, name=table, primary_key=key, write_disposition="merge")
     return as_tables(resource, table, types=source.types)
+
+
+_TURNED = "The REDCap project has events now and had none in the loads before, or the other way round:"
+
+
+def _longitudinal(rows: list[dict[str, Any]]) -> bool:
+    """Whether rows are of a project with events."""
+    return any(row.get("redcap_event_name") for row in rows)
+
+
+def _turned(rows: list[dict[str, Any]], state: dict[str, Any]) -> bool:
+    """Whether the project has events, which are part of the key, and had none in the loads before, or vice versa."""
+    return bool(rows) and state.get("longitudinal", _longitudinal(rows)) is not _longitudinal(rows)
+
+
+def _since(state: dict[str, Any], asked: Asked, table: str, context: Context) -> str | None:
+    """The start of the last complete load; None when it asked for less than this one does."""
+    if changed := asked.widened(state.get("asked", {})):
+        context.remarks.add(
+            f"Other rows of {table} are asked for than in the loads before ({' and '.join(changed)} changed), so the "
+            "table was read anew from the beginning; rows that are no longer asked for stay until a full refresh."
+        )
+        return None
+    return state.get("since")
 
 
 def _not_after(moment: datetime) -> str:

@@ -173,3 +173,71 @@ def test_a_server_of_other_makers_is_read(platform: Platform, tmp_path: Path) ->
         assert platform.run(connector).rows == {"explanation_of_benefit": 50}
         platform.run(connector)  # it heeds no `_lastUpdated`, and gives all of them again
     assert platform.duck(f"SELECT count(*) FROM connector_{connector}.explanation_of_benefit") == [(50,)]
+
+
+class SortedServer(FhirServer):
+    """Sorts by `lastUpdated` and pages by offset, as HAPI and Medplum do; `between` runs after each page."""
+
+    def __init__(self, *resources: dict[str, Any]) -> None:
+        super().__init__(*resources)
+        self.between: list[Any] = []
+
+    def __call__(self, asked: Asked) -> Any:
+        self.resources.sort(key=lambda resource: str(resource["meta"]["lastUpdated"]))
+        answer = super().__call__(asked)
+        if self.between:
+            self.between.pop(0)()
+        return answer
+
+
+def test_a_resource_that_is_updated_between_two_pages_hides_no_other(platform: Platform) -> None:
+    server = SortedServer(*(patient(number, f"2024-01-01T00:00:{number:02}Z") for number in range(30)))
+
+    def update() -> None:
+        server.resources[2] = patient(2, "2024-02-01T00:00:00Z") | {"gender": "other"}
+
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"], page_size=10))
+        server.between = [lambda: None, update]
+        platform.run(connector)
+        platform.run(connector)
+    found = platform.duck(f"SELECT count(DISTINCT id) FROM connector_{connector}.patient")
+    assert found == [(30,)]
+
+
+def test_resources_of_one_moment_over_several_pages_all_land_once(platform: Platform) -> None:
+    server = SortedServer(*(patient(number, "2024-01-01T00:00:00Z") for number in range(25)))
+    server.resources += [patient(number, f"2024-01-01T00:01:{number}Z") for number in range(25, 50)]
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"], page_size=10))
+        assert platform.run(connector).total_rows == 50
+        assert platform.run(connector).total_rows == 0
+
+
+def test_a_resource_that_is_committed_late_lands(platform: Platform) -> None:
+    server = SortedServer(patient(1, "2024-01-01T00:00:10Z"))
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"]))
+        platform.run(connector)
+        server.resources.append(patient(2, "2024-01-01T00:00:09Z"))
+        assert platform.run(connector).total_rows == 1
+
+
+def test_a_year_alone_as_beginning_and_a_second_60_load(platform: Platform) -> None:
+    server = SortedServer(patient(1, "2023-12-31T23:59:60Z"), patient(2, "2016-12-31T23:59:60Z"))
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"], since="2016"))
+        assert platform.run(connector).total_rows == 2
+        assert platform.run(connector).total_rows == 0
+
+
+def test_an_earlier_beginning_brings_what_is_missing(platform: Platform) -> None:
+    server = SortedServer(patient(1, "2024-01-01T00:00:00Z"), patient(2, "2021-01-01T00:00:00Z"))
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"], since="2023"))
+        assert platform.run(connector).total_rows == 1
+        with platform.connection.cursor() as cursor:
+            earlier = json.dumps(source(web.url, resource_types=["Patient"], since="2020-01"))
+            cursor.execute("UPDATE cai_connectors SET source = %s WHERE id = %s", (earlier, connector))
+        assert "(since changed)" in platform.run(connector).sentence
+        assert platform.duck(f"SELECT count(*) FROM connector_{connector}.patient") == [(2,)]

@@ -157,3 +157,41 @@ def test_a_server_that_refuses_is_told_by_the_fields_of_redcap(platform: Platfor
     told = r"there is nothing: check source\.api_url"
     with WebServer(lambda asked: Answer({}, 404)) as web, pytest.raises(ConfigurationError, match=told):
         platform.run(platform.add(source(web.url)))
+
+
+def test_more_forms_bring_what_they_hold_of_the_past(platform: Platform) -> None:
+    redcap = Redcap()
+    with WebServer(redcap) as web:
+        connector = platform.add(source(web.url, content=["record"], forms=["demographics"]))
+        platform.run(connector)
+        with platform.connection.cursor() as cursor:
+            wider = json.dumps(source(web.url, content=["record"], forms=["demographics", "labs"]))
+            cursor.execute("UPDATE cai_connectors SET source = %s WHERE id = %s", (wider, connector))
+        summary = platform.run(connector)
+        assert summary.rows == {"record": 40}
+        assert "(forms changed)" in summary.sentence
+        assert "dateRangeBegin" not in redcap.forms[-1]
+        platform.run(connector)
+        assert "dateRangeBegin" in redcap.forms[-1]
+
+
+def test_a_project_that_becomes_longitudinal_has_each_record_once(platform: Platform) -> None:
+    redcap = Redcap()
+    longitudinal, redcap.records = (
+        redcap.records[::2],
+        [{key: value for key, value in record.items() if key != "redcap_event_name"} for record in redcap.records[::2]],
+    )
+    redcap.changed = {id(record): datetime(2024, 1, 1, tzinfo=UTC) for record in (*redcap.records, *longitudinal)}
+    with WebServer(redcap) as web:
+        connector = platform.add(source(web.url, content=["record"]))
+        assert platform.run(connector).rows == {"record": 20}
+        redcap.records = longitudinal
+        redcap.change(3, datetime.now(UTC), weight="99")
+        assert "was read anew as a whole" in platform.run(connector).sentence
+        redcap.change(4, datetime.now(UTC), weight="98")
+        platform.run(connector)
+    found = platform.duck(
+        "SELECT count(*), count(DISTINCT study_id), count(*) FILTER (redcap_event_name = 'baseline_arm_1'), "
+        f"count(*) FILTER (weight IN ('98', '99')) FROM connector_{connector}.record"
+    )
+    assert found == [(20, 20, 20, 2)]

@@ -74,6 +74,19 @@ def test_a_second_equal_row_at_the_border_lands_as_a_second_row(platform: Platfo
     assert landed("count(*)", "1") == [(3,)]
 
 
+@pytest.mark.parametrize("written", ["parquet", "delta"])
+def test_border_rows_of_files_land_once(platform: Platform, emr: Sql, tmp_path: Path, written: str) -> None:
+    emr("CREATE TABLE visit (at timestamptz, dose numeric(6,2), note text)")
+    row = "('2024-01-01 10:00Z', 1.50, NULL)"
+    emr(f"INSERT INTO visit VALUES {row}, {row}, ('2024-01-01 10:01Z', 2, 'a')")
+    lake = {"type": "filesystem", "url": str(tmp_path / "lake"), "format": written}
+    connector = platform.add(table(), destination=lake)
+    assert platform.run(connector).total_rows == 3
+    emr(f"INSERT INTO visit VALUES {row}")
+    assert platform.run(connector).total_rows == 1
+    assert platform.run(connector).total_rows == 0
+
+
 @pytest.mark.parametrize("change", ["a column is added", "columns", "mask", "unmask"])
 def test_border_rows_land_once_though_the_table_changes(platform: Platform, emr: Sql, landed: Any, change: str) -> None:
     emr("CREATE TABLE visit (at date, value int, mrn text)")
@@ -228,8 +241,8 @@ def test_the_state_of_200_000_rows_of_one_value_stays_flat(platform: Platform, e
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sql:
-    path = tmp_path / "emr.db"
+def sqlite(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> Sql:
+    path = inbox / "emr.db"
     monkeypatch.setenv("CAI_SECRET_EMR", f"sqlite:///{path}")
 
     def execute(statement: str) -> list[tuple[Any, ...]]:
