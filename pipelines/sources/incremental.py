@@ -326,6 +326,8 @@ def _storable(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, int):
+        return int(value)
     return value if isinstance(value, datetime | bytes) else str(value)
 
 
