@@ -183,3 +183,62 @@ def test_parquet_files_of_differing_types_land_with_each_value(platform: Platfor
         (1.0, "1970-01-01 00:00:00.000000001", 1, "PT5S", "1.5", None, "a", 0.5),
         (1.5, "1970-01-01 00:00:01.234567891", 2**64 - 1, "PT0.000000007S", str(large), "now", "b", 0.1),
     ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_of_two_files_with_one_key_the_later_lands(platform: Platform, inbox: Path, kind: str) -> None:
+    def put(name: str, rows: list[dict[str, Any]], when: int) -> None:
+        path = inbox / f"{name}.{kind}"
+        table = pa.Table.from_pylist(rows)
+        if kind == "csv":
+            pyarrow.csv.write_csv(table, path)
+        elif kind == "parquet":
+            pyarrow.parquet.write_table(table, path)
+        else:
+            path.write_text("\n".join(map(json.dumps, rows)))
+        os.utime(path, (when, when))
+
+    # By name the older one comes last.
+    put("b", [{"id": 1, "v": "OLD"}, {"id": 2, "v": "x"}], 10)
+    put("a", [{"id": 1, "v": "between"}, {"id": 1, "v": "NEW"}], 20)
+    connector = platform.add(files(inbox, format=kind, primary_key="id"))
+    platform.run(connector)
+    assert platform.duck(f"SELECT id, v FROM connector_{connector}.labs ORDER BY id") == [(1, "NEW"), (2, "x")]
+    put("c", [{"id": 2, "v": "y"}], 5)
+    platform.run(connector)
+    assert platform.duck(f"SELECT id, v FROM connector_{connector}.labs ORDER BY id") == [(1, "NEW"), (2, "y")]
+
+
+def test_a_mask_hides_a_column_however_a_later_file_spells_it(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.csv").write_text("Patient ID,v\n77,1\n")
+    connector = platform.add(files(inbox, mask="Patient ID"))
+    platform.run(connector)
+    (inbox / "b.csv").write_text("PATIENTID,v\n78,2\n")
+    platform.run(connector)
+    found = platform.duck(f"SELECT length(coalesce(patient_id, patientid)) FROM connector_{connector}.labs")
+    assert found == [(64,), (64,)]
+
+
+def test_codes_that_no_number_gives_back_are_keys_of_their_own(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.csv").write_text("code,v\n1.1,a\n1.10,b\n1E5,c\n100000,d\n")
+    connector = platform.add(files(inbox, primary_key="code"))
+    platform.run(connector)
+    assert platform.duck(f"SELECT code, v FROM connector_{connector}.labs ORDER BY v") == [
+        ("1.1", "a"),
+        ("1.10", "b"),
+        ("1E5", "c"),
+        ("100000", "d"),
+    ]
+
+
+def test_a_key_that_was_a_number_and_is_one_no_more_is_told_with_the_way_out(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.csv").write_text("id,v\n123,a\n")
+    connector = platform.add(files(inbox, primary_key="id"))
+    platform.run(connector)
+    (inbox / "b.csv").write_text("id,v\n0042,b\n")
+    with pytest.raises(ConfigurationError, match=r"(?s)id.*types") as caught:
+        platform.run(connector)
+    assert "0042" not in str(caught.value)
+    as_text = platform.add(files(inbox, primary_key="id", types={"id": "text"}))
+    platform.run(as_text)
+    assert platform.duck(f"SELECT id, v FROM connector_{as_text}.labs ORDER BY v") == [("123", "a"), ("0042", "b")]
