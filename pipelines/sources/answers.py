@@ -111,6 +111,12 @@ def _page(text: str, where: str, fields: Fields) -> RunError:
             f"The answer of {where} is no JSON but a page on which people log in: check {fields.login}, and "
             f"{fields.place}."
         )
+    if re.search("memory size|out of memory", beginning, re.IGNORECASE):
+        return TransientError(
+            f"The server of {where} ran out of memory and sent a page instead of JSON. If it does so again, ask "
+            f"for less "
+            f"at once by {fields.request}, or have its administrator give it more."
+        )
     if _PASSING.search(beginning):
         return TransientError(
             f"The answer of {where} is no JSON but a page that says that the server is being maintained or failed."

@@ -166,7 +166,7 @@ def _check_next(tally: Tally, paginator: BasePaginator) -> None:
     if tally.rows == tally.total or not tally.had_content:
         return
     if by_number and not tally.last_rows:
-        if said.next is not None or said.has_more:
+        if said.next is not None or said.has_more or said.hint_at:
             tally.remark(
                 f"The last page of {tally.table} is empty, and yet the source says that more follows: rows may "
                 f"be missing. "

@@ -14,14 +14,14 @@ from dlt.extract import DltResource
 from requests import Response
 
 from connectors.kinds import RedcapSource
-from pipelines.errors import ConfigurationError, Fields
+from pipelines.errors import ConfigurationError, Fields, TransientError
 from pipelines.sources import Context
 from pipelines.sources.answers import complaint, complaint_in
 from pipelines.sources.asked import Asked
 from pipelines.sources.error_words import safe_words
 from pipelines.sources.http import Client, source_client
 from pipelines.sources.rest_api import as_tables
-from pipelines.sources.statements import error_in
+from pipelines.sources.statements import error_in, is_passing_error
 
 FIELDS = Fields(
     url="source.api_url",
@@ -169,9 +169,11 @@ def _ask(client: Client, token: str, content: str, **form: str) -> list[Any]:
         return answer
     if error := error_in(answer, has_rows=False, is_row=False):
         words = safe_words(complaint_in(answer), known)
+        told = f" It says: {words}." if words else ""
+        if is_passing_error(complaint_in(answer)):
+            raise TransientError(f"REDCap can't answer {content} now, and says so at '{error}'.{told}")
         raise ConfigurationError(
-            f"REDCap answered {content} with an error, at '{error}': check source.content and source.forms."
-            + (f" It says: {words}." if words else "")
+            f"REDCap answered {content} with an error, at '{error}': check source.content and source.forms.{told}"
         )
     raise ConfigurationError(f"REDCap did not answer {content} with a list: check source.api_url.")
 

@@ -65,7 +65,7 @@ def test_a_charset_that_may_be_wrong_is_told() -> None:
         (b'{"a": 1, canary}', TransientError, "broken JSON"),
         (b'{"name": "canary"}\n{"name": "canary"}\n', ConfigurationError, "JSON lines"),
         (b"<!DOCTYPE html><h1>Down for maintenance</h1>canary", TransientError, "being maintained or failed"),
-        (b"<br />\n<b>Fatal error</b>: Allowed memory size of 1 canary", TransientError, "being maintained or failed"),
+        (b"<br />\n<b>Fatal error</b>: Allowed memory size of 1 canary", TransientError, "ran out of memory"),
         (b'<html><form><input type="password">canary', ConfigurationError, "check source.auth"),
         (b"<html>canary</html>", ConfigurationError, "is no JSON but a web page: check the place"),
         (b'<?xml version="1.0"?><Bundle/>', ConfigurationError, "set the header Accept"),

@@ -87,7 +87,7 @@ def says_nothing(api: Api, shape: dict[str, Any] | None, *, limit: bool) -> bool
     stated = not api.bare_list and (api.total is not Total.NOWHERE or api.paging not in BY_NUMBER)
     in_headers = api.total in {Total.HEADER, Total.RANGE} or api.paging is Paging.HEADER
     by_number = shape is not None and shape["type"] in {"offset", "page_number"}
-    full = min(api.size, api.cap) == 100 or (limit and api.cap >= 10)
+    full = api.lost is None and (min(api.size, api.cap) == 100 or (limit and api.cap >= 10))
     alone = shape is not None and shape["type"] == "single_page"
     if by_number:  # an empty page is the end, unless an answer says otherwise
         return not stated and not in_headers and api.empty_pages > 0

@@ -7,7 +7,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from pipelines.errors import ConfigurationError
+from pipelines.credentials import Secrets
+from pipelines.errors import ConfigurationError, RunError, TransientError
+from pipelines.sources import Context, redcap, waiting
+from pipelines.sources.http import source_client
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import Answer, Asked, WebServer
 
@@ -195,3 +198,49 @@ def test_a_project_that_becomes_longitudinal_has_each_record_once(platform: Plat
         f"count(*) FILTER (weight IN ('98', '99')) FROM connector_{connector}.record"
     )
     assert found == [(20, 20, 20, 2)]
+
+
+def asked(answer: Any, **form: str) -> tuple[list[Any], list[str]]:
+    """What one request brings, and the remarks."""
+    context = Context(Secrets(), rehearsal=True)
+    with WebServer(lambda asked: answer) as web:
+        client = source_client(web.url + "/api/", {}, None, context, redcap.FIELDS)
+        return redcap._ask(client, TOKEN, "record", **form), list(context.remarks)
+
+
+def test_raw_control_characters_in_notes_are_read_as_they_are() -> None:
+    rows, remarks = asked(Answer(b'[{"study_id": "1", "notes": "fell\r\nout\tof\x0bbed"}]'))
+    assert (rows, remarks) == ([{"study_id": "1", "notes": "fell\r\nout\tof\x0bbed"}], [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (Answer(b"<!DOCTYPE html><h1>REDCap is offline for maintenance</h1>"), TransientError, "being maintained"),
+        (Answer(b"<b>Fatal error</b>: Allowed memory size of 99 bytes exhausted"), TransientError, "source.forms"),
+        (Answer(b"<html>canary"), ConfigurationError, "a web page: check source.api_url"),
+        (Answer(b""), TransientError, "is empty"),
+        (Answer({"error": "The database server is temporarily unavailable, canary"}), TransientError, "It says: "),
+        (
+            Answer({"error": "The following values in the parameter \"forms\" are not valid: 'labs', 'canary'"}, 400),
+            ConfigurationError,
+            "It says: The following values in the parameter forms are not valid: labs",
+        ),
+        (Answer({"error": f"You do not have permissions to use the API: {TOKEN}"}, 403), ConfigurationError, "the API"),
+        (Answer({}, 503), TransientError, "overloaded or down"),
+    ],
+)
+def test_what_redcap_says_is_shown_without_the_token_or_a_patient(
+    monkeypatch: pytest.MonkeyPatch, answer: Answer, kind: type[RunError], words: str
+) -> None:
+    monkeypatch.setattr(waiting, "FIRST_WAIT", 0.001)
+    with pytest.raises(kind) as caught:
+        asked(answer, **{"forms[0]": "labs"})
+    assert words in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_redirect_that_would_lose_the_request_names_the_address_to_set() -> None:
+    with pytest.raises(ConfigurationError, match=r"set source\.api_url to that address"):
+        asked(Answer({}, 301, {"Location": "/redcap/api/"}))

@@ -242,6 +242,36 @@ def test_an_answer_that_is_no_json_is_said_to_be_none(platform: Platform) -> Non
             platform.run(connector)
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"error": "quota exceeded"}, TransientError),
+        ({"success": False, "items": []}, ConfigurationError),
+        ({"visits": []}, ConfigurationError),
+    ],
+)
+def test_a_replaced_table_is_not_emptied_on_the_word_of_an_error(
+    platform: Platform, body: Any, kind: type[Exception]
+) -> None:
+    answers: list[Any] = [{"items": ROWS[:3]}, body, {"items": []}, {"items": ROWS[:2]}]
+    with WebServer(lambda asked: answers[0]) as server:
+        connector = platform.add(
+            source(server.url, {}, {"type": "single_page"}, write_disposition="replace", data_selector="items")
+        )
+        assert platform.run(connector).total_rows == 3
+        answers.pop(0)
+        with pytest.raises(kind):
+            platform.run(connector)
+    assert platform.duck(f"SELECT count(*) FROM connector_{connector}.visits") == [(3,)]
+
+
+def test_rows_that_may_be_missing_are_told_in_the_runs_sentence(platform: Platform) -> None:
+    with WebServer(lambda asked: ROWS[:100]) as server:
+        found = platform.run(platform.add(source(server.url, primary_key="id")))
+    assert found.total_rows == 100
+    assert "visits came on one page of 100 rows, which is full" in " ".join(found.remarks)
+
+
 def test_a_row_limit_stops_reading(platform: Platform) -> None:
     with WebServer(_by_offset) as server:
         connector = platform.add(source(server.url, {}, {"type": "offset", "limit": 10}, primary_key="id"))
