@@ -20,14 +20,15 @@ from pipelines.errors import ConfigurationError, as_fault
 from pipelines.loading import fitting_step, newest_rows
 from pipelines.loading.borders import Landing, NewRows, place_of
 from pipelines.loading.empty_replacements import hold_empty
-from pipelines.loading.known_columns import Tables, known_columns, landed_name, required_columns
+from pipelines.loading.known_columns import Known, known_columns, landed_name, required_columns
 from pipelines.loading.remarks import Remarks
 from pipelines.loading.standing_rows import Batch, Place, narrowed_by, standing_rows
+from pipelines.loading.widening import Widening
 from pipelines.locks import LockLostError, name_key
 from pipelines.masking import Mask, hashed, mask_of, masking_key
 from pipelines.progress import Progress
 from pipelines.rows import to_arrow
-from pipelines.rows.fitting import Fitter, remarks_of
+from pipelines.rows.fitting import Fitter, never, remarks_of
 from pipelines.rows.known_types import column_types
 from pipelines.sources import Context, Window, open_source
 from pipelines.sources.incremental import Increment, increment_of, value_of
@@ -68,6 +69,7 @@ class Engine:
     target: Target
     pipeline: dlt.Pipeline
     mask: Mask
+    _widening: Widening
 
     def __init__(self, run: "Run") -> None:
         configure()
@@ -79,7 +81,7 @@ class Engine:
         self._attempts = 0
         self._announced = False
         self._repeats_refresh = False
-        self._known: Tables = {}
+        self._known = Known()
         self._fitters: dict[str, Fitter] = {}
         self._versions: dict[str, newest_rows.Versions] = {}
         self._mask_key: bytes | None = None
@@ -141,6 +143,8 @@ class Engine:
                 with self.run.locks.hold(name_key(f"dataset:{self.run.connector.dataset}"), lambda: None):
                     exactness.announce(self.pipeline, load_ids, full_refresh=self.full_refresh)
                 self._announced = True
+            if self._known.uneven or self._widening.done:
+                self._widening.align_staging()
             self.pipeline.load()
             try:
                 # ... or wrote, and what that one has announced is not this one's to withdraw.
@@ -201,7 +205,8 @@ class Engine:
             self.full_refresh = self._repeats_refresh or self.full_refresh
             self.pipeline.sync_destination()
             # A full refresh drops what was there.
-            self._known = {} if self.full_refresh else known_columns(self.pipeline)
+            self._known = Known() if self.full_refresh else known_columns(self.pipeline)
+            self._widening = Widening(self.pipeline, self._alone)
         self._fitters, self._versions = {}, {}
         self.since = {} if self.full_refresh else self._cursors()
 
@@ -257,9 +262,10 @@ class Engine:
         table = to_arrow.table_of(resource, schema)
         self._fitters[table] = fitting_step.put_into(
             resource,
-            self._known.get(table, {}),
+            self._known.tables.get(table, {}),
             landed_name(self.pipeline),
             () if schema is None else required_columns(schema, table),
+            widen=self._widening.of_table(table) if self._evolves() else never,
             without_nul=self.target.destination.destination_type.endswith(".postgres"),
         )
         if resource.write_disposition == "merge":
@@ -270,6 +276,11 @@ class Engine:
             )
             self._versions[table] = versions
             self._leave_out_what_stands_there(resource, increment, schema, versions)
+
+    def _evolves(self) -> bool:
+        """Whether a table may get other types."""
+        contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract
+        return contract in {None, "evolve"}
 
     def _discards(self) -> bool:
         """Whether values for which a table has no column are left out."""

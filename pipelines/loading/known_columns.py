@@ -4,8 +4,8 @@ The schema is a record of what dlt has asked for. Somebody may have altered a ta
 column wider, and earlier versions let a source's new type into the record while the column kept its own.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -34,53 +34,68 @@ _FOREIGN = Column("text", None)
 """A type that no load file can hold: whatever comes stands beside."""
 
 _POSTGRES = """
-SELECT c.table_name, c.column_name, c.udt_name, coalesce(c.character_maximum_length, c.numeric_precision),
-       c.numeric_scale, c.datetime_precision
-FROM information_schema.columns c WHERE c.table_schema = %s
+SELECT c.table_schema, c.table_name, c.column_name, c.udt_name,
+       coalesce(c.character_maximum_length, c.numeric_precision), c.numeric_scale, c.datetime_precision
+FROM information_schema.columns c WHERE c.table_schema IN (%s, %s)
 """
+
 _DUCKDB = """
-SELECT table_name, column_name, data_type, numeric_precision, numeric_scale, NULL
-FROM information_schema.columns WHERE table_schema = %s AND table_catalog = current_database()
+SELECT table_schema, table_name, column_name, data_type, numeric_precision, numeric_scale, NULL
+FROM information_schema.columns WHERE table_schema IN (%s, %s) AND table_catalog = current_database()
 """
 
 
-def known_columns(pipeline: Pipeline) -> Tables:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The columns of a connector's tables, and whether its staging tables have the same types."""
+
+    tables: Tables = field(default_factory=dict)
+    uneven: bool = False
+
+
+def known_columns(pipeline: Pipeline) -> Known:
     """The columns of all tables that a load of this connector may write into. Also corrects the pipeline's schema.
 
     Needs the destination to itself where that takes one at a time.
     """
     if not pipeline.default_schema_name:
-        return {}
+        return Known()
     schema = pipeline.default_schema
     recorded: Tables = {
         name: {column: of_hint(hint) for column, hint in table["columns"].items() if "data_type" in hint}
         for name, table in schema.tables.items()
         if not name.startswith(schema._dlt_tables_prefix)
     }
-    standing = _standing(pipeline, recorded)
+    standing, staging = _standing(pipeline) if recorded else ({}, {})
     for name, columns in recorded.items():
         for column, kind in standing.get(name, {}).items():
             if column in columns and columns[column] != kind:
                 columns[column] = kind
                 hint = schema.tables[name]["columns"][column]
                 schema.tables[name]["columns"][column] = {**without_type(hint), **kind.hint}
-    return recorded
+    uneven = any(
+        standing.get(name, {}).get(column, kind) != kind
+        for name, columns in staging.items()
+        for column, kind in columns.items()
+    )
+    return Known(recorded, uneven)
 
 
-def _standing(pipeline: Pipeline, recorded: Iterable[str]) -> Tables:
-    """The columns as the destination has them; nothing of a table that isn't there."""
+def _standing(pipeline: Pipeline) -> tuple[Tables, Tables]:
+    """The columns of the dataset and of the staging dataset as the destination has them; nothing where it can't say."""
     destination = pipeline.destination
     kind = destination.destination_type.rpartition(".")[2] if destination else ""
     reads: dict[str, tuple[str, Any]] = {"duckdb": (_DUCKDB, _of_duckdb), "postgres": (_POSTGRES, _of_postgres)}
-    if kind not in reads or not any(True for _ in recorded):
-        return {}
+    if kind not in reads:
+        return {}, {}
     query, of_row = reads[kind]
-    found: defaultdict[str, dict[str, Column]] = defaultdict(dict)
     with pipeline.sql_client() as client:
-        rows = client.execute_sql(query, client.fully_qualified_dataset_name(quote=False).rpartition(".")[2])
-    for table, column, *facts in rows or ():
-        found[table][column] = of_row(*facts)
-    return found
+        dataset, staging = client.dataset_name, client.staging_dataset_name
+        rows = client.execute_sql(query, dataset, staging)
+    found: dict[str, Tables] = {dataset: {}, staging: {}}
+    for place, table, column, *facts in rows or ():
+        found[place].setdefault(table, {})[column] = of_row(*facts)
+    return found[dataset], found[staging]
 
 
 _UNITS = {0: "s", 1: "ms", 2: "ms", 3: "ms"}
