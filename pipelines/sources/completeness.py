@@ -115,24 +115,23 @@ def check(tally: Tally, paginator: BasePaginator, *, guessed: bool) -> None:
         return
     if not guessed and isinstance(paginator, SinglePagePaginator):
         return  # the connector says that there is no more
+    if doubt := _doubt(tally):
+        tally.remark(
+            f"{tally.table} came on one page of {tally.last_rows} rows, {doubt}: rows may be missing. Set the "
+            f"paginator of "
+            "the resource, or single_page if that is all."
+        )
+
+
+def _doubt(tally: Tally) -> str:
+    """What about a single page, of which nobody has said that it is all, may mean that there are more."""
     if tally.doubtful_total_at:
-        tally.remark(
-            f"{tally.table} came on one page of {tally.last_rows} rows, and the source says more at "
-            f"'{tally.doubtful_total_at}': rows may be missing. Set the paginator of the resource, or "
-            f"single_page if that is "
-            "all."
-        )
-    elif tally.said.hint_at:
-        tally.remark(
-            f"{tally.table} came on one page, and '{tally.said.hint_at}' of the answer may name a next one: "
-            f"rows may be "
-            "missing. Set the paginator of the resource, or single_page if that is all."
-        )
-    elif tally.is_full:
-        tally.remark(
-            f"{tally.table} came on one page of {tally.last_rows} rows, which is full, and the source names no next "
-            "one: rows may be missing. Set the paginator of the resource, or single_page if that is all."
-        )
+        return f"and the source says more at '{tally.doubtful_total_at}'"
+    if tally.said.hint_at:
+        return f"and '{tally.said.hint_at}' of the answer may name a next one"
+    if tally.total is not None:
+        return f"and what the source says at '{tally.total_at}' is less, so it counts something else"
+    return "which is full, and the source names no next one" if tally.is_full else ""
 
 
 def _check_total(tally: Tally, left_out: int, *, is_whole: bool) -> None:
