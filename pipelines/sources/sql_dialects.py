@@ -141,6 +141,9 @@ def _asked(column: "sa.Column[Any]", dialect: str) -> Any:
     elif isinstance(stored, oracle.TIMESTAMP) and column.type.timezone:  # type: ignore[attr-defined]
         # The driver would drop the zone and keep the hour.
         expression = sa.func.sys_extract_utc(column)
+    elif isinstance(stored, mysql.BIT):
+        # Else it comes as bytes.
+        expression = column + sa.literal_column("0")
     elif isinstance(stored, mysql.FLOAT):
         # Its text has six digits, a double's all of them.
         expression = column * sa.literal_column("1e0")

@@ -114,8 +114,6 @@ def _rescaled(number: Decimal, scale: int) -> Decimal:
 
 
 def _integer(value: Any) -> int:
-    if isinstance(value, bytes):  # MySQL's bits
-        return int.from_bytes(value)
     number = _number(value)
     whole = int(number)
     if whole != number:

@@ -253,5 +253,6 @@ def test_the_destination_holds_what_the_source_does_on_any_walk(
     first = int(os.environ.get("CAI_RANDOM_SEED", secrets.randbelow(2**31)))
     print(f"CAI_RANDOM_SEED={first}")  # shown where it fails
     for number in range(LONG_ROUNDS // TABLES):
-        source, destination = ALL_WALKS[number % len(ALL_WALKS)]
-        _one(source, destination, first + number, platform, postgres, request, tmp_path, monkeypatch)
+        seed = first + number
+        source, destination = ALL_WALKS[seed % len(ALL_WALKS)]
+        _one(source, destination, seed, platform, postgres, request, tmp_path, monkeypatch)

@@ -153,7 +153,7 @@ POSTGRES = (
     Kind("money", _F.TEXT, _one_of("12.50", "-1000", "0")),
     Kind("text", _F.TEXT, _quoted(text)),
     Kind("varchar(20)", _F.TEXT, _quoted(text)),
-    Kind("char(5)", _F.TEXT, _quoted(lambda rng: text(rng, 5)), "format('%s', {})"),
+    Kind("char(5)", _F.TEXT, _quoted(lambda rng: text(rng, 5)), "rpad({}::text, 5)"),
     Kind("name", _F.TEXT, _quoted(text)),
     Kind('"char"', _F.TEXT, _one_of("'a'", "'Z'", "' '")),
     Kind("bytea", _F.BYTES, lambda rng: f"'\\x{_hex(rng)}'", "encode({}, 'hex')"),

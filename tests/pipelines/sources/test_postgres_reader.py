@@ -353,3 +353,29 @@ def test_what_is_wrong_with_an_address_is_named(
     assert type(found) is ConfigurationError
     assert words in str(found)
     assert "source.credentials" in str(found)
+
+
+def test_a_cursor_beyond_all_days_is_no_newest_value(platform: Platform, emr: Sql) -> None:
+    """Infinity, and the end of all time in another zone: what comes later is not lost behind them."""
+    emr("CREATE TABLE visit (id int PRIMARY KEY, seen timestamptz, day date)")
+    emr(
+        "INSERT INTO visit VALUES (1, '2024-01-01', '2024-01-01'), (2, 'infinity', 'infinity'), "
+        "(3, '9999-12-31 23:59:59-05', '10000-01-01'), (4, '-infinity', '0044-03-15 BC')"
+    )
+    connectors = [platform.add(source("visit", primary_key="id", cursor_column=name)) for name in ("seen", "day")]
+    for connector in connectors:
+        platform.run(connector)
+    emr("INSERT INTO visit VALUES (5, '2024-01-02', '2024-01-02')")
+    for connector in connectors:
+        platform.run(connector)
+        found = platform.duck(f"SELECT id, seen__v_text FROM connector_{connector}.visit ORDER BY id")
+        assert found == [
+            (1, None),
+            (2, "infinity"),
+            (3, "10000-01-01 04:59:59+00"),
+            (4, "-infinity"),
+            (5, None),
+        ]
+    appending = platform.add(source("visit", primary_key="id", cursor_column="seen", write_disposition="append"))
+    with pytest.raises(ConfigurationError, match="missing or empty"):
+        platform.run(appending)

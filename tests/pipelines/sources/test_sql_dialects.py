@@ -16,7 +16,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import dialects
 
+from connectors.kinds import SqlDatabaseSource
+from pipelines.credentials import Secrets
 from pipelines.errors import ConfigurationError, RunError, TransientError, classify
+from pipelines.sources import Context, sql_database
 from pipelines.sources.sql_dialects import _asked, adapt, open_engine, plain, sync_url
 from tests.pipelines.conftest import Platform
 from tests.pipelines.peers import mysql_server
@@ -155,6 +158,30 @@ def test_what_sqlite_lets_into_a_column_lands_there_or_beside_it(platform: Platf
         (None, None, "12.345", None),
         ("<5", "many", None, "1.1.24"),
     ]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a cursor that nobody can close
+@pytest.mark.parametrize("end", ["KILL {}", "KILL QUERY {}"])
+def test_a_read_of_mysql_that_is_cut_short_is_worth_another_try(mysql_emr: Sql, mysql_url: str, end: str) -> None:
+    mysql_emr("DROP TABLE IF EXISTS long_one")
+    mysql_emr("CREATE TABLE long_one AS SELECT seq AS i, repeat('x', 200) AS t FROM seq_1_to_300000")
+    given = SqlDatabaseSource.model_validate(table("long_one", primary_key=()))
+    (resource,) = sql_database.resources(given, Context(Secrets()))
+    rows = iter(resource)
+    assert next(rows).num_rows == sql_database.CHUNK_ROWS
+    url = sync_url(mysql_url)
+    with (
+        pymysql.connect(host=url.host, port=url.port or 0, user=url.username, password=str(url.password)) as other,
+        other.cursor() as cursor,
+    ):
+        cursor.execute(
+            "SELECT id FROM information_schema.processlist WHERE info LIKE '%long_one%' AND id <> connection_id()"
+        )
+        for (number,) in cursor.fetchall():
+            cursor.execute(end.format(number))
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # the driver's own
+        list(rows)
+    assert type(classify(caught.value, "extract")) is TransientError
 
 
 def test_a_sqlite_file_that_is_missing_is_not_made(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ MOMENT = pa.timestamp("us")
         (pa.int64(), "1000", 1000, None),
         (pa.int64(), 7.5, None, "7.5"),
         (pa.int64(), 2**63, None, str(2**63)),
+        (pa.int64(), b"\x01", None, "\x01"),
         (pa.float64(), "1_000", None, "1_000"),
         (pa.float64(), "nan", None, "nan"),
         (pa.float64(), 2**53 + 1, None, str(2**53 + 1)),
