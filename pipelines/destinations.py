@@ -71,7 +71,13 @@ class Target:
 
 
 def open_target(
-    destination: Destination, connector_id: int, secrets: Secrets, data_dir: Path, roots: tuple[Path, ...] | None = None
+    destination: Destination,
+    connector_id: int,
+    secrets: Secrets,
+    data_dir: Path,
+    *,
+    roots: tuple[Path, ...] | None = None,
+    dataset: str | None = None,
 ) -> Target:
     """The dlt destination of a connector, with a staging dataset of the connector's own.
 
@@ -80,6 +86,7 @@ def open_target(
         connector_id: whose rows.
         secrets: resolves its credentials.
         data_dir: where relative paths start.
+        dataset: the dataset, whose rights are looked at where that matters; None: as if the login had all of them.
         roots: the directories, besides `data_dir`, that a local destination may be in. None: it may be anywhere.
 
     Raises:
@@ -93,7 +100,7 @@ def open_target(
         case DuckdbDestination(path=path, storage_version=version):
             return _duckdb(data_dir / path, staging, version)
         case PostgresDestination(credentials=reference):
-            return _postgres(secrets.resolve(reference), staging)
+            return _postgres(secrets.resolve(reference), staging, dataset)
         case FilesystemDestination():
             return _filesystem(destination, secrets, data_dir)
         case OtherDestination(type=kind, credentials=reference):
@@ -162,15 +169,21 @@ def make_duckdb_file(path: Path, version: str) -> None:
             ) from None
 
 
-def _postgres(value: Any, staging: str) -> Target:
+def _postgres(value: Any, staging: str, dataset: str | None) -> Target:
     import dlt  # noqa: PLC0415  # seconds: only in a run
     from dlt.destinations.impl.postgres.postgres import PostgresParquetCopyJob  # noqa: PLC0415
 
     # Else the driver first reads a whole file into memory. It stays one transaction a file.
     PostgresParquetCopyJob._ingest_per_rowgroup = True
     PostgresParquetCopyJob._connect = _connect_for_copy  # type: ignore[assignment,method-assign]
-    target = dlt.destinations.postgres(
-        credentials=postgres_url(value),
+    url = postgres_url(value)
+    kind = dlt.destinations.postgres
+    if dataset is not None:
+        from pipelines.loading.one_schema import OneSchemaPostgres, needs_one_schema  # noqa: PLC0415  # only in a run
+
+        kind = OneSchemaPostgres if needs_one_schema(url, dataset, staging) else kind
+    target = kind(
+        credentials=url,
         staging_dataset_name_layout=staging,
         replace_strategy=REPLACE,
         parquet_format=passing_files(),

@@ -173,7 +173,7 @@ class Engine:
             size += sum(job.file_size or 0 for job in package.jobs["completed_jobs"])
         return Summary(
             connector_id=self.run.connector.id,
-            destination=self.target.destination.destination_type.rpartition(".")[2],
+            destination=self.run.destination.type,
             dataset=self.run.connector.dataset,
             rows=rows,
             new_columns=new_columns,
@@ -189,7 +189,14 @@ class Engine:
         run = self.run
         # Where operations have the platform's own default destination is their matter.
         roots = None if run.connector.destination is None else tuple(run.settings.local_destination_roots)
-        self.target = open_target(run.destination, run.connector.id, run.secrets, run.settings.data_dir, roots)
+        self.target = open_target(
+            run.destination,
+            run.connector.id,
+            run.secrets,
+            run.settings.data_dir,
+            roots=roots,
+            dataset=run.connector.dataset,
+        )
         self.pipeline = dlt.pipeline(
             pipeline_name=self.name,
             # A new directory for each try: a failed extract leaves nothing that the next could pick up.

@@ -1,7 +1,8 @@
 """Destinations: PostgreSQL, files, the others by name; and two connectors that share one."""
 
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from pipelines.access.database_urls import database_url, postgres_url
 from pipelines.errors import ConfigurationError
 from pipelines.load import Options, run_connector
+from pipelines.loading.one_schema import staged
 from pipelines.locks import Locks, name_key
 from pipelines.summary import Summary
 from tests.pipelines.conftest import Platform
@@ -173,3 +175,60 @@ def test_what_is_no_address_is_refused_without_being_shown(given: Any) -> None:
 
 def test_a_sqlalchemy_block_makes_an_address() -> None:
     assert database_url({"connection_info": "sqlite:///x.db"}, "source.credentials") == "sqlite:///x.db"
+
+
+@pytest.fixture
+def lodger(warehouse: Sql, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A login that owns one schema of the warehouse and may make no other: the schema's name."""
+    url = os.environ["CAI_SECRET_WAREHOUSE"]
+    role = f"lodger_{url.rpartition('/')[2]}"
+    warehouse(f"CREATE ROLE {role} LOGIN PASSWORD 'lodger'")
+    warehouse(f"CREATE SCHEMA own AUTHORIZATION {role}")
+    monkeypatch.setenv("CAI_SECRET_WAREHOUSE", f"postgresql://{role}:lodger@{url.rpartition('@')[2]}")
+    yield "own"
+    warehouse(f"DROP OWNED BY {role} CASCADE")
+    warehouse(f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize("disposition", ["append", "merge", "replace"])
+def test_a_login_that_owns_one_schema_loads_into_it(
+    platform: Platform, emr: Sql, warehouse: Sql, lodger: str, disposition: str
+) -> None:
+    name = "visit_" + "x" * 50  # with a prefix it is longer than PostgreSQL's names may be
+    emr(f"CREATE TABLE {name} (id int PRIMARY KEY, note text, at timestamptz)")
+    emr(
+        f"INSERT INTO {name} SELECT i, 'old', timestamptz '2024-01-01Z' + i * interval '1 s' FROM generate_series(1, "
+        f"9) i"
+    )
+    table = {"name": name, "primary_key": "id", "write_disposition": disposition}
+    cursor = {} if disposition == "replace" else {"cursor_column": "at"}
+    source = {"type": "sql_database", "credentials": EMR, "tables": [{**table, **cursor}]}
+    connector = platform.add(source, destination=POSTGRES, dataset_name=lodger)
+    platform.run(connector)
+    emr(f"UPDATE {name} SET note = 'new', at = '2024-02-01Z' WHERE id = 1")
+    emr(f"INSERT INTO {name} VALUES (10, 'new', '2024-02-01Z')")
+    platform.run(connector)
+    count = "SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE note = 'new') FROM own."
+    assert warehouse(count + name) == [(11 if disposition == "append" else 10, 10, 2)]
+    platform.run(connector, full_refresh=True)
+    assert warehouse(count + name) == [(10, 10, 2)]
+    schemas = "SELECT count(*) FROM information_schema.schemata WHERE schema_name LIKE 'connector%'"
+    assert warehouse(schemas) == [(0,)]
+
+
+def test_a_login_without_a_schema_is_told_to_name_one(
+    platform: Platform, emr: Sql, warehouse: Sql, lodger: str
+) -> None:
+    emr("CREATE TABLE visit (id int PRIMARY KEY)")
+    source = {"type": "sql_database", "credentials": EMR, "tables": [{"name": "visit", "primary_key": "id"}]}
+    with pytest.raises(ConfigurationError, match="may make no schema, and 'connector_1' is not there"):
+        platform.run(platform.add(source, destination=POSTGRES))
+    warehouse("CREATE SCHEMA others")
+    with pytest.raises(ConfigurationError, match="may make no table in the schema 'others'"):
+        platform.run(platform.add(source, destination=POSTGRES, dataset_name="others"))
+
+
+def test_staging_tables_of_long_names_stay_apart() -> None:
+    names = [staged("connector_123456_staging", "t" * 50 + end) for end in ("a", "b", "ä" * 5)]
+    assert len(set(names)) == 3
+    assert all(len(name.encode()) <= 63 for name in names)
