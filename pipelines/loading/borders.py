@@ -165,7 +165,7 @@ class NewRows(ItemTransform[Any, dict[str, Any]]):
 def place_of(cursor: Cursor) -> Place:
     """Where a cursor's values land."""
     top, *inner = cursor.path.removeprefix("$.").split(".")
-    return Place(normalised(top), tuple(inner), day_first=cursor.fhir)
+    return Place(normalised(top), tuple(inner))
 
 
 class Standing:

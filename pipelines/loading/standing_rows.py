@@ -33,8 +33,6 @@ class Place:
     """Their column, as it landed."""
     inner: tuple[str, ...] = ()
     """The path within it, when it holds JSON."""
-    day_first: bool = False
-    """They are texts that begin with the day, all of them."""
 
 
 def standing_rows(pipeline: Pipeline, table: str, cursor: Place, start: Any) -> Iterator[Batch]:
@@ -70,6 +68,7 @@ def narrowed_by(pipeline: Pipeline, table: str, cursor: Place, start: Any) -> bo
         return _condition(client, columns, cursor, start) is not None
 
 
+_TEXT = {"duckdb": "{column}", "postgres": '{column} COLLATE "C"'}
 _TEXT_IN_JSON = {
     "duckdb": "json_extract_string({column}, '$.{path}')",
     "postgres": "({column} #>> '{{{commas}}}') COLLATE \"C\"",
@@ -83,16 +82,29 @@ def _condition(client: Any, columns: Any, cursor: Place, start: Any) -> tuple[st
     if column is None:
         return None
     name = client.escape_column_name(cursor.column)
-    if not cursor.inner:
-        bound = _bound(column, start)
-        return None if bound is None else (f"({name} >= %s OR {name} IS NULL)", bound)
+    if not cursor.inner and (bound := _bound(column, start)) is not None:
+        return f"({name} >= %s OR {name} IS NULL)", bound
     kind = client.capabilities.sqlglot_dialect
-    if kind not in _TEXT_IN_JSON or column.get("data_type") != "json" or not cursor.day_first:
+    wanted = "json" if cursor.inner else "text"
+    if kind not in _TEXT_IN_JSON or column.get("data_type") != wanted or (day := _day_before(start)) is None:
         return None
-    text = _TEXT_IN_JSON[kind].format(column=name, path=".".join(cursor.inner), commas=",".join(cursor.inner))
-    # Texts of any zone: what is a day earlier as text may not be earlier in time.
-    day = (moment_of(start) - timedelta(days=1)).strftime("%Y-%m-%d")
+    text = _TEXT[kind].format(column=name)
+    if cursor.inner:
+        text = _TEXT_IN_JSON[kind].format(column=name, path=".".join(cursor.inner), commas=",".join(cursor.inner))
     return f"({text} >= %s OR {text} IS NULL)", day
+
+
+def _day_before(start: Any) -> str | None:
+    """What each text of a moment from this one on comes after, as a text; None where it is no text of a moment.
+
+    Texts of any zone: what is some hours earlier as text may not be earlier in time.
+    """
+    if not isinstance(start, str) or start[4:5] != "-":
+        return None
+    try:
+        return (moment_of(start) - timedelta(days=1)).strftime("%Y-%m-%d")
+    except (ValueError, OverflowError):
+        return None
 
 
 def _bound(column: Any, start: Any) -> Any:

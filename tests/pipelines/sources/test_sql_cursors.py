@@ -136,8 +136,8 @@ def test_the_next_value_of_each_type_lands_in_the_servers_order(
     connector = platform.add(table(primary_key="id", write_disposition=disposition, lag=0))
     platform.run(connector)
     emr(f"INSERT INTO visit VALUES (2, '{second}')")
-    # In a column of text nobody looks for the border: where rows merge, it is written again.
-    again = disposition == "merge" and definition in {"oid", "text"}
+    # Numbers in a column of text: nobody looks for the border, and where rows merge, it is written again.
+    again = disposition == "merge" and definition == "oid"
     assert platform.run(connector).total_rows == 1 + again
     assert platform.run(connector).total_rows == again
     assert platform.duck(f"SELECT id FROM connector_{connector}.visit ORDER BY 1") == [(1,), (2,)]
