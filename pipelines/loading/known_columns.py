@@ -22,8 +22,10 @@ from pipelines.rows.columns import (
     JSON,
     MOMENT,
     NAIVE,
+    TEXT,
     Column,
     decimal,
+    new_column,
     of_hint,
     without_type,
 )
@@ -66,7 +68,9 @@ def known_columns(pipeline: Pipeline) -> Known:
         for name, table in schema.tables.items()
         if not name.startswith(schema._dlt_tables_prefix)
     }
+    lakes = {name for name, table in schema.tables.items() if table.get("table_format") == "delta"} & recorded.keys()
     standing, staging = _standing(pipeline) if recorded else ({}, {})
+    standing |= _in_lakes(pipeline, {name: recorded[name] for name in lakes})
     for name, columns in recorded.items():
         for column, kind in standing.get(name, {}).items():
             if column in columns and columns[column] != kind:
@@ -96,6 +100,39 @@ def _standing(pipeline: Pipeline) -> tuple[Tables, Tables]:
     for place, table, column, *facts in rows or ():
         found[place].setdefault(table, {})[column] = of_row(*facts)
     return found[dataset], found[staging]
+
+
+def _in_lakes(pipeline: Pipeline, tables: Tables) -> Tables:
+    """The columns of Delta tables."""
+    if not tables:
+        return {}
+    from deltalake import DeltaTable  # noqa: PLC0415  # an extra
+    from dlt.common.libs.deltalake import deltalake_storage_options  # noqa: PLC0415
+
+    client, _ = pipeline._get_destination_clients(pipeline.default_schema)
+    found: Tables = {}
+    with client as files:
+        settings: Any = files.config
+        options = deltalake_storage_options(settings.credentials, settings.deltalake_storage_options)
+        for name, columns in tables.items():
+            location = files.get_open_table_location("delta", name)  # type: ignore[attr-defined]
+            if DeltaTable.is_deltatable(location, options):
+                fields = pa.schema(DeltaTable(location, storage_options=options).schema().to_arrow())
+                found[name] = {field.name: _of_lake(field.type, columns.get(field.name)) for field in fields}
+    return found
+
+
+def _of_lake(kind: pa.DataType, recorded: Column | None) -> Column:
+    """A column of a Delta table, which has no type of its own for JSON and none for times of day."""
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return JSON if recorded is not None and recorded.kind == "json" else TEXT
+    if pa.types.is_integer(kind):
+        return Column("bigint", kind)
+    if pa.types.is_float32(kind):
+        return Column("double", kind)
+    if pa.types.is_nested(kind):
+        return _FOREIGN
+    return new_column(pa.chunked_array([pa.nulls(0, kind)]))
 
 
 _UNITS = {0: "s", 1: "ms", 2: "ms", 3: "ms"}

@@ -19,6 +19,19 @@ EMR = {"env": "CAI_SECRET_EMR"}
 WAREHOUSE = {"type": "postgres", "credentials": {"env": "CAI_SECRET_WAREHOUSE"}}
 
 
+def _lake(platform: Platform) -> tuple[Any, Sql]:
+    lake = platform.settings.data_dir / "lake"
+
+    def ask(query: str) -> list[tuple[Any, ...]]:
+        from deltalake import DeltaTable, QueryBuilder
+
+        builder = QueryBuilder().register("t", DeltaTable(str(lake / "connector_1" / "t")))
+        found = pa.table(builder.execute(query.replace("connector_1.t", "t")).read_all())
+        return [tuple(row.values()) for row in found.to_pylist()]
+
+    return {"type": "filesystem", "url": str(lake), "format": "delta"}, ask
+
+
 @pytest.fixture(params=["duckdb", "postgres"])
 def landing(request: pytest.FixtureRequest, platform: Platform, warehouse: Sql) -> tuple[Any, Sql]:
     """A destination, and a way to ask its tables."""
@@ -103,10 +116,15 @@ CHANGES: list[tuple[str, pa.Array, pa.Array, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("where", ["duckdb", "postgres", "delta"])
 def test_parquet_files_whose_types_change_land_every_value(
-    platform: Platform, inbox: Path, landing: tuple[Any, Sql]
+    platform: Platform, inbox: Path, warehouse: Sql, where: str
 ) -> None:
-    destination, ask = landing
+    destination, ask = {
+        "duckdb": (None, platform.duck),
+        "postgres": (WAREHOUSE, warehouse),
+        "delta": _lake(platform),
+    }[where]
     names = [f"c{index}" for index in range(len(CHANGES))]
     source = {"type": "files", "url": str(inbox), "format": "parquet", "table": "t", "primary_key": "id"}
     connector = platform.add(source, destination=destination)
@@ -114,7 +132,10 @@ def test_parquet_files_whose_types_change_land_every_value(
         columns = {name: change[number] for name, change in zip(names, CHANGES, strict=True)}
         pq.write_table(pa.table({"id": [number], **columns}), inbox / f"{number}.parquet")
         platform.run(connector)
-    for name, (what, _, _, expected) in zip(names, CHANGES, strict=True):
+    for name, (what, _, _, wanted) in zip(names, CHANGES, strict=True):
+        expected = wanted
+        if where == "delta" and what == "bigint, then uint64":
+            expected = {"x": None, "x__v_decimal": Decimal(2**64 - 1)}  # no column is widened there
         selected = ", ".join(column.replace("x", name, 1) for column in expected)
         found = ask(f"SELECT {selected} FROM connector_{connector}.t WHERE id = 2")
         assert found == [tuple(expected.values())], what
@@ -187,3 +208,29 @@ def test_a_table_that_somebody_altered_still_takes_each_value(
     emr("UPDATE lab SET n = 2; INSERT INTO lab VALUES (2, 70000, 1.5)")
     platform.run(connector)
     assert ask(f"SELECT id, n, r FROM connector_{connector}.lab ORDER BY id") == [(1, 2, 0.5), (2, 70_000, 1.5)]
+
+
+def test_a_run_that_dies_after_it_made_a_column_wider_is_made_good_by_the_next(
+    platform: Platform, emr: Sql, landing: tuple[Any, Sql], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.engine import Engine
+
+    destination, ask = landing
+    emr("CREATE TABLE lab (id int PRIMARY KEY, n int)")
+    emr("INSERT INTO lab VALUES (1, 1)")
+    source = {"type": "sql_database", "credentials": EMR, "tables": [{"name": "lab", "primary_key": "id"}]}
+    connector = platform.add(source, destination=destination)
+    platform.run(connector)
+    emr("ALTER TABLE lab ALTER n TYPE numeric(12,1)")
+    emr("INSERT INTO lab VALUES (2, 1.5)")
+
+    def die(_: Engine) -> None:
+        raise RunError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "normalize", die)
+        with pytest.raises(RunError):
+            platform.run(connector)
+    # The table is wider, its staging table is not.
+    platform.run(connector)
+    assert ask(f"SELECT id, n FROM connector_{connector}.lab ORDER BY id") == [(1, Decimal(1)), (2, Decimal("1.5"))]
