@@ -79,7 +79,7 @@ class _Reading:
         self._client = client
         self._question = question
         self._tally = Tally(question.table, dict(question.params), client.remark)
-        self._asked, self._seen = Seen(), Seen()
+        self._asked, self._seen, self._beginnings = Seen(), Seen(), Seen()
         self._empty = self._repeats = 0
         self._keys: tuple[str, ...] | None = None
         self._had_rows = False
@@ -226,6 +226,7 @@ class _Reading:
         self._seen.add(mark)
         if not is_known:
             self._repeats = 0
+            self._look_at_the_beginning(rows)
             return Verdict.KEEP
         if isinstance(paginator, RangePaginator):
             return self._repeated_number(paginator, is_last=is_last)
@@ -263,6 +264,17 @@ class _Reading:
             f"were there "
             "before: check the paginator."
         )
+
+    def _look_at_the_beginning(self, rows: list[Any]) -> None:
+        """A page that begins as another one and is not the same: the server has not gone on, or the rows moved."""
+        first = mark_of(rows[0])
+        if first in self._beginnings:
+            self._client.remark(
+                f"Pages of {self._question.table} begin alike, so rows came more than once, and others may be "
+                f"missing: check "
+                "the paginator, and give the resource a primary_key."
+            )
+        self._beginnings.add(first)
 
     def _look_at_the_border(self, rows: list[Any], paginator: BasePaginator) -> None:
         """A server that counts rows which it does not give: then rows at the border of two short pages come twice."""
