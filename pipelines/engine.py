@@ -101,6 +101,7 @@ class Engine:
             window=Window(options.backfill_from, options.backfill_to),
             row_limit=options.row_limit,
             mask=self.mask,
+            full_refresh=self.full_refresh,
             directory=run.directory,
             remarks=self.remarks,
         )

@@ -66,6 +66,8 @@ class Context:
     """Nothing lands: a limit then costs no later run anything."""
     mask: Mask = field(default_factory=Mask)
     """Told of columns by a reader that knows them before it reads."""
+    full_refresh: bool = False
+    """The tables are dropped and loaded anew: what is not read now will be missing."""
     directory: Path | None = None
     """The run's own, for what does not fit into memory; None for the system's."""
     remarks: Remarks = field(default_factory=Remarks)

@@ -195,7 +195,7 @@ class _Reading:
             ConfigurationError: when a table would lack rows, or nothing but broken files is new.
             TransientError: when all files are to be read, and one is not whole yet.
         """
-        everything = self.source.write_disposition == "replace"
+        everything = self.source.write_disposition == "replace" or self.context.full_refresh
         if self.broken and (everything or not self.whole):
             more = f" {len(self.broken) - 1} more files can't be read either." if len(self.broken) > 1 else ""
             raise ConfigurationError(f"{self.broken[0]}{more}")

@@ -62,6 +62,19 @@ def test_what_replaces_a_table_is_whole_or_the_table_stands(platform: Platform, 
     assert platform.duck(f"SELECT id FROM connector_{connector}.labs ORDER BY id") == [(1,), (2,)]
 
 
+def test_a_full_refresh_is_whole_or_the_table_stands(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.csv").write_text("id\n1\n")
+    (inbox / "b.csv").write_text("id\n2\n")
+    connector = platform.add(files(inbox))
+    platform.run(connector)
+    (inbox / "b.csv").write_text("id\n2,3\n")
+    with pytest.raises(ConfigurationError, match=r"b\.csv has another number of cells"):
+        platform.run(connector, full_refresh=True)
+    assert platform.duck(f"SELECT id FROM connector_{connector}.labs ORDER BY id") == [(1,), (2,)]
+    (inbox / "b.csv").write_text("id\n2\n")
+    assert platform.run(connector, full_refresh=True).total_rows == 2
+
+
 def test_two_columns_of_one_name_land_both_and_masked_both(platform: Platform, inbox: Path) -> None:
     (inbox / "a.csv").write_text("id,note,note\n1,a,b\n")
     connector = platform.add(files(inbox, primary_key="id"))
