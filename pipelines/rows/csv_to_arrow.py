@@ -10,6 +10,7 @@ one of doubles by then, 7.40 is 7.4, and its digits stand beside it. Keys are ne
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -28,12 +29,6 @@ _PATTERNS = {
     "date": rf"^{_DAY}$",
     "timestamp": rf"^{_DAY}[T ]{_CLOCK}(:[0-5][0-9](\.[0-9]{{1,6}})?)?(Z|[-+]([01][0-9]|2[0-3]):?[0-5][0-9])?$",
 }
-_SHORTEST = r"^-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?$"
-_WITH_POINT = r"^-?(0|[1-9][0-9]*)\.([0-9]|[0-9]*[1-9])$"
-"""The two ways in which programs write doubles: 5 and 7.5, or 5.0 and 7.5."""
-_SURELY_HELD = 16
-"""Characters of a number of up to fifteen digits and a point, which each double gives back."""
-
 Part = tuple[str, pa.ChunkedArray, str]
 """A column's name, its values, and dlt's type for it."""
 
@@ -60,11 +55,12 @@ def _columns(name: str, landed: str, values: pa.ChunkedArray, table: Table) -> l
         parts = as_declared(landed, values.to_pylist(), str(declared))
         return [(column, pa.chunked_array([array]), kind) for column, array, kind in parts]
     is_key = landed in table.keys
-    kind = declared or table.known.get(landed) or _inferred(values, is_key=is_key)
+    known = declared or table.known.get(landed)
+    kind, doubles = (known, None) if known is not None else _inferred(values, is_key=is_key)
     if kind not in _PATTERNS:
         return [(landed, values, "text")]
     if kind == "double":
-        return _doubles(landed, values, is_key=is_key)
+        return _doubles(landed, values, doubles or Doubles.of(values), is_key=is_key)
     fits = pc.match_substring_regex(values, _PATTERNS[kind])
     try:
         found = _cast(_where(fits, values), kind)
@@ -75,46 +71,61 @@ def _columns(name: str, landed: str, values: pa.ChunkedArray, table: Table) -> l
     return [(landed, found, kind), *_beside(landed, pc.invert(fits), values)]
 
 
-def _inferred(values: pa.ChunkedArray, *, is_key: bool) -> str:
-    """The type of a new column by its first values."""
+def _inferred(values: pa.ChunkedArray, *, is_key: bool) -> tuple[str, "Doubles | None"]:
+    """The type of a new column by its first values, which are read already when they are doubles."""
     for kind, pattern in _PATTERNS.items():
-        if kind == "double" and (is_key or not _are_doubles(values)):
+        if (kind == "double" and is_key) or not _all(pc.match_substring_regex(values, pattern)):
             continue
-        if _all(pc.match_substring_regex(values, pattern)):
-            return kind
-    return "text"
+        if kind != "double":
+            return kind, None
+        doubles = Doubles.of(values)
+        if _all(doubles.given_back) and not _in_two_ways(values):
+            return kind, doubles
+    return "text", None
 
 
-def _are_doubles(values: pa.ChunkedArray) -> bool:
-    """Whether all texts are numbers that a double gives back, in one way of writing them."""
-    if not _all(pc.match_substring_regex(values, _PATTERNS["double"])) or not _all(_given_back(values)):
-        return False
-    without_point = pc.match_substring_regex(values, r"^-?[0-9]+$")
-    with_zero = pc.match_substring_regex(values, r"\.0$")
-    return not (pc.any(without_point).as_py() and pc.any(with_zero).as_py())
+def _in_two_ways(values: pa.ChunkedArray) -> bool:
+    """Whether of whole numbers some are written as 5 and others as 5.0, which one number can't give back."""
+    with_zero = pc.any(pc.ends_with(values, ".0")).as_py()
+    return bool(with_zero and pc.any(pc.match_substring_regex(values, r"^-?[0-9]+$")).as_py())
 
 
-def _given_back(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Of each number, whether a double is written like that."""
-    plain = pc.or_(pc.match_substring_regex(values, _SHORTEST), pc.match_substring_regex(values, _WITH_POINT))
-    sure = pc.and_(pc.and_(plain, pc.less_equal(pc.utf8_length(values), _SURELY_HELD)), pc.not_equal(values, "-0"))
-    if _all(sure):
-        return sure
-    rest = _each(_where(pc.invert(sure), values), lambda text: repr(float(text)) == text)
-    return pc.or_(sure, pc.fill_null(rest, False))
+@dataclass(frozen=True, slots=True)
+class Doubles:
+    """Texts read as doubles: which are numbers, the numbers, and which of their texts the numbers give back."""
+
+    are_numbers: pa.ChunkedArray
+    numbers: pa.ChunkedArray
+    given_back: pa.ChunkedArray
+
+    @classmethod
+    def of(cls, values: pa.ChunkedArray) -> "Doubles":
+        """The texts read. Programs write doubles as 5 and 7.5, or as 5.0 and 7.5."""
+        are_numbers = pc.match_substring_regex(values, _PATTERNS["double"])
+        texts = _where(are_numbers, values)
+        numbers = texts.cast(pa.float64())
+        shortest = numbers.cast(pa.string())
+        given_back = pc.and_(pc.equal(shortest, texts), pc.not_equal(texts, "-0"))
+        if not _all(given_back):
+            with_point = pc.binary_join_element_wise(shortest, pa.scalar(".0"), "")
+            given_back = pc.or_(given_back, pc.equal(with_point, texts))
+        if not _all(given_back):
+            # As Python writes them, whose exponents begin elsewhere.
+            rest = _each(_where(pc.invert(given_back), texts), lambda text: repr(float(text)) == text)
+            given_back = pc.or_(given_back, pc.fill_null(rest, False))
+        return cls(are_numbers, numbers, given_back)
 
 
-def _doubles(name: str, values: pa.ChunkedArray, *, is_key: bool) -> list[Part]:
+def _doubles(name: str, values: pa.ChunkedArray, read: Doubles, *, is_key: bool) -> list[Part]:
     """A column of doubles: each number that a double holds, and its digits beside it where a double has others."""
-    numbers = pc.match_substring_regex(values, _PATTERNS["double"])
-    given_back = _given_back(_where(numbers, values))
-    same = pc.and_(numbers, pc.fill_null(given_back, False))
-    if is_key or _all(same):
-        held = same
-    else:
-        rest = _each(_where(pc.and_(numbers, pc.invert(same)), values), lambda text: is_held(float(text), text))
-        held = pc.or_(same, pc.fill_null(rest, False))
-    return [(name, _cast(_where(held, values), "double"), "double"), *_beside(name, pc.invert(same), values)]
+    given_back = held = pc.fill_null(read.given_back, False)
+    if _all(pc.or_(given_back, pc.is_null(values))):
+        return [(name, read.numbers, "double")]
+    if not is_key:
+        odd = _where(pc.and_(read.are_numbers, pc.invert(held)), values)
+        held = pc.or_(held, pc.fill_null(_each(odd, lambda text: is_held(float(text), text)), False))
+    numbers = pc.if_else(held, read.numbers, pa.scalar(None, pa.float64()))
+    return [(name, numbers, "double"), *_beside(name, pc.invert(given_back), values)]
 
 
 def _beside(name: str, misfits: pa.ChunkedArray, values: pa.ChunkedArray) -> list[Part]:

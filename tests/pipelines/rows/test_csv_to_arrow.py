@@ -76,14 +76,15 @@ def test_a_day_that_never_was_lands_beside_its_column(values: list[str], days: l
         (["5", "5.0"], ["5", "5.0"]),
         (["7.40", "6.95"], ["7.40", "6.95"]),
         (["5.0", "7.5", "1e-05", "0.30000000000000004"], [5.0, 7.5, 1e-05, 0.30000000000000004]),
-        (["5", "7.5"], [5.0, 7.5]),
+        (["5", "7.5", None], [5.0, 7.5, None]),
+        ([None, "1", "2"], [None, 1, 2]),
         (["+5", "42"], ["+5", "42"]),
         (["0042", "42"], ["0042", "42"]),
         (["-0", "1"], ["-0", "1"]),
         (["12345678901234567.5"], ["12345678901234567.5"]),
     ],
 )
-def test_text_stays_text_where_a_number_does_not_give_it_back(values: list[str], landed: list[Any]) -> None:
+def test_text_stays_text_where_a_number_does_not_give_it_back(values: list[str | None], landed: list[Any]) -> None:
     assert typed(pa.table({"v": values}), Table()).to_pydict() == {"v": landed}
 
 
