@@ -19,8 +19,8 @@ from pipelines.rows.declared_types import ARROW, MOMENT, Part, as_declared, as_t
 from pipelines.rows.json_values import WrittenDecimal, WrittenDouble, dump
 from pipelines.rows.table import Table
 
-_KINDS = {ARROW[kind]: kind for kind in ("text", "bigint", "double", "bool", "timestamp")}
-"""The types that JSON values land in, by Arrow's."""
+_KINDS = {ARROW[kind]: kind for kind in ("text", "bigint", "double", "bool")}
+"""The types that JSON values have, by Arrow's."""
 
 _NATIVE: tuple[tuple[Any, str], ...] = (
     (pa.types.is_timestamp, "timestamp"),
@@ -103,8 +103,10 @@ def _whole(name: str, values: list[Any], known: str | None) -> Part | None:  # n
 def _native(name: str, array: pa.Array, values: list[Any]) -> Part | None:
     """Values of Python's own types, which a later step fits to the column that is there."""
     kind = next((kind for is_one, kind in _NATIVE if is_one(array.type)), None)
-    of_json = kind == "decimal" and any(isinstance(value, WrittenDecimal | int) for value in values)
-    return None if kind is None or of_json else (name, array, kind)
+    # Arrow takes a number among days for one of them.
+    alike = len({type(value) for value in values if value is not None}) == 1
+    of_json = any(isinstance(value, WrittenDecimal) for value in values)
+    return (name, array, kind) if kind is not None and alike and not of_json else None
 
 
 def _base(values: list[Any], *, is_key: bool) -> str | None:
@@ -144,8 +146,9 @@ def _fit(value: Any, base: str) -> tuple[str, Any]:  # noqa: PLR0911  # a table 
         return "text", as_text(value)
     if {kind, base} == {"double", "bigint"} and math.isfinite(value):
         number = float(value) if base == "double" else int(value)
-        # Only what is the same number there: neither 2.5 nor 1e19 is one of the whole numbers of a column.
-        if number == value and _kind(number) == base:
+        # Only what is the same number there: neither 2.5 nor 1e19 is one of the whole numbers of a column. From 2^53 on
+        # a double's digits and the whole number that it is differ.
+        if number == value and abs(number) <= 2**53:
             return base, number
     if (kind, base) == ("text", "timestamp") and isinstance(value, str) and MOMENT.fullmatch(value):
         try:
