@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any
 
 from dlt import Pipeline
-from dlt.common.destination.exceptions import DestinationUndefinedEntity
 
 from pipelines.sources.cursors import moment_of
 
@@ -50,12 +49,25 @@ def standing_rows(pipeline: Pipeline, table: str, cursor: Place, start: Any) -> 
         # The name is dlt's own, escaped; the value is a parameter.
         query = f"SELECT * FROM {client.make_qualified_table_name(table)} {where}"  # noqa: S608
         try:
-            with client.execute_query(query, *values) as found:
-                names = tuple(str(column[0]) for column in found.description)
-                for rows in found.iter_fetch(BATCH_ROWS):
-                    yield Batch(names, [tuple(row) for row in rows])
-        except DestinationUndefinedEntity:
-            return  # somebody has dropped it: nothing stands there
+            yield from _batches(client, query, values)
+        except Exception as error:
+            if not {"DestinationUndefinedEntity", "UndefinedTable"} & {kind.__name__ for kind in type(error).__mro__}:
+                raise
+            # Somebody has dropped it: nothing stands there.
+
+
+def _batches(client: Any, query: str, values: list[Any]) -> Iterator[Batch]:
+    if client.capabilities.sqlglot_dialect != "postgres":
+        with client.execute_query(query, *values) as found:
+            names = tuple(str(column[0]) for column in found.description)
+            for rows in found.iter_fetch(BATCH_ROWS):
+                yield Batch(names, [tuple(row) for row in rows])
+        return
+    # Without a name for it on the server, the driver first takes the whole answer into memory.
+    with client.begin_transaction(), client.native_connection.cursor(name="border") as found:
+        found.execute(query, values or None)
+        while rows := found.fetchmany(BATCH_ROWS):
+            yield Batch(tuple(str(column[0]) for column in found.description), rows)
 
 
 def narrowed_by(pipeline: Pipeline, table: str, cursor: Place, start: Any) -> bool:

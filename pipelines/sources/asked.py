@@ -50,6 +50,11 @@ class Asked:
         return found
 
 
+def place_of(url: str) -> str:
+    """An address without what can change while it stays the same place: whether it is encrypted, and a slash."""
+    return url.partition("://")[2].rstrip("/")
+
+
 def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -13,7 +13,7 @@ from dlt.extract import DltResource
 from connectors.kinds import FhirSource
 from pipelines.errors import Fields
 from pipelines.sources import Context
-from pipelines.sources.asked import Asked
+from pipelines.sources.asked import Asked, place_of
 from pipelines.sources.bundles import resources_in, searched
 from pipelines.sources.fhir_pages import by_last_updated
 from pipelines.sources.http import Client, source_client
@@ -43,7 +43,7 @@ def _resource(client: Client, source: FhirSource, kind: str, context: Context) -
     increment = None
     # A limited run must leave the cursor alone: its few rows may hold the newest moment. A backfill does so anyway.
     if first is None or window is not None:
-        asked = Asked(same={"base_url": source.base_url}, begins={"since": source.since})
+        asked = Asked(same={"base_url": place_of(source.base_url)}, begins={"since": source.since})
         cursor = Cursor(CURSOR, asked, initial=source.since, lag=source.lag, setting="meta.lastUpdated", fhir=True)
         increment = Increment(cursor, context.remarks, window)
 

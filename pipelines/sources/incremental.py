@@ -315,7 +315,8 @@ def _kept(state: dict[str, Any], path: str) -> dict[str, Any]:
         return dict(state[STATE])
     found = state.get("incremental", {})
     if path not in found:
-        return {}
+        # Another cursor than before: what that one had found counts no more.
+        return {"path": next(iter(found))} if found else {}
     value = found[path].get("last_value")
     return {} if value is None else {"path": path, "value": value}
 

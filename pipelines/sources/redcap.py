@@ -17,7 +17,7 @@ from connectors.kinds import RedcapSource
 from pipelines.errors import ConfigurationError, Fields, TransientError
 from pipelines.sources import Context
 from pipelines.sources.answers import complaint, complaint_in
-from pipelines.sources.asked import Asked
+from pipelines.sources.asked import Asked, place_of
 from pipelines.sources.error_words import safe_words
 from pipelines.sources.http import Client, source_client
 from pipelines.sources.rest_api import as_tables
@@ -71,7 +71,7 @@ def _resource(client: Client, source: RedcapSource, content: str, token: str, co
     # A record has a column of this name, or of one for each choice, or none.
     context.mask.declare(str(field["field_name"]) for field in fields if field.get("field_type") not in _NO_COLUMN)
 
-    asked = Asked(same={"api_url": source.api_url}, chosen={"forms": source.forms})
+    asked = Asked(same={"api_url": place_of(source.api_url)}, chosen={"forms": source.forms})
 
     def records() -> Iterator[Any]:
         resource, state = dlt.current.resource(), dlt.current.resource_state()

@@ -14,7 +14,7 @@ from pipelines.errors import ConfigurationError, Fields
 from pipelines.prefetch import ahead, gathered
 from pipelines.rows.to_arrow import ToArrow
 from pipelines.sources import Context
-from pipelines.sources.asked import Asked
+from pipelines.sources.asked import Asked, place_of
 from pipelines.sources.http import Client, resolved, source_client
 from pipelines.sources.incremental import Cursor, Increment
 from pipelines.sources.paging import Question, read_pages
@@ -123,7 +123,7 @@ def _increment(source: RestApiSource, shape: RestResource, context: Context) -> 
         return None
     asked = Asked(
         same={
-            "base_url": source.base_url,
+            "base_url": place_of(source.base_url),
             "path": shape.path,
             "method": shape.method,
             "params": _written(shape.params),
