@@ -55,6 +55,20 @@ _SESSION = {
 """What a connection is told first."""
 
 
+class Geometry(sa.types.UserDefinedType[Any]):
+    """MySQL's points, lines and areas, which SQLAlchemy does not know."""
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Its name where a table is made."""
+        return "GEOMETRY"
+
+
+_GEOMETRIES = (
+    "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon",
+    "geometrycollection", "geomcollection",
+)  # fmt: skip
+
+
 def sync_url(address: str) -> sa.URL:
     """The address with a driver that works without an event loop; one that is named and not known here stays."""
     url = sa.make_url(address)
@@ -80,6 +94,9 @@ def open_engine(address: str) -> sa.Engine:
             raise ConfigurationError("source.credentials names a SQLite file that is not on this worker.")
         url = url.set(database=f"file:{path.resolve()}", query={"mode": "ro", "uri": "true"})
     engine = sa.create_engine(url, poolclass=sa.pool.NullPool, hide_parameters=True)
+    if dialect in {"mysql", "mariadb"}:
+        known: Any = engine.dialect
+        known.ischema_names = {**known.ischema_names, **dict.fromkeys(_GEOMETRIES, Geometry)}
     if dialect in _SESSION:
 
         @sa.event.listens_for(engine, "connect")
@@ -141,6 +158,8 @@ def _asked(column: "sa.Column[Any]", dialect: str) -> Any:
     elif isinstance(stored, oracle.TIMESTAMP) and column.type.timezone:  # type: ignore[attr-defined]
         # The driver would drop the zone and keep the hour.
         expression = sa.func.sys_extract_utc(column)
+    elif isinstance(stored, Geometry):
+        expression = sa.func.ST_AsText(column)
     elif isinstance(stored, mysql.BIT):
         # Else it comes as bytes.
         expression = column + sa.literal_column("0")

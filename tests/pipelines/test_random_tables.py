@@ -99,6 +99,7 @@ _DUCKDB = {
     "DOUBLE": ("double", "{}::varchar"),
     "BIGINT": ("number", "{}::varchar"),
     "BOOLEAN": ("truth", "{}::varchar"),
+    "JSON": ("json", "{}::varchar"),
 }
 
 
@@ -131,6 +132,7 @@ _POSTGRES = {
     "double precision": ("double", "{}::text"),
     **dict.fromkeys(("bigint", "numeric"), ("number", "{}::text")),
     "boolean": ("truth", "{}::text"),
+    **dict.fromkeys(("json", "jsonb"), ("json", "{}::text")),
 }
 
 
@@ -184,7 +186,11 @@ def walk(seed: int, server: Server, platform: Platform, destination: dict[str, A
         {
             "type": "sql_database",
             "credentials": {"env": SOURCE},
-            "tables": [{"name": table.name, "primary_key": "id"} for table in tables],
+            "tables": [
+                {"name": table.name, "primary_key": "id"}
+                | ({"cursor_column": "changed", "lag": 0} if table.cursor else {})
+                for table in tables
+            ],
         },
         **destination,
     )
@@ -246,6 +252,7 @@ def test_the_destination_holds_what_the_source_does(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(12 * 3600)
 def test_the_destination_holds_what_the_source_does_on_any_walk(
     platform: Platform, postgres: EmbeddedPostgres, request: pytest.FixtureRequest, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

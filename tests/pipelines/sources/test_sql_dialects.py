@@ -93,6 +93,7 @@ MYSQL_TYPES: dict[str, tuple[str, str, str, Any]] = {
     "bin": ("binary(4)", "x'01020304'", "BLOB", b"\x01\x02\x03\x04"),
     "b": ("blob", "x'00ff27'", "BLOB", b"\x00\xff'"),
     "e": ("enum('a','b')", "'b'", "VARCHAR", "b"),
+    "place": ("point", "ST_PointFromText('POINT(0.1 2)')", "VARCHAR", "POINT(0.1 2)"),
     "s": ("set('x','y')", "'x,y'", "VARCHAR", "x,y"),
     "j": ("json", """'{"a": [1, "ü"]}'""", "VARCHAR", '{"a": [1, "ü"]}'),
 }  # fmt: skip
