@@ -280,7 +280,9 @@ class Engine:
             resource.apply_hints(additional_table_hints=newest_rows.DEDUPLICATED)
         if increment is not None:
             versions = newest_rows.Versions(
-                place_of(increment.cursor).column, lambda landed: increment.order(increment.inside(landed))
+                place_of(increment.cursor).column,
+                lambda landed: increment.order(increment.inside(landed)),
+                fitting_step.key_of(resource, landed_name(self.pipeline)),
             )
             self._versions[table] = versions
             self._leave_out_what_stands_there(resource, increment, schema, versions)

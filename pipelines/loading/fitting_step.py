@@ -74,11 +74,12 @@ def put_into(
         told[name] = {"name": name, **told.get(name, {}), **column.hint}
     hints.clear()
     resource.apply_hints(columns=told)
-    resource.add_step(Fitting(fitter, _keys(resource, landed_name, required)))
+    key = key_of(resource, landed_name)
+    resource.add_step(Fitting(fitter, Keys(resource.name, key, tuple(name for name in required if name not in key))))
     return fitter
 
 
-def _keys(resource: DltResource, landed_name: Callable[[str], str], required: Iterable[str]) -> Keys:
+def key_of(resource: DltResource, landed_name: Callable[[str], str]) -> tuple[str, ...]:
+    """The columns of a resource's key, as they land."""
     columns = resource.compute_table_schema()["columns"]
-    key = tuple(landed_name(name) for name, hint in columns.items() if hint.get("primary_key"))
-    return Keys(resource.name, key, tuple(name for name in required if name not in key))
+    return tuple(landed_name(name) for name, hint in columns.items() if hint.get("primary_key"))

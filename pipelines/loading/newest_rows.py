@@ -38,12 +38,17 @@ class Versions:
 
     column: str
     order: Callable[[Any], Any]
+    key: tuple[str, ...]
     known: list[pa.Table] = field(default_factory=list)
     """Rows that came and were left out, since they stand in the destination: an older version must not replace them."""
 
     def note(self, rows: pa.Table) -> None:
         """Take note of rows that are known. Only what compares them is kept."""
-        self.known.append(rows)
+        of_cursor = f"{self.column}{BESIDE}"
+        compared = {*self.key, self.column}
+        self.known.append(
+            rows.select([name for name in rows.column_names if name in compared or name.startswith(of_cursor)])
+        )
 
 
 @dataclass(slots=True)

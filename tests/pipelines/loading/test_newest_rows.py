@@ -38,11 +38,11 @@ def rows(*values: tuple[Any, ...]) -> dict[str, list[Any]]:
     return {name: list(column) for name, column in zip(("id", "at", "v"), zip(*values, strict=True), strict=False)}
 
 
-TEXTS = Versions("at", order_of)
+TEXTS = Versions("at", order_of, ("id",))
 
 
 def test_an_older_version_does_not_replace_the_one_that_stands_in_the_destination(tmp_path: Path) -> None:
-    standing = Versions("at", order_of)
+    standing = Versions("at", order_of, ("id",))
     standing.note(pa.table({"id": [1, 2, 3, 9, 9], "at": ["10", "10", "10", "1", "1"], "v": ["known"] * 5}))
     files = [rows((1, "9", "older"), (2, "10", "as new"), (3, "11", "newer"), (4, "1", "other"))]
     assert {row["id"]: row["v"] for row in kept(tmp_path, files, standing)} == {2: "as new", 3: "newer", 4: "other"}
@@ -78,7 +78,7 @@ def test_the_cursor_may_stand_inside_of_json_or_beside_its_column(tmp_path: Path
         return order_of(json.loads(landed)["at"])
 
     files = [rows((1, '{"at": "2024-01-01T00:00:00.5Z"}', "new"), (1, '{"at": "2024-01-01T00:00:00Z"}', "old"))]
-    assert [row["v"] for row in kept(tmp_path, files, Versions("at", inside))] == ["new"]
+    assert [row["v"] for row in kept(tmp_path, files, Versions("at", inside, ("id",)))] == ["new"]
     beside: dict[str, list[Any]] = {"id": [1, 1], "at": [10, None], "at__v_text": [None, "9"], "v": ["new", "old"]}
     assert [row["v"] for row in kept(tmp_path, [beside], TEXTS)] == ["new"]
 
@@ -200,3 +200,17 @@ def test_a_key_of_another_kind_and_an_empty_one_are_told(platform: Platform, inb
     with pytest.raises(ConfigurationError, match="At least 2 rows of table labs have no value in the key column 'id'"):
         platform.run(connector)
     assert platform.duck("SELECT id FROM connector_1.labs") == [(1,)]
+
+
+def test_keys_beyond_64_bit_are_rows_of_their_own(platform: Platform, inbox: Path, landing: tuple[Any, Sql]) -> None:
+    destination, ask = landing
+    numbers = (123456789012345678901, 123456789012345678902)
+    (inbox / "a.jsonl").write_text("".join(f'{{"id": {number}, "v": "old"}}\n' for number in numbers))
+    connector = platform.add(
+        {"type": "files", "url": str(inbox), "format": "jsonl", "table": "labs", "primary_key": "id"},
+        destination=destination,
+    )
+    platform.run(connector)
+    (inbox / "b.jsonl").write_text(f'{{"id": {numbers[1]}, "v": "new"}}\n')
+    platform.run(connector)
+    assert sorted(ask("SELECT id, v FROM connector_1.labs")) == [(str(numbers[0]), "old"), (str(numbers[1]), "new")]
