@@ -172,6 +172,10 @@ def _check_next(tally: Tally, paginator: BasePaginator) -> None:
                 f"If so, {_advice(said)}"
             )
         return
+    if getattr(paginator, "has_more_path", None) or (
+        not tally.last_rows and getattr(paginator, "stop_after_empty_page", False)
+    ):
+        return  # the connector says itself what ends the pages
     if said.next is not None and said.has_more is not False:
         raise ConfigurationError(
             f"The source names a next page of {tally.table}, at '{said.next.path}', and the paginator does not go "

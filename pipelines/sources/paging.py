@@ -211,6 +211,8 @@ class _Reading:
         """
         table = self._question.table
         if not rows:
+            if self._tally.rows and self._tally.is_complete:
+                return Verdict.END  # some servers name a next page for ever
             self._empty += 1
             if self._empty > MOST_EMPTY_PAGES:
                 raise ConfigurationError(
@@ -317,6 +319,8 @@ class _Reading:
         asks, tally = self._question, self._tally
         if not isinstance(paginator, Numbered) or paginator.initial_value != 1 or paginator.base_index != 1:
             return
+        if tally.said.total_pages is not None and not tally.said.maybe_pages:
+            return  # as many came
         if tally.is_complete or not tally.kept_pages or tally.first_page is None or paginator.param_name is None:
             return
         request = self._client.request(asks.path, asks.method, {**asks.params, paginator.param_name: 0}, asks.body)

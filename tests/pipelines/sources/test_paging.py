@@ -331,3 +331,25 @@ def test_what_is_wrong_with_a_request_is_told_without_what_it_quotes() -> None:
     with pytest.raises(ConfigurationError, match="It says: Invalid value for parameter limit") as caught:
         read(Api(), None, lambda path, query: Answer(body, 400), params={"limit": 1})
     assert "canary" not in str(caught.value)
+
+
+def test_a_next_page_that_is_named_for_ever_ends_with_the_last_row() -> None:
+    def extra(path: str, query: dict[str, str]) -> Answer | None:
+        start = int(query.get("start", 0))
+        rows = ", ".join(f'{{"id": {number}}}' for number in range(start, min(start + 10, 30)))
+        return Answer(f'{{"items": [{rows}], "total": 30, "next": "?start={start + 10}"}}'.encode())
+
+    rows, remarks, requests = read(Api(), None, extra)
+    assert (ids(rows), remarks, len(requests)) == (list(range(30)), [], 4)
+
+
+@pytest.mark.parametrize("more", [{"has_more_path": "mehr"}, {"stop_after_empty_page": True}])
+def test_a_cursor_that_is_given_for_ever_ends_where_the_connector_says(more: dict[str, Any]) -> None:
+    def extra(path: str, query: dict[str, str]) -> Answer | None:
+        start = int(query.get("cursor", 0))
+        rows = ", ".join(f'{{"id": {number}}}' for number in range(start, min(start + 10, 30)))
+        following = "true" if start < 20 else "false"
+        return Answer(f'{{"items": [{rows}], "mehr": {following}, "next_cursor": "{start + 10}"}}'.encode())
+
+    rows, remarks, _ = read(Api(), {"type": "cursor", "cursor_path": "next_cursor", **more}, extra)
+    assert (ids(rows), remarks) == (list(range(30)), [])
