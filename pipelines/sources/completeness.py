@@ -78,8 +78,8 @@ class Tally:
 
     @property
     def is_complete(self) -> bool:
-        """As many rows came as the source says that there are."""
-        return self.total is not None and self.rows >= self.total
+        """Exactly as many rows came as the source says that there are: of more, it counts something else."""
+        return self.total is not None and self.rows == self.total
 
     def _sizes(self) -> set[Any]:
         asked = {str(value) for name, value in self.params.items() if plain(name) in _SIZES}
@@ -111,7 +111,7 @@ def check(tally: Tally, paginator: BasePaginator, *, guessed: bool) -> None:
     _check_total(tally, left_out, is_whole=pages_left_out == 0)
     _check_pages(tally, pages_left_out)
     _check_next(tally, paginator)
-    if isinstance(paginator, RangePaginator) or tally.pages > 1 or tally.rows == tally.total or tally.is_row:
+    if isinstance(paginator, RangePaginator) or tally.pages > 1 or tally.is_complete or tally.is_row:
         return
     if not guessed and isinstance(paginator, SinglePagePaginator):
         return  # the connector says that there is no more
@@ -148,7 +148,7 @@ def _check_total(tally: Tally, left_out: int, *, is_whole: bool) -> None:
 
 def _check_pages(tally: Tally, left_out: int) -> None:
     pages = tally.said.total_pages
-    if pages is None or tally.said.maybe_pages or tally.rows == tally.total or tally.kept_pages + left_out >= pages:
+    if pages is None or tally.said.maybe_pages or tally.is_complete or tally.kept_pages + left_out >= pages:
         return
     if not tally.had_content or tally.is_row:
         return
@@ -162,7 +162,7 @@ def _check_next(tally: Tally, paginator: BasePaginator) -> None:
     """A next page that the last answer names, and that nobody asked for."""
     said = tally.said
     by_number = isinstance(paginator, RangePaginator)
-    if tally.rows == tally.total or not tally.had_content:
+    if tally.is_complete or not tally.had_content:
         return
     if by_number and not tally.last_rows:
         if said.next is not None or said.has_more or said.hint_at:
