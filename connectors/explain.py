@@ -6,7 +6,7 @@ first one is what the user hears; Prefect's part is simply absent when Prefect d
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from itertools import takewhile
 from typing import Literal
@@ -256,7 +256,7 @@ def _next_run(connector: Connector, held: Held | None, now: datetime) -> datetim
     for run in held.open_runs if held is not None else ():
         if run.state_type == "SCHEDULED" and run.expected_start_at is not None and run.expected_start_at >= now:
             return run.expected_start_at
-    return next_runs(connector.schedule, now, 1)[0].astimezone(UTC) if connector.schedule is not None else None
+    return next_runs(connector.schedule, now, 1)[0] if connector.schedule is not None else None
 
 
 def _since(at: datetime | None) -> str:

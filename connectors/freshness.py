@@ -168,11 +168,5 @@ def _parsed(schedule: str, timezone: str, connector_id: int) -> Schedule | None:
 @lru_cache(maxsize=MOST_REMEMBERED)
 def _dates(schedule: Schedule, since: datetime) -> tuple[datetime, datetime, datetime]:
     """The next three dates after a moment; a run that is due at the very moment is not after it."""
-    count = 4
-    while True:
-        # Around a change of clocks the first ones may lie before.
-        dates = [at for each in next_runs(schedule, since, count) if (at := each.astimezone(UTC)) > since]
-        if len(dates) >= 3:
-            first, second, third = dates[:3]
-            return first, second, third
-        count *= 2
+    first, second, third = [at for at in next_runs(schedule, since, 4) if at > since][:3]
+    return first, second, third

@@ -6,12 +6,11 @@ empty, so the preview of a schedule says so. Pure.
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime, timedelta
 
 from croniter import croniter
 
-from connectors.schedule import Schedule, next_runs
+from connectors.schedule import Schedule, local, next_runs
 
 HERD = 5
 """Other connectors in the same minute from which on the user is warned."""
@@ -28,33 +27,31 @@ def herd_warnings(schedule: Schedule, others: Iterable[Schedule], now: datetime)
         now: the time, aware.
     """
     fleet = Counter(others)
-    hours = {run.replace(minute=0) for run in next_runs(schedule, now, 5)}
+    # The hours in which people read these runs: a zone may be half an hour off.
+    minutes = {run: local(run, schedule.timezone).minute for run in next_runs(schedule, now, 5)}
     crowded: tuple[int, datetime, list[int]] | None = None
-    for hour in sorted(hours):
+    for hour in sorted({run - timedelta(minutes=minute) for run, minute in minutes.items()}):
         starts = _starts(fleet, hour)
-        for run in next_runs(schedule, now, 5):
-            if run.replace(minute=0) == hour and starts[run.minute] > (crowded[0] if crowded else HERD - 1):
-                crowded = (starts[run.minute], run, starts)
+        for run, minute in minutes.items():
+            if run - timedelta(minutes=minute) == hour and starts[minute] > (crowded[0] if crowded else HERD - 1):
+                crowded = (starts[minute], run, starts)
     if crowded is None:
         return []
     count, run, starts = crowded
     minute = _quietest(starts)
     least = starts[minute]
     instead = f"minute {minute} is free" if least == 0 else f"minute {minute} has the fewest, {least}"
-    return [f"{count} connectors start at {run:%H:%M}; {instead}."]
+    return [f"{count} connectors start at {local(run, schedule.timezone):%H:%M}; {instead}."]
 
 
 def _starts(fleet: Counter[Schedule], hour: datetime) -> list[int]:
     """How many connectors start in each minute of the hour that begins at `hour`."""
     starts = [0] * _HOUR
-    begin = hour.astimezone(UTC)
     walls: dict[str, list[datetime]] = {}
     for schedule, count in fleet.items():
         if schedule.timezone not in walls:
-            zone = ZoneInfo(schedule.timezone)
-            walls[schedule.timezone] = [
-                (begin + timedelta(minutes=minute)).astimezone(zone).replace(tzinfo=None) for minute in range(_HOUR)
-            ]
+            minutes = (hour + timedelta(minutes=minute) for minute in range(_HOUR))
+            walls[schedule.timezone] = [local(minute, schedule.timezone).replace(tzinfo=None) for minute in minutes]
         for minute in _fires(schedule.cron, walls[schedule.timezone]):
             starts[minute] += count
     return starts

@@ -91,9 +91,9 @@ class ConnectorRow:
     generation: int
     created_at: datetime | None = None
     updated_at: datetime | None = None
-    content: str | None = None
+    content: str | None = field(default=None, compare=False)
     """A hash of what stands in the row; None where nobody has asked for it."""
-    stamped: str | None = None
+    stamped: str | None = field(default=None, compare=False)
     """The same when the generation last moved."""
 
     @property

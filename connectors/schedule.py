@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
+from importlib.metadata import PackageNotFoundError, requires
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal
@@ -116,9 +117,21 @@ _NTH_WEEKDAY = re.compile(r"(?P<day>\d|[a-z]{3})#[1-5]|l(?P<last>[0-7])")
 # The longest that each month can be.
 _LONGEST_MONTH = MappingProxyType({month: 30 if month in {4, 6, 9, 11} else 31 for month in range(1, 13)} | {2: 29})
 
-# Where clocks go forward, a wall time inside the gap doesn't exist. Prefect resolves it by pendulum below Python 3.13
-# (02:30 becomes 01:30) and by whenever from there on (02:30 becomes 03:30): `fold` in PEP 495's sense.
-_GAP_FOLD = 0 if sys.version_info >= (3, 13) else 1
+
+@cache
+def _gap_fold() -> Literal[0, 1]:
+    """How the installed Prefect resolves a wall time that clocks going forward leave out: `fold` in PEP 495's sense.
+
+    By whenever 02:30 becomes 03:30, by pendulum 01:30. Prefect up to 3.8 brings whenever on Python 3.13 and later, 3.9
+    on every Python, so neither the version of Python nor that of Prefect says it: what Prefect requires does.
+    """
+    try:
+        required = requires("prefect") or []
+    except PackageNotFoundError:
+        return 0
+    brought = [each for each in required if each.startswith("whenever")]
+    everywhere = any("python_version" not in each for each in brought)
+    return 0 if everywhere or (brought and sys.version_info >= (3, 13)) else 1
 
 
 def parse(cron: str, timezone: str, connector_id: int) -> Schedule:
@@ -157,36 +170,55 @@ def words(schedule: Schedule) -> str:
 
 
 def next_runs(schedule: Schedule, after: datetime, count: int) -> list[datetime]:
-    """The `count` runs that Prefect will start at or after an aware time, in the schedule's time zone.
+    """The `count` runs that Prefect starts at or after an aware time, as instants: aware, in UTC.
 
-    The same dates as Prefect's `CronSchedule.get_dates`, which counts in wall time: in the hour around a change of
-    clocks the first of them may lie before `after`.
+    Wall times never leave this module: in the hour that comes twice, two of one zone that differ are equal to Python,
+    and one of a zone and the same instant in UTC are not (PEP 495). `local` shows an instant to people.
     """
-    zone = ZoneInfo(schedule.timezone)
-    # Prefect takes one second off so that a run at `after` itself is found, and rounds a fraction of a second up.
-    start = after.astimezone(UTC) - timedelta(seconds=1)
-    if start.microsecond:
-        start += timedelta(seconds=1)
-    walls = _walls(schedule.cron, _wall(start, zone))
+    zone, after = ZoneInfo(schedule.timezone), after.astimezone(UTC)
     runs: set[datetime] = set()
-    while len(runs) < count:
-        runs.add(_due(next(walls), zone))
-    return sorted(runs)
+    # What falls into a gap starts behind it, so around a change of clocks earlier wall times may still be due.
+    start = _wall(after, zone).replace(microsecond=0) - _change(after, zone) - timedelta(seconds=1)
+    beyond: datetime | None = None
+    for wall in _walls(schedule.cron, start):
+        if beyond is not None and wall > beyond:
+            break
+        if (due := _due(wall, zone)) >= after:
+            runs.add(due)
+        if len(runs) == count and beyond is None:
+            last = max(runs)
+            beyond = _wall(last, zone) + _change(last, zone)
+    return sorted(runs)[:count]
 
 
 def previous_run(schedule: Schedule, at: datetime) -> datetime:
-    """The last time at or before an aware time at which a run was due, in the schedule's time zone."""
+    """The last instant (aware, in UTC) at or before an aware time at which a run was due."""
     zone, at = ZoneInfo(schedule.timezone), at.astimezone(UTC)
-    wall = _wall(at, zone)
+    wall, change = _wall(at, zone), _change(at, zone)
     # Near a change of clocks the order of wall times isn't that of the runs: look further by as much as clocks change.
-    day = timedelta(days=1)
-    change = abs(_offset(at + day, zone) - _offset(at - day, zone))
     dues: list[datetime] = []
     for earlier in _walls(schedule.cron, wall + change + timedelta(microseconds=1), back=True):
         dues.append(_due(earlier, zone))
         if earlier <= wall - change and dues[-1] <= at:
             break
     return max(due for due in dues if due <= at)
+
+
+def may_be_due(schedule: Schedule, instant: datetime) -> bool:
+    """Whether a Prefect of any version starts a run at this instant (aware).
+
+    More is taken than `next_runs` names: a server of another version than ours resolves gaps otherwise, and whoever
+    deletes what he takes for wrong must be sure.
+    """
+    zone = ZoneInfo(schedule.timezone)
+    wall, change = _wall(instant.astimezone(UTC), zone), _change(instant.astimezone(UTC), zone)
+    left_out = (each for each in (wall - change, wall + change) if change and not _exists(each, zone))
+    return any(croniter.match(schedule.cron, each) for each in (wall, *left_out))
+
+
+def local(instant: datetime, timezone: str) -> datetime:
+    """An instant as people in a time zone read it. For showing alone: it is compared with nothing."""
+    return instant.astimezone(ZoneInfo(timezone))
 
 
 def warnings(schedule: Schedule, after: datetime) -> list[str]:
@@ -388,11 +420,22 @@ def _wall(instant: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _due(wall: datetime, zone: ZoneInfo) -> datetime:
-    """When Prefect starts what is due at a wall time: once, the first time, if it comes twice."""
-    due = wall.replace(tzinfo=zone)
-    if _wall(due.astimezone(UTC), zone) == wall:
+    """The instant at which Prefect starts what is due at a wall time: once, the first time, if it comes twice."""
+    due = wall.replace(tzinfo=zone).astimezone(UTC)
+    if _wall(due, zone) == wall:
         return due
-    return due.replace(fold=_GAP_FOLD).astimezone(UTC).astimezone(zone)
+    return wall.replace(tzinfo=zone, fold=_gap_fold()).astimezone(UTC)
+
+
+def _exists(wall: datetime, zone: ZoneInfo) -> bool:
+    """Whether clocks show a wall time at all."""
+    return _wall(wall.replace(tzinfo=zone).astimezone(UTC), zone) == wall
+
+
+def _change(instant: datetime, zone: ZoneInfo) -> timedelta:
+    """By how much clocks change within a day of an instant."""
+    day = timedelta(days=1)
+    return abs(_offset(instant + day, zone) - _offset(instant - day, zone))
 
 
 def _offset(instant: datetime, zone: ZoneInfo) -> timedelta:
@@ -497,17 +540,17 @@ def _warnings_of_clocks(schedule: Schedule, after: datetime) -> Iterator[str]:
         way = "forward" if new > old else "back"
         head = f"On {old.day} {old:%B %Y} clocks in {schedule.timezone} go {way} from {old:%H:%M} to {new:%H:%M}: "
         if new < old:
-            last = _due(walls[-1], zone)
-            pause = (_due(wall, zone).astimezone(UTC) - last.astimezone(UTC)) // timedelta(minutes=1)
-            gap = f", and after {last:%H:%M} the next is at {wall:%H:%M}, {pause} minutes later" if hourly else ""
+            pause = (_due(wall, zone) - _due(walls[-1], zone)) // timedelta(minutes=1)
+            gap = f", and after {walls[-1]:%H:%M} the next is at {wall:%H:%M}, {pause} minutes later" if hourly else ""
             yield f"{head}what is due {_said(walls)} starts once, the first time{gap}."
             continue
-        named = [wall for wall in walls if croniter.match(schedule.cron, _due(wall, zone).replace(tzinfo=None))]
+        starts = {wall: _wall(_due(wall, zone), zone) for wall in walls}
+        named = [wall for wall in walls if croniter.match(schedule.cron, starts[wall])]
         moved = [wall for wall in walls if wall not in named]
         if moved:
-            yield f"{head}what is due {_said(moved)} starts {_said(_due(wall, zone) for wall in moved)}."
+            yield f"{head}what is due {_said(moved)} starts {_said(starts[wall] for wall in moved)}."
         if named and not hourly:
-            there = _said(_due(wall, zone) for wall in named)
+            there = _said(starts[wall] for wall in named)
             yield f"{head}what is due {_said(named)} is left out, for it would start {there}, as a run does anyway."
 
 

@@ -38,7 +38,7 @@ from connectors.models import ConnectorRow, InvalidConnectorError, validate
 from connectors.places import Places, outside
 from connectors.refusals import Refusal
 from connectors.runs import PrefectRuns, Run
-from connectors.schedule import Schedule, ScheduleError, next_runs, parse, warnings, words
+from connectors.schedule import Schedule, ScheduleError, local, next_runs, parse, warnings, words
 from connectors.shared_tables import clash, writer_of, writers_of
 from connectors.status import Phase, Status
 from connectors.storable import unstorable
@@ -220,7 +220,8 @@ class Service:
             others = (await connection.execute(query)).all()
         # Ten thousand connectors take half a second of computing: not in the event loop.
         notes += await asyncio.to_thread(lambda: herd_warnings(schedule, _parsed(others), now))
-        return Preview(words(schedule), tuple(next_runs(schedule, now, PREVIEWED_RUNS)), tuple(notes))
+        shown = tuple(local(run, schedule.timezone) for run in next_runs(schedule, now, PREVIEWED_RUNS))
+        return Preview(words(schedule), shown, tuple(notes))
 
     # --- writing -----------------------------------------------------------------------------------------------------
 

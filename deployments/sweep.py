@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from connectors.schedule import Schedule, next_runs
+from connectors.schedule import Schedule, may_be_due
 from connectors.status import Status
 from deployments.gateway import Gateway, PendingRun, ScheduledRun
 from deployments.spec import Observed
@@ -20,8 +20,6 @@ logger = logging.getLogger(__name__)
 
 SETTLED_AFTER = timedelta(seconds=30)
 """A pass of the scheduler takes no longer than this; what it inserts late is there by then."""
-
-CLOCK_CHANGE = timedelta(hours=2)
 
 RECENT = timedelta(hours=1)
 """After a takeover, deployments that were changed within this time are looked at as if we had changed them."""
@@ -56,10 +54,8 @@ def is_stale(run: ScheduledRun, held: Observed | None) -> bool:
         if cron is None:
             return False  # somebody's own kind of schedule, until the next audit repairs it
         if schedule.active:
-            # Around a change of the clocks Prefect's first date may come before the moment asked for: look back.
             own = Schedule(cron, schedule.rule.get("timezone") or "UTC")
-            dates = next_runs(own, run.expected_start_time - CLOCK_CHANGE, CLOCK_CHANGE // timedelta(minutes=1) + 2)
-            if run.expected_start_time in dates:
+            if may_be_due(own, run.expected_start_time):
                 return False
     return True
 

@@ -35,7 +35,7 @@ from connectors.models import (
 )
 from connectors.places import places_of
 from connectors.prefect_runs import open_runs
-from connectors.schedule import next_runs, words
+from connectors.schedule import local, next_runs, words
 from connectors.service import Entry, Service
 from connectors.status import Phase
 from connectors.store import DATABASE_ERRORS, Store, open_engine
@@ -419,5 +419,5 @@ def _runs(connector: Connector, now: datetime) -> list[str]:
     when = f"Runs **{words(connector.schedule)}**."
     if not connector.is_active:
         return [when]
-    runs = next_runs(connector.schedule, now, SHOWN_RUNS)
+    runs = [local(run, connector.schedule.timezone) for run in next_runs(connector.schedule, now, SHOWN_RUNS)]
     return [when, "", "| next runs |", "|---|", *(f"| {run:%A, %d %B %Y, %H:%M} |" for run in runs)]

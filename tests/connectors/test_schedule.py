@@ -36,9 +36,20 @@ def prefect_dates(tmp_path_factory: pytest.TempPathFactory) -> Dates:
     return dates
 
 
-def moments(runs: Iterable[datetime]) -> list[str]:
-    """Comparable across time zone classes: the instant and the wall time."""
-    return [f"{run.astimezone(UTC):%F %T} {run:%F %T}" for run in runs]
+def instants(dates: Dates, schedule: Schedule, after: datetime, count: int) -> list[datetime]:
+    """Prefect's dates from `after` on as instants.
+
+    Asked from earlier: what falls into a gap starts behind it, and is not told to who asks from in between. And Prefect
+    of 3.8 counts in wall time, so near a change of clocks it begins with dates that are over.
+    """
+    found: set[datetime] = set()
+    start = after - timedelta(hours=26 if schedule.timezone == "Pacific/Apia" else 3)
+    page = count + 4
+    while len(found) < count + 2:
+        asked = [datetime.fromtimestamp(date.timestamp(), UTC) for date in dates(schedule, start, page)]
+        found |= {date for date in asked if date >= after}
+        start, page = max(asked) + timedelta(seconds=1), min(2 * page, 900)
+    return sorted(found)[:count]
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
@@ -158,8 +169,8 @@ def test_days_of_which_prefect_leaves_some_out_are_refused(days: str, prefect_da
     by_prefect, by_croniter = set(), set()
     for year in (2027, 2028):
         for start in (datetime(year, 2, 16, 12, tzinfo=UTC), datetime(year, 2, 28, 12, tzinfo=UTC)):
-            by_prefect |= set(moments(prefect_dates(Schedule(f"0 0 {days} * *", "UTC"), start, 1)))
-            by_croniter |= set(moments([croniter(f"0 0 {days} * *", start).get_next(datetime)]))
+            by_prefect |= set(prefect_dates(Schedule(f"0 0 {days} * *", "UTC"), start, 1))
+            by_croniter |= {croniter(f"0 0 {days} * *", start).get_next(datetime)}
     assert by_prefect != by_croniter
 
 
@@ -304,7 +315,7 @@ def test_prefect_accepts_what_we_accept_and_runs_at_the_same_times(
     except ScheduleError:
         assume(False)
     after = change[1] + timedelta(seconds=seconds, microseconds=microseconds)
-    assert moments(next_runs(schedule, after, 20)) == moments(prefect_dates(schedule, after, 20))
+    assert next_runs(schedule, after, 20) == instants(prefect_dates, schedule, after, 20)
 
 
 @settings(max_examples=200, deadline=None)
@@ -322,7 +333,7 @@ def test_prefect_leaves_out_no_day_of_a_list_that_we_accept(
     except ScheduleError:
         assume(False)
     after = datetime(2026, 12, 1, tzinfo=UTC) + timedelta(days=later)
-    assert moments(next_runs(schedule, after, 20)) == moments(prefect_dates(schedule, after, 20))
+    assert next_runs(schedule, after, 20) == instants(prefect_dates, schedule, after, 20)
 
 
 @settings(max_examples=500, deadline=None)
@@ -332,14 +343,14 @@ def test_any_text_is_refused_in_a_sentence_or_runs_in_prefect(prefect_dates: Dat
         schedule = parse(" ".join(fields), "Europe/Berlin", 1)
     except ScheduleError:
         return
-    assert moments(next_runs(schedule, NOVEMBER, 2)) == moments(prefect_dates(schedule, NOVEMBER, 2))
+    assert next_runs(schedule, NOVEMBER, 2) == instants(prefect_dates, schedule, NOVEMBER, 2)
     assert words(schedule).endswith(" (Europe/Berlin)")
 
 
 def test_every_time_zone_that_we_accept_runs_in_prefect(prefect_dates: Dates) -> None:
     for zone in sorted(available_timezones() - {"Factory", "localtime"}):
         schedule = parse("30 2 * * *", zone, 1)
-        assert moments(next_runs(schedule, NOVEMBER, 2)) == moments(prefect_dates(schedule, NOVEMBER, 2)), zone
+        assert next_runs(schedule, NOVEMBER, 2) == instants(prefect_dates, schedule, NOVEMBER, 2), zone
 
 
 # --- the runs around a time ------------------------------------------------------------------------------------------
@@ -360,9 +371,9 @@ def test_the_run_before_a_time_is_the_latest_of_all(
     every: set[datetime] = set()
     # From many starts, since Prefect's answer near a change of clocks depends on where it starts.
     for start in (at - timedelta(days=3), at - timedelta(days=1, hours=12), at - timedelta(hours=4)):
-        every |= {run.astimezone(UTC) for run in next_runs(schedule, start, 400)}
-    assert previous_run(schedule, at).astimezone(UTC) == max(run for run in every if run <= at)
-    assert str(previous_run(schedule, at).tzinfo) == change[0]
+        every |= set(next_runs(schedule, start, 400))
+    assert previous_run(schedule, at) == max(run for run in every if run <= at)
+    assert previous_run(schedule, at).tzinfo is UTC
 
 
 def test_a_run_that_is_due_at_the_moment_itself_is_the_previous_one() -> None:
