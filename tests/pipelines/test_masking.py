@@ -119,15 +119,15 @@ def test_a_column_that_is_empty_in_the_first_file_is_known_by_its_header(platfor
 
 
 def test_values_that_do_not_fit_their_column_are_masked_too(
-    platform: Platform, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (inbox / "a.csv").write_text("id,ssn\n1,123\n")
     (inbox / "b.csv").write_text("id,ssn\n2,canary\n")
-    with sqlite3.connect(tmp_path / "emr.sqlite") as emr:
+    with sqlite3.connect(inbox / "emr.sqlite") as emr:
         emr.execute("CREATE TABLE visit (id INTEGER, ssn INTEGER)")
         emr.executemany("INSERT INTO visit VALUES (?, ?)", [(1, 123), (2, "canary")])
     emr.close()
-    monkeypatch.setenv("CAI_SECRET_EMR", f"sqlite:///{tmp_path}/emr.sqlite")
+    monkeypatch.setenv("CAI_SECRET_EMR", f"sqlite:///{inbox}/emr.sqlite")
     for source in (
         {"type": "files", "url": str(inbox), "table": "visit"},
         {"type": "sql_database", "credentials": EMR, "tables": [{"name": "visit"}]},
