@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql
 
 from pipelines.prefetch import ahead
 from pipelines.sources import postgres_values
-from pipelines.sources.sql_beside import Beside
+from pipelines.sources.sql_beside import beside
 from pipelines.sources.sql_dialects import DECIMAL
 
 BATCH_BYTES = 16 * 1024 * 1024
@@ -70,10 +70,6 @@ def address(url: sa.URL) -> str:
 class PostgresLoader(BaseTableLoader):
     """Reads a table of PostgreSQL by ADBC."""
 
-    def __init__(self, *arguments: Any, beside: Beside, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self._beside = beside
-
     def load_rows(self, backend_kwargs: dict[str, Any] | None = None) -> Iterator[pa.Table]:
         """Arrow tables of some megabytes each, with the types that dlt's hints promise."""
         from adbc_driver_manager._reader import AdbcRecordBatchReader  # noqa: PLC0415  # only for PostgreSQL
@@ -96,7 +92,6 @@ class PostgresLoader(BaseTableLoader):
                         yield self._landed(batch)
 
             yield from ahead(read, cursor.adbc_cancel)
-        self._beside.tell()
 
     def _landed(self, batch: pa.RecordBatch) -> pa.Table:
         landed: dict[str, pa.Array] = {}
@@ -107,7 +102,7 @@ class PostgresLoader(BaseTableLoader):
             # Without the driver's metadata, which would differ from the next driver's.
             landed[field.name] = values
             if others is not None:
-                landed[self._beside.count(field.name, others)] = others
+                landed[beside(field.name, batch.schema.names)] = others
         return pa.table(landed)
 
 

@@ -3,8 +3,6 @@
 PostgreSQL is read by ADBC (`postgres_reader`), every other dialect through SQLAlchemy into Arrow (`sql_dialects`).
 """
 
-from functools import partial
-
 import sqlalchemy as sa
 from dlt.extract import DltResource
 from dlt.sources.sql_database import sql_table
@@ -13,7 +11,6 @@ from connectors.kinds import SqlDatabaseSource, SqlTable
 from pipelines.access.database_urls import database_url, hold_sqlite
 from pipelines.errors import ConfigurationError, quoted
 from pipelines.sources import Context, postgres_reader, sql_dialects
-from pipelines.sources.sql_beside import Beside
 from pipelines.sources.sql_cursors import increment_of_table, narrowing
 from pipelines.sources.sql_dialects import open_engine
 
@@ -76,7 +73,7 @@ def _resource(engine: sa.Engine, reflected: sa.Table, table: SqlTable, context: 
         write_disposition=table.write_disposition,
         primary_key=list(table.primary_key) or None,  # type: ignore[arg-type]
         query_adapter_callback=narrowing(increment, nullable, context.row_limit),
-        table_loader_class=partial(loader, beside=Beside(table.name, context.remarks)),  # type: ignore[arg-type]
+        table_loader_class=loader,
     )
     return resource if increment is None else resource.add_step(increment)
 

@@ -16,7 +16,7 @@ from dlt.sources.sql_database.helpers import TableLoader
 from sqlalchemy.dialects import mssql, mysql, oracle
 
 from pipelines.errors import ConfigurationError
-from pipelines.sources.sql_beside import Beside
+from pipelines.sources.sql_beside import beside
 from pipelines.sources.sql_values import fitted, without_broken_json
 
 DECIMAL = (38, 9)
@@ -176,9 +176,8 @@ def _asked(column: "sa.Column[Any]", dialect: str) -> Any:
 class RowsLoader(TableLoader):
     """Reads a table through SQLAlchemy: rows of the driver, columns of Arrow."""
 
-    def __init__(self, *arguments: Any, beside: Beside, **keywords: Any) -> None:
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self._beside = beside
 
     def make_query(self) -> Any:
         """The query of dlt, with columns as they are asked for."""
@@ -199,9 +198,8 @@ class RowsLoader(TableLoader):
                 if isinstance(self.table.c[name].type, sa.JSON) and self.engine.dialect.name == "sqlite":
                     landed[name], others = without_broken_json(landed[name], others)
                 if others is not None:
-                    landed[self._beside.count(name, others)] = others
+                    landed[beside(name, [known for known, _ in kinds])] = others
             yield pa.table(landed)
-        self._beside.tell()
 
 
 _ARROW: tuple[tuple[type[Any], Callable[[Any], pa.DataType]], ...] = (

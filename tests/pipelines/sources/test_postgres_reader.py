@@ -66,9 +66,28 @@ def test_a_bare_numeric_lands_with_all_its_digits_or_beside(platform: Platform, 
             (None, None),
         ]
         assert [remark for remark in summary.remarks if "'value'" in remark] == [
-            "7 values of column 'value' of table 'lab' are beyond what its type holds and stand as text in "
-            "'value__v_text'."
+            "7 values of 'value' of table lab did not fit its type decimal and stand in 'value__v_text'."
         ]
+
+
+def test_what_does_not_fit_stands_beside_its_own_column(platform: Platform, emr: Sql) -> None:
+    """Though two names become one, and though the table has such a column itself."""
+    emr(
+        'CREATE TABLE cells (id int PRIMARY KEY, "CD4+" numeric, "CD4-" numeric, "Value" numeric, "Value__v_text" text)'
+    )
+    emr("INSERT INTO cells VALUES (1, 'NaN', 1, 'Infinity', 'own'), (2, 2, '1e30', 3, null)")
+    connector = platform.add(source("cells", primary_key="id"))
+    platform.run(connector)
+    rows = platform.duck(f"SELECT * EXCLUDE (_dlt_load_id) FROM connector_{connector}.cells ORDER BY id")
+    names = [row[0] for row in platform.duck(f"DESCRIBE connector_{connector}.cells") if not row[0].startswith("_dlt")]
+    first, second = (dict(zip(names, row, strict=True)) for row in rows)
+    (minus,) = {name for name in names if name.startswith("cd4x_") and "__v_" not in name}
+    assert {name: value for name, value in first.items() if value is not None} == {
+        "id": 1, "cd4x__v_text": "NaN", minus: Decimal(1), "value__v_text": "own", "value__v_text_2": "Infinity",
+    }  # fmt: skip
+    assert {name: value for name, value in second.items() if value is not None} == {
+        "id": 2, "cd4x": Decimal(2), f"{minus}__v_text": "1" + 30 * "0", "value": Decimal(3),
+    }  # fmt: skip
 
 
 def test_a_numeric_of_any_precision_keeps_its_digits(emr: Sql) -> None:
@@ -117,7 +136,7 @@ def test_infinite_and_far_dates_stand_beside_and_are_told_once(platform: Platfor
         f'FROM connector_{connector}.visit WHERE born IS NOT NULL OR seen IS NOT NULL OR "at" IS NOT NULL'
     ) == [("9999-12-31", True, "0001-01-01 00:00:00")]
     assert len(summary.remarks) == 4, summary.remarks
-    assert "4 values of column 'born' of table 'visit'" in summary.remarks[0]
+    assert "4 values of 'born' of table visit did not fit its type date and stand in 'born__v_text'." in summary.remarks
 
 
 def test_a_date_before_christ_is_masked_beside_its_column(platform: Platform, emr: Sql) -> None:
