@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet
 from dlt import Pipeline
@@ -30,6 +29,9 @@ MEMORY = "200MB"
 """Beyond this DuckDB writes to disk: keys of any number of rows are compared."""
 
 THREADS = 2
+
+FEW = 50_000
+"""Rows up to which keys are compared in memory."""
 
 
 @dataclass(slots=True)
@@ -64,9 +66,15 @@ def keep_newest(
     pipeline: Pipeline, extracted: ExtractInfo, directory: Path, versions: Mapping[str, Versions | None]
 ) -> None:
     """Leave the newest row of each key in the files that were extracted. `directory`: for what outgrows memory."""
-    tables = [table for table in _tables(pipeline, extracted) if table.files]
+    tables = [
+        table
+        for table in _tables(pipeline, extracted)
+        if table.files and not _is_single(table, versions.get(table.name))
+    ]
     if not tables:
         return
+    import duckdb  # noqa: PLC0415  # a load of few rows does without
+
     with contextlib.closing(duckdb.connect()) as connection:
         connection.execute(
             f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}; SET preserve_insertion_order = false"
@@ -98,6 +106,18 @@ def _tables(pipeline: Pipeline, extracted: ExtractInfo) -> Iterator[Extracted]:
                 key=key,
                 files=[folder[path.name] for _, path in sorted(files, key=lambda one: one[0]) if path.name in folder],
             )
+
+
+def _is_single(table: Extracted, versions: Versions | None) -> bool:
+    """Whether no key comes twice in a table of few rows, without DuckDB, whose start costs more than such a load."""
+    rows = sum(pyarrow.parquet.read_metadata(path).num_rows for path in table.files)
+    if rows > FEW or (versions is not None and versions.known):
+        return False
+    keys = pa.concat_tables([pyarrow.parquet.read_table(path, columns=list(table.key)) for path in table.files])
+    try:
+        return bool(keys.group_by(list(table.key)).aggregate([]).num_rows == rows)
+    except pa.ArrowNotImplementedError:
+        return False
 
 
 def _in_table(connection: Any, table: Extracted, versions: Versions | None) -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import ConfigurationError
-from pipelines.loading.newest_rows import Extracted, Versions, _in_table
+from pipelines.loading.newest_rows import Extracted, Versions, _in_table, _is_single
 from pipelines.sources.cursors import order_of
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import Asked, WebServer
@@ -95,6 +95,18 @@ def test_rows_without_doubles_stay_in_the_files_they_were_in(tmp_path: Path) -> 
 
 
 # --- whole runs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "single"),
+    [([1, 2, 3], True), ([1, 2, 1], False), (["a", "b", "A"], True), (["a", "a", "b"], False)],
+)
+def test_a_table_of_few_rows_is_known_to_have_each_key_once(tmp_path: Path, keys: list[Any], single: bool) -> None:
+    paths = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
+    for path, part in zip(paths, (keys[:2], keys[2:]), strict=True):
+        pq.write_table(pa.table({"id": part, "other": [1] * len(part)}), path)
+    assert _is_single(Extracted("t", ("id",), files=paths), None) is single
+    assert _is_single(Extracted("t", ("other", "id"), files=paths), None) is single
 
 
 @pytest.fixture(params=DESTINATIONS)
