@@ -142,6 +142,23 @@ def test_increments_bring_what_is_new_once(
     assert platform.run(connector).total_rows == 0
 
 
+def test_texts_of_mysql_that_sort_go_on_by_their_characters_whatever_the_collation(
+    platform: Platform, mysql_emr: Sql
+) -> None:
+    mysql_emr(
+        "CREATE TABLE steps (id int PRIMARY KEY, at varchar(20) COLLATE utf8mb4_general_ci, mood enum('sad', 'ok'))"
+    )
+    mysql_emr("INSERT INTO steps VALUES (1, 'B9', 'sad')")
+    keys = {"write_disposition": "append", "cursor_type": "text"}
+    connector = platform.add(table("steps", cursor_column="at", **keys))
+    platform.run(connector)
+    mysql_emr("INSERT INTO steps VALUES (2, 'b9', 'sad'), (3, 'C', 'ok'), (4, 'A', 'ok')")
+    assert platform.run(connector).total_rows == 2
+    assert landed(platform, connector, "steps", "id") == [(1,), (2,), (3,)]
+    with pytest.raises(ConfigurationError, match="whose order on the server is not the one"):
+        platform.run(platform.add(table("steps", cursor_column="mood")))
+
+
 def test_what_sqlite_lets_into_a_column_lands_there_or_beside_it(platform: Platform, sqlite_emr: Sql) -> None:
     sqlite_emr(
         "CREATE TABLE lab (id integer PRIMARY KEY, value real, n integer, d decimal(10,2), "
