@@ -82,7 +82,7 @@ class _Reading:
         self._asked, self._seen, self._beginnings = Seen(), Seen(), Seen()
         self._empty = self._repeats = 0
         self._keys: tuple[str, ...] | None = None
-        self._had_rows = False
+        self._had_rows = self._was_list = False
         self._short: frozenset[bytes] = frozenset()
         self._where = ""
 
@@ -170,6 +170,9 @@ class _Reading:
             return asks.select(body)
         if asks.data_selector is not None:
             return rows_at(asks.data_selector, body)
+        if self._had_rows and self._was_list and not isinstance(body, list):
+            return Rows([], found=False)  # not one more row, where the pages before were lists of rows
+        self._was_list = isinstance(body, list)
         if self._keys is None and not self._had_rows:
             self._keys = found_out(body)
         return rows_under(self._keys, body)

@@ -200,6 +200,9 @@ class HostileServer:
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         if self.extra is not None and (found := self.extra(parts.path, query)) is not None:
             return found
+        for name in ("pageToken", "cursor", "c"):
+            if "-e" in query.get(name, ""):
+                query[name], _, query["empty"] = query[name].partition("-e")
         api, number = self.api, len(self.requests)
         if api.fault is not None and api.fault_at <= number < api.fault_at + api.fault_times:
             return self._faulty(api.fault, query)
@@ -278,7 +281,7 @@ class HostileServer:
         if empty_left is not None:
             query = {"start": str(size), "empty": str(empty_left)}
         url = self._address(query) if query else None
-        cursor = query.get("start")
+        cursor = f"{size}-e{empty_left}" if empty_left is not None else query.get("start")
         match api.paging:
             case Paging.LINK:
                 body["next"] = url

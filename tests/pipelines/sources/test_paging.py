@@ -353,3 +353,10 @@ def test_a_cursor_that_is_given_for_ever_ends_where_the_connector_says(more: dic
 
     rows, remarks, _ = read(Api(), {"type": "cursor", "cursor_path": "next_cursor", **more}, extra)
     assert (ids(rows), remarks) == (list(range(30)), [])
+
+
+@pytest.mark.parametrize("body", [b'{"errors": [{"message": "x"}], "items": null}', b'{"items": null, "page": 2}'])
+def test_an_object_behind_pages_that_are_lists_is_no_row(body: bytes) -> None:
+    api = Api(paging=Paging.HEADER, bare_list=True)
+    with pytest.raises(RunError, match=r"is an error, at 'errors'|has no place for rows"):
+        read(api, None, lambda path, query: Answer(body) if query.get("start") == "10" else None)
