@@ -174,6 +174,13 @@ SENTENCES: list[tuple[Any, str, str]] = [
     (resource(write_disposition="upsert"), "/source/resources/0/write_disposition", "'append', 'merge' or 'replace'"),
     (resource(write_disposition="merge"), "/source/resources/0/write_disposition", "needs a primary_key"),
     (resource(cursor_param="since"), "/source/resources/0/cursor_param", "needs a cursor_path"),
+    (resource(lag=5), "/source/resources/0/lag", "needs a cursor_path"),
+    (resource(cursor_path="at", lag=-1), "/source/resources/0/lag", "source.resources.0.lag"),
+    (
+        resource(cursor_path="at", initial_value="12/31/2023"),
+        "/source/resources/0/initial_value",
+        "must be a moment or a day such as",
+    ),
     (resource(name="_dlt_loads"), "/source/resources/0/name", "must not start with '_dlt'"),
     ({"type": "files", "url": "labs"}, "/source/url", "must be an absolute path"),
     ({"type": "files", "url": "/data/../etc"}, "/source/url", "must not go up"),
