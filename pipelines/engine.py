@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dlt
 from dlt.extract import DltResource, DltSource
 
-from connectors.kinds import landings
+from connectors.kinds import PostgresDestination, landings
 from connectors.landing import normalised
 from pipelines import exactness, loadfiles
 from pipelines.destinations import Target, open_target
@@ -274,7 +274,7 @@ class Engine:
             landed_name(self.pipeline),
             () if schema is None else required_columns(schema, table),
             widen=self._widening.of_table(table) if self._evolves() else never,
-            without_nul=self.target.destination.destination_type.endswith(".postgres"),
+            without_nul=isinstance(self.run.destination, PostgresDestination),
         )
         if resource.write_disposition == "merge":
             resource.apply_hints(additional_table_hints=newest_rows.DEDUPLICATED)
