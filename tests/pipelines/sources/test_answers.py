@@ -72,7 +72,7 @@ def test_a_charset_that_may_be_wrong_is_told() -> None:
         (b'<Bundle xmlns="http://hl7.org/fhir">canary</Bundle>', ConfigurationError, "set the header Accept"),
         (b"Service temporarily unavailable, canary", TransientError, "can't answer now"),
         (b"canary", ConfigurationError, "is no JSON: check the place"),
-        (gzip.compress(b"[]"), ConfigurationError, "is no JSON"),
+        (gzip.compress(b"[]", mtime=0), ConfigurationError, "is no JSON"),
         (b"[" * 100_000, TransientError, "broken JSON"),
     ],
 )

@@ -27,7 +27,7 @@ def test_every_format_lands_the_same_rows(platform: Platform, inbox: Path) -> No
     rows = [{"id": number, "value": number / 2, "taken": f"2024-01-{number + 1:02}"} for number in range(20)]
     (inbox / "a.csv").write_text("id,value,taken\n" + "".join(f"{r['id']},{r['value']},{r['taken']}\n" for r in rows))
     (inbox / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (inbox / "b.jsonl.gz").write_bytes(gzip.compress(b'{"id": 99, "value": 1.5, "taken": "2024-02-01"}\n'))
+    (inbox / "b.jsonl.gz").write_bytes(gzip.compress(b'{"id": 99, "value": 1.5, "taken": "2024-02-01"}\n', mtime=0))
     pyarrow.parquet.write_table(pa.Table.from_pylist(rows), inbox / "a.parquet")
     expected = {"csv": 20, "jsonl": 21, "parquet": 20}
     for kind, count in expected.items():
