@@ -49,7 +49,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = open_engine(settings.resolved_database_url(), pool_size=POOL_SIZE, prepares=False)
+        engine = open_engine(settings.resolved_database_url(), pool_size=POOL_SIZE)
         try:
             async with open_runs() as runs:
                 app.state.service = Service(Store(engine), runs, instance=settings.instance, places=places_of(settings))

@@ -62,18 +62,20 @@ def open_engine(
     *,
     pool_size: int = 5,
     statement_timeout_seconds: float | None = STATEMENT_TIMEOUT_SECONDS,
-    prepares: bool = True,
 ) -> AsyncEngine:
     """An engine on the PostgreSQL at `url`. Its repr and its errors hold neither password nor parameters.
 
     JSON that cannot be read is that row's matter and no error of the query, which would fail for all rows alike.
 
+    No statement is kept under a name, though that would save a round trip each. After a back end's ALTER TABLE the
+    first use of a kept one fails (0A000, a cached plan must not change its result's type), and its transaction with it;
+    one that is parsed in its own transaction has the table's lock from then on, so it cannot. And behind a connection
+    pool in transaction mode (PgBouncer) the next transaction may meet another session, which knows no such name.
+
     Args:
         url: of the database.
         pool_size: connections that are kept.
         statement_timeout_seconds: how long a statement may take; None: as long as it needs.
-        prepares: whether statements are prepared once and kept by name. Not behind a connection pool in transaction
-            mode (PgBouncer), where the next transaction may meet another session.
     """
     address = dsn(url)
     unnamed: dict[str, Any] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
@@ -83,13 +85,13 @@ def open_engine(
             address,
             timeout=CONNECT_TIMEOUT_SECONDS,
             command_timeout=statement_timeout_seconds,
-            **({} if prepares else {"statement_cache_size": 0}),
+            statement_cache_size=0,
         )
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
-        connect_args={} if prepares else unnamed,
+        connect_args=unnamed,
         pool_size=pool_size,
         pool_pre_ping=True,
         hide_parameters=True,

@@ -70,8 +70,11 @@ class Alerts:
         self._engine = engine if urls else None
         self._open: set[str] = set() if self._engine is not None or still_open is None else still_open
         self._waiting: deque[_News] = deque(maxlen=MOST_WAITING)
+        self._unwritten: deque[_News] = deque(maxlen=MOST_WAITING)
+        """What was told and is no row yet: the database did not take it."""
         self._sending: asyncio.Task[None] | None = None
         self._try_at = 0.0
+        self._write_at = 0.0
 
     async def load(self) -> None:
         """Take over what an earlier leader has told of and nobody has ended.
@@ -106,25 +109,29 @@ class Alerts:
             self._waiting.append(news)
 
     def _send_what_waits(self) -> None:
-        if self._waiting and (self._sending is None or self._sending.done()) and time.monotonic() >= self._try_at:
+        now = time.monotonic()
+        due = (self._waiting and now >= self._try_at) or (self._unwritten and now >= self._write_at)
+        if due and (self._sending is None or self._sending.done()):
             self._sending = asyncio.create_task(self._send())
 
     async def _send(self) -> None:
-        """Send what waits, as one message, until nothing does, or nobody takes it.
+        """Send what waits, as one message, until nothing does, or nobody takes it; write down what was told.
 
         Told first and written down then. If the process dies in between, or another one leads before the row is there,
         the next leader tells it once more: better twice than not at all. For the same reason the write is not fenced: a
         leader that has just lost the lease has told it, so the next one must know. Doubled, it changes nothing.
         """
-        while self._waiting:
+        while self._waiting and time.monotonic() >= self._try_at:
             news = tuple(self._waiting)
             self._waiting.clear()
             if not await self._deliver("\n".join(f"[{self._instance}] {each}" for each in news)):
                 self._waiting = deque((*news, *self._waiting), MOST_WAITING)
                 self._try_at = time.monotonic() + RETRY_SECONDS
-                return
-            if self._engine is not None:
-                await self._write_down(self._engine, news)
+                break
+            self._unwritten.extend(news)
+            await self._write_down()
+        if self._unwritten and time.monotonic() >= self._write_at:
+            await self._write_down()
 
     async def _deliver(self, text: str) -> bool:
         """Send a message to all addresses; whether one of them has taken it, which makes it told."""
@@ -133,9 +140,14 @@ class Alerts:
             logger.error("An alert could not be delivered to every address of CAI_ALERT_URLS.")
         return any(taken)
 
-    async def _write_down(self, engine: AsyncEngine, news: Sequence[_News]) -> None:
+    async def _write_down(self) -> None:
+        """Make what was told rows. What the database does not take, as it may be what fails, is tried again."""
+        news = tuple(self._unwritten)
+        self._unwritten.clear()
+        if self._engine is None:
+            return
         try:
-            async with engine.begin() as connection:
+            async with self._engine.begin() as connection:
                 for each in news:
                     if each.begins:
                         row = insert(table).values(key=each.key, sentence=each.sentence)
@@ -144,6 +156,8 @@ class Alerts:
                         await connection.execute(sa.delete(table).where(table.c.key == each.key))
         except DATABASE_ERRORS as error:
             logger.warning("What was told could not be written down (%s).", type(error).__name__)
+            self._unwritten.extendleft(reversed(news))
+            self._write_at = time.monotonic() + RETRY_SECONDS
 
     async def drain(self, seconds: float | None = None) -> None:
         """Wait until the alerts under way are delivered, or have failed, and are written down; at most so long."""

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import httpx
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.listener import listen
 from connectors.prefect_client import open_client
@@ -81,9 +82,6 @@ class Controller:
         self._inbox = Inbox()
         self._open_alerts: set[str] = set()
         """What was told to Prefect's feed and is not over, over all terms, where no rows of alerts are kept."""
-        # Without rows: they could not be written just when this is told.
-        told = Alerts(settings.alert_urls, settings.instance, events, still_open=self._open_alerts)
-        self._database = DatabaseHealth(told, settings.alert_after_seconds)
 
     async def run(self, mandate: Mandate, stop: asyncio.Event) -> Conclusion:
         """Lead, stand by, ask or leave, as the mandate says, until `stop`.
@@ -101,7 +99,8 @@ class Controller:
             holder=f"{socket.gethostname()}:{os.getpid()}",
             ttl_seconds=self._settings.lease_ttl_seconds,
         )
-        self._database.engine = engine
+        told = self._alerts(engine)
+        self._database = DatabaseHealth(told, self._settings.alert_after_seconds, engine)
         channels = (CONNECTORS_CHANNEL, CONTROLLER_CHANNEL)
         listener = asyncio.create_task(listen(self._url, channels, self._inbox.hear, self._inbox.look))
         try:
@@ -213,6 +212,10 @@ class Controller:
         """The Prefect Variable that says whose this instance's deployments are."""
         return f"cai_instance_{self._settings.instance}"
 
+    def _alerts(self, engine: AsyncEngine) -> Alerts:
+        """What operations are told of, with its rows there."""
+        return Alerts(self._settings.alert_urls, self._settings.instance, self._events, engine, self._open_alerts)
+
     def _gateway(
         self, may_write: Callable[[], None] = lambda: None
     ) -> contextlib.AbstractAsyncContextManager[PrefectGateway]:
@@ -228,7 +231,7 @@ class Controller:
     async def _reconciler(self, lease: Lease, store: Store, mandate: Mandate) -> AsyncIterator[Reconciler]:
         """A reconciler on an open gateway that writes only while the lease lasts."""
         settings = self._settings
-        alerts = Alerts(settings.alert_urls, settings.instance, self._events, store.engine, self._open_alerts)
+        alerts = self._alerts(store.engine)
         async with self._gateway(lease.check) as gateway:
             server = ServerHealth(alerts, settings.server_backoff_max_seconds, settings.alert_after_seconds, self._rng)
 

@@ -2,7 +2,8 @@
 
 A database that is gone, a table that somebody holds locked and a disk that is full end a cycle alike, and all of them
 wait in silence if nobody says which one it is. Judged over all terms of a process: a leader that cannot renew its lease
-is none any more, and the trouble goes on.
+is none any more, and the trouble goes on. What was told is a row of `cai_alerts` as soon as the database takes one: if
+the process dies meanwhile, the next leader tells the end. A database that takes none until then leaves no such trace.
 """
 
 import logging
@@ -31,6 +32,14 @@ class DatabaseHealth:
     """Where to ask who holds a lock; None: nobody is asked."""
     monotonic: Callable[[], float] = time.monotonic
     _failing_since: float | None = None
+
+    async def take_over(self) -> None:
+        """Tell the end of what an earlier leader began, at the first answer.
+
+        Raises:
+            One of DATABASE_ERRORS: when the database does not answer.
+        """
+        await self.alerts.load()
 
     async def failed(self, error: BaseException) -> None:
         """The database did not do what it was asked."""

@@ -177,6 +177,7 @@ class Leader:
             try:
                 if not started:
                     await self._reconciler.start()
+                    await self._database.take_over()
                     started = True
                 await self._turn(hints, asked)
             except DATABASE_ERRORS as error:

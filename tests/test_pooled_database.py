@@ -36,7 +36,7 @@ def test_only_a_pool_in_transaction_mode_is_one(database_url: str, mode: str | N
 
 async def test_the_api_works_behind_a_pool_in_transaction_mode(database_url: str) -> None:
     with pgbouncer(database_url, "transaction") as url:
-        engine = open_engine(url, pool_size=5, prepares=False)
+        engine = open_engine(url, pool_size=5)
         try:
             store = Store(engine)
             await asyncio.gather(*(store.marks() for _ in range(50)), *(store.rows() for _ in range(50)))

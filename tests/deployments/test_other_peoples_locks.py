@@ -15,11 +15,13 @@ from connectors.models import ConnectorRow
 from connectors.status import Phase, Reason
 from connectors.store import Store
 from connectors.tables import loads
+from deployments import alerts as alerts_module
 from deployments.alerts import Alerts
 from deployments.database_health import DatabaseHealth
 from deployments.requests import CycleResult, Requests
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import Rig, rig
+from tests.deployments.webhook import Webhook
 
 LEFT_OPEN = [
     "SELECT * FROM cai_connectors WHERE id = {0} FOR UPDATE",
@@ -214,6 +216,29 @@ async def test_what_lasts_is_alerted_by_its_own_name_and_with_who_holds_it(
         assert f"process {pid} (application a back end, for " in alerts[0]
         health.answered()
         assert [r for r in caplog.records if r.getMessage().startswith("RECOVERED database")]
+
+
+async def test_the_end_of_a_databases_trouble_is_told_though_the_process_that_told_it_is_gone(
+    store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts_module, "RETRY_SECONDS", 0.0)
+    with Webhook() as operations:
+        first = DatabaseHealth(Alerts([operations.url], "clinical-ai", engine=store.engine), 0, store.engine)
+        async with left_open(database_url, "LOCK TABLE cai_alerts IN SHARE MODE"):
+            await first.failed(TimeoutError())
+            await first.alerts.drain()
+        await first.failed(TimeoutError())
+        await first.alerts.drain()
+        assert len(operations.said) == 1, "it is written down later, and told once"
+
+        second = DatabaseHealth(Alerts([operations.url], "clinical-ai", engine=store.engine), 0, store.engine)
+        await second.take_over()
+        second.answered()
+        second.answered()
+        await second.alerts.drain()
+        assert operations.said[1:] == [
+            "[clinical-ai] Recovered: The database does what it is asked again; waiting changes go on."
+        ]
 
 
 async def test_a_promise_that_somebody_holds_keeps_no_other_from_being_written(store: Store, database_url: str) -> None:
