@@ -102,6 +102,8 @@ class Secrets:
         if logging.getLogRecordFactory() is not _make_redacted:
             _Guarded.make = logging.getLogRecordFactory()
             logging.setLogRecordFactory(_make_redacted)
+        # Warnings of libraries are lines of theirs: Python would print what they quote.
+        logging.captureWarnings(True)
         # A handler that can't write (a full disk, a closed pipe) would print the exception under way, with its secrets.
         logging.raiseExceptions = False
         _Guarded.secrets.append(self)

@@ -31,6 +31,7 @@ from pipelines.rows import to_arrow
 from pipelines.rows.fitting import Fitter, never, remarks_of
 from pipelines.rows.known_types import column_types
 from pipelines.sources import Context, Window, open_source
+from pipelines.sources.cursors import shown_cursor
 from pipelines.sources.incremental import Increment, increment_of, value_of
 from pipelines.summary import Summary
 
@@ -219,11 +220,11 @@ class Engine:
         self.since = {} if self.full_refresh else self._cursors()
 
     def _cursors(self) -> dict[str, str]:
-        """The values that the tables' increments go on from, as the destination's state has them."""
+        """What the tables' increments go on from, by the destination's state, as far as a sentence may show it."""
         found = {}
         for name, state in self.pipeline.state.get("sources", {}).get(self.name, {}).get("resources", {}).items():
             if (value := value_of(state)) is not None:
-                found[normalised(name)] = str(value)
+                found[normalised(name)] = shown_cursor(value)
         return found
 
     @contextlib.contextmanager

@@ -146,7 +146,8 @@ def as_fault(
         # A source that echoes what it was sent may have put a secret into its sentence.
         if (clean := redact(str(ours))) != str(ours):
             ours.args = (clean,)
-        raise
+        # It may have been raised where a driver's error was handled, which a traceback would show beside it.
+        raise ours from None
     except Exception as error:
         fault = classify(error, step, known())
         if isinstance(fault, UnexpectedError):

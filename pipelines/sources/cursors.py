@@ -189,6 +189,16 @@ def shape_of(value: Any) -> str:
     return re.sub(r"\d", "0", text.removesuffix(zone), flags=re.ASCII) + zone
 
 
+def shown_cursor(value: Any) -> str:
+    """A cursor's newest value for people: a day or a moment. Numbers and texts may be a patient's, so not these."""
+    match order_of(value).kind:
+        case Kind.MOMENT:
+            return str(value)
+        case Kind.NUMBER:
+            return "a number (not shown)"
+    return "a value (not shown)"
+
+
 # --- values at another place of the order -----------------------------------------------------------------------------
 
 

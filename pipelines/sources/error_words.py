@@ -52,6 +52,12 @@ _TEXT = """
 _WORDS = frozenset(_TEXT.split()) | {"API", "FHIR", "HTTP", "ID", "JSON", "REDCap", "SQL", "URL"}
 
 
+def is_harmless(name: str) -> bool:
+    """Whether a name is made of words of the list alone: keys of an answer may be names of patients."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^A-Za-z_.-]+", name)
+    return bool(words) and all(word.lower() in _WORDS for word in words)
+
+
 def safe_words(text: str, known: Iterable[str] = ()) -> str:
     """The text with "..." for each word that is not known to be harmless. Empty when nothing is left that says
     anything."""

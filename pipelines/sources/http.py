@@ -18,7 +18,6 @@ from pipelines.credentials import Secrets
 from pipelines.errors import Fields, TransientError
 from pipelines.sources import Context
 from pipelines.sources.answers import Remark, value_of
-from pipelines.sources.links import bare
 from pipelines.sources.logins import login_of
 from pipelines.sources.sending import Sender
 from pipelines.sources.waiting import LONGEST_WAIT, Patience
@@ -53,6 +52,7 @@ class Client:
         url = f"{self.base_url.rstrip('/')}/{path.lstrip('/')}" if path else self.base_url
         if path.startswith(("http://", "https://")):
             url = path
+        self._sender.own(url)
         return Request(method, url, dict(self._headers), data=data or {}, params=dict(params or {}), json=json)
 
     def send(self, request: Request) -> Response:
@@ -99,7 +99,7 @@ class Client:
         raise AssertionError
 
     def _value(self, response: Response) -> Any:
-        where = bare(str(response.url))
+        where = self._sender.shown(str(response.url))
         kind = response.headers.get("Content-Type", "")
         return value_of(response.content, kind, where, self.fields, self.remark)
 

@@ -71,7 +71,7 @@ class TokenAuth(AuthBase):
         return had
 
     def _ask(self) -> None:
-        response = self._sender.send(Request("POST", self._url, data=self._form))
+        response = self._sender.send(Request("POST", self._sender.own(self._url), data=self._form))
         if not response.ok:
             raise self._sender.refusal(response)
         where = bare(self._url)

@@ -18,7 +18,7 @@ from pipelines.errors import ConfigurationError, RunError, TransientError
 from pipelines.sources import completeness
 from pipelines.sources.answers import complaint_in
 from pipelines.sources.completeness import Tally
-from pipelines.sources.error_words import safe_words
+from pipelines.sources.error_words import is_harmless, safe_words
 from pipelines.sources.http import Client
 from pipelines.sources.links import bare
 from pipelines.sources.paginators import Numbered, Offset, detected, paginator_of
@@ -191,7 +191,7 @@ class _Reading:
         if self._had_rows:
             raise TransientError(f"A later page of {self._where} has no place for rows, unlike those before.")
         elsewhere = found_out(body)
-        hint = f" Its list stands at '{'.'.join(elsewhere)}'." if elsewhere and _is_name(elsewhere) else ""
+        hint = f" Its list stands at '{'.'.join(elsewhere)}'." if elsewhere and all(map(is_harmless, elsewhere)) else ""
         raise ConfigurationError(
             f"data_selector '{self._question.data_selector}' finds nothing in the answer of {self._where}: "
             f"correct it, or "
@@ -342,7 +342,3 @@ class _Reading:
 def _mark(request: Request) -> bytes:
     params: Any = request.params or {}
     return mark_of(request.url, sorted((str(name), str(value)) for name, value in params.items()), request.json)
-
-
-def _is_name(keys: tuple[str, ...]) -> bool:
-    return all(key.isidentifier() and key.isascii() and len(key) <= 40 for key in keys)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
+from urllib.parse import urlsplit
 
 from dlt.sources.helpers.requests.session import Session
 from requests import PreparedRequest, Request, RequestException, Response
@@ -42,6 +43,20 @@ class Sender:
         self._session = Session(timeout=TIMEOUT_SECONDS, raise_for_status=False)
         guard(self._session, denied)
         self._session.rebuild_auth = self._redirected  # type: ignore[method-assign,assignment]
+        self._own: set[str] = set()
+
+    def own(self, url: str) -> str:
+        """Take note of an address that the connector itself names, which a sentence may show."""
+        self._own.add(_as_sent(url))
+        return url
+
+    def shown(self, url: str) -> str:
+        """An address in a sentence, without its query. Of one that the server named no path: it may hold a value."""
+        address = _as_sent(url)
+        if address in self._own:
+            return address
+        parts = urlsplit(address)
+        return f"{parts.scheme}://{parts.netloc}/..."
 
     def send(self, request: Request, login: AuthBase | None = None, seen_from: str = "") -> Response:
         """The answer to a request, whatever its status. It is prepared anew for each try: a token may have ended.
@@ -77,7 +92,7 @@ class Sender:
     def refusal(self, response: Response, *, later: bool = False, known: Iterable[str] = ()) -> RunError:
         """What an answer with the status of an error means. `later`: pages before it were read."""
         asked_for = retry_after(response.headers, datetime.now(UTC))
-        where, status = bare(str(response.url)), response.status_code
+        where, status = self.shown(str(response.url)), response.status_code
         if status == 410 and later:
             return ExpiredError(f"The source answered 410 at {where}: what was asked for has expired meanwhile.")
         if status == 404 and later:
@@ -107,3 +122,13 @@ class Sender:
             )
         if (cookie := asked.headers.get("Cookie")) and "Cookie" not in request.headers:
             request.headers["Cookie"] = cookie
+
+
+def _as_sent(url: str) -> str:
+    """An address in the way that requests writes it, without its query."""
+    prepared = PreparedRequest()
+    try:
+        prepared.prepare_url(url, None)
+    except RequestException:
+        return bare(url)
+    return bare(str(prepared.url))

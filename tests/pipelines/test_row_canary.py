@@ -1,6 +1,9 @@
 """A canary for a patient's name, in every step and destination, failing in every way: it must turn up nowhere."""
 
 import logging
+import subprocess
+import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +14,11 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows.dlt_pipeline_flow import run_connector_pipeline
-from pipelines.errors import RunError
+from pipelines.errors import ConfigurationError, RunError, as_fault
 from pipelines.load import Options, run_connector
 from pipelines.load_record import Told
 from tests.pipelines.conftest import Platform
+from tests.pipelines.http_server import Answer, Asked, WebServer
 from tests.pipelines.test_load import EMR
 from tests.prefect_server import PrefectServer
 
@@ -175,6 +179,79 @@ def test_a_contract_that_a_value_breaks_tells_no_value(watch: Watch, inbox: Path
     watch.platform.run(connector)
     (inbox / "b.jsonl").write_text(f'{{"n": "{PATIENT}"}}\n')
     assert "The schema contract is broken by column 'n" in watch.fail(connector)
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (Answer({}, status=404), "answered 404 at http://127.0.0.1:{port}/..., to which it had sent us itself"),
+        (Answer({"error": PATIENT}, status=400), "answered 400 at http://127.0.0.1:{port}/...: it did not accept"),
+        (Answer(f"<html>{PATIENT}</html>".encode()), "The answer of http://127.0.0.1:{port}/... is no JSON"),
+        (Answer({"items": [], "next": f"/{PATIENT}?of={PATIENT}"}), "the same next page again and again"),
+        (Answer({PATIENT: [], "error": {"message": f"{PATIENT} is missing"}}), "is an error, at 'error'"),
+        (Answer({"items": [{"id": PATIENT}], "next": f"http://{PATIENT}:{PATIENT}/"}), "an address that can't be read"),
+    ],
+)
+def test_an_api_that_names_a_patient_in_its_links_and_errors_tells_none(watch: Watch, last: Answer, words: str) -> None:
+    def answer(asked: Asked) -> Any:
+        if asked.path == "/visits":
+            return {"items": [{"id": 1, "name": PATIENT}], "next": f"/of/{PATIENT}?after={PATIENT}"}
+        return last
+
+    with WebServer(answer) as web:
+        resource = {"name": "visits", "path": "visits", "paginator": {"type": "json_link", "next_url_path": "next"}}
+        connector = watch.platform.add({"type": "rest_api", "base_url": web.url, "resources": [resource]})
+        assert words.format(port=web.url.rpartition(":")[2]) in watch.fail(connector)
+
+
+def test_a_list_that_stands_under_a_patients_name_is_not_named(watch: Watch) -> None:
+    with WebServer(lambda _: {PATIENT: [{"id": 1}], "total": 1}) as web:
+        resource = {"name": "visits", "path": "visits", "data_selector": "items"}
+        connector = watch.platform.add({"type": "rest_api", "base_url": web.url, "resources": [resource]})
+        assert "data_selector 'items' finds nothing" in watch.fail(connector)
+
+
+def test_the_first_row_of_a_file_without_a_header_is_not_taken_for_names(watch: Watch, inbox: Path) -> None:
+    source = files(inbox, "append", f"1,{PATIENT},1970-01-31\n2,Other,1971-01-31\n")
+    sentence = watch.fail(watch.platform.add(source | {"primary_key": []}))
+    assert "a.csv has numbers or dates where the names of the columns should be in line 1" in sentence
+
+
+def test_a_cursor_that_may_be_a_patients_name_is_not_shown(watch: Watch, inbox: Path) -> None:
+    with WebServer(lambda _: [{"id": 1, "name": PATIENT}]) as web:
+        resource = {
+            "name": "visits", "path": "visits", "primary_key": "id",
+            "cursor_path": "name", "cursor_param": "after", "cursor_type": "text",
+        }  # fmt: skip
+        connector = watch.platform.add({"type": "rest_api", "base_url": web.url, "resources": [resource]})
+        watch.platform.run(connector)
+        again = watch.platform.run(connector)
+    assert again.since == {"visits": "a value (not shown)"}
+    assert PATIENT not in again.sentence + again.markdown
+    assert PATIENT not in watch.caplog.text
+
+
+def _careless() -> None:
+    """A reader that raises its sentence where it handles a driver's error."""
+    try:
+        int(PATIENT)
+    except ValueError:
+        raise ConfigurationError("Our sentence.")  # noqa: B904
+
+
+def test_the_error_behind_ours_tells_no_row() -> None:
+    with pytest.raises(ConfigurationError) as caught, as_fault(str, "extract"):
+        _careless()
+    assert PATIENT not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_warning_of_a_library_tells_no_row() -> None:
+    code = (
+        "import warnings; from pipelines.credentials import Secrets\n"
+        f"with Secrets().guard(): warnings.warn('{PATIENT} is no number')\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)
+    assert PATIENT not in done.stdout + done.stderr
 
 
 @pytest.mark.slow

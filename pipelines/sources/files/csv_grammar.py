@@ -5,10 +5,12 @@ that nobody wrote. So each block is compared with the grammar, by one regular ex
 follow it is read a second time, slowly, to say which lines are wrong. Everything here is pure.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from pipelines.sources.cursors import comparable, order_of
 from pipelines.sources.files.faults import BrokenFileError
 
 LONGEST_CELL_BYTES = 64 * 1024 * 1024
@@ -163,10 +165,36 @@ def beginning(head: bytes, asked: Asked, *, whole: bool) -> Beginning | None:
     if asked.header is True:
         if b"\0" in head[position:end]:
             raise FirstRowError(Diagnosis("bytes that are no text", 1, [row.line]))
+        following_row = next(rows([head[end:]], dialect, line, whole=whole), None)
+        if following_row is not None and is_no_header(row.cells, following_row.cells):
+            raise FirstRowError(Diagnosis("numbers or dates where the names of the columns should be", 1, [row.line]))
         lines = len(_LINE_END.findall(head[position:end]))
         return Beginning(dialect, tuple(cell.strip() or "column" for cell in row.cells), end, line + lines)
     names = asked.header or tuple(f"column_{number}" for number in range(1, len(row.cells) + 1))
     return Beginning(dialect, names, position, line)
+
+
+_NUMBER = re.compile(r"\s*[+-]?\d[\d ]*([.,]\d+)*\s*", re.ASCII)
+_DATE = re.compile(r"\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ][\d:.,]+(Z| ?[+-][\d:]+)?)?\s*", re.ASCII)
+
+
+def is_no_header(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+    """Whether a file's first row is one like the second, and no names of columns: they would be a patient's values.
+
+    It is when numbers or dates stand over such, and no name does. Rising ones are names, such as years or days.
+    """
+    kinds = [(_kind(one), _kind(other)) for one, other in zip(first, second, strict=False)]
+    if any(other and not one for one, other in kinds):
+        return False
+    same = [cell for cell, (one, other) in zip(first, kinds, strict=False) if one and one == other]
+    if len(same) < 2:
+        return bool(same)
+    order = [order_of(cell.strip()) for cell in same]
+    return not all(comparable(one, other) and one < other for one, other in itertools.pairwise(order))
+
+
+def _kind(cell: str) -> str:
+    return "date" if _DATE.fullmatch(cell) else "number" if _NUMBER.fullmatch(cell) else ""
 
 
 def sniffed(head: bytes, asked: Asked, *, whole: bool) -> str | None:

@@ -141,6 +141,24 @@ def test_a_broken_file_is_refused_by_line_and_without_its_content(content: str |
     assert "canary" not in repr(caught.value.__context__)
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["1,Smith,1970-01-31\n2,Jones,1971-01-31\n", "Smith;1,5\nJones;2,5\n", "31.01.1970;x\n01.02.1971;y\n", "7\n8\n"],
+)
+def test_a_first_row_that_is_no_header_is_told_by_its_line(content: str) -> None:
+    with pytest.raises(BrokenFileError, match="numbers or dates where the names of the columns should be in line 1"):
+        read(content)
+    assert len(read(content, header=False)[1]) == 2
+
+
+@pytest.mark.parametrize(
+    "header", ["id,2021,2022", "name,1,2", "test,2024-01-01,2024-01-02", "id,7", "name,x", "718-7,2345-7", ","]
+)
+def test_a_header_of_years_days_or_codes_is_one(header: str) -> None:
+    second = ",".join("1" if name != "name" else "Smith" for name in header.split(","))
+    assert len(read(f"{header}\n{second}\n")[1]) == 1
+
+
 def test_a_header_of_any_length_is_read() -> None:
     names = [f"column number {number}" for number in range(120_000)]
     assert read(";".join(names) + "\n" + ";".join(map(str, range(120_000))))[0] == names
