@@ -14,6 +14,7 @@ from pipelines.errors import ConfigurationError, quoted
 
 EXAMPLE = "postgresql://user:password@host:5432/database"
 POSTGRES = {"postgresql", "postgres"}
+POSTGRES_PORT = 5432
 SSLMODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 
 
@@ -86,6 +87,27 @@ def _check_parameters(parts: SplitResult, field: str) -> None:
         if (name == "sslmode" and value not in SSLMODES) or (name == "connect_timeout" and not value.isdigit()):
             allowed = "a number of seconds" if name == "connect_timeout" else f"one of {', '.join(sorted(SSLMODES))}"
             raise ConfigurationError(f"The address in {field} must have {allowed} as its parameter {quoted([name])}.")
+
+
+def postgres_places(url: str) -> list[tuple[str | None, int, str | None]]:
+    """Host, port and database of everything that libpq would connect to by an address of PostgreSQL.
+
+    In its own reading: several hosts, and parameters that go before what stands in front of them (`host`, `hostaddr`,
+    `port`, `dbname`). None as host is a socket of this machine; a database that is not named is the user's.
+    """
+    import psycopg2.extensions  # noqa: PLC0415  # only in a run
+
+    parts = urlsplit(url.strip())
+    try:
+        found: dict[str, Any] = psycopg2.extensions.parse_dsn(urlunsplit(parts._replace(scheme="postgresql")))
+    except psycopg2.Error:
+        return [(parts.hostname, parts.port or POSTGRES_PORT, parts.path.lstrip("/") or None)]  # the driver says why
+    named = [host or None for host in str(found.get("host") or "").split(",")]
+    if addresses := [address for address in str(found.get("hostaddr") or "").split(",") if address]:
+        named = [*filter(None, named), *addresses]
+    ports = [int(port) if port else POSTGRES_PORT for port in str(found.get("port") or "").split(",")]
+    database = found.get("dbname") or found.get("user")
+    return [(host, port, database) for host in named for port in dict.fromkeys(ports)]
 
 
 def postgres_url(value: Any) -> str:

@@ -62,7 +62,7 @@ class DeniedHosts:
         if any(found in network for network in self.networks if network.version == found.version):
             raise _refusal(host)
         for own, own_port in self.services:
-            if port == own_port and found in set(_addresses(own, own_port)):
+            if port == own_port and _one(found) in set(map(_one, _addresses(own, own_port))):
                 raise _refusal(host)
 
     def check(self, host: str | None, port: int | None, database: str | None = None) -> None:
@@ -71,16 +71,18 @@ class DeniedHosts:
         Raises:
             ConfigurationError: when one of them is denied. A name that is not known is the driver's to report.
         """
-        if not host:
-            return
-        if host.lower().rstrip(".") in self.names:
-            raise _refusal(host)
-        for address in _addresses(host, port or 0):
-            self.check_address(host, str(address), port or 0)
+        local = not host or host.startswith(
+            ("/", "@")
+        )  # a socket of this machine: drivers take one where none is named
+        addresses = [_HERE] if local else list(_addresses(host or "", port or 0))
+        if (host or "").lower().rstrip(".") in self.names:
+            raise _refusal(host or "")
+        for address in [] if local else addresses:
+            self.check_address(host or "", str(address), port or 0)
         if self.database is not None and database == self.database[2] and port == self.database[1]:
-            own = set(_addresses(self.database[0], self.database[1]))
-            if own & set(_addresses(host, port)):
-                raise _refusal(host)
+            own = set(map(_one, _addresses(self.database[0], self.database[1])))
+            if own & set(map(_one, addresses)):
+                raise _refusal(host or "of this machine")
 
 
 def _refusal(host: str) -> ConfigurationError:
@@ -108,10 +110,29 @@ def _addresses(host: str, port: int) -> Iterable[Address]:
     return [_plain(ipaddress.ip_address(str(each[4][0]).partition("%")[0])) for each in found]
 
 
+_HERE: Address = ipaddress.IPv4Address("127.0.0.1")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
 def _plain(address: Address) -> Address:
-    """An IPv4 address that is written as IPv6 is that IPv4 address."""
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped if isinstance(mapped, ipaddress.IPv4Address) else address
+    """An IPv4 address that is written as IPv6, or that a gateway makes of it (NAT64, 6to4), is that IPv4 address."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _one(address: Address) -> Address:
+    """One address for all that this machine has: what listens on one of them mostly listens on the others."""
+    if address.is_loopback or address.is_unspecified:
+        return _HERE
+    with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return address
+    return _HERE
 
 
 def guard(session: Any, denied: DeniedHosts) -> None:

@@ -8,7 +8,7 @@ from dlt.extract import DltResource
 from dlt.sources.sql_database import sql_table
 
 from connectors.kinds import SqlDatabaseSource, SqlTable
-from pipelines.access.database_urls import database_url, hold_sqlite
+from pipelines.access.database_urls import database_url, hold_sqlite, postgres_places
 from pipelines.errors import ConfigurationError, quoted
 from pipelines.sources import Context, postgres_reader, sql_dialects
 from pipelines.sources.sql_cursors import increment_of_table, narrowing
@@ -22,8 +22,11 @@ def resources(source: SqlDatabaseSource, context: Context) -> list[DltResource]:
     url = database_url(context.secrets.resolve(source.credentials), "source.credentials")
     hold_sqlite(url, context.local_file_roots)
     engine = open_engine(url)
-    for host in _hosts(engine.url):
-        context.denied.check(host, engine.url.port or _PORTS.get(engine.dialect.name), engine.url.database)
+    if engine.dialect.name == "postgresql":
+        for host, port, database in postgres_places(url):
+            context.denied.check(host, port, database)
+    elif engine.dialect.name in _PORTS:
+        context.denied.check(engine.url.host, engine.url.port or _PORTS[engine.dialect.name], engine.url.database)
     metadata = sa.MetaData(schema=source.schema_name)
     found = [_reflected(engine, metadata, table) for table in source.tables]
     # All columns, also those that no table is asked for: masking what isn't read harms nobody.
@@ -31,14 +34,7 @@ def resources(source: SqlDatabaseSource, context: Context) -> list[DltResource]:
     return [_resource(engine, reflected, table, context) for reflected, table in zip(found, source.tables, strict=True)]
 
 
-def _hosts(url: sa.URL) -> list[str]:
-    """The hosts that an address names: PostgreSQL's may name several, and in the query too."""
-    more = url.query.get("host", ())
-    named = [url.host or "", *([more] if isinstance(more, str) else more)]
-    return [host.rpartition(":")[0] or host for each in named for host in each.split(",") if host]
-
-
-_PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
+_PORTS = {"mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 
 
 def _reflected(engine: sa.Engine, metadata: sa.MetaData, table: SqlTable) -> sa.Table:

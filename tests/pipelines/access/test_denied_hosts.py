@@ -10,6 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from connectors.kinds import Source
+from pipelines.access.database_urls import postgres_places
 from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.errors import ConfigurationError
 from pipelines.probe import probe
@@ -41,6 +42,14 @@ def denied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DeniedHosts:
         ("localhost", 4200, None),
         ("127.1", 4200, None),
         ("localhost", 5433, "platform"),
+        ("64:ff9b::a9fe:a9fe", 80, None),  # the same through a gateway of NAT64, and by 6to4
+        ("2002:a9fe:a9fe::1", 80, None),
+        ("0.0.0.0", 4200, None),
+        ("127.0.0.2", 4200, None),
+        ("::1", 5433, "platform"),
+        ("0.0.0.0", 5433, "platform"),
+        ("/var/run/postgresql", 5433, "platform"),
+        (None, 5433, "platform"),
     ],
 )
 def test_a_denied_host_is_refused_however_it_is_spelled(
@@ -62,6 +71,37 @@ def test_a_denied_host_is_refused_however_it_is_spelled(
 )
 def test_what_a_clinic_has_is_reached(denied: DeniedHosts, host: str | None, port: int | None, database: Any) -> None:
     denied.check(host, port, database)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:p@127.0.0.1:5433/platform",
+        "postgresql+psycopg2://u:p@[::1]:5433/platform",
+        "postgresql://u:p@clinic.invalid:5433/platform?hostaddr=127.0.0.1",
+        "postgresql://u:p@clinic.invalid,127.0.0.1:5433/platform",
+        "postgresql://u:p@/platform?host=127.0.0.1&port=5433",
+        "postgresql://u:p@127.0.0.1:1/clinic?port=5433&dbname=platform",
+        "postgresql://platform:p@127.0.0.1:5433",
+        "postgresql://u:p@/platform?host=/tmp&port=5433",
+        "postgresql://u:p@:5433/platform",
+    ],
+)
+def test_the_platforms_own_database_is_refused_by_whatever_libpq_makes_of_an_address(
+    denied: DeniedHosts, address: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="no connector may reach"):
+        check_all(denied, address)
+
+
+def test_a_clinics_database_is_reached_by_its_address_though_a_platforms_has_its_name(denied: DeniedHosts) -> None:
+    check_all(denied, "postgresql://u:p@/platform?hostaddr=10.1.2.3&port=5433")
+    check_all(denied, "postgresql://u:p@10.1.2.3:5433/platform")
+
+
+def check_all(denied: DeniedHosts, address: str) -> None:
+    for place in postgres_places(address):
+        denied.check(*place)
 
 
 def api(url: str) -> dict[str, Any]:
