@@ -72,11 +72,23 @@ def searched(client: Client, kind: str, params: Mapping[str, Any]) -> Iterator[d
 def resources_in(bundle: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     """The resources of one type that a search found; what comes along with them is left out."""
     return [
-        entry["resource"]
-        for entry in bundle.get("entry") or []
-        if (entry.get("search") or {}).get("mode", "match") == "match"
-        and (entry.get("resource") or {}).get("resourceType") == kind
+        resource
+        for entry, resource in _entries(bundle)
+        if _part(entry, "search").get("mode", "match") == "match" and resource.get("resourceType") == kind
     ]
+
+
+def _entries(bundle: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
+    """The entries of a Bundle, each with its resource, if it has one. What is no entry is none."""
+    entries = bundle.get("entry")
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict):
+            yield entry, _part(entry, "resource")
+
+
+def _part(entry: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = entry.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _look_at(bundle: Any, kind: str, names: tuple[str, ...], client: Client) -> None:
@@ -92,8 +104,7 @@ def _look_at(bundle: Any, kind: str, names: tuple[str, ...], client: Client) -> 
         )
     if sort != "Bundle":
         raise ConfigurationError(f"The answer to the search of {kind} is no FHIR Bundle: check source.base_url.")
-    for entry in bundle.get("entry") or []:
-        resource = entry.get("resource") or {}
+    for _, resource in _entries(bundle):
         if resource.get("resourceType") == "OperationOutcome" and kind != "OperationOutcome":
             if (fault := _outcome(resource, kind, names)) is not None:
                 raise fault
@@ -104,7 +115,7 @@ def _outcome(
     outcome: Mapping[str, Any], kind: str, names: tuple[str, ...], *, unsaid: str = "information"
 ) -> RunError | None:
     """The error that a server reports, if it reports one. `unsaid` is how severe an issue is that does not tell."""
-    issues = [issue for issue in outcome.get("issue") or [{}] if isinstance(issue, dict)]
+    issues = [issue for issue in _issues(outcome) or [{}] if isinstance(issue, dict)]
     bad = [issue for issue in issues if issue.get("severity", unsaid) in {"error", "fatal"}]
     if not bad:
         return None
@@ -116,15 +127,20 @@ def _outcome(
     )
 
 
+def _issues(outcome: Mapping[str, Any]) -> list[Any]:
+    found = outcome.get("issue")
+    return found if isinstance(found, list) else []
+
+
 def _warn(outcome: Mapping[str, Any], kind: str, names: tuple[str, ...], client: Client) -> None:
-    for issue in outcome.get("issue") or []:
+    for issue in _issues(outcome):
         if isinstance(issue, dict) and issue.get("severity") == "warning":
             client.remark(f"The FHIR server warns of the search of {kind} ({_code(issue)}).{_told(issue, names)}")
 
 
 def _code(issue: Mapping[str, Any]) -> str:
     code = issue.get("code")
-    return str(code) if code in _PASSING | _LASTING else "unknown"
+    return str(code) if isinstance(code, str) and code in _PASSING | _LASTING else "unknown"
 
 
 def _told(issue: Mapping[str, Any], names: tuple[str, ...]) -> str:

@@ -41,7 +41,7 @@ class Tally:
         self.total_at = ""
         self.doubtful_total_at = ""
         """Where a total stands that may be the size of a page that was asked for."""
-        self.total_moved = False
+        self.total_moved = self.total_fell = False
         self.first_page: frozenset[bytes] | None = None
 
     def note(self, response: Response, rows: list[Any], *, is_row: bool) -> None:
@@ -67,6 +67,7 @@ class Tally:
             self.doubtful_total_at = said.total_at
             return
         self.total_moved = self.total_moved or (self.total is not None and total != self.total)
+        self.total_fell = self.total_fell or (self.total is not None and total < self.total)
         self.total, self.total_at = total, said.total_at
 
     def keep(self, rows: list[Any]) -> None:

@@ -10,33 +10,54 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pipelines.sources.cursors import Kind, Order, instant_of
+from pipelines.sources.moving import MOST_READINGS, Versions
 
 
 def by_last_updated(
-    search: Callable[[Any], Iterator[Any]], resources: Callable[[Any], list[dict[str, Any]]], since: Any
+    search: Callable[[Any], Iterator[Any]],
+    resources: Callable[[Any], list[dict[str, Any]]],
+    since: Any,
+    remark: Callable[[], None],
 ) -> Iterator[list[dict[str, Any]]]:
-    """The resources, page by page.
+    """The resources, page by page; those from a moment on once more, when one has moved between linked pages.
 
     Args:
         search: the bundles of a search from a moment on, each the next by its link, read as they are asked for.
         resources: those in a bundle.
         since: the moment to begin at; None: the very first.
+        remark: tells that some may be missing, since each reading had one that moved.
     """
-    start, known = since, set[tuple[Any, Any]]()
+    start = since
+    for _ in range(MOST_READINGS):
+        versions = Versions()
+        yield from _read(search, resources, start, versions)
+        again = versions.begin_again_at()
+        if again is None:
+            return
+        (start,) = again
+    remark()
+
+
+def _read(
+    search: Callable[[Any], Iterator[Any]],
+    resources: Callable[[Any], list[dict[str, Any]]],
+    start: Any,
+    versions: Versions,
+) -> Iterator[list[dict[str, Any]]]:
+    known = set[tuple[Any, Any]]()
     follows = False
     while True:
         resumed = None
         begun = None if start is None else instant_of(start)
+        versions.begin(start)
         for number, bundle in enumerate(search(start)):
             found = resources(bundle)
             moments = [_last_updated(resource) for resource in found]
             orders = [instant_of(moment) for moment in moments]
+            named = [(resource.get("id"), moment) for resource, moment in zip(found, moments, strict=True)]
+            versions.add(named, linked=number > 0)
             # What the page before ended with comes again.
-            yield [
-                resource
-                for resource, moment in zip(found, moments, strict=True)
-                if (resource.get("id"), moment) not in known
-            ]
+            yield [resource for resource, version in zip(found, named, strict=True) if version not in known]
             follows = follows or not _ascends(orders) or (number == 0 and _ignored(orders, begun))
             if follows or not _goes_on(bundle) or not orders or orders[-1] <= (begun or orders[0]):
                 continue
@@ -44,11 +65,7 @@ def by_last_updated(
             break
         if resumed is None:
             return
-        known = {
-            (resource.get("id"), moment)
-            for resource, moment, order in zip(found, moments, orders, strict=True)
-            if order == orders[-1]
-        }
+        known = {version for version, order in zip(named, orders, strict=True) if order == orders[-1]}
         start = resumed
 
 

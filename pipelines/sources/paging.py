@@ -5,7 +5,7 @@ reading itself keeps nothing: if the process dies, the next run begins with the 
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -63,8 +63,8 @@ class Question:
     """Names that a server's words may have in a sentence."""
 
 
-def read_pages(client: Client, question: Question) -> Iterator[list[Any]]:
-    """The rows of each page.
+def read_pages(client: Client, question: Question) -> Generator[list[Any], None, bool]:
+    """The rows of each page; in the end, whether the source's total fell meanwhile.
 
     Raises:
         RunError: when the server refuses, rows are missing, or there would be no end.
@@ -86,7 +86,7 @@ class _Reading:
         self._short: frozenset[bytes] = frozenset()
         self._where = ""
 
-    def pages(self) -> Iterator[list[Any]]:
+    def pages(self) -> Generator[list[Any], None, bool]:
         asks = self._question
         request = self._client.request(
             asks.path, asks.method, copy.deepcopy(dict(asks.params)), copy.deepcopy(asks.body)
@@ -117,6 +117,7 @@ class _Reading:
         if asks.check_complete:
             completeness.check(self._tally, paginator, guessed=guessed)
             self._look_before_the_first(paginator)
+        return self._tally.total_fell
 
     def _answer(self, request: Request, paginator: BasePaginator | None) -> Response:
         """The answer to one request; one past the last page has no content."""
@@ -150,6 +151,11 @@ class _Reading:
             raise self._failed(body, error)
         if not found.found:
             self._nothing_found(body)
+        if asks.select is None and isinstance(body, str | int | float):
+            raise ConfigurationError(
+                f"The answer of {self._where} is one plain value, and neither rows nor an object that holds them: "
+                f"check {self._client.fields.request}."
+            )
         if (
             asks.select is None
             and asks.data_selector is None

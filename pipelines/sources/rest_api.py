@@ -17,6 +17,7 @@ from pipelines.sources import Context
 from pipelines.sources.asked import Asked, place_of
 from pipelines.sources.http import Client, resolved, source_client
 from pipelines.sources.incremental import Cursor, Increment
+from pipelines.sources.moving import settled
 from pipelines.sources.paging import Question, read_pages
 
 FIELDS = Fields(
@@ -54,7 +55,14 @@ def _resource(client: Client, source: RestApiSource, shape: RestResource, contex
             paginator=shape.paginator or source.paginator,
             check_complete=shape.check_complete,
         )
-        yield from paged(read_pages(client, question), first)
+        if first is not None or not shape.primary_key or not shape.check_complete:
+            yield from paged(read_pages(client, question), first)
+            return
+        merges = dlt.current.resource().write_disposition == "merge"
+        all_pages = settled(
+            lambda: read_pages(client, question), shape.primary_key, shape.name, client.remark, merges=merges
+        )
+        yield from paged(all_pages, None)
 
     resource = dlt.resource(
         pages,

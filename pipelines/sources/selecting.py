@@ -117,7 +117,10 @@ def _says_none(body: Any) -> bool:
     """Whether an answer without a list says that there are no rows, as {"total": 0} does."""
     if not isinstance(body, dict):
         return False
-    names = {plain(key): value for key, value in body.items()}
+    # PHP writes an empty list of named things as {}.
+    names = {
+        plain(key): value for key, value in body.items() if key not in RECORD_KEY_PATTERNS or value not in ({}, None)
+    }
     none = any(
         names.get(name) == 0 and names[name] is not False for name in ("total", "totalcount", "totalresults", "count")
     )

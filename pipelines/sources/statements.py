@@ -68,7 +68,10 @@ _TOTAL_HEADERS = (
 )
 _PAGES_HEADERS = ("X-Total-Pages", "X-WP-TotalPages", "X-Pagination-Page-Count", "X-Pagination-Total-Pages")
 
-_ERRORS = ("error", "errors", "fault", "exception")
+_ERRORS = (
+    *("error", "errors", "fault", "exception", "errormessage", "errormessages", "errormsg", "errordescription"),
+    *("errordetail", "errordetails", "errorcode"),
+)
 _ABOUT_ERRORS = names_in(
     "error errors fault exception message msg code status statuscode statustext success ok detail details "
     "description title reason type errorcode errormessage errordescription errortype timestamp path "

@@ -180,6 +180,9 @@ def says(body: bytes, paginator: Any = None, **question: Any) -> list[Any]:
         (b'{"status": "error", "message": "canary"}', ConfigurationError),
         (b'{"message": "canary"}', ConfigurationError),
         (b'[{"error": "canary"}]', ConfigurationError),
+        (b'{"errorMessage": "canary"}', ConfigurationError),
+        (b'{"errorCode": 17, "items": []}', ConfigurationError),
+        (b'"canary"', ConfigurationError),
         (b'{"items": [{"id": 1}], "incomplete_results": true}', TransientError),
     ],
 )
