@@ -1,5 +1,6 @@
 """The documents stay true: settings, commands, and the tests that the failure table names."""
 
+import itertools
 import os
 import re
 import shutil
@@ -40,17 +41,21 @@ def test_every_setting_is_documented_as_it_is() -> None:
     assert page.read_text() == settings_page(), "run WRITE_DOCS=1 pytest tests/test_docs.py"
 
 
-def test_every_row_of_the_failure_table_names_tests_that_exist() -> None:
-    rows = [line for line in (ROOT / "docs/failures.md").read_text().splitlines() if line.startswith("| ")][1:]
+@pytest.mark.parametrize("page", ["failures.md", "exactness.md"])
+def test_every_row_of_a_table_of_promises_names_tests_that_exist(page: str) -> None:
+    lines = (ROOT / "docs" / page).read_text().splitlines()
+    # The line below a table's head is one of dashes.
+    rows = [line for line, below in itertools.pairwise([*lines, ""]) if line.startswith("| ") and below[:2] != "|-"]
     assert len(rows) > 20
     for row in rows:
         proof = row.rstrip("| ").rsplit("|", 1)[1]
         paths = re.findall(r"tests/[\w/]+\.py", proof)
         assert paths, row
         for path in paths:
-            assert (ROOT / path).exists(), f"{path} is named by the failure table"
+            assert (ROOT / path).exists(), f"{path} is named by {page}"
+        code = "".join((ROOT / path).read_text() for path in paths)
         for name in re.findall(r"`(test_\w+)`", proof):
-            assert f"def {name}(" in (ROOT / paths[0]).read_text(), f"{name} is named by the failure table"
+            assert f"def {name}(" in code, f"{name} is named by {page}"
 
 
 def test_the_calls_that_the_readme_shows_work(prefect_server: PrefectServer, tmp_path: Path) -> None:
