@@ -41,7 +41,7 @@ PAGES, PAGE_ROWS = 200, 1_000
 
 BEFORE = "8b20790"
 """The last build that took a row's first version, a cast value or a short page for what was there."""
-COMPARED = ("to-duckdb", "to-postgres", "merge-to-duckdb", "merge-to-postgres", "rest-to-duckdb")
+COMPARED = ("to-duckdb", "to-postgres", "merge-to-duckdb", "merge-to-postgres", "rest-to-duckdb", "files-to-duckdb")
 SLOWER = 1.05
 
 THROUGH_FILES = (
@@ -71,6 +71,8 @@ def data(rows: int) -> list[Figure]:
                 "CAI_DATA_DIR": str(directory / "data"),
                 SOURCE: source,
                 WAREHOUSE: warehouse,
+                "BENCH_FILES": str(_csv(directory / "data" / "inbox", source)),
+                "CAI_LOCAL_FILE_ROOTS": str(directory / "data" / "inbox"),
                 "BENCH_API": f"http://127.0.0.1:{int(api.stdout.readline())}",
             }
         )
@@ -235,6 +237,18 @@ def _fill(url: str, name: str, rows: int) -> None:
             f"timestamptz '2021-01-01' + i * interval '1 second' FROM generate_series(1, {rows}) i"
         )
     connection.close()
+
+
+def _csv(directory: Path, url: str) -> Path:
+    """The directory of the small table as a file, made long before it is read."""
+    directory.mkdir(parents=True)
+    path = directory / "measurement.csv"
+    connection = psycopg2.connect(url)
+    with connection, connection.cursor() as cursor, path.open("wb") as file:
+        cursor.copy_expert("COPY measurement TO STDOUT (FORMAT csv, HEADER)", file)
+    connection.close()
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    return directory
 
 
 def serve() -> None:

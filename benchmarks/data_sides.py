@@ -28,11 +28,11 @@ from pipelines import engine
 from pipelines.credentials import Secrets
 from pipelines.destinations import open_target
 from pipelines.load import Options, run_connector
-from pipelines.sources import Context, rest_api, sql_database
+from pipelines.sources import Context, files, rest_api, sql_database
 from pipelines.summary import Summary
 from settings import Settings
 
-PRELOADED = (engine, rest_api, sql_database)
+PRELOADED = (engine, files, rest_api, sql_database)
 """What a run imports on its way: here before the clock starts."""
 
 SOURCE, WAREHOUSE = "CAI_SECRET_BENCH_SOURCE", "CAI_SECRET_BENCH_WAREHOUSE"
@@ -157,6 +157,8 @@ _REST = {
     "resources": [{"name": "visits", "path": "visits"}],
 }
 
+_FILES = {"type": "files", "url": os.environ.get("BENCH_FILES", ""), "format": "csv", "table": TABLE}
+
 
 def plain() -> float:
     """The same reader, writer and settings as a plain dlt script: what locks, ledger and cleaning up cost on top."""
@@ -184,6 +186,7 @@ SIDES: dict[str, Callable[[], float]] = {
     "to-duckdb": _connector(_SQL, None),
     "to-postgres": _connector(_SQL, {"type": "postgres", "credentials": {"env": WAREHOUSE}}),
     "rest-to-duckdb": _connector(_REST, None),
+    "files-to-duckdb": _connector(_FILES, None),
     "merge-to-duckdb": _connector(_KEYED, None),
     "merge-to-postgres": _connector(_KEYED, {"type": "postgres", "credentials": {"env": WAREHOUSE}}),
 }

@@ -11,6 +11,7 @@ one of doubles by then, 7.40 is 7.4, and its digits stand beside it. Keys are ne
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +30,11 @@ _PATTERNS = {
     "date": rf"^{_DAY}$",
     "timestamp": rf"^{_DAY}[T ]{_CLOCK}(:[0-5][0-9](\.[0-9]{{1,6}})?)?(Z|[-+]([01][0-9]|2[0-3]):?[0-5][0-9])?$",
 }
+_BOUNDS = {"bigint": (1 - 10**18, 10**18 - 1), "date": (date(1, 1, 1), date(9999, 12, 31))}
+"""Types that Arrow writes as their pattern has them, and the least and greatest value of that."""
+_LOOKED_AT = 200
+"""Values that tell at little cost that a column is of another type."""
+
 Part = tuple[str, pa.ChunkedArray, str]
 """A column's name, its values, and dlt's type for it."""
 
@@ -44,7 +50,9 @@ def typed(texts: pa.Table, table: Table) -> pa.Table:
     return pa.table(arrays)
 
 
-def _columns(name: str, landed: str, values: pa.ChunkedArray, table: Table) -> list[Part]:
+def _columns(  # noqa: PLR0911  # a way for each kind of column
+    name: str, landed: str, values: pa.ChunkedArray, table: Table
+) -> list[Part]:
     if values.null_count == len(values):
         # No value yet tells no type: a column that is empty everywhere lands when it isn't any more.
         if landed not in table.known:
@@ -61,6 +69,8 @@ def _columns(name: str, landed: str, values: pa.ChunkedArray, table: Table) -> l
         return [(landed, values, "text")]
     if kind == "double":
         return _doubles(landed, values, doubles or Doubles.of(values), is_key=is_key)
+    if kind in _BOUNDS and (written := _as_written(values, kind)) is not None:
+        return [(landed, written, kind)]
     fits = pc.match_substring_regex(values, _PATTERNS[kind])
     try:
         found = _cast(_where(fits, values), kind)
@@ -73,8 +83,11 @@ def _columns(name: str, landed: str, values: pa.ChunkedArray, table: Table) -> l
 
 def _inferred(values: pa.ChunkedArray, *, is_key: bool) -> tuple[str, "Doubles | None"]:
     """The type of a new column by its first values, which are read already when they are doubles."""
+    first = values.slice(0, _LOOKED_AT)
     for kind, pattern in _PATTERNS.items():
-        if (kind == "double" and is_key) or not _all(pc.match_substring_regex(values, pattern)):
+        if (kind == "double" and is_key) or not _all(pc.match_substring_regex(first, pattern)):
+            continue
+        if not _all(pc.match_substring_regex(values, pattern)):
             continue
         if kind != "double":
             return kind, None
@@ -82,6 +95,19 @@ def _inferred(values: pa.ChunkedArray, *, is_key: bool) -> tuple[str, "Doubles |
         if _all(doubles.given_back) and not _in_two_ways(values):
             return kind, doubles
     return "text", None
+
+
+def _as_written(values: pa.ChunkedArray, kind: str) -> pa.ChunkedArray | None:
+    """The values of a type, when all are written as it is; nearly all are, and this is faster than a pattern."""
+    try:
+        found = values.cast(ARROW[kind])
+    except pa.ArrowInvalid:
+        return None
+    low, high = (pa.scalar(bound, found.type) for bound in _BOUNDS[kind])
+    ends = pc.min_max(found)
+    if pc.less(ends["min"], low).as_py() or pc.greater(ends["max"], high).as_py():
+        return None
+    return found if _all(pc.equal(found.cast(pa.string()), values)) else None
 
 
 def _in_two_ways(values: pa.ChunkedArray) -> bool:
@@ -163,5 +189,7 @@ def _cast(values: pa.ChunkedArray, kind: str) -> Any:
     if kind == "timestamp":
         zoned = pc.match_substring_regex(values, r"(Z|[-+][0-9]{2}:?[0-9]{2})$")
         # Without a zone it is UTC, as dlt reads it.
+        if _all(zoned):
+            return values.cast(ARROW[kind])
         values = pc.if_else(zoned, values, pc.binary_join_element_wise(values, pa.scalar("Z"), ""))
     return values.cast(ARROW[kind])

@@ -10,6 +10,7 @@ What a later load can't tell from the names it sees is kept in the state that dl
 a column that is spelled otherwise. If the process dies before that, none of its rows are there either.
 """
 
+import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -100,6 +101,13 @@ class ColumnNames:
             # Not recorded, so it is spelled as it lands.
             self._take(landed, landed)
         self.changed = recorded is None
+
+    def copied(self) -> "ColumnNames":
+        """Another that knows the same, and learns by itself."""
+        other = copy.copy(self)
+        other._landed, other._owners = dict(self._landed), dict(self._owners)
+        other.told_apart, other._free = dict(self.told_apart), set(self._free)
+        return other
 
     @property
     def recorded(self) -> dict[str, Any]:

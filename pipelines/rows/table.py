@@ -1,7 +1,7 @@
 """The table that rows land in, as far as their way there must know it: names, types, keys, and what users declare."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipelines.errors import quoted
 from pipelines.loading.remarks import Remarks
@@ -23,6 +23,10 @@ class Table:
 
     def __post_init__(self) -> None:
         self._declared = {Rule().landed(name): kind for name, kind in self.types.items()}
+
+    def copied(self) -> "Table":
+        """Another that knows the same, and learns by itself."""
+        return replace(self, names=self.names.copied(), known=dict(self.known))
 
     def columns(self, names: Sequence[str]) -> tuple[str, ...]:
         """The landed names of a page's columns; what had to be told apart is told."""

@@ -4,7 +4,7 @@ Names and types go by what dlt's schema and state know of the table, so only whi
 is stored with the rows, in the same load: if the process dies, neither is there.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import dlt
@@ -24,6 +24,9 @@ from pipelines.rows.table import Table
 
 STATE = "column_names"
 """The key of a resource's state under which the names are recorded that a later load can't guess."""
+
+END = pa.table({})
+"""Goes through a pipe as it is, to tell a later step that what belongs together has come."""
 
 
 class ToArrow(ItemTransform[Any, dict[str, Any]]):
@@ -53,8 +56,10 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
         self._keeps_digits = keeps_digits
         self._tables: dict[bool, Table] = {}
 
-    def __call__(self, item: Any, meta: Any = None) -> Iterator[Any]:
-        """The page as one Arrow table; nothing for an empty one."""
+    def __call__(self, item: Any, meta: Any = None) -> Any:
+        """The page as one Arrow table; None for an empty one, which ends there."""
+        if item is END:
+            return item
         if isinstance(item, pa.RecordBatch):
             item = pa.Table.from_batches([item])
         is_arrow = isinstance(item, pa.Table)
@@ -68,8 +73,19 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
         if table.names.changed:
             dlt.current.resource_state(self.resource)[STATE] = table.names.recorded
             table.names.changed = False
-        if found is not None:
-            yield found
+        return found
+
+    def remember(self) -> Callable[[], None]:
+        """Note what is known of names and types by now; what is given takes it back to that."""
+        tables = {of_arrow: table.copied() for of_arrow, table in self._tables.items()}
+        recorded = dlt.current.resource_state(self.resource).get(STATE) if tables else None
+
+        def forget() -> None:
+            self._tables = tables
+            if recorded is not None:
+                dlt.current.resource_state(self.resource)[STATE] = recorded
+
+        return forget
 
     def _of_rows(self, rows: list[Any], table: Table) -> Any:
         columns = json_columns(rows, table, keeps_digits=self._keeps_digits)

@@ -11,7 +11,7 @@ still written is left for the next run.
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,12 +22,12 @@ from dlt.extract import DltResource
 from connectors.file_shapes import CSV_SETTINGS
 from connectors.kinds import FilesSource
 from pipelines.errors import ConfigurationError, TransientError
-from pipelines.rows.to_arrow import ToArrow
+from pipelines.rows.to_arrow import END, ToArrow
 from pipelines.sources import Context
 from pipelines.sources.files.csv_rows import AnotherWayError, Way, csv_tables
 from pipelines.sources.files.faults import BrokenFileError, UnsettledFileError
 from pipelines.sources.files.finding import Choice, find
-from pipelines.sources.files.holding import Held
+from pipelines.sources.files.holding import WholeFiles
 from pipelines.sources.files.json_rows import json_pages
 from pipelines.sources.files.parquet_rows import parquet_tables
 from pipelines.sources.files.stores import Found, Store
@@ -50,8 +50,9 @@ def resources(source: FilesSource, context: Context) -> list[DltResource]:
         raise ConfigurationError(
             f"{source.table} is read from files, which a backfill can't choose among by time: run a full refresh."
         )
-    store, choice = find(source, context)
-    reading = _Reading(source, context, store, choice)
+    to_arrow = ToArrow(source.table, types=source.types, of_text=source.format == "csv")
+    whole_files = WholeFiles(context.directory, to_arrow.remember)
+    reading = _Reading(source, context, *find(source, context), whole_files)
 
     def read() -> Iterator[Any]:
         yield from reading.pages()
@@ -65,7 +66,7 @@ def resources(source: FilesSource, context: Context) -> list[DltResource]:
     if source.format != "jsonl":
         # The mask is put before it, and knows each column by the name that the file gives it.
         resource.add_map(_with_distinct_names)
-    return [resource.add_step(ToArrow(source.table, types=source.types, of_text=source.format == "csv"))]
+    return [resource.add_step(to_arrow).add_step(whole_files)]
 
 
 @dataclass(slots=True)
@@ -76,6 +77,7 @@ class _Reading:
     context: Context
     store: Store
     choice: Choice
+    whole_files: WholeFiles
     looked: float = field(default_factory=time.monotonic)
     """When the files were listed."""
     whole: int = 0
@@ -84,7 +86,10 @@ class _Reading:
     unsettled: list[str] = field(default_factory=list)
 
     def pages(self) -> Iterator[Any]:
-        """The rows of what is new: Arrow tables, whose columns are text for csv, or lists of rows for jsonl."""
+        """The rows of what is new: Arrow tables, whose columns are text for csv, or lists of rows for jsonl.
+
+        After those of a file that is whole, `END` comes as often as there are tables of it.
+        """
         # `replace` means all files each time, and so does a limit, which leaves a file half read.
         partial = self.source.write_disposition == "replace" or self.context.row_limit is not None
         state = {} if partial else dlt.current.resource_state()
@@ -97,26 +102,22 @@ class _Reading:
             key = hashlib.blake2b(file.name.encode("utf-8", "surrogateescape"), digest_size=9).hexdigest()
             if seen.get(key) == file.mark:
                 continue
-            with contextlib.closing(Held(self.context.directory)) as held:
-                if not self._read(file, held, left):
-                    continue
-                for page in held.pages():
-                    rows = page if left is None else page[:left]
-                    yield rows
-                    if left is not None:
-                        left -= len(rows)
+            count = yield from self._tried(file, left)
+            if count is None:
+                continue
             self.whole += 1
-            if left is not None and left <= 0:
+            if left is not None and (left := left - count) <= 0:
                 break
             # Reaches the destination with the rows, in the same load: if the process dies, neither does.
             seen[key] = file.mark
         self._conclude()
 
-    def _read(self, file: Found, held: Held, left: int | None) -> bool:
-        """Read one file into `held`; False when it is to be left alone, and why is noted."""
+    def _tried(self, file: Found, left: int | None) -> Generator[Any, None, int | None]:
+        """The pages of one file, of which it gives how many rows; None when it is left alone, and why is noted."""
+        self.whole_files.begin()
         try:
             self._settle(file)
-            self._fill(file, held, left)
+            count = yield from self._read(file, left)
             if left is None:
                 self._compare(file, "changed while it was read")
         except BrokenFileError as error:
@@ -135,8 +136,31 @@ class _Reading:
                 raise
             self.broken.append(f"{file.shown} may not be read by the worker: give it the right to.")
         else:
-            return True
-        return False
+            while self.whole_files.waiting:
+                yield END
+            return count
+        self.whole_files.drop()
+        return None
+
+    def _read(self, file: Found, left: int | None) -> Generator[Any, None, int]:
+        way = Way(escape=self.source.escape or "")
+        while True:
+            count = 0
+            try:
+                with contextlib.ExitStack() as opened:
+                    for page in self._rows(file, opened, way):
+                        rows = page if left is None else page[: left - count]
+                        count += len(rows)
+                        yield rows
+                        if left is not None and count >= left:
+                            # A limit does not read all of a file.
+                            break
+            except AnotherWayError as other:
+                way = other.way
+                self.whole_files.drop()
+                self.whole_files.begin()
+            else:
+                return count
 
     def _settle(self, file: Found) -> None:
         """Leave a file that grows. One that has just changed is looked at again, after a moment."""
@@ -151,18 +175,6 @@ class _Reading:
             raise UnsettledFileError("was gone when the run came to it")
         if now.version != file.version:
             raise UnsettledFileError(f"{what}: the next run reads it")
-
-    def _fill(self, file: Found, held: Held, left: int | None) -> None:
-        way = Way(escape=self.source.escape or "")
-        while True:
-            try:
-                with contextlib.ExitStack() as opened:
-                    held.fill(_limited(self._rows(file, opened, way), left))
-            except AnotherWayError as other:
-                held.close()
-                way = other.way
-            else:
-                return
 
     def _rows(self, file: Found, opened: contextlib.ExitStack, way: Way) -> Iterator[Any]:
         def reopen() -> Any:
@@ -205,16 +217,6 @@ class _Reading:
             self.context.remarks.add(f"Not loaded: {sentence}")
         for sentence in self.unsettled:
             self.context.remarks.add(f"Not loaded yet: {sentence}")
-
-
-def _limited(pages: Iterator[Any], left: int | None) -> Iterator[Any]:
-    """Pages until there are `left` rows: a limit does not read all of a file."""
-    for page in pages:
-        yield page
-        if left is not None:
-            left -= len(page)
-            if left <= 0:
-                return
 
 
 def _read_as(source: FilesSource | None) -> str:

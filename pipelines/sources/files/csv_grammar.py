@@ -1,7 +1,7 @@
 """The grammar of CSV: where rows and cells begin and end, what a file's first lines say, and which lines are wrong.
 
 Arrow reads CSV quickly and forgives: after a quote that is never closed it goes on in the next lines, and gives rows
-that nobody wrote. So each block is compared with the grammar, by one regular expression; only a file that doesn't
+that nobody wrote. So each block is compared with the grammar, by one pattern; only a file that doesn't
 follow it is read a second time, slowly, to say which lines are wrong. Everything here is pure.
 """
 
@@ -9,6 +9,9 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.sources.cursors import comparable, order_of
 from pipelines.sources.files.faults import BrokenFileError
@@ -285,17 +288,19 @@ class Check:
     """Compares a file with the grammar, block by block and quickly: finds that something may be wrong, and not what."""
 
     def __init__(self, dialect: Dialect) -> None:
-        d, q = (re.escape(sign.encode()) for sign in (dialect.delimiter, dialect.quote))
         self._quote = dialect.quote.encode()
-        # Possessive: each byte is looked at once, whatever is wrong.
-        self._right = re.compile(
-            self._quote
-            and rb"(?:[^%s]*+(?<=[%s\r\n])%s(?:[^%s]++|%s%s)*+%s(?=[%s\r\n]))*+[^%s]*+" % (q, d, q, q, q, q, q, d, q)
-        )
-        self._opened = dialect.opened()
-        self._escaped = re.compile(rb"%s[\s\S]" % re.escape(dialect.escape.encode())) if dialect.escape else None
         self._ends = (dialect.delimiter + "\r\n").encode()
-        self._rest = b"\n"
+        self._escape = dialect.escape.encode()
+        self._escaped = re.compile(rb"%s[\s\S]" % re.escape(self._escape))
+        self._right = ""
+        if self._quote:
+            d, q = (rf"\x{ord(sign):02x}" for sign in (dialect.delimiter, dialect.quote))
+            bare, quoted = rf"[^{q}{d}\r\n]*", rf"{q}(?:[^{q}]|{q}{q})*"
+            self._right = rf"^(?:(?:{bare}|{quoted}{q})[{d}\r\n])*(?:{bare}|{quoted}{q}?)$"
+        self._before = b"\n"
+        """Stands for all blocks before: a row's end, a bare cell, an open quote, or a quote that may be closed."""
+        self._rest = b""
+        self._open_bytes = 0
         self.doubtful = False
 
     def __call__(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -306,24 +311,30 @@ class Check:
             yield block
         if self._quote and not self.doubtful:
             self._look(b"\n")
-            self.doubtful |= len(self._rest) > 1
+            self.doubtful |= self._before == self._quote
 
     def _look(self, block: bytes) -> None:
-        if self._quote not in block and len(self._rest) == 1:
-            self._rest = block[-1:]
-            return
-        text = self._rest + (self._escaped.sub(b"xx", block) if self._escaped else block)
-        match = self._right.match(text)
-        end = match.end() if match is not None else 0
-        if end < len(text):
-            # Here stands a quote: of a cell that the next block ends, or of none.
-            cell = self._opened.match(text, end)
-            self.doubtful = (
-                text[end - 1] not in self._ends
-                or (cell is not None and cell.end() < len(text))
-                or len(text) - end > LONGEST_CELL_BYTES
-            )
-        self._rest = text[end - 1 :]
+        text = self._before + (self._without_escapes(block) if self._escape else block)
+        quotes = text.count(self._quote)
+        # Arrow's engine for patterns takes the same time whatever the text is, and lets other threads run meanwhile.
+        if quotes and not (quotes == 1 and text.startswith(self._quote)):
+            self.doubtful = not pc.match_substring_regex(pa.array([text], pa.binary()), self._right)[0].as_py()
+            self._open_bytes = 0
+        if quotes % 2:
+            self._open_bytes += len(text)
+            self.doubtful |= self._open_bytes > LONGEST_CELL_BYTES
+            self._before = self._quote
+        elif text.endswith(self._quote):
+            self._before = self._quote * 2
+        else:
+            self._before = b"\n" if text[-1] in self._ends else b"x"
+
+    def _without_escapes(self, block: bytes) -> bytes:
+        text = self._rest + block
+        # What the last one belongs to stands in the next block.
+        odd = (len(text) - len(text.rstrip(self._escape))) % 2
+        self._rest, text = text[len(text) - odd :], text[: len(text) - odd]
+        return self._escaped.sub(b"xx", text)
 
 
 def diagnosis(found: Iterable[Row], width: int) -> Diagnosis:

@@ -24,7 +24,7 @@ from pipelines.sources.files.csv_grammar import (
     diagnosis,
     rows,
 )
-from pipelines.sources.files.decoding import BLOCK_BYTES, Utf8, unpacked
+from pipelines.sources.files.decoding import Utf8, unpacked
 from pipelines.sources.files.faults import BrokenFileError
 
 HEAD_BYTES = 256 * 1024
@@ -53,22 +53,28 @@ class AnotherWayError(Exception):
 
 
 class _Stream(io.RawIOBase):
-    """Blocks of bytes as a stream."""
+    """Blocks of bytes as a stream, for a reader that takes what it is given."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks
-        self._ready = memoryview(b"")
+        self._rest = b""
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, target: Any) -> int:
-        if not self._ready:
-            self._ready = memoryview(next(self._blocks, b""))
-        count = min(len(target), len(self._ready))
-        target[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
+    def read(self, size: int = -1) -> bytes:
+        found: list[bytes] = []
+        left = size
+        while left > 0 and (block := self._rest or next(self._blocks, b"")):
+            self._rest = b""
+            if len(block) > left:
+                if found:
+                    self._rest = block
+                    break
+                block, self._rest = block[:left], block[left:]
+            found.append(block)
+            left -= len(block)
+        return found[0] if len(found) == 1 else b"".join(found)
 
 
 def csv_tables(reopen: Callable[[], Any], source: FilesSource, way: Way) -> Iterator[pa.Table]:
@@ -88,7 +94,7 @@ def csv_tables(reopen: Callable[[], Any], source: FilesSource, way: Way) -> Iter
         return
     check = Check(start.dialect)
     body = _chained(head[start.offset :], blocks)
-    stream = io.BufferedReader(_Stream(_unescaped(check(body), start.dialect)), BLOCK_BYTES)
+    stream = _Stream(_unescaped(check(body), start.dialect))
     ragged: list[None] = []
 
     def note(_row: Any) -> str:
@@ -117,9 +123,7 @@ def csv_tables(reopen: Callable[[], Any], source: FilesSource, way: Way) -> Iter
 
 
 def _blocks(raw: Any, source: FilesSource) -> Iterator[bytes]:
-    stream = io.BufferedReader(Utf8(unpacked(raw), source.encoding), BLOCK_BYTES)
-    while block := stream.read(BLOCK_BYTES):
-        yield block
+    return Utf8(unpacked(raw), source.encoding).blocks()
 
 
 def _chained(head: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ import gzip
 import io
 import re
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 from pipelines.sources.files.faults import BrokenFileError
@@ -70,6 +71,12 @@ class Utf8(io.RawIOBase):
         self._sequences = False
         """Whether a file without a mark has had characters of UTF-8."""
         self._begun = self._ended = False
+
+    def blocks(self) -> Iterator[bytes]:
+        """The text in blocks, each as it was read."""
+        while not self._ended:
+            if block := self._next():
+                yield block
 
     def readable(self) -> bool:
         """It is."""

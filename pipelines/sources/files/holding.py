@@ -1,75 +1,132 @@
-"""Pages of one file, held back until the file is read to its end: it lands as a whole or not at all.
+"""Tables of one file, held back until the file is read to its end: it lands as a whole or not at all.
 
 A fault in the last line of a file must not leave the lines before it in the table, where they would come twice once
-the file is corrected. Small files wait in memory, the rest of large ones in the run's own directory; if the process
-dies here, that directory is removed by the next run.
+the file is corrected. They are held as Arrow tables that have their types already, so that reading and converting go
+hand in hand. Small files wait in memory, the rest of large ones in the run's own directory; if the process dies here,
+that directory is removed by the next run.
 """
 
-import pickle
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
+from dlt.extract.items_transform import ItemTransform
+
+from pipelines.rows.to_arrow import END
 
 MEMORY_BYTES = 64 * 1024 * 1024
-_PAGE_OF_ROWS_BYTES = 48 * 1024 * 1024
-"""What a page of Python rows is taken to need."""
 
 
 class Held:
-    """The pages of one file."""
+    """The tables of one file."""
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
+        self._file: Any = None
+        self._schema: pa.Schema | None = None
         self.close()
 
     def close(self) -> None:
-        """Forget what is held; it can be filled again."""
-        if getattr(self, "_file", None) is not None:
+        """Forget what is held; more can be held then."""
+        if self._file is not None:
             self._file.close()
-        self._pages: list[Any] = []
+        self._tables: deque[pa.Table] = deque()
         self._bytes = 0
-        self._file: Any = None
+        self._file = None
         self._writer: Any = None
+        self._reader: Iterator[pa.RecordBatch] = iter(())
+        self._written: deque[int] = deque()
+        """The number of tables of each stream in the file."""
 
-    def fill(self, pages: Iterable[Any]) -> None:
-        """Take all pages; whatever reading them raises is raised here."""
-        for page in pages:
-            self._bytes += page.nbytes if isinstance(page, pa.Table) else _PAGE_OF_ROWS_BYTES
-            if self._bytes <= MEMORY_BYTES or not self._pages:
-                self._pages.append(page)
-            else:
-                self._write(page)
+    def __len__(self) -> int:
+        return len(self._tables) + sum(self._written)
 
-    def _write(self, page: Any) -> None:
+    def add(self, table: pa.Table) -> None:
+        """Hold one more."""
+        self._bytes += table.nbytes
+        if self._bytes <= MEMORY_BYTES or not self._tables:
+            self._tables.append(table)
+        else:
+            self._write(table)
+
+    def _write(self, table: pa.Table) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115  # closed by `close`
-        if not isinstance(page, pa.Table):
-            pickle.dump(page, self._file, pickle.HIGHEST_PROTOCOL)
-            return
-        if self._writer is None:
-            self._writer = pa.ipc.new_stream(self._file, page.schema)
-        self._writer.write_table(page)
+        if table.schema != self._schema or not self._written:
+            # A column that came late: one stream after the other, in one file.
+            if self._writer is not None:
+                self._writer.close()
+            self._writer, self._schema = pa.ipc.new_stream(self._file, table.schema), table.schema
+            self._written.append(0)
+        self._writer.write_batch(_in_one(table))
+        self._written[-1] += 1
 
-    def pages(self) -> Iterator[Any]:
-        """The pages, in their order; each can be had once."""
-        while self._pages:
-            yield self._pages.pop(0)
-        if self._file is None:
-            return
-        if self._writer is not None:
-            self._writer.close()
-            self._file.seek(0)
-            for batch in pa.ipc.open_stream(self._file):
-                yield pa.Table.from_batches([batch])
-            return
-        self._file.seek(0)
-        while True:
-            try:
-                # Written by this very process, into a file without a name.
-                page = pickle.load(self._file)  # noqa: S301
-            except EOFError:
-                return
-            yield page
+    def take(self) -> pa.Table:
+        """The first of the tables that are held; when none is left, others can be held."""
+        if self._tables:
+            table = self._tables.popleft()
+        else:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+                self._file.seek(0)
+                self._reader = iter(pa.ipc.open_stream(self._file))
+            table = pa.Table.from_batches([next(self._reader)])
+            self._written[0] -= 1
+            if not self._written[0]:
+                # To the stream's very end, where the next one begins.
+                next(self._reader, None)
+                self._written.popleft()
+                if self._written:
+                    self._reader = iter(pa.ipc.open_stream(self._file))
+        if not self:
+            self.close()
+        return table
+
+
+def _in_one(table: pa.Table) -> pa.RecordBatch:
+    """A table's rows as one batch."""
+    (batch,) = table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+    return batch
+
+
+class WholeFiles(ItemTransform[Any, dict[str, Any]]):
+    """The step of a resource's pipe that holds a file's tables until its reader says, by `END`, that it is whole.
+
+    It gives one table for each `END`. dlt takes turns between a reader and what a step makes of its last page, so that
+    tables given all at once would come among those of the next file.
+    """
+
+    # After the step that makes them, and before the one that fits them to the destination, which may change that.
+    placement_affinity: ClassVar[float] = 2.5
+
+    def __init__(self, directory: Path | None, remember: Callable[[], Callable[[], None]]) -> None:
+        """`remember` notes what the steps before have learned, and gives what takes them back to that."""
+        super().__init__(lambda page: page)
+        self._held = Held(directory)
+        self._remember = remember
+        self._forget: Callable[[], None] = lambda: None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether tables are held."""
+        return bool(self._held)
+
+    def begin(self) -> None:
+        """The next file's tables come."""
+        self._forget = self._remember()
+
+    def drop(self) -> None:
+        """The file is not whole: nothing of it lands, and no later file is read otherwise for it."""
+        self._held.close()
+        self._forget()
+
+    def __call__(self, item: Any, meta: Any = None) -> Any:
+        """Nothing for a table, and one for `END`."""
+        if item is END:
+            return self._held.take()
+        self._held.add(item)
+        return None

@@ -1,5 +1,6 @@
 """Files of JSON lines as pages of rows, whose numbers keep the digits that they were written with."""
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -28,7 +29,13 @@ def json_pages(reopen: Callable[[], Any], source: FilesSource) -> Iterator[list[
     number = 1
     while some := list(islice(lines, _LOOKED_THROUGH)):
         loads = parse if loses_digits(b"".join(some)) else orjson.loads
-        page += [_value(line, at, loads) for at, line in enumerate(some, start=number) if line.strip()]
+        found = None
+        with contextlib.suppress(ValueError):
+            found = [loads(line) for line in some if not line.isspace()]
+        if found is None:
+            # Not while the parser's own error is at hand, which holds the line.
+            found = [_value(line, at, loads) for at, line in enumerate(some, start=number) if not line.isspace()]
+        page += found
         number += len(some)
         if len(page) >= PAGE_ROWS:
             yield page

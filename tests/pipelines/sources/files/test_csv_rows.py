@@ -16,7 +16,6 @@ from pipelines.sources.files import csv_rows
 from pipelines.sources.files.csv_grammar import Asked, Check, Dialect, beginning, diagnosis, rows
 from pipelines.sources.files.csv_rows import AnotherWayError, Way, csv_tables
 from pipelines.sources.files.faults import BrokenFileError
-from pipelines.sources.files.holding import Held
 
 Rows = list[tuple[str | None, ...]]
 
@@ -25,17 +24,16 @@ def read(content: str | bytes, **keys: Any) -> tuple[list[str], Rows]:
     """The names and rows of a file."""
     source = TypeAdapter(FilesSource).validate_python({"type": "files", "url": "/in", "format": "csv", **keys})
     data = content.encode() if isinstance(content, str) else content
-    way, held = Way(escape=source.escape or ""), Held(None)
+    way = Way(escape=source.escape or "")
     while True:
         try:
-            held.fill(csv_tables(lambda: io.BytesIO(data), source, way))
+            tables = list(csv_tables(lambda: io.BytesIO(data), source, way))
             break
         except AnotherWayError as other:
-            held.close()
             way = other.way
     names: list[str] = []
     found: Rows = []
-    for table in held.pages():
+    for table in tables:
         names = table.column_names
         found += zip(*(column.to_pylist() for column in table.columns), strict=True)
     return names, found
