@@ -20,6 +20,13 @@ HELD = (
 """What people are told whose change somebody else's transaction keeps from being made."""
 
 
+PASSED_BY = (
+    "The database does not do it, and nothing was changed: a trigger, a rule or a policy of the table passes over this "
+    "row without a word. Ask operations what it asks for."
+)
+"""What people are told whose change a back end's trigger drops: no error says so, there is only no row."""
+
+
 class Trouble(StrEnum):
     """The closed set of what goes wrong with a database."""
 
@@ -55,6 +62,10 @@ _OF_ROWS = ("22", "23", "27", "38", "39", "40", "44", "P0")
 """Classes of SQLSTATE that speak of the rows at hand (their values, constraints, triggers) and not of the database."""
 
 
+_CHECK_OF_POLICY = "ExecWithCheckOptions"
+"""Where PostgreSQL finds that a row breaks a policy (row level security), under the code of a missing permission."""
+
+
 def sqlstate(error: BaseException) -> str | None:
     """PostgreSQL's code of an error, through whatever wraps it; None when it is none of PostgreSQL's."""
     code = getattr(_own(error), "sqlstate", None)
@@ -72,6 +83,8 @@ def trouble_of(error: BaseException) -> Trouble:
 def of_rows(error: BaseException) -> bool:
     """Whether an error is the matter of the rows that were written: other rows may be written all the same."""
     code = sqlstate(error)
+    if code == "42501":
+        return getattr(_own(error), "server_source_function", None) == _CHECK_OF_POLICY
     return code is not None and (code == LOCK_NOT_AVAILABLE or code[:2] in _OF_ROWS)
 
 

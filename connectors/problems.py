@@ -166,9 +166,12 @@ async def _no_database(request: Request, error: Exception) -> Response:
     logger.error("%s %s: the database %s", request.method, request.url.path, told(error))
     if trouble_of(error) is Trouble.LOCKED:
         return ProblemResponse(503, HELD, kind="row-locked", headers={"Retry-After": "5"})
+    away = trouble_of(error) is Trouble.AWAY
     return ProblemResponse(
         503,
-        "The database does not answer: try again in a moment.",
+        "The database does not answer: try again in a moment."
+        if away
+        else f"The database {told(error)} Operations must see to it.",
         kind="database-unavailable",
         headers={"Retry-After": "5"},
     )

@@ -6,6 +6,7 @@ that is refused is cut in halves until only what is at fault is left out. The le
 left to wait for: held while waiting, it could not be renewed, and one row would stop every connector.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 
@@ -18,6 +19,8 @@ from connectors import tables
 from connectors.database_errors import Trouble, of_rows, told, trouble_of
 from connectors.freshness import Promise
 from connectors.status import Reason, Status, Unrecorded
+
+logger = logging.getLogger(__name__)
 
 Fence = Callable[[AsyncConnection], Awaitable[None]]
 """Called last in every writing transaction, just before its commit; raises when the writer may no longer write."""
@@ -90,7 +93,7 @@ async def _whole_table_is_locked(engine: AsyncEngine) -> bool:
         "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE mode = ANY(:modes) AND pid <> pg_backend_pid() "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
         "AND relation IN (to_regclass('cai_connectors'), to_regclass('cai_connector_status'), "
-        "to_regclass('cai_connector_loads')))"
+        "to_regclass('cai_connector_loads'), to_regclass('cai_connector_freshness')))"
     )
     async with engine.connect() as connection:
         return bool(await connection.scalar(locks, {"modes": list(WHOLE_TABLE)}))
@@ -188,21 +191,50 @@ async def note(engine: AsyncEngine, statuses: Sequence[Status], fence: Fence) ->
                 raise
 
 
-async def write_promises(engine: AsyncEngine, kept: Sequence[Promise], gone: Collection[int], fence: Fence) -> None:
-    """Write what is promised and was told, past rows that somebody holds: the next look writes those."""
+async def write_promises(engine: AsyncEngine, kept: Sequence[Promise], gone: Sequence[int], fence: Fence) -> None:
+    """Write what is promised and was told, past rows that somebody holds or that the database refuses.
+
+    The next look writes those; what is told again until then is told under the same ids.
+
+    Raises:
+        One of DATABASE_ERRORS: when it is no single row's matter.
+    """
+    written = fenced = False
+    try:
+        async with engine.begin() as connection:
+            await _keep(connection, kept)
+            await _forget(connection, gone)
+            written = True
+            await fence(connection)
+            fenced = True
+    except DBAPIError as error:
+        if (written and not fenced) or not of_rows(error):
+            raise
+        if trouble_of(error) is Trouble.LOCKED and await _whole_table_is_locked(engine):
+            raise
+        if len(kept) + len(gone) == 1:
+            number = kept[0].connector_id if kept else gone[0]
+            logger.warning("The freshness of connector %s is not written down: the database %s", number, told(error))
+            return
+        half, rest = (len(kept) + 1) // 2, len(gone) // 2
+        await write_promises(engine, kept[:half], gone[:rest], fence)
+        await write_promises(engine, kept[half:], gone[rest:], fence)
+
+
+async def _keep(connection: AsyncConnection, kept: Sequence[Promise]) -> None:
     table = tables.freshness
     statement = insert(table)
     changed = {f.name: statement.excluded[f.name] for f in fields(Promise) if f.name != "connector_id"}
-    async with engine.begin() as connection:
-        held = await _taken(connection, table.c.connector_id, [each.connector_id for each in kept])
-        if free := [asdict(promise) for promise in kept if promise.connector_id not in held]:
-            await connection.execute(
-                statement.on_conflict_do_update(index_elements=["connector_id"], set_=changed), free
-            )
-        held = await _taken(connection, table.c.connector_id, gone, to_delete=True)
-        if free_ids := [each for each in gone if each not in held]:
-            await connection.execute(sa.delete(table).where(table.c.connector_id == _any(free_ids)))
-        await fence(connection)
+    held = await _taken(connection, table.c.connector_id, [each.connector_id for each in kept])
+    if free := [asdict(promise) for promise in kept if promise.connector_id not in held]:
+        await connection.execute(statement.on_conflict_do_update(index_elements=["connector_id"], set_=changed), free)
+
+
+async def _forget(connection: AsyncConnection, gone: Collection[int]) -> None:
+    table = tables.freshness
+    held = await _taken(connection, table.c.connector_id, gone, to_delete=True)
+    if free := [each for each in gone if each not in held]:
+        await connection.execute(sa.delete(table).where(table.c.connector_id == _any(free)))
 
 
 def _any(ids: Collection[int]) -> sa.ColumnElement[int]:

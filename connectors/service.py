@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connectors import tables
-from connectors.database_errors import Trouble, because_of_others, of_rows, refusal, trouble_of
+from connectors.database_errors import PASSED_BY, Trouble, because_of_others, of_rows, refusal, trouble_of
 from connectors.errors import (
     ClashError,
     ConstraintError,
@@ -231,7 +231,7 @@ class Service:
         self._judge(complete, connector_id=0)  # whether an `H` is valid does not depend on the id that there is to be
         async with self._refusals(complete["name"], None), self._engine.begin() as connection:
             statement = sa.insert(tables.connectors).values(**complete).returning(*_COLUMNS)
-            row = ConnectorRow(**(await connection.execute(statement)).mappings().one())
+            row = _kept((await connection.execute(statement)).mappings().first())
             await self._refuse_shared(connection, row)
         return Entry(row, None)
 
@@ -284,7 +284,8 @@ class Service:
         """Remove the row; the controller then removes the deployment. Raises `NotFoundError`, `StaleError`."""
         async with self._refusals(None, connector_id), self._engine.begin() as connection:
             await _lock(connection, connector_id, seen)
-            await connection.execute(sa.delete(tables.connectors).where(tables.connectors.c.id == connector_id))
+            gone = sa.delete(tables.connectors).where(tables.connectors.c.id == connector_id)
+            _kept((await connection.execute(gone.returning(*_COLUMNS))).mappings().first())
 
     async def retry(self, connector_id: int) -> Entry:
         """Have the controller reconcile a connector now instead of at its next try. Raises `NotFoundError`."""
@@ -452,7 +453,14 @@ async def _write(connection: AsyncConnection, row: ConnectorRow, changes: Values
         return row
     connectors = tables.connectors
     statement = sa.update(connectors).where(connectors.c.id == row.id).values(**changes).returning(*_COLUMNS)
-    return ConnectorRow(**(await connection.execute(statement)).mappings().one())
+    return _kept((await connection.execute(statement)).mappings().first())
+
+
+def _kept(found: sa.RowMapping | None) -> ConnectorRow:
+    """The row that a statement wrote, or deleted. Raises `ConstraintError` when a trigger has let it pass by."""
+    if found is None:
+        raise ConstraintError(PASSED_BY)
+    return ConnectorRow(**found)
 
 
 def _deployment_id(entry: Entry) -> UUID | None:

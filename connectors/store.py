@@ -216,7 +216,7 @@ class Store:
             found = (await connection.execute(query)).mappings().all()
         return {row["connector_id"]: _promise(dict(row)) for row in found}
 
-    async def keep_promises(self, kept: Sequence[Promise], gone: Collection[int], fence: Fence) -> None:
+    async def keep_promises(self, kept: Sequence[Promise], gone: Sequence[int], fence: Fence) -> None:
         """Write what is promised and was told, and forget the connectors that are gone, guarded by the fence."""
         if not kept and not gone:
             return

@@ -21,7 +21,7 @@ from prefect.utilities.urls import url_for
 from pydantic.alias_generators import to_camel
 
 from connectors.api_models import ConnectorInput
-from connectors.database_errors import HELD, Trouble, trouble_of
+from connectors.database_errors import HELD, Trouble, told, trouble_of
 from connectors.errors import RequestError
 from connectors.form_models import DestinationForm, JsonForm, SourceForm, label, lost, sentence
 from connectors.models import (
@@ -74,6 +74,8 @@ async def _submit(
     except DATABASE_ERRORS as error:
         if trouble_of(error) is Trouble.LOCKED:
             return Failed(message=HELD)
+        if trouble_of(error) is not Trouble.AWAY:
+            return Failed(message=f"The database {told(error)} Operations must see to it.")
         return Failed(
             message="The database does not answer. See whether it was saved all the same; if not, submit it again."
         )

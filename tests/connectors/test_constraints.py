@@ -86,6 +86,35 @@ async def test_a_connector_that_another_table_refers_to_is_not_deleted_and_that_
     assert (await api.get(f"{CONNECTORS}/{made['id']}")).status_code == 200
 
 
+@pytest.mark.parametrize("event", ["INSERT", "UPDATE", "DELETE"])
+async def test_a_trigger_that_drops_a_change_without_a_word_is_no_outage_and_no_success(
+    api: httpx.AsyncClient, database_url: str, event: str
+) -> None:
+    made = await create(api)
+    one = f"{CONNECTORS}/{made['id']}"
+    await run(
+        database_url,
+        "CREATE FUNCTION drop_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; "
+        f"CREATE TRIGGER aaa_drop_it BEFORE {event} ON cai_connectors FOR EACH ROW EXECUTE FUNCTION drop_it()",
+    )
+    if event == "INSERT":
+        answer = await api.post(CONNECTORS, json={**BODY, "name": "Other"})
+    elif event == "UPDATE":
+        answer = await api.patch(one, json={"schedule": "7 7 * * *"})
+    else:
+        answer = await api.delete(one)
+    problem = assert_problem(answer, 422)
+    assert "without a word" in problem["detail"]
+    assert [row["schedule"] for row in (await api.get(CONNECTORS)).json()["items"]] == [BODY["schedule"]]
+
+
+async def test_a_database_that_is_read_only_is_not_said_to_be_away(api: httpx.AsyncClient, database_url: str) -> None:
+    name = database_url.rpartition("/")[2]
+    await run(database_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    problem = assert_problem(await api.post(CONNECTORS, json=BODY), 503)
+    assert "takes no writes" in problem["detail"]
+
+
 async def test_a_name_that_is_taken_is_said_as_ever(api: httpx.AsyncClient) -> None:
     await create(api)
     problem = assert_problem(await api.post(CONNECTORS, json=BODY), 409)

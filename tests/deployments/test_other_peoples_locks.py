@@ -13,14 +13,14 @@ from sqlalchemy.exc import DBAPIError
 from connectors.freshness import Promise
 from connectors.models import ConnectorRow
 from connectors.status import Phase, Reason
-from connectors.store import Store
+from connectors.store import Store, open_engine
 from connectors.tables import loads
 from deployments import alerts as alerts_module
 from deployments.alerts import Alerts
 from deployments.database_health import DatabaseHealth
 from deployments.requests import CycleResult, Requests
 from tests.deployments.fake_prefect import FakePrefect
-from tests.deployments.rig import Rig, rig
+from tests.deployments.rig import Rig, insert, rig
 from tests.deployments.webhook import Webhook
 
 LEFT_OPEN = [
@@ -275,3 +275,45 @@ async def test_nobody_leads_and_it_is_told_while_the_leases_row_is_held(store: S
                 await parts.lease.renew()
             assert time.monotonic() - began < 10, "who waits for the lease says soon that it waits in vain"
         await parts.lease.renew()
+
+
+async def test_a_trigger_that_refuses_one_connectors_freshness_refuses_no_other(
+    store: Store, database_url: str
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "ALTER TABLE cai_connector_freshness ADD CONSTRAINT odd CHECK (connector_id <> 2); "
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$; "
+        "CREATE TRIGGER keep BEFORE DELETE ON cai_connector_freshness FOR EACH ROW WHEN (OLD.connector_id = 4) "
+        "EXECUTE FUNCTION keep()"
+    )
+    await connection.close()
+    async with rig(store, FakePrefect()) as parts:
+        kept = [Promise(number, "0 * * * *", "UTC", parts.clock()) for number in range(1, 6)]
+        await store.keep_promises(kept, [], parts.lease.fence)
+        assert set(await store.promises(range(1, 6))) == {1, 3, 4, 5}
+        await store.keep_promises(kept[:3], [4, 5], parts.lease.fence)
+        assert set(await store.promises(range(1, 6))) == {1, 3, 4}
+
+
+async def test_a_policy_that_refuses_one_connectors_row_stops_no_other(store: Store, database_url: str) -> None:
+    name = database_url.rpartition("/")[2]
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        f"CREATE ROLE plain_{name} LOGIN PASSWORD 'plain'; GRANT ALL ON ALL TABLES IN SCHEMA public TO plain_{name}; "
+        "ALTER TABLE cai_connectors ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON cai_connectors USING (true) "
+        "WITH CHECK (name <> 'c1' OR prefect_deployment_id IS NULL)"
+    )
+    try:
+        numbers = [await insert(store, name=f"c{number}") for number in range(3)]
+        login = sa.make_url(database_url).set(username=f"plain_{name}", password="plain")
+        engine = open_engine(login.render_as_string(hide_password=False))
+        async with rig(Store(engine), FakePrefect()) as parts:
+            await parts.cycle()
+            found = [await of(parts, number) for number in numbers]
+        await engine.dispose()
+        assert [phase for phase, _ in found] == [Phase.SYNCED, Phase.RETRYING, Phase.SYNCED]
+        assert found[1][1] is Reason.DATABASE_REFUSED
+    finally:
+        await connection.execute(f"DROP OWNED BY plain_{name}; DROP ROLE plain_{name}")
+        await connection.close()
