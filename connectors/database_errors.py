@@ -1,4 +1,4 @@
-"""What an error of PostgreSQL's means, in a sentence by its own name: who must act differs with each.
+"""Errors of PostgreSQL, each in a sentence by its own name: who must act differs with each.
 
 A database that is gone, a table that somebody holds locked and a constraint of a back end's own look the same to
 whoever catches `DATABASE_ERRORS`. Told alike ("does not answer") they send operations to the wrong place. Pure: no

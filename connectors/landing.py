@@ -14,6 +14,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from connectors.references import Name, Strict, refused
 
+BESIDE = "__v_"
+"""Between the name of a column and the type of the values that don't fit it, which land in a column beside it."""
+
 WriteDisposition = Literal["append", "merge", "replace"]
 SchemaContract = Literal["evolve", "freeze", "discard_row", "discard_value"]
 

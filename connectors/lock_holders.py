@@ -1,4 +1,4 @@
-"""Who keeps a lock of our tables: the sessions that operations end when something waits in vain for them."""
+"""Holders of locks on our tables: the sessions that operations end when something waits in vain for them."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Where destinations are: which local places a connector may write, and when two destinations are one place.
+"""Places of destinations: which local ones a connector may write, and when two destinations are one place.
 
 A connector is written by a business user, and its path is opened by the worker: without a rule it could name any file
 that the worker may write, its own code among them. Local destinations stay below the data directory or below the

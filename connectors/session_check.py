@@ -1,4 +1,4 @@
-"""Whether a database's address leads to a session that stays: not through a connection pool in transaction mode.
+"""The check that a database's address leads to a session that stays: to no connection pool in transaction mode.
 
 The controller listens, and runs hold advisory locks: both belong to a session. PgBouncer in transaction mode hands each
 transaction to another one, so notifications vanish and locks are held by nobody; it looks fine until rows land twice.

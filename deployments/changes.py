@@ -1,4 +1,4 @@
-"""Which rows have changed since they were last read, by one cheap query a poll.
+"""Changes of rows since they were last read, found by one cheap query a poll.
 
 The generation counts every change that the table's triggers see. With triggers off (a restore, a replica's apply, a
 back end's own repair) none is counted, but PostgreSQL itself marks each row with the transaction that wrote it: a row

@@ -1,4 +1,4 @@
-"""Does the database answer, and take what we write? What lasts is told to operations, by its own name.
+"""Health of the database: whether it answers and takes writes. What lasts is told to operations, by its own name.
 
 A database that is gone, a table that somebody holds locked and a disk that is full end a cycle alike, and all of them
 wait in silence if nobody says which one it is. Judged over all terms of a process: a leader that cannot renew its lease

@@ -1,4 +1,4 @@
-"""Which connectors of a plan are in a work pool that can start no run of theirs: said of each, and Prefect not asked.
+"""The check of a plan's work pools: of connectors whose pool can start no run it is said, and Prefect not asked.
 
 The pools are read in each audit, and again as long as one of them is unfit: so that what operations mend is seen at the
 connector's next try. In between they are remembered, and a change of a connector costs no call more.

@@ -1,4 +1,4 @@
-"""Can a work pool's workers run our flow at all? Judged by its type and its base job template. Pure.
+"""Fitness of a work pool to run our flow, judged by its type and its base job template. Pure.
 
 A run needs our code: a process starts where the deployment says that it is, a container in an image that holds it. A
 pool that somebody made for other flows lets a deployment in all the same; each of its runs then crashes, or waits for a

@@ -26,7 +26,8 @@ Step = Literal["prepare", "extract", "normalize", "load"]
 
 logger = logging.getLogger("prefect.pipelines")
 
-_TRANSIENT_STATUS = {408, 423, 425, 429, 500, 502, 503, 504, 507, 509, *range(520, 531), 598, 599}
+PASSING = frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507, 509, *range(520, 531), 598, 599})
+"""Statuses of HTTP that may pass."""
 
 
 class RunError(Exception):
@@ -216,7 +217,7 @@ def refused(status: int, url: str, side: str, fields: Fields, *, said: str = "",
     """
     where = f" at {bare}" if (bare := url.partition("?")[0]) else ""
     words = f" It says: {said}." if said else ""
-    if status in _TRANSIENT_STATUS:
+    if status in PASSING:
         why = {423: "it is locked by somebody else"}.get(status, "it is overloaded or down")
         later = f" It asks to be asked again in {again_in}." if again_in else ""
         return TransientError(f"The {side} answered {status}{where}: {why}.{words}{later}")

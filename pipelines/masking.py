@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from connectors.kinds import Source
-from connectors.landing import letters_and_digits
+from connectors.landing import BESIDE, letters_and_digits
 from pipelines.errors import ConfigurationError, quoted
 from settings import Settings
 
@@ -195,7 +195,7 @@ class Mask:
     def _hiding(self, name: str) -> str | None:
         """The name of the mask that hides a column, if one does."""
         # What did not fit its column stands beside it, as `column__v_text`.
-        whole, beside = letters_and_digits(name), letters_and_digits(name.partition("__v_")[0])
+        whole, beside = letters_and_digits(name), letters_and_digits(name.partition(BESIDE)[0])
         return self._columns.get(whole, self._columns.get(beside))
 
     def _arrow(self, table: Any, met: dict[str, str | None]) -> Any:

@@ -1,4 +1,4 @@
-"""Where an exception was raised, without what it says: messages of libraries may quote rows or hold secrets.
+"""Stacks of exceptions without what these say: messages of libraries may quote rows or hold secrets.
 
 Kept are the files, lines and functions of each error in a chain and the names of their classes; left out are messages,
 notes and local variables. Only our own errors keep their sentence, which holds neither.

@@ -1,1 +1,1 @@
-"""The way into other systems: host keys."""
+"""The way into other systems: addresses, host keys, hosts that are denied, and redaction of secrets."""

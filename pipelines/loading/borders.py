@@ -28,15 +28,13 @@ import pyarrow as pa
 from dlt.extract.items_transform import ItemTransform
 from dlt.extract.state import resource_state
 
-from connectors.landing import letters_and_digits, normalised
+from connectors.landing import BESIDE, letters_and_digits, normalised
 from pipelines.loading.standing_rows import Batch, Place
 from pipelines.sources.arrow_cursors import not_after
 from pipelines.sources.incremental import STATE, Cursor, Increment
 
 LAYOUTS = "layouts"
 """Where a cursor's state notes the columns and masks that a table has had."""
-
-BESIDE = "__v_"
 
 LONGEST_WHOLE = 400
 """Digits of a number that is told in full; longer ones are told with their exponent."""

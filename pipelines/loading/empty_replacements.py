@@ -1,4 +1,4 @@
-"""A replaced table whose source is empty for once keeps its rows.
+"""Empty replacements: a table keeps its rows when the source that replaces it is empty for once.
 
 `replace` means what the source has now. But a source that has nothing is more often broken than empty: an export that
 failed, a login that sees no rows. So after the extract, load files without any row are taken away from tables that have

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from connectors.landing import BESIDE
 from pipelines.errors import ConfigurationError, quoted
-from pipelines.rows.fitting import BESIDE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Of all rows of one key in a load, the newest: by its cursor, and among equal ones the last that came.
+"""The newest of all rows of one key in a load: by its cursor, and among equal ones the last that came.
 
 dlt's merge keeps the first of two rows in DuckDB and PostgreSQL, and some of each over several files; Delta takes both
 and then fails for ever. So the files of a load are looked at between reading and loading, over all pages and files of a
@@ -20,7 +20,7 @@ import pyarrow.parquet
 from dlt import Pipeline
 from dlt.common.pipeline import ExtractInfo
 
-from pipelines.rows.fitting import BESIDE
+from connectors.landing import BESIDE
 
 DEDUPLICATED: dict[str, Any] = {"x-stage-data-deduplicated": True}
 """The hint by which dlt's merge leaves out its own search for keys that come twice."""

@@ -1,4 +1,4 @@
-"""A run looks whether another connector writes its tables, before it reads anything.
+"""Other connectors that write a run's tables: looked for before anything is read.
 
 The API refuses such connectors when they are saved; rows that a back end writes, and two that are saved in the same
 moment, are only seen here.

@@ -1,1 +1,1 @@
-"""What happens to rows between a source and a load file: names, types, masks, order."""
+"""Rows on their way from a source to a load file: names, types, order."""

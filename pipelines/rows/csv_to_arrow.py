@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from connectors.landing import BESIDE
 from pipelines.rows.declared_types import ARROW, as_declared, is_held
 from pipelines.rows.table import Table
 
@@ -157,7 +158,7 @@ def _doubles(name: str, values: pa.ChunkedArray, read: Doubles, *, is_key: bool)
 def _beside(name: str, misfits: pa.ChunkedArray, values: pa.ChunkedArray) -> list[Part]:
     """The column of texts that their column does not give back, when there are any."""
     found = _where(misfits, values)
-    return [(f"{name}__v_text", found, "text")] if found.null_count < len(found) else []
+    return [(f"{name}{BESIDE}text", found, "text")] if found.null_count < len(found) else []
 
 
 def _where(fits: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:

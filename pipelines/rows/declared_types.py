@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from connectors.landing import BESIDE
 from pipelines.rows.json_values import WrittenDecimal, WrittenDouble, WrittenInteger, dump
 
 ARROW: dict[str, pa.DataType] = {
@@ -49,7 +50,7 @@ def as_declared(name: str, values: list[Any], kind: str) -> list[Part]:
         as_text(value) if fit is None and value is not None else None for value, fit in zip(values, fitted, strict=True)
     ]
     if any(text is not None for text in beside):
-        parts.append((f"{name}__v_text", pa.array(beside, pa.string()), "text"))
+        parts.append((f"{name}{BESIDE}text", pa.array(beside, pa.string()), "text"))
     return parts if any(value is not None for value in fitted) else parts[1:]
 
 

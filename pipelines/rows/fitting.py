@@ -13,13 +13,11 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from connectors.landing import BESIDE
 from pipelines.errors import ConfigurationError, quoted
 from pipelines.rows.arrivals import plain
 from pipelines.rows.columns import JSON, TEXT, Column, as_signed, new_column, wider
 from pipelines.rows.conversions import as_text, converted
-
-BESIDE = "__v_"
-"""Between the name of a column and the type of the values that stand beside it."""
 
 _NUL = re.compile(b"\0")
 

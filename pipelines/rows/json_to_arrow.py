@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from connectors.landing import BESIDE
 from pipelines.rows.declared_types import ARROW, MOMENT, Part, as_declared, as_text
 from pipelines.rows.json_values import WrittenDecimal, WrittenDouble, dump
 from pipelines.rows.table import Table
@@ -54,7 +55,7 @@ def json_columns(rows: list[Any], table: Table, *, keeps_digits: bool = False) -
         else:
             found += _column(landed, values, table.known.get(landed), is_key=landed in table.keys)
         if keeps_digits and (digits := _digits(values)) is not None:
-            found = _beside(found, f"{landed}__v_text", digits)
+            found = _beside(found, f"{landed}{BESIDE}text", digits)
     table.known.update({name: kind for name, _, kind in found})
     return found
 
@@ -128,7 +129,7 @@ def _split(name: str, values: list[Any], base: str | None) -> Iterator[Part]:
             kind, fitted = _fit(value, base)
             parts.setdefault(kind, [None] * len(values))[index] = fitted
     for kind, part in parts.items():
-        yield (name if kind == base else f"{name}__v_{kind}"), _array(part, kind), kind
+        yield (name if kind == base else f"{name}{BESIDE}{kind}"), _array(part, kind), kind
 
 
 def _array(values: list[Any], kind: str) -> pa.Array:

@@ -17,13 +17,10 @@ from typing import Any
 
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
-from connectors.landing import normalised, snake_case
+from connectors.landing import BESIDE, normalised, snake_case
 
 OWN = frozenset({"_dlt_load_id"})
 """Columns that each table gets from dlt."""
-
-BESIDE = "__v_"
-"""Between the name of a column and the type of the values that don't fit it, which stand beside it."""
 
 _DIGITS = 6
 

@@ -1,4 +1,4 @@
-"""What a table's rows were asked for with: the last value of a cursor counts for that, and for nothing else.
+"""The question behind a cursor's last value, which counts for that (address, columns, beginning) and no other.
 
 Another address, more forms, an earlier beginning or further columns mean rows of the past that no load has brought. So
 the state keeps what was asked for beside the cursor, and a run compares. Addresses and the like are kept as hashes:

@@ -1,4 +1,4 @@
-"""Whether all rows came: totals, numbers of pages and next pages that a server states, beside what was read.
+"""Completeness of a table: totals, pages and next pages that a server states, compared with what was read.
 
 Rows that are known to be missing fail the run; where nobody can know, it says so. No value of a row is kept.
 """

@@ -1,5 +1,4 @@
-"""What a server says about an error, as far as no patient can be in it: words of a closed list, names that were asked
-for.
+"""Harmless words of a server's error: those of a closed list, and names that were asked for.
 
 Messages of servers quote what they were sent and what they hold: FHIR's `diagnostics` a name or a birth date, REDCap's
 errors the token. Taking out quotes and digits would leave a name in the middle of a sentence. So the other way round:

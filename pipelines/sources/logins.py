@@ -1,4 +1,4 @@
-"""How a source that speaks HTTP is logged in to: what is added to each request, and the token that OAuth2 gives.
+"""Logins of sources that speak HTTP: what is added to each request, and the token that OAuth2 gives.
 
 Tokens live in this process alone: a run that dies asks for a new one.
 """

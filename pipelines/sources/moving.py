@@ -1,5 +1,7 @@
-"""Rows that move between pages while those are read: one that is updated goes to the end of the order, all behind it
-move up, and the next page begins one row too late. That row would be missing for good, since the cursor goes past it.
+"""Rows that move between pages while those are read.
+
+One that is updated goes to the end of the order, all behind it move up, and the next page begins one row too late. That
+row would be missing for good, since the cursor goes past it.
 
 What tells it is a key that comes on two pages, or a total that falls. Then everything is read once more: rows that come
 twice are merged. Of each row 8 bytes are kept, 16 for FHIR, and only as long as the reading lasts: a run that dies

@@ -5,10 +5,12 @@ The last step of a resource's pipe counts them and tells of them (`pipelines.row
 
 from collections.abc import Collection
 
+from connectors.landing import BESIDE
+
 
 def beside(column: str, taken: Collection[str]) -> str:
     """The column in which the texts stand: by the source's own name, and by none of those that the table has."""
-    name = found = f"{column}__v_text"
+    name = found = f"{column}{BESIDE}text"
     number = 1
     while found in taken:  # a table that was loaded by this program once
         number += 1

@@ -1,4 +1,4 @@
-"""What an answer says of itself: how many rows there are, where the next page is, that something went wrong.
+"""Statements of an answer about itself: how many rows there are, where the next page is, what went wrong.
 
 Servers say it in some dozen ways, in the body or in headers; all that is usual is known here. Only the answer's
 envelope is looked at: objects around the rows, never the rows, which may have a column of any name. Everything here

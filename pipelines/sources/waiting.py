@@ -1,4 +1,4 @@
-"""How long to wait before a request is tried again: what the server asks for, up to a limit; else longer each time.
+"""Waits before a request is tried again: what the server asks for, up to a limit; else longer each time.
 
 Everything here is pure.
 """
@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+
+from pipelines.errors import PASSING
 
 TRIES = 3
 """Tries of one request before its error reaches the run, which Prefect may then try again as a whole."""
@@ -19,9 +21,6 @@ LONGEST_WAIT = 300.0
 """Seconds that a run waits because a server says so. Beyond that it ends, and is tried again as `run_policy` says."""
 
 FIRST_WAIT = 0.5
-
-PASSING = frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507, 509, *range(520, 531), 598, 599})
-"""Statuses that may pass."""
 
 
 @dataclass(frozen=True, slots=True)

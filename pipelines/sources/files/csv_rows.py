@@ -27,7 +27,6 @@ from pipelines.sources.files.csv_grammar import (
 from pipelines.sources.files.decoding import Utf8, unpacked
 from pipelines.sources.files.faults import BrokenFileError
 
-HEAD_BYTES = 256 * 1024
 LONGEST_HEADER_BYTES = 16 * 1024 * 1024
 CSV_BLOCK_BYTES = 8 * 1024 * 1024
 LONGEST_ROW_BYTES = 512 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Where the files of a `files` source are: a directory of this machine, a bucket, or a server that speaks SFTP.
+"""Stores of files: a directory of this machine, a bucket, or a server that speaks SFTP.
 
 Each lists its files, opens one, and looks at one again. What can't be listed is an error or is told: an empty answer
 would be taken for an empty directory.
