@@ -172,16 +172,9 @@ def desire(row: ConnectorRow, platform: Platform, load: Load | None = None) -> D
     spec = desired_spec(connector, platform, paused=not runs)
     catch_up = runs_by if connector.run_policy.missed_runs is MissedRuns.ALL else None
     return Desired(
-        row.id,
-        row.generation,
-        row.is_active,
-        row.prefect_deployment_id,
-        spec,
-        runs_by,
-        catch_up,
-        auto_paused,
-        row.content,
-    )
+        row.id, row.generation, row.is_active, row.prefect_deployment_id,
+        spec, runs_by, catch_up, auto_paused, row.content,
+    )  # fmt: skip
 
 
 def _invalid(row: ConnectorRow, reason: Reason, message: str) -> Desired:
