@@ -12,7 +12,7 @@ from requests import Response
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.sources.paginators import Offset
 from pipelines.sources.repeats import marks_of_each
-from pipelines.sources.statements import Reference, Statement, names_in, plain, stated
+from pipelines.sources.statements import Reference, Statement, more_counted, names_in, plain, stated, unknown_link
 
 _SIZES = names_in(
     "limit count size pagesize perpage top max maxresults take first rows n num maxitems itemsperpage resultsperpage"
@@ -43,12 +43,16 @@ class Tally:
         """Where a total stands that may be the size of a page that was asked for."""
         self.total_moved = self.total_fell = False
         self.first_page: frozenset[bytes] | None = None
+        self.unknown_link_at = self.more_counted_at = ""
 
     def note(self, response: Response, rows: list[Any], *, is_row: bool) -> None:
         """An answer came."""
         self.pages += 1
         self.last_rows, self.is_row = len(rows), is_row
         self.had_content = response.json() is not None
+        if self.pages == 1 and not is_row:
+            self.unknown_link_at = unknown_link(response.json(), str(response.url))
+            self.more_counted_at = more_counted(response.json(), len(rows))
         self.said = said = stated(response.json(), response.headers, response.links, is_row=is_row)
         if said.partial_at:
             raise TransientError(
@@ -94,8 +98,8 @@ class Tally:
         return self.last_rows > 0 and self.last_rows in (self._sizes() or _USUAL_SIZES)
 
 
-def check(tally: Tally, paginator: BasePaginator, *, guessed: bool) -> None:
-    """Compare what came with what the source said, now that there is no next page.
+def check(tally: Tally, paginator: BasePaginator, way: Mapping[str, Any], *, guessed: bool) -> None:
+    """Compare what came with what the source said, now that there is no next page. `way`: see `Question`.
 
     Raises:
         RunError: when rows are missing.
@@ -116,7 +120,7 @@ def check(tally: Tally, paginator: BasePaginator, *, guessed: bool) -> None:
         return
     if not guessed and isinstance(paginator, SinglePagePaginator):
         return  # the connector says that there is no more
-    if doubt := _doubt(tally):
+    if doubt := _doubt(tally) or _nothing_at(paginator, way):
         tally.remark(
             f"{tally.table} came on one page of {tally.last_rows} rows, {doubt}: rows may be missing. Set the "
             f"paginator of "
@@ -130,9 +134,19 @@ def _doubt(tally: Tally) -> str:
         return f"and the source says more at '{tally.doubtful_total_at}'"
     if tally.said.hint_at:
         return f"and '{tally.said.hint_at}' of the answer may name a next one"
+    if tally.unknown_link_at:
+        return f"and the address at '{tally.unknown_link_at}' of the answer may be the next one's"
+    if tally.more_counted_at and tally.total is None:
+        return f"and the source says more at '{tally.more_counted_at}'"
     if tally.total is not None:
         return f"and what the source says at '{tally.total_at}' is less, so it counts something else"
     return "which is full, and the source names no next one" if tally.is_full else ""
+
+
+def _nothing_at(paginator: BasePaginator, way: Mapping[str, Any]) -> str:
+    """The paginator's path that named nothing in this answer, nor in those of any load before."""
+    path = getattr(paginator, "names_nothing", "")
+    return f"and nothing stands at the paginator's '{path}', here or in any load before" if path and not way else ""
 
 
 def _check_total(tally: Tally, left_out: int, *, is_whole: bool) -> None:

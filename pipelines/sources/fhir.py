@@ -18,7 +18,6 @@ from pipelines.sources.bundles import resources_in, searched
 from pipelines.sources.fhir_pages import by_last_updated
 from pipelines.sources.http import Client, source_client
 from pipelines.sources.incremental import Cursor, Increment
-from pipelines.sources.moving import MOST_READINGS
 from pipelines.sources.rest_api import as_tables, first_rows, paged
 from pipelines.sources.windows import MOMENT
 
@@ -59,11 +58,18 @@ def _resource(client: Client, source: FhirSource, kind: str, context: Context) -
 
         def moved() -> None:
             client.remark(
-                f"Resources of {kind} were updated between pages in each of {MOST_READINGS} readings, and the server "
-                "finds pages by offset: some may be missing. A full refresh in a quiet hour brings them."
+                f"Resources of {kind} were updated between pages, each time that these were read, and the server finds "
+                "pages by offset: some may be missing. A full refresh in a quiet hour brings them."
             )
 
-        yield from paged(by_last_updated(bundles, lambda bundle: resources_in(bundle, kind), since, moved), first)
+        found = by_last_updated(
+            bundles,
+            lambda bundle: resources_in(bundle, kind),
+            since,
+            moved,
+            merges=dlt.current.resource().write_disposition == "merge",
+        )
+        yield from paged(found, first)
 
     resource = dlt.resource(search, name=kind, primary_key="id", write_disposition="merge")
     if increment is not None:

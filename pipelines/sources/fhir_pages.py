@@ -18,6 +18,8 @@ def by_last_updated(
     resources: Callable[[Any], list[dict[str, Any]]],
     since: Any,
     remark: Callable[[], None],
+    *,
+    merges: bool = True,
 ) -> Iterator[list[dict[str, Any]]]:
     """The resources, page by page; those from a moment on once more, when one has moved between linked pages.
 
@@ -28,7 +30,8 @@ def by_last_updated(
         remark: tells that some may be missing, since each reading had one that moved.
     """
     start = since
-    for _ in range(MOST_READINGS):
+    # Where rows are not merged, those that come again would be there twice.
+    for _ in range(MOST_READINGS if merges else 1):
         versions = Versions()
         yield from _read(search, resources, start, versions)
         again = versions.begin_again_at()

@@ -35,6 +35,20 @@ def followed(home: str, there: str, fields: Fields, seen_from: str = "") -> str:
     raise _refusal(parts, target, fields)
 
 
+def next_address(asked: str, there: str) -> str:
+    """The address of a next page, as seen from the one that was asked.
+
+    Some servers write it as seen from where their API begins: "/visits?page=2" behind /api/v2/visits. Where its path is
+    the end of the one that was asked, that one is meant.
+    """
+    absolute = urljoin(asked, there)
+    own, parts = urlsplit(asked), urlsplit(there)
+    path = parts.path.strip("/")
+    if not parts.scheme and not parts.netloc and path and own.path.rstrip("/").endswith(f"/{path}"):
+        return urlunsplit(own._replace(query=parts.query, fragment=""))
+    return absolute
+
+
 def host_of(url: str) -> Host:
     """The host of an address, whatever way it is written. An address that can't be read is of no host."""
     parts = urlsplit(url)

@@ -7,7 +7,6 @@ page.
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urljoin
 
 from dlt.sources.helpers.rest_client import paginators
 from dlt.sources.helpers.rest_client.paginators import BasePaginator, RangePaginator, SinglePagePaginator
@@ -15,6 +14,7 @@ from requests import Request, Response
 
 from connectors.rest_shapes import PageNumberPaginator, Paginator, PlainPaginator
 from pipelines.errors import ConfigurationError
+from pipelines.sources.links import next_address
 from pipelines.sources.selecting import compiled, values_at
 from pipelines.sources.statements import Reference, Statement, stated
 
@@ -68,7 +68,7 @@ class _Followed(BasePaginator):
                 "paginator cursor."
             )
         self._has_next_page = bool(url)
-        self._url = urljoin(str(response.url), url) if url else ""
+        self._url = next_address(str(response.url), url) if url else ""
 
     def update_request(self, request: Request) -> None:
         """Asks there, with the parameters that stand in the address."""
@@ -78,16 +78,18 @@ class _Followed(BasePaginator):
 
 
 class Link(_Followed):
-    """By an address in the body."""
+    """By an address in the body. `names_nothing`: its path, as long as no answer has it."""
 
     def __init__(self, next_url_path: str) -> None:
         super().__init__()
-        self._path = next_url_path
+        self._path = self.names_nothing = next_url_path
         compiled(next_url_path)
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Finds the address."""
-        self._go_to(next(iter(values_at(self._path, response.json())), None), response)
+        found = values_at(self._path, response.json())
+        self.names_nothing = "" if found else self.names_nothing
+        self._go_to(next(iter(found), None), response)
 
 
 class HeaderLink(_Followed):
@@ -133,12 +135,13 @@ class Cursor(paginators.JSONResponseCursorPaginator):
 
     def __init__(self, cursor_path: str, **keywords: Any) -> None:
         super().__init__(cursor_path=cursor_path, **keywords)
-        self._plain_path = cursor_path
+        self._plain_path = self.names_nothing = cursor_path
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Finds the cursor."""
         super().update_state(response, data)
         found = values_at(self._plain_path, response.json())
+        self.names_nothing = "" if found else self.names_nothing
         if self._next_reference is None and found and found[0] and not (self.stop_after_empty_page and not data):
             self._next_reference = found[0]
 

@@ -5,7 +5,7 @@ reading itself keeps nothing: if the process dies, the next run begins with the 
 """
 
 import copy
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -59,6 +59,8 @@ class Question:
     select: Callable[[Any], Rows] | None = None
     """Takes the rows out of an answer, in place of a path."""
     check_complete: bool = True
+    way: MutableMapping[str, Any] = field(default_factory=dict)
+    """Kept from load to load: whether the paginator's path has ever named a next page. Empty: not yet."""
     known: tuple[str, ...] = ()
     """Names that a server's words may have in a sentence."""
 
@@ -114,8 +116,10 @@ class _Reading:
                 yield rows
             if ended:
                 break
+        if self._tally.pages > 1:
+            asks.way["next"] = True
         if asks.check_complete:
-            completeness.check(self._tally, paginator, guessed=guessed)
+            completeness.check(self._tally, paginator, asks.way, guessed=guessed)
             self._look_before_the_first(paginator)
         return self._tally.total_fell
 

@@ -45,6 +45,8 @@ def _resource(client: Client, source: RestApiSource, shape: RestResource, contex
         asked = dict(params)
         if increment is not None and shape.cursor_param is not None and increment.start is not None:
             asked[shape.cursor_param] = increment.start
+        state = {} if context.rehearsal else dlt.current.resource_state()
+        way = dict(state.get("way", {}))
         question = Question(
             table=shape.name,
             path=shape.path,
@@ -54,15 +56,19 @@ def _resource(client: Client, source: RestApiSource, shape: RestResource, contex
             data_selector=shape.data_selector,
             paginator=shape.paginator or source.paginator,
             check_complete=shape.check_complete,
+            way=way,
         )
         if first is not None or not shape.primary_key or not shape.check_complete:
             yield from paged(read_pages(client, question), first)
-            return
+        else:
+            yield from paged(whole(question), None)
+        if way != state.get("way", {}):
+            state["way"] = way
+
+    def whole(question: Question) -> Iterator[list[Any]]:
         merges = dlt.current.resource().write_disposition == "merge"
-        all_pages = settled(
-            lambda: read_pages(client, question), shape.primary_key, shape.name, client.remark, merges=merges
-        )
-        yield from paged(all_pages, None)
+        key, table = shape.primary_key, shape.name
+        return settled(lambda: read_pages(client, question), key, table, client.remark, merges=merges)
 
     resource = dlt.resource(
         pages,

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 
 def names_in(text: str) -> frozenset[str]:
@@ -19,7 +20,7 @@ def names_in(text: str) -> frozenset[str]:
 _ENVELOPES = names_in(
     "meta metadata pagination paging paginator page pages pageinfo pageable links link cursors cursor "
     "info response responsemetadata data result results hits summary header headers searchinfo d odata "
-    "payload content list output resultset collection embedded"
+    "payload content list output resultset collection embedded count counts totals"
 )
 """Names (lower case, letters only) of objects that hold what is said about a page, or the page itself."""
 _DEPTH = 3
@@ -53,6 +54,14 @@ _CURSORS = {
     "after": {"": "after"},
 }
 """Names of cursors, and the parameter that takes them, by the way that the name is written; {}: the name itself."""
+
+_NO_NEXT_LINKS = names_in(
+    "self first prev previous last href url uri link canonical current base up here prevlink prevurl previouslink "
+    "previousurl prevpage previouspage firstlink firsturl firstpage lastlink lasturl lastpage selflink selfurl "
+    "currenturl currentpage prevpageurl previouspageurl firstpageurl lastpageurl path id odatacontext context "
+    "documentation docs help schema request requesturl requesturi deltalink odatadeltalink"
+)
+"""Names of addresses that are not the next page's."""
 
 _MORE = names_in("hasmore hasnext hasnextpage more moreresults moreavailable morerecords hasmoreresults istruncated")
 _LAST = names_in("last islast islastpage done isdone")
@@ -241,6 +250,42 @@ _HINT = re.compile(r"next|cursor|token|continu|bookmark|scroll|marker|resum|more
 
 def _is_hint(name: str, value: Any) -> bool:
     return bool(_HINT.search(name)) and isinstance(value, str | int) and value not in (0, "", False) and len(name) < 40
+
+
+def unknown_link(body: Any, url: str) -> str:
+    """Where an address of the same place with another query stands, under a name that nobody knows: it may be that of
+    the next page. `url` is the answer's own."""
+    own = urlsplit(url)
+    for path, name, value in _fields(body) if isinstance(body, dict) else ():
+        if not isinstance(value, str) or name in _NO_NEXT_LINKS or not is_link(value):
+            continue
+        there = urlsplit(urljoin(url, value))
+        if (
+            there.query
+            and there.path.rstrip("/") == own.path.rstrip("/")
+            and parse_qs(there.query) != parse_qs(own.query)
+        ):
+            return path
+    return ""
+
+
+def more_counted(body: Any, rows: int) -> str:
+    """Where a number above that of the rows stands, under a name that may be that of a total."""
+    for path, name, value in _fields(body) if isinstance(body, dict) else ():
+        number = _whole(value)
+        if number is None or number <= rows or not isinstance(value, int):
+            continue
+        if _COUNTS.search(plain(path)) and not _COUNTS_OTHERS.search(name):
+            return path
+    return ""
+
+
+_COUNTS = re.compile(r"total|count|found|matches")
+_COUNTS_OTHERS = re.compile(
+    r"page|time|took|ms$|seconds|limit|size|bytes|max|quota|remaining|rate|request|shard|cost|credit|unread|code|offset"
+    r"|account|country|discount"
+)
+"""Parts of names that have a count in them and count no rows."""
 
 
 def _header_total(headers: Mapping[str, str]) -> int | None:

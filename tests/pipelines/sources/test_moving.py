@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import ConfigurationError
+from pipelines.sources.fhir_pages import by_last_updated
 from pipelines.sources.moving import MOST_READINGS, PAGES_WITHOUT_A_NEW_KEY, settled
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import Asked, WebServer
@@ -137,3 +138,34 @@ def test_a_resource_that_is_updated_among_many_of_one_moment_hides_no_other(plat
         f"SELECT count(*), count(*) FILTER (meta->>'$.lastUpdated' LIKE '%50Z') FROM connector_{connector}.patient"
     )
     assert found == [(30, 1)]
+
+
+def test_a_path_that_named_a_next_page_once_is_no_longer_told(platform: Platform) -> None:
+    pages = [[1], [2]]
+
+    def answer(asked: Asked) -> Any:
+        at = int(asked.query.get("page", 0))
+        more = {"following": f"?page={at + 1}"} if at + 1 < len(pages) else {}
+        return {"items": [{"id": number} for number in pages[at]], **more}
+
+    shape = {"name": "t", "path": "t", "primary_key": "id"}
+    paginator = {"type": "json_link", "next_url_path": "following"}
+    with WebServer(answer) as web:
+        source = {"type": "rest_api", "base_url": web.url, "paginator": paginator, "resources": [shape]}
+        connector = platform.add(source)
+        last = pages.pop()
+        assert "following" in platform.run(connector).remarks[0]
+        pages.append(last)
+        assert platform.run(connector).remarks == ()
+        pages.pop()
+        assert platform.run(connector).remarks == ()
+
+
+def test_pages_of_fhir_that_do_not_merge_are_read_once() -> None:
+    told: list[str] = []
+    pages = [[_patient(1, 5), _patient(2, 5)], [_patient(4, 5), _patient(1, 6)]]
+    bundles = [{"entry": page, "link": [{"relation": "next"}] if page is pages[0] else []} for page in pages]
+    found = by_last_updated(
+        lambda start: iter(bundles), lambda bundle: bundle["entry"], None, lambda: told.append(""), merges=False
+    )
+    assert (sum(map(len, found)), len(told)) == (4, 1)

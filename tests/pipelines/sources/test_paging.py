@@ -1,5 +1,6 @@
 """Pages: all rows come, or a sentence says what is missing. Each test has the input of a server that somebody met."""
 
+import json
 from typing import Any
 
 import pytest
@@ -159,6 +160,63 @@ def test_a_total_that_moves_meanwhile_may_pass() -> None:
 
     with pytest.raises(TransientError, match="they changed while they were read"):
         read(Api(total=Total.TOTAL), None, extra)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"following": "?page=2"},
+        {"meta": {"more_url": "/api/visits?page=2"}},
+        {"record_total": 30},
+        {"meta": {"totals": {"visits": 30}}},
+    ],
+)
+def test_a_sign_of_more_by_a_name_that_nobody_knows_is_told(more: dict[str, Any]) -> None:
+    body = {"items": [{"id": 1}, {"id": 2}], **more}
+    rows, remarks, _ = read(Api(), None, lambda path, query: Answer(json.dumps(body).encode()))
+    assert (ids(rows), len(remarks)) == ([1, 2], 1)
+    assert "rows may be missing" in remarks[0]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"self": "?page=1", "last": "?page=1", "links": {"self": "?page=1", "prev": "?page=0"}, "page_total": 30},
+        {"docs_url": "https://docs.example.org/visits?v=2", "took_count_ms": 30, "account": 55},
+        {"meta": {"count": {"total": 2}}},
+    ],
+)
+def test_what_is_no_sign_of_more_is_not_told(more: dict[str, Any]) -> None:
+    body = {"items": [{"id": 1}, {"id": 2}], **more}
+    assert read(Api(), None, lambda path, query: Answer(json.dumps(body).encode()))[1] == []
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"type": "json_link", "next_url_path": "nxet"},
+        {"type": "cursor", "cursor_path": "meta.nxet", "cursor_param": "c"},
+    ],
+)
+def test_a_path_that_has_never_named_a_next_page_is_told(shape: dict[str, Any]) -> None:
+    remarks = read(Api(), shape, lambda path, query: Answer(b'{"items": [{"id": 1}]}'))[1]
+    assert "nxet" in remarks[0]
+    assert "rows may be missing" in remarks[0]
+    known = {"next": True}
+    assert read(Api(), shape, lambda path, query: Answer(b'{"items": [{"id": 1}]}'), way=known)[1] == []
+
+
+@pytest.mark.parametrize(
+    "link", ["/visits?page=2", "api/visits?page=2", "?page=2", "visits?page=2", "/api/visits?page=2"]
+)
+def test_a_link_as_seen_from_where_the_api_begins_is_followed(link: str) -> None:
+    def answer(path: str, query: dict[str, str]) -> Answer:
+        second = query.get("page") == "2"
+        return Answer(json.dumps({"items": [{"id": 2 if second else 1}], "next": None if second else link}).encode())
+
+    rows, remarks, requests = read(Api(), None, answer)
+    assert (ids(rows), remarks) == ([1, 2], [])
+    assert all("/api/visits" in request for request in requests)
 
 
 # --- the word of an error (line 11) ----------------------------------------------------------------------------------
