@@ -195,13 +195,16 @@ def previous_run(schedule: Schedule, at: datetime) -> datetime:
     """The last instant (aware, in UTC) at or before an aware time at which a run was due."""
     zone, at = ZoneInfo(schedule.timezone), at.astimezone(UTC)
     wall, change = _wall(at, zone), _change(at, zone)
-    # Near a change of clocks the order of wall times isn't that of the runs: look further by as much as clocks change.
-    dues: list[datetime] = []
+    # Near a change of clocks the order of wall times isn't that of the runs: what falls into a gap may start behind
+    # what comes after it, so look further by as much as clocks change there.
+    latest: datetime | None = None
     for earlier in _walls(schedule.cron, wall + change + timedelta(microseconds=1), back=True):
-        dues.append(_due(earlier, zone))
-        if earlier <= wall - change and dues[-1] <= at:
-            break
-    return max(due for due in dues if due <= at)
+        due = _due(earlier, zone)
+        if due <= at and (latest is None or due > latest):
+            latest = due
+        if latest is not None and earlier <= _wall(latest, zone) - _change(latest, zone):
+            return latest
+    raise AssertionError("a cron's past has no end")
 
 
 def may_be_due(schedule: Schedule, instant: datetime) -> bool:

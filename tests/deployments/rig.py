@@ -59,9 +59,9 @@ class Clock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Let time pass, or set the clock on the wall back."""
         self.now += timedelta(seconds=seconds)
-        self.passed += seconds
+        self.passed += max(0.0, seconds)
 
 
 @dataclass

@@ -279,7 +279,7 @@ class Walk(RuleBasedStateMachine):
                 self.back_end.close()
                 self.operator.pool("extra", there=True)
                 self.run(self._settle())
-            except AssertionError:
+            except Exception:
                 tally.done["divergences"] += 1
                 raise
             finally:
@@ -383,4 +383,11 @@ def test_any_walk_converges(prefect_server: PrefectServer, database_url: str) ->
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_many_walks_converge(prefect_server: PrefectServer, database_url: str) -> None:
-    walk(prefect_server, database_url, max_examples=200, stateful_step_count=50)
+    # Not made shorter: that takes longer than many new walks, and what fails is tried first the next time.
+    walk(
+        prefect_server,
+        database_url,
+        max_examples=200,
+        stateful_step_count=50,
+        phases=[Phase.reuse, Phase.generate],
+    )
