@@ -50,11 +50,21 @@ _TEXT = """
 """
 _WORDS = frozenset(_TEXT.split()) | {"API", "FHIR", "HTTP", "ID", "JSON", "REDCap", "SQL", "URL"}
 
+_ALSO_NAMES = frozenset(
+    {"bad", "day", "do", "down", "field", "heap", "job", "large", "long", "may", "page", "pool", "read"}
+)
+"""Words of the list that are family names as well: with a capital they are shown nowhere, not even as the first."""
+
 
 def is_harmless(name: str) -> bool:
     """Whether a name is made of words of the list alone: keys of an answer may be names of patients."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^A-Za-z_.-]+", name)
-    return bool(words) and all(word.lower() in _WORDS for word in words)
+    return bool(words) and all(word in _WORDS or _is_word(word) for word in words)
+
+
+def _is_word(word: str) -> bool:
+    """Whether a word at the beginning of a sentence is in the list, by its small letters."""
+    return word[:1].isupper() and word.lower() in _WORDS - _ALSO_NAMES
 
 
 def safe_words(text: str, known: Iterable[str] = ()) -> str:
@@ -71,7 +81,7 @@ def safe_words(text: str, known: Iterable[str] = ()) -> str:
                 said[-1] += "." if word[0] != ":" else ":"
             begins = True
             continue
-        if word in names or word in _WORDS or (begins and word[:1].isupper() and word.lower() in _WORDS):
+        if word in names or word in _WORDS or (begins and _is_word(word)):
             said.append(word)
             kept += 1
         elif not said or not said[-1].endswith("..."):

@@ -102,6 +102,7 @@ def test_an_answer_that_is_none_is_told_as_what_it_is(content: bytes, kind: type
             "You do not have permissions to use the API",
         ),
         ("Canary Smith", (), ""),
+        ("May, Theresa: is not valid", (), "is not valid"),
         ("Rate limit exceeded. Try again in 30 seconds.", (), "Rate limit exceeded. Try again in ... seconds"),
     ],
 )
