@@ -26,7 +26,7 @@ from connectors.kinds import (
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What an installation's settings say of places."""
+    """The places of an installation, by its settings."""
 
     data_dir: Path = field(default_factory=Path)
     roots: tuple[Path, ...] = ()

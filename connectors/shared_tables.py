@@ -22,7 +22,7 @@ _DESTINATION: TypeAdapter[Destination] = TypeAdapter(Destination)
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """What a connector writes: where, into which tables, and how."""
+    """A connector as a writer: where, into which tables, and how."""
 
     connector_id: int
     name: str

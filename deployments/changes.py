@@ -16,7 +16,7 @@ from deployments.plan import Desired
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was last read of each connector, by its id."""
+    """The rows as they were last read, by the connector's id."""
 
     generations: Mapping[int, int] = field(default_factory=dict)
     written: Mapping[int, str] = field(default_factory=dict)

@@ -19,7 +19,7 @@ Side = Literal["source", "destination", "platform"]
 
 
 class Kind(StrEnum):
-    """What follows from an error: see `pipelines.errors`."""
+    """Kinds of errors, by what follows: see `pipelines.errors`."""
 
     CONFIGURATION = "configuration"
     TRANSIENT = "transient"
@@ -28,7 +28,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What is said of an error."""
+    """An error's kind and sentence."""
 
     kind: Kind
     sentence: str
@@ -36,7 +36,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What an error is about, as far as that is known to be a name and no value of a row."""
+    """Names of what an error is about, as far as they are known to be names and no values of a row."""
 
     table: str | None = None
     column: str | None = None

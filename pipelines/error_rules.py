@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Reason(StrEnum):
-    """Why a database refused or failed."""
+    """Reasons for which a database refuses or fails."""
 
     LOGIN = "login"
     DENIED = "denied"

@@ -53,7 +53,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Landing:
-    """How the rows of a table land today, as far as it matters to comparing them."""
+    """The way in which rows of a table land in this run, as far as it matters to comparing them."""
 
     columns: frozenset[str] = frozenset()
     """Those that the table has from all loads before."""

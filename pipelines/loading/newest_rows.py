@@ -36,7 +36,7 @@ FEW = 50_000
 
 @dataclass(slots=True)
 class Versions:
-    """What tells the newer of two rows: the column of their cursor, and what its values are compared by."""
+    """The order of two versions of a row: the column of their cursor, and what its values are compared by."""
 
     column: str
     order: Callable[[Any], Any]

@@ -26,7 +26,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a cursor's values stand in the destination."""
+    """The column of a cursor's values in the destination."""
 
     column: str
     """Their column, as it landed."""

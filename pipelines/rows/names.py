@@ -29,7 +29,7 @@ UNNAMED = "column"
 
 
 class Rule:
-    """How one name becomes another, when it is the only one that becomes that."""
+    """The rule by which one name becomes another, when it is the only one that becomes that."""
 
     def __init__(self, longest: int | None = None, *, of_arrow: bool = False) -> None:
         """`longest`: the most characters that the destination takes in a name.

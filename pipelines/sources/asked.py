@@ -16,7 +16,7 @@ from pipelines.sources.cursors import comparable, instant_of
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What one table is asked for with, each part by the name that it has in the connector."""
+    """The question that one table is asked for with, each part by the name that it has in the connector."""
 
     same: Mapping[str, Any] = field(default_factory=dict)
     """Of these each change brings other rows."""

@@ -26,7 +26,7 @@ _WAY_OUT = "Set check_complete of the resource to false if the source counts som
 
 
 class Tally:
-    """What came so far, and what was said about it."""
+    """The count of what came so far, and of what was said about it."""
 
     def __init__(self, table: str, params: Mapping[str, Any], remark: Callable[[str], None]) -> None:
         self.table = table

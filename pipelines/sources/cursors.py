@@ -28,7 +28,7 @@ class Kind(IntEnum):
 
 
 class Order(NamedTuple):
-    """What a value is compared by. Tuples, because millions of them are made."""
+    """The place of a value in the order. Tuples, because millions of them are made."""
 
     kind: Kind
     value: Any = 0
@@ -40,7 +40,7 @@ class Order(NamedTuple):
 
 
 class Unit(StrEnum):
-    """What a cursor's lag is counted in."""
+    """Units of a cursor's lag."""
 
     SECONDS = "seconds"
     DAYS = "days"

@@ -37,7 +37,7 @@ STATE = "cursor"
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """What the connector says of a table's cursor."""
+    """A table's cursor, as the connector describes it."""
 
     path: str
     asked: Asked = field(default_factory=Asked)

@@ -36,7 +36,7 @@ _PAST_THE_END = frozenset({404, 416})
 
 
 class Verdict(StrEnum):
-    """What is done with a page."""
+    """Verdicts on a page."""
 
     KEEP = "keep"
     SKIP = "skip"
@@ -46,7 +46,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of a server: the first page, where the rows stand in it, and the way to the next."""
+    """The question to a server: the first page, where the rows stand in it, and the way to the next."""
 
     table: str
     path: str

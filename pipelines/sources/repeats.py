@@ -31,7 +31,7 @@ def marks_of_each(rows: Iterable[Any]) -> frozenset[bytes]:
 
 
 class Seen:
-    """What has been there, by its mark. Its memory does not grow with the pages."""
+    """The marks of what has been there. Its memory does not grow with the pages."""
 
     def __init__(self) -> None:
         self._marks: dict[bytes, None] = {}

@@ -30,7 +30,7 @@ logger = logging.getLogger("prefect.pipelines")
 
 
 class ExpiredError(TransientError):
-    """What was asked for has expired at the server (410): a search begins again."""
+    """A search has expired at the server (410): it begins again."""
 
 
 class Sender:

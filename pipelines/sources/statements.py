@@ -108,7 +108,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What one answer says of itself."""
+    """Everything that one answer says of itself."""
 
     total: int | None = None
     total_at: str = ""

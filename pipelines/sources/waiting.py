@@ -25,7 +25,7 @@ FIRST_WAIT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a reader waits: a run longer than a test of a connector, for which somebody sits there."""
+    """The patience of a reader: a run waits longer than a test of a connector, for which somebody sits there."""
 
     longest: float = LONGEST_WAIT
 

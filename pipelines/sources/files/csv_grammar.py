@@ -28,7 +28,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one file is written: single characters, where no character means that there is none."""
+    """The way one file is written: single characters, where no character means that there is none."""
 
     delimiter: str
     quote: str = '"'
@@ -78,7 +78,7 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What the first lines of a file say."""
+    """The first lines of a file, understood."""
 
     dialect: Dialect
     names: tuple[str, ...]
@@ -90,8 +90,8 @@ class Beginning:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a connector says of how its files are written, instead of what is found."""
+class CsvSettings:
+    """A connector's settings of how its files are written; they go before what is found."""
 
     delimiter: str | None = None
     quote: str = '"'
@@ -103,7 +103,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Diagnosis:
-    """What is wrong in a file, by line."""
+    """The faults of a file, by line."""
 
     problem: str | None = None
     """The first of the problems, which may well be the reason of the others."""
@@ -134,7 +134,7 @@ class FirstRowError(BrokenFileError):
         self.found = found
 
 
-def beginning(head: bytes, asked: Asked, *, whole: bool) -> Beginning | None:
+def beginning(head: bytes, asked: CsvSettings, *, whole: bool) -> Beginning | None:
     """What a file's beginning says; None when it ends within the first row. `whole`: nothing follows `head`.
 
     Raises:
@@ -200,7 +200,7 @@ def _kind(cell: str) -> str:
     return "date" if _DATE.fullmatch(cell) else "number" if _NUMBER.fullmatch(cell) else ""
 
 
-def sniffed(head: bytes, asked: Asked, *, whole: bool) -> str | None:
+def sniffed(head: bytes, asked: CsvSettings, *, whole: bool) -> str | None:
     """The delimiter of a file's first rows: what cuts them all into equally many cells, and into most.
 
     None when `head` ends within the first of them.

@@ -14,9 +14,9 @@ import pyarrow.csv
 
 from connectors.kinds import FilesSource
 from pipelines.sources.files.csv_grammar import (
-    Asked,
     Beginning,
     Check,
+    CsvSettings,
     Diagnosis,
     Dialect,
     FirstRowError,
@@ -133,7 +133,7 @@ def _chained(head: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _begun(blocks: Iterator[bytes], source: FilesSource, way: Way) -> tuple[Beginning, bytes] | Diagnosis:
     """What the file's beginning says, with the bytes that were read for it; or what is wrong with it."""
-    asked = Asked(source.delimiter, source.quote, way.escape, source.header, source.skip, source.comment)
+    asked = CsvSettings(source.delimiter, source.quote, way.escape, source.header, source.skip, source.comment)
     head = next(blocks, b"")
     while len(head) <= LONGEST_HEADER_BYTES:
         block = next(blocks, b"")

@@ -29,7 +29,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is read, and what is left alone: what a sentence says of it."""
+    """The files that are read, and sentences about those that are left alone."""
 
     files: tuple[Found, ...] = ()
     """Oldest change first, then by name: the order in which their rows came to be."""

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from connectors.kinds import FilesSource
 from pipelines.sources.files import csv_rows
-from pipelines.sources.files.csv_grammar import Asked, Check, Dialect, beginning, diagnosis, rows
+from pipelines.sources.files.csv_grammar import Check, CsvSettings, Dialect, beginning, diagnosis, rows
 from pipelines.sources.files.csv_rows import AnotherWayError, Way, csv_tables
 from pipelines.sources.files.faults import BrokenFileError
 
@@ -191,7 +191,7 @@ def test_whatever_is_read_is_what_the_grammar_has(body: str, escape: str) -> Non
         _, found = read(content, escape=escape, null_values=[])
     except BrokenFileError:
         return
-    start = beginning(content.encode(), Asked(escape=escape), whole=True)
+    start = beginning(content.encode(), CsvSettings(escape=escape), whole=True)
     assert start is not None
     expected = list(rows([content.encode()[start.offset :]], start.dialect, 2))
     assert found == [row.cells for row in expected]
@@ -212,7 +212,7 @@ def test_wrong_lines_are_found_the_same_in_whichever_way(body: str, escape: str,
 
 def test_blocks_may_be_cut_anywhere() -> None:
     content = b'id,note\n1,"a ""b"", c\nd"\n2,"\\"\n3,x\n'
-    start = beginning(content, Asked(), whole=True)
+    start = beginning(content, CsvSettings(), whole=True)
     assert start is not None
     whole = list(rows([content[start.offset :]], start.dialect, start.line))
     assert [row.cells for row in whole] == [("1", 'a "b", c\nd'), ("2", "\\"), ("3", "x")]
