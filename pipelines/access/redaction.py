@@ -29,8 +29,27 @@ def shapes(text: str) -> Iterator[str]:
         yield from (part, unquote(part), json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1])
         yield from (once, once.lower(), quote_plus(part), quote(once, safe=""), repr(part)[1:-1], html.escape(part))
         yield from _encoded(part.encode())
+        yield from _as_pages_have_it(part)
+        with suppress(UnicodeEncodeError):
+            latin = part.encode("latin-1")  # in which logins are sent where they fit into it
+            if not part.isascii():
+                yield from (*_encoded(latin), quote(latin, safe=""), quote(latin, safe="").lower())
+                yield from (part.encode().decode("latin-1"), repr(part.encode())[2:-1], repr(latin)[2:-1])
         if "\n" in part:
             yield from (line for line in part.splitlines() if len(line) > 2 * SHORTEST)
+
+
+def _as_pages_have_it(part: str) -> Iterator[str]:
+    """A secret as pages, scripts and addresses of paths have it."""
+    tags = html.escape(part, quote=False)
+    quoted = tags.replace('"', "&quot;")
+    yield from (tags, quoted, quoted.replace("'", "&#39;"), quoted.replace("'", "&apos;"))
+    yield tags.replace('"', "&#34;").replace("'", "&#39;")
+    yield from (quote(part), json.dumps(json.dumps(part))[3:-3])
+    for text in (json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1]):
+        yield text.replace("/", "\\/")
+        safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+        yield from (safe, safe.replace("'", "\\u0027"))
 
 
 def _encoded(data: bytes) -> Iterator[str]:

@@ -1,9 +1,13 @@
 """References to secrets: Prefect's blocks and the worker's variables, and what is hidden of them."""
 
+import base64
+import html
 import io
+import json
 import logging
 import pickle
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from prefect.blocks.system import Secret
@@ -123,6 +127,33 @@ class Unprintable:
 
     def __str__(self) -> str:
         raise ValueError("canary")
+
+
+ODD = "p\u00e4\"s&<w>'\u00f6/rd+1="
+"""A password with all that somebody's encoding changes."""
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        json.dumps(json.dumps(ODD)),
+        json.dumps(ODD).replace("/", "\\/"),
+        json.dumps(ODD).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
+        html.escape(ODD, quote=False),
+        html.escape(ODD).replace("&#x27;", "&#39;"),
+        html.escape(ODD).replace("&#x27;", "&apos;"),
+        base64.b64encode(f"user:{ODD}".encode("latin-1")).decode(),
+        base64.b64encode(f"user:{ODD}".encode()).decode(),
+        quote(ODD.encode("latin-1"), safe=""),
+        quote(ODD),
+        ODD.encode().decode("latin-1"),
+        repr(ODD.encode()),
+    ],
+)
+def test_a_secret_is_hidden_in_what_pages_scripts_and_headers_make_of_it(told: str) -> None:
+    secrets = Secrets()
+    secrets.hide(ODD)
+    assert "***" in secrets.redact(told)
 
 
 @pytest.mark.parametrize(
