@@ -199,7 +199,11 @@ _SENTENCES: dict[Reason, tuple[Kind, str | tuple[str, str]]] = {
     ),
     Reason.ABSENT: (
         Kind.CONFIGURATION,
-        "The {side} lacks something that was named{place}{code}: check {where}.",
+        (
+            "The destination lacks something that was named{place}{code}: check {where}. A table that somebody has "
+            "dropped there comes back, with all its rows, by a full refresh.",
+            "The {side} lacks something that was named{place}{code}: check {where}.",
+        ),
     ),
     Reason.AWAY: (
         Kind.TRANSIENT,

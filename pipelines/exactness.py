@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from dlt import Pipeline, Schema
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from pipelines.ledgers import ANNOUNCED, ANNOUNCED_REFRESH, Ledger, ledger_of
 
@@ -23,10 +24,27 @@ def announce(pipeline: Pipeline, load_ids: Iterable[str], *, full_refresh: bool)
 
     If the process dies after this, the next run finds nothing of them, or half of them, and removes that.
     """
-    pipeline.sync_schema()
+    if not full_refresh or not _makes_own_tables(pipeline):
+        pipeline.sync_schema()
     with _ledger(pipeline, pipeline.default_schema) as ledger:
         for load_id in load_ids if ledger else ():
             ledger.announce(load_id, ANNOUNCED_REFRESH if full_refresh else ANNOUNCED)  # type: ignore[union-attr]
+
+
+def _makes_own_tables(pipeline: Pipeline) -> bool:
+    """Make the dataset and dlt's own tables alone; false where the destination has no tables.
+
+    The others are dropped as the load begins, and may not take what is new: a table with rows takes no column of a key.
+    """
+    client, _ = pipeline._get_destination_clients(pipeline.default_schema)
+    if not isinstance(client, SqlJobClientBase):
+        return False
+    with client:
+        client.initialize_storage()
+        with client.maybe_ddl_transaction():
+            # Without a note that the schema is there: its tables are yet to be made.
+            client._execute_schema_update_sql(client.schema.dlt_table_names(), store_schema=False)
+    return True
 
 
 def confirm(pipeline: Pipeline) -> None:

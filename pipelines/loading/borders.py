@@ -13,6 +13,7 @@ Where rows merge, the same comparison only saves the work of writing what is the
 is new says so. There a row counts as known when all its columns are the same.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -105,7 +106,7 @@ class NewRows(ItemTransform[Any, dict[str, Any]]):
         if last is None or not (candidates := self._candidates(item, last)):
             return item
         if self._standing is None:
-            columns = None if self._landing.optional else frozenset(item.column_names)
+            columns = frozenset(item.column_names)
             self._standing = Standing(self._rows(), self._landing, layouts, columns)
         known = self._standing.known(item.take(pa.array(candidates)))
         if not known:
@@ -153,7 +154,7 @@ class NewRows(ItemTransform[Any, dict[str, Any]]):
         if not noted and landing.columns:
             # A version before noted none: what stands there has the columns that the table has.
             noted.append({"since": 0.0, "columns": sorted(landing.columns), "masked": sorted(landing.masked)})
-        now = {name for name in columns if not name.startswith("_dlt") and BESIDE not in name}
+        now = {base for name, base in bases_of(columns).items() if not name.startswith("_dlt")}
         last = noted[-1] if noted else {"columns": [], "masked": []}
         if landing.optional:
             now |= set(last["columns"])
@@ -169,30 +170,42 @@ def place_of(cursor: Cursor) -> Place:
     return Place(normalised(top), tuple(inner))
 
 
+def bases_of(names: Iterable[str]) -> dict[str, str]:
+    """Of each column, the one that it stands beside, or itself."""
+    known = set(names)
+    return {name: base if (base := name.partition(BESIDE)[0]) in known else name for name in known}
+
+
 class Standing:
-    """The rows at the border, counted: each of them makes one row that comes again known."""
+    """The rows at the border, counted: each of them makes one row that comes again known.
+
+    A value that moved beside its column, since the source has declared another type, is the same value.
+    """
 
     def __init__(
         self, batches: Iterable[Batch], landing: Landing, layouts: list[Layout], columns: frozenset[str] | None
     ) -> None:
-        """`columns`: those that are compared; None: all that stand there."""
+        """`columns`: those that come again, which are compared; all that stand there where rows leave some out."""
         self._landing = landing
         self._names: tuple[str, ...] = ()
+        self._bases: dict[str, str] = {}
+        self._moves = any(BESIDE in name for name in columns or ())
         self._unmasked: frozenset[str] = frozenset()
         self._counted: dict[frozenset[str], Counter[bytes]] = {}
         """By the columns that count for nothing, how often each row stands there."""
+        self._moved: dict[tuple[frozenset[str], bytes], list[tuple[bytes, frozenset[str]]]] = {}
+        """The same rows by their values alone: the digest that counts them, and where their values stand."""
         for batch in batches:
             self._count(batch, columns, layouts)
 
     def _count(self, batch: Batch, columns: frozenset[str] | None, layouts: list[Layout]) -> None:
         masked = self._landing.masked
-        names = [
-            name
-            for name in batch.columns
-            # What did not fit its column stands beside it, in a column that other rows need not have.
-            if not name.startswith("_dlt") and (columns is None or name in columns or BESIDE in name)
-        ]
-        self._names = tuple(sorted(names))
+        bases = bases_of(name for name in batch.columns if not name.startswith("_dlt"))
+        every = columns is None or self._landing.optional
+        # What did not fit its column stands beside it, in a column that other rows need not have.
+        self._bases = {name: base for name, base in bases.items() if every or {name, base} & (columns or set())}
+        self._names = tuple(sorted(self._bases))
+        self._moves = self._moves or any(name != base for name, base in self._bases.items())
         of_load = batch.columns.index("_dlt_load_id") if "_dlt_load_id" in batch.columns else None
         at = {name: batch.columns.index(name) for name in self._names}
         in_force: dict[Any, Layout | None] = {}
@@ -201,18 +214,27 @@ class Standing:
             if load not in in_force:
                 in_force[load] = _in_force(layouts, load)
             layout = in_force[load]
-            cells, ignored = {}, []
-            for name in self._names:
+            cells, ignored, filled = {}, [], set()
+            for name, base in self._bases.items():
                 value = row[at[name]]
-                if value is None and layout is not None and name not in layout.columns:
-                    ignored.append(name)
-                elif layout is not None and _hidden(name, masked) and not _hidden(name, layout.masked):
+                if value is not None:
+                    filled.add(base)
+                elif layout is not None and base not in layout.columns:
+                    ignored.append(base)
+                if layout is not None and _hidden(name, masked) and not _hidden(name, layout.masked):
                     value = self._landing.hashed(value)
                 cells[name] = value
             if layout is not None and (were := layout.masked - masked):
                 self._unmasked |= were
-            without = frozenset(ignored)
-            self._counted.setdefault(without, Counter())[self._digest(cells, without)] += 1
+            self._add({name: cells[name] for name in self._names}, frozenset(ignored) - filled)
+
+    def _add(self, cells: Mapping[str, Any], without: frozenset[str]) -> None:
+        digest = self._digest(cells, without)
+        self._counted.setdefault(without, Counter())[digest] += 1
+        if self._moves:
+            self._moved.setdefault((without, self._digest_of_values(cells, without)), []).append(
+                (digest, _places(cells))
+            )
 
     def known(self, candidates: pa.Table) -> list[int]:
         """The positions of the rows that stand in the destination, each of which is used up by that."""
@@ -220,7 +242,9 @@ class Standing:
             return []
         if self._landing.merges and not _landed(candidates.column_names) <= set(self._names):
             return []  # a column that nothing stands in yet
-        present = [name for name in self._names if name in candidates.column_names]
+        arriving = bases_of(candidates.column_names)
+        present = [name for name in arriving if arriving[name] in self._bases]
+        self._bases |= {name: arriving[name] for name in present}
         lists = [candidates.column(name).to_pylist() for name in present]
         ways = sorted(self._counted, key=len)
         found = []
@@ -237,25 +261,51 @@ class Standing:
             versions.append(
                 {name: self._landing.hashed(v) if _hidden(name, self._unmasked) else v for name, v in cells.items()}
             )
-        for version in versions:
-            for without in ways:
-                counted, digest = self._counted[without], self._digest(version, without)
-                if counted[digest] > 0:
-                    counted[digest] -= 1
-                    return True
+        for find in (self._as_it_stands, self._moved_from) if self._moves else (self._as_it_stands,):
+            for version in versions:
+                for without in ways:
+                    counted = self._counted[without]
+                    if (digest := find(version, without)) is not None and counted[digest] > 0:
+                        counted[digest] -= 1
+                        return True
         return False
 
+    def _as_it_stands(self, cells: Mapping[str, Any], without: frozenset[str]) -> bytes:
+        return self._digest(cells, without)
+
+    def _moved_from(self, cells: Mapping[str, Any], without: frozenset[str]) -> bytes | None:
+        """What counts a row of the same values, of which some stand beside their columns there, or here."""
+        rows = self._moved.get((without, self._digest_of_values(cells, without)), ())
+        counted, places = self._counted[without], _places(cells)
+        return next((digest for digest, other in rows if other != places and counted[digest] > 0), None)
+
     def _digest(self, cells: Mapping[str, Any], without: frozenset[str]) -> bytes:
-        nested = self._landing.nested
+        nested, bases = self._landing.nested, self._bases
         told = [
             # As `_told` tells them: there are millions of cells, and nearly all are such.
             (cell if type(cell) is str else str(cell) if type(cell) is int else _told(cell, nested=False))
             if name not in nested
             else _told(cell, nested=True)
             for name, cell in cells.items()
-            if name not in without
+            # A column beside another that came to be later is as good as empty.
+            if bases[name] not in without and (cell is not None or name in nested or bases[name] == name)
         ]
-        return hashlib.blake2b(repr(told).encode(errors="surrogatepass"), digest_size=16).digest()
+        return _digest_of(told)
+
+    def _digest_of_values(self, cells: Mapping[str, Any], without: frozenset[str]) -> bytes:
+        bases, values = self._bases, dict[str, Any]()
+        for name, cell in cells.items():
+            if bases[name] not in without and cell is not None:
+                values[bases[name]] = _loosely_told(cell)
+        return _digest_of(sorted(values.items()))
+
+
+def _digest_of(told: Any) -> bytes:
+    return hashlib.blake2b(repr(told).encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+def _places(cells: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(name for name, cell in cells.items() if cell is not None and BESIDE in name)
 
 
 @functools.cache
@@ -309,6 +359,19 @@ def _moment(value: date) -> str:
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
     return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+
+
+def _loosely_told(value: Any) -> Any:
+    """A value as it is told in whatever type it stands: `1.00` as one, `2024-01-01` as its first moment."""
+    if isinstance(value, bool):
+        return _number(int(value))
+    if not isinstance(value, str):
+        return _told(value, nested=False)
+    with contextlib.suppress(ValueError, ArithmeticError):
+        return _number(Decimal(value))
+    with contextlib.suppress(ValueError):
+        return _moment(datetime.fromisoformat(value))
+    return {"true": "1", "false": "0"}.get(value, value)
 
 
 def _number(value: float | Decimal) -> str:

@@ -75,7 +75,9 @@ def put_into(
     hints.clear()
     resource.apply_hints(columns=told)
     key = key_of(resource, landed_name)
-    resource.add_step(Fitting(fitter, Keys(resource.name, key, tuple(name for name in required if name not in key))))
+    before = tuple(name for name in required if name not in key)
+    standing = frozenset(known if resource.write_disposition == "merge" else ())
+    resource.add_step(Fitting(fitter, Keys(resource.name, key, before, standing)))
     return fitter
 
 

@@ -19,6 +19,8 @@ class Keys:
     table: str
     key: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
+    standing: frozenset[str] = frozenset()
+    """The columns that the table has, when it has rows that others are merged into."""
 
     def check(self, rows: pa.Table) -> None:
         """See that each row of a table has them.
@@ -26,6 +28,12 @@ class Keys:
         Raises:
             ConfigurationError: when one has not.
         """
+        if self.standing and (new := [name for name in self.key if name not in self.standing]):
+            raise ConfigurationError(
+                f"{quoted(new)} of table {self.table} {'is' if len(new) == 1 else 'are'} in the key now, and the rows "
+                "of loads before have no value there, so nothing was loaded: run a full refresh, which makes the table "
+                "anew."
+            )
         for name in (*self.key, *self.before):
             there = name in rows.column_names
             empty = rows.column(name).null_count if there else rows.num_rows

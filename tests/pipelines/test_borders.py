@@ -1,7 +1,7 @@
 """The border of a table: what comes again is known, as often as it stands there, and nothing else is."""
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -120,3 +120,41 @@ def test_an_upgrade_loads_nothing_anew_and_loses_nothing(platform: Platform, dis
         summary = platform.run(connector)
         assert (summary.total_rows, summary.since) == (1, {"visits": "2024-01-01T00:00:19Z"})
     assert platform.duck(f"SELECT count(*), count(DISTINCT id) FROM {name}.visits") == [(21, 21)]
+
+
+def test_a_value_that_moved_beside_its_column_makes_no_new_row() -> None:
+    columns = ("day", "x", "seen", "open", "_dlt_load_id")
+    day = date(2024, 1, 1)
+    since = [Layout(0, frozenset({"day", "x", "seen", "open"}), frozenset())]
+    stands = standing(
+        columns,
+        [(day, Decimal("2.00"), day, True, "5"), (day, Decimal("2.00"), day, True, "5"), (day, None, None, None, "5")],
+        layouts=since,
+        compared=frozenset({"day", "x", "x__v_text", "seen", "seen__v_text", "open", "open__v_bigint"}),
+    )
+    nothing = pa.nulls(4, pa.string())
+    come = pa.table(
+        {
+            "day": [day] * 4,
+            "x": pa.nulls(4, pa.decimal128(12, 2)),
+            "x__v_text": pa.array(["2", "2.00", "2", None]),
+            "seen": pa.nulls(4, pa.date32()),
+            "seen__v_text": pa.array(["2024-01-01"] * 3 + [None]),
+            "open": nothing,
+            "open__v_bigint": pa.array([1, 1, 1, None]),
+        }
+    )
+    # Two stand there, and three come; and so it is with the empty one, once.
+    assert stands.known(come) == [0, 1, 3]
+
+
+def test_a_value_beside_a_column_is_not_the_row_that_has_none() -> None:
+    layouts = [Layout(0, frozenset({"day", "x"}), frozenset())]
+    stands = standing(
+        ("day", "x", "_dlt_load_id"),
+        [("1", None, "5")],
+        layouts=layouts,
+        compared=frozenset({"day", "x", "x__v_text"}),
+    )
+    come = pa.table({"day": ["1", "1"], "x": pa.nulls(2, pa.int64()), "x__v_text": pa.array(["NaN", None])})
+    assert stands.known(come) == [1]

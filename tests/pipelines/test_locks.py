@@ -62,7 +62,7 @@ def retried(step: Step, happens: Callable[[], Any], then: Callable[[], Any]) -> 
     def in_step(name: Step, _policy: RunPolicy, work: Callable[[], None]) -> None:
         if name == step:
             happens()
-            with pytest.raises(TransientError, match=r"^The platform's database could not be reached"):
+            with pytest.raises(TransientError, match=r"^The platform's database at \S+ could not be reached"):
                 work()
             then()
         work()
