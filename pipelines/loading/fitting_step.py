@@ -33,6 +33,8 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
         if isinstance(item, pa.RecordBatch):
             item = pa.Table.from_batches([item])
         if isinstance(item, pa.Table):
+            # Known only while the source is read: a first load has no schema before.
+            self.fitter.landed_name = dlt.current.source_schema().naming.normalize_path
             yield from self._fitted(item)
         else:
             yield item

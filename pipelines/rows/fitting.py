@@ -44,6 +44,10 @@ class Fitter:
     """How many values stand beside, by column and the column beside it."""
     nul: Counter[str] = field(default_factory=Counter)
     """How many texts have lost NULs, by column."""
+    landed_name: Callable[[str], str] = str
+    """What a destination calls a column beside another: names of its own may be shorter than those."""
+    _bases: dict[str, str] = field(default_factory=dict)
+    """Of each column that stands beside another, that one."""
     _arrived: set[str] = field(default_factory=set)
 
     def fit(self, table: pa.Table) -> pa.Table:
@@ -53,6 +57,8 @@ class Fitter:
             found, is_json = plain(values)
             if pa.types.is_null(found.type):
                 continue
+            if (base := name.partition(BESIDE)[0]) != name and base in {*table.column_names, *self.known}:
+                name = self._place(base, name[len(base) + len(BESIDE) :])  # noqa: PLW2901
             for place, part in self._placed(name, found, is_json or self._is_json(name, found)):
                 landed[place] = part if place not in landed else pc.coalesce(landed[place], part)
         self._arrived.update(landed)
@@ -92,18 +98,29 @@ class Fitter:
     def _beside(
         self, name: str, rest: pa.ChunkedArray, arriving: Column, is_json: bool
     ) -> Iterator[tuple[str, pa.ChunkedArray]]:
-        base, already, _ = name.partition(BESIDE)
-        place = f"{base}{BESIDE}{arriving.kind}"
+        base, already = self._base(name)
+        place = self._place(base, arriving.kind)
         if not already and (place in self.known or _any(converted(rest, arriving, is_json=is_json))):
             yield from self._placed(place, rest, is_json)
             return
-        place = f"{base}{BESIDE}text"
+        place = self._place(base, "text")
         if self.known.setdefault(place, TEXT) != TEXT or place == name:
             raise ConfigurationError(
                 f"Column '{place}' is no text in the destination, so nothing can stand there: rename it, or run a "
                 "full refresh."
             )
         yield place, rest if is_json else as_text(rest)
+
+    def _place(self, base: str, kind: str) -> str:
+        """The column beside one for the values of a type."""
+        place = self.landed_name(f"{base}{BESIDE}{kind}")
+        self._bases[place] = base
+        return place
+
+    def _base(self, name: str) -> tuple[str, bool]:
+        """The column that one stands beside, and whether it does; else itself."""
+        base, is_beside, _ = name.partition(BESIDE)
+        return self._bases.get(name, base), bool(is_beside)
 
     def _cleaned(self, name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
         if not pa.types.is_string(values.type) or not any(map(_may_hold_nul, values.chunks)):
@@ -115,7 +132,7 @@ class Fitter:
 
     def _count(self, landed: Mapping[str, pa.ChunkedArray]) -> None:
         for name, values in landed.items():
-            base, is_beside, _ = name.partition(BESIDE)
+            base, is_beside = self._base(name)
             if is_beside and (count := len(values) - values.null_count):
                 self.beside[base, name] += count
 

@@ -39,11 +39,12 @@ def test_a_key_that_the_table_did_not_have_comes_by_a_full_refresh(
     platform: Platform, emr: Sql, warehouse: Sql, tmp_path: Path, kind: str
 ) -> None:
     emr("CREATE TABLE labs (id int, x int); INSERT INTO labs VALUES (1, 1), (2, 2)")
-    place: dict[str, Any] = {
+    places: dict[str, dict[str, Any]] = {
         "duckdb": {},
         "postgres": {"destination": {"type": "postgres", "credentials": {"env": "CAI_SECRET_WAREHOUSE"}}},
         "delta": {"destination": {"type": "filesystem", "url": str(tmp_path / "lake"), "format": "delta"}},
-    }[kind]
+    }
+    place = places[kind]
     source = {"type": "sql_database", "credentials": {"env": "CAI_SECRET_EMR"}}
     connector = platform.add({**source, "tables": [{"name": "labs", "primary_key": "id"}]}, **place)
     platform.run(connector)

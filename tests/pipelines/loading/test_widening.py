@@ -234,3 +234,28 @@ def test_a_run_that_dies_after_it_made_a_column_wider_is_made_good_by_the_next(
     # The table is wider, its staging table is not.
     platform.run(connector)
     assert ask(f"SELECT id, n FROM connector_{connector}.lab ORDER BY id") == [(1, Decimal(1)), (2, Decimal("1.5"))]
+
+
+def test_values_beside_a_column_of_the_longest_name_are_neither_rounded_nor_doubled(
+    platform: Platform, emr: Sql, warehouse: Sql
+) -> None:
+    longest = "l" * 63  # with `__v_decimal` behind it, PostgreSQL has no room for it
+    emr(f"CREATE TABLE labs (id int PRIMARY KEY, {longest} boolean); INSERT INTO labs VALUES (1, true)")
+    emr(f"CREATE TABLE doses (day date, {longest} numeric); INSERT INTO doses VALUES ('2024-01-01', 'NaN')")
+    tables = [{"name": "labs", "primary_key": "id"}, {"name": "doses", "cursor_column": "day"}]
+    connector = platform.add(
+        {"type": "sql_database", "credentials": {"env": "CAI_SECRET_EMR"}, "tables": tables},
+        destination={"type": "postgres", "credentials": {"env": "CAI_SECRET_WAREHOUSE"}},
+    )
+    platform.run(connector)
+    emr(f"ALTER TABLE labs ALTER {longest} TYPE numeric(10,2) USING 1.25")
+    platform.run(connector)
+    emr(f"ALTER TABLE labs ALTER {longest} TYPE numeric(12,4); UPDATE labs SET {longest} = 1.2345")
+    for _ in range(2):
+        platform.run(connector)
+        [beside] = warehouse(
+            "SELECT column_name FROM information_schema.columns WHERE column_name LIKE '%\\_\\_v\\_decimal' "
+            f"AND table_schema = 'connector_{connector}'"
+        )
+        assert warehouse(f"SELECT {beside[0]}::text FROM connector_{connector}.labs") == [("1.2345",)]
+        assert warehouse(f"SELECT count(*) FROM connector_{connector}.doses") == [(1,)]
