@@ -201,8 +201,9 @@ def _of_pool(held: Held) -> Iterator[Why]:
     if not pool.name:
         yield Why(
             Obstacle.WORK_POOL_MISSING,
-            "The work pool of its deployment was deleted in Prefect, so no run can start: ask operations to create it "
-            "again, or name another one. The controller's next audit, or a retry, then puts the deployment there.",
+            "The work pool of its deployment, or its queue there, was deleted in Prefect, so no run can start: ask "
+            "operations to create it again, or name another one. The controller's next audit, or a retry, then puts the "
+            "deployment there.",
         )
     elif not pool.exists:
         yield Why(
