@@ -202,8 +202,8 @@ def _of_pool(held: Held) -> Iterator[Why]:
         yield Why(
             Obstacle.WORK_POOL_MISSING,
             "The work pool of its deployment, or its queue there, was deleted in Prefect, so no run can start: ask "
-            "operations to create it again, or name another one. The controller's next audit, or a retry, then puts the "
-            "deployment there.",
+            "operations to create it again, or name another one. The controller's next audit, or a retry, then puts "
+            "the deployment there.",
         )
     elif not pool.exists:
         yield Why(
