@@ -244,9 +244,12 @@ _SENTENCES: dict[Reason, tuple[Kind, str | tuple[str, str]]] = {
     ),
     Reason.CHARACTERS: (
         Kind.CONFIGURATION,
-        "A text{place} holds characters that the {side}'s database has no form for{code}: correct them, or use a "
-        "database "
-        "with the encoding UTF8.",
+        (
+            "A text{place} holds characters that the destination's database has no form for{code}: correct them, or "
+            "use a database with the encoding UTF8.",
+            "A text{place} holds bytes that are no characters in the encoding of the source's database{code}: correct "
+            "them there, or leave the column out by columns of the table.",
+        ),
     ),
     Reason.NUL: (
         Kind.CONFIGURATION,

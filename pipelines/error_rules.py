@@ -268,7 +268,7 @@ _SERVER_WORDS = _compiled(
         r"|unknown (table|column)"
      r"|invalid object name|invalid column name|ORA-00942|ORA-00904|doesn't exist"),
     (Reason.BUSY, r"^deadlock|could not serialize|database (table )?is locked|lock wait timeout"),
-    (Reason.CHARACTERS, r"^invalid byte sequence|^character with byte sequence"),
+    (Reason.CHARACTERS, r"^invalid byte sequence|^character with byte sequence|could not decode to UTF-8"),
     (Reason.CONVERSION, r"^invalid (input|value)|out of range|^value too long|^cannot (cast|convert)"
         r"|^division by zero|^malformed|^date/time"),
     (Reason.FULL, r"^could not (extend|write)|no space left|disk is full"),

@@ -139,6 +139,14 @@ MID_READ = [
 ]
 
 
+def test_bytes_of_a_sqlite_text_that_are_no_characters_are_told_without_them() -> None:
+    words = f"Could not decode to UTF-8 column 'name' with text '{PATIENT}'"
+    found = classify(raised("sqlite3", "OperationalError", words, "DatabaseError"), "extract", KNOWN)
+    assert type(found) is ConfigurationError
+    assert "bytes that are no characters" in str(found)
+    assert PATIENT not in str(found)
+
+
 @pytest.mark.parametrize(("words", "kind", "shown"), MID_READ)
 def test_what_a_source_says_in_the_middle_of_a_read_is_told_in_words_of_ours(
     words: str, kind: type[RunError], shown: str
