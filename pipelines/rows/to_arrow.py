@@ -78,12 +78,15 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
     def remember(self) -> Callable[[], None]:
         """Note what is known of names and types by now; what is given takes it back to that."""
         tables = {of_arrow: table.copied() for of_arrow, table in self._tables.items()}
-        recorded = dlt.current.resource_state(self.resource).get(STATE) if tables else None
+        recorded = dlt.current.resource_state(self.resource).get(STATE)
 
         def forget() -> None:
             self._tables = tables
+            state = dlt.current.resource_state(self.resource)
             if recorded is not None:
-                dlt.current.resource_state(self.resource)[STATE] = recorded
+                state[STATE] = recorded
+            else:
+                state.pop(STATE, None)
 
         return forget
 

@@ -219,7 +219,7 @@ def test_what_does_not_fit_into_memory_comes_back_in_its_order(monkeypatch: pyte
 
 
 def test_a_broken_file_leaves_no_trace_in_names_and_types(platform: Platform, inbox: Path) -> None:
-    for name, content in (("a.csv", "Id,v\n" + "a,7\n" * 400_000 + "8\n"), ("b.csv", "id,v\n1,true\n2,false\n")):
+    for name, content in (("a.csv", "Id,v\n" + "a,7\n" * 2_500_000 + "8\n"), ("b.csv", "id,v\n1,true\n2,false\n")):
         (inbox / name).write_text(content)
     os.utime(inbox / "a.csv", (1, 1))
     connector = platform.add(files(inbox))
