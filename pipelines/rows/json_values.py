@@ -97,10 +97,10 @@ def parse(data: bytes) -> Any:
         if loses_digits(data):
             return _exact(data.decode(), strict=True)
         raise
-    return _exact(data.decode(), strict=True) if not _is_written_back(value, data) and loses_digits(data) else value
+    return _exact(data.decode(), strict=True) if not is_written_back(value, data) and loses_digits(data) else value
 
 
-def _is_written_back(value: Any, data: bytes) -> bool:
+def is_written_back(value: Any, data: bytes) -> bool:
     """Whether orjson would write a value as it was read: most servers' answers, and seen sooner than by each number."""
     written = orjson.dumps(value)
     return written == data or _without_space(written) == _without_space(data)

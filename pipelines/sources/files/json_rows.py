@@ -1,6 +1,5 @@
 """Files of JSON lines as pages of rows, whose numbers keep the digits that they were written with."""
 
-import contextlib
 import io
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -9,7 +8,7 @@ from typing import Any
 import orjson
 
 from connectors.kinds import FilesSource
-from pipelines.rows.json_values import loses_digits, parse, parse_leniently
+from pipelines.rows.json_values import is_written_back, loses_digits, parse, parse_leniently
 from pipelines.sources.files.decoding import BLOCK_BYTES, Utf8, unpacked
 from pipelines.sources.files.faults import BrokenFileError
 
@@ -28,13 +27,10 @@ def json_pages(reopen: Callable[[], Any], source: FilesSource) -> Iterator[list[
     page: list[Any] = []
     number = 1
     while some := list(islice(lines, _LOOKED_THROUGH)):
-        loads = parse if loses_digits(b"".join(some)) else orjson.loads
-        found = None
-        with contextlib.suppress(ValueError):
-            found = [loads(line) for line in some if not line.isspace()]
+        found = _parsed(some)
         if found is None:
             # Not while the parser's own error is at hand, which holds the line.
-            found = [_value(line, at, loads) for at, line in enumerate(some, start=number) if not line.isspace()]
+            found = [_value(line, at) for at, line in enumerate(some, start=number) if not line.isspace()]
         page += found
         number += len(some)
         if len(page) >= PAGE_ROWS:
@@ -44,9 +40,20 @@ def json_pages(reopen: Callable[[], Any], source: FilesSource) -> Iterator[list[
         yield page
 
 
-def _value(line: bytes, number: int, loads: Callable[[bytes], Any]) -> Any:
+def _parsed(some: list[bytes]) -> list[Any] | None:
+    """The rows of lines, or None where each has to be read by itself: for its digits, or to find the broken one."""
+    lines = [line for line in some if not line.isspace()]
     try:
-        return loads(line)
+        found = [orjson.loads(line) for line in lines]
+    except ValueError:
+        return None
+    joined = b"[" + b",".join(lines) + b"]"
+    return found if is_written_back(found, joined) or not loses_digits(joined) else None
+
+
+def _value(line: bytes, number: int) -> Any:
+    try:
+        return parse(line)
     except ValueError:
         pass
     try:
