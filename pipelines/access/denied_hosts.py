@@ -127,11 +127,11 @@ def _one(address: Address) -> Address:
     """One address for all that this machine has: what listens on one of them mostly listens on the others."""
     if address.is_loopback or address.is_unspecified:
         return _HERE
-    with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
             probe.bind((str(address), 0))
-        except OSError:
-            return address
+    except OSError:  # another machine's, or a family that this one has not
+        return address
     return _HERE
 
 
