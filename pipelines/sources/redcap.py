@@ -67,6 +67,8 @@ def _resource(client: Client, source: RedcapSource, content: str, token: str, co
     fields = _ask(client, token, "metadata")
     if not fields:
         raise ConfigurationError("The REDCap project has no fields: check that source.token belongs to it.")
+    if not all(field.get("field_name") for field in fields):
+        raise ConfigurationError("REDCap answered metadata with fields that have no field_name: check source.api_url.")
     identity = str(fields[0]["field_name"])
     # A record has a column of this name, or of one for each choice, or none.
     context.mask.declare(str(field["field_name"]) for field in fields if field.get("field_type") not in _NO_COLUMN)
@@ -165,7 +167,7 @@ def _ask(client: Client, token: str, content: str, **form: str) -> list[Any]:
     if response.status_code in {400, 403}:
         raise _refused(response, content, known)
     answer = response.json()
-    if isinstance(answer, list):
+    if isinstance(answer, list) and all(isinstance(row, dict) for row in answer):
         return answer
     if error := error_in(answer, has_rows=False, is_row=False):
         words = safe_words(complaint_in(answer), known)
@@ -175,7 +177,7 @@ def _ask(client: Client, token: str, content: str, **form: str) -> list[Any]:
         raise ConfigurationError(
             f"REDCap answered {content} with an error, at '{error}': check source.content and source.forms.{told}"
         )
-    raise ConfigurationError(f"REDCap did not answer {content} with a list: check source.api_url.")
+    raise ConfigurationError(f"REDCap did not answer {content} with a list of rows: check source.api_url.")
 
 
 def _refused(response: Response, content: str, known: Iterable[str]) -> ConfigurationError:

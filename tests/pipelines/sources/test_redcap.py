@@ -244,3 +244,14 @@ def test_what_redcap_says_is_shown_without_the_token_or_a_patient(
 def test_a_redirect_that_would_lose_the_request_names_the_address_to_set() -> None:
     with pytest.raises(ConfigurationError, match=r"set source\.api_url to that address"):
         asked(Answer({}, 301, {"Location": "/redcap/api/"}))
+
+
+@pytest.mark.parametrize("rows", [["canary"], [1], [[]]])
+def test_a_list_of_anything_but_rows_is_told(platform: Platform, rows: list[Any]) -> None:
+    redcap = Redcap()
+    redcap.records = []
+    with WebServer(lambda asked: rows if b"content=record" in asked.body else redcap(asked)) as web:
+        connector = platform.add(source(web.url, content=["record"]))
+        with pytest.raises(ConfigurationError, match="with a list of rows") as refused:
+            platform.run(connector)
+    assert "canary" not in str(refused.value)
