@@ -42,6 +42,7 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
     def _fitted(self, item: pa.Table) -> Iterator[Any]:
         fitted = self.fitter.fit(item)
         self._keys.check(fitted)
+        self._keys.check_texts(self.fitter.nul)
         if not fitted.num_columns:
             return
         # By itself dlt makes each moment one with a zone, and JSON a text.

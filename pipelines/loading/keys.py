@@ -4,6 +4,7 @@ A row without its key can't be told from others, and its column takes no empty v
 after all rows were read, and in words of their own.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -40,6 +41,20 @@ class Keys:
             if empty:
                 refusal = self._without_key if name in self.key else self._without_key_before
                 raise ConfigurationError(refusal(name, empty, rows))
+
+    def check_texts(self, without_nul: Mapping[str, int]) -> None:
+        """See that no key loses a character on its way: `without_nul` counts the texts of each column that did.
+
+        Raises:
+            ConfigurationError: when one did, for then two rows might become one.
+        """
+        for name in self.key:
+            if count := without_nul.get(name, 0):
+                raise ConfigurationError(
+                    f"At least {_rows(count)} of table {self.table} {_have(count)} the character NUL in the key column "
+                    f"{quoted([name])}, which the destination can't hold; without it two rows might become one, so "
+                    "nothing was loaded: correct the source, or name a primary_key that never has it."
+                )
 
     def _without_key(self, name: str, empty: int, rows: pa.Table) -> str:
         beside = [column for column in rows.column_names if column.startswith(f"{name}{BESIDE}")]

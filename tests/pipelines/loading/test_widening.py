@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.errors import RunError
+from pipelines.errors import ConfigurationError, RunError
 from tests.pipelines.conftest import Platform
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
@@ -186,6 +186,16 @@ def test_a_text_with_nul_lands_without_it_in_postgres_and_is_told(
         "1 text of 'note' of table t landed without the character NUL, which PostgreSQL can't hold.",
     )
     assert warehouse(f"SELECT note FROM connector_{connector}.t ORDER BY id") == [("ab",), ("c",)]
+
+
+def test_a_key_with_nul_is_refused_where_two_rows_would_become_one(
+    platform: Platform, inbox: Path, warehouse: Sql
+) -> None:
+    (inbox / "a.jsonl").write_text('{"code": "a\\u0000b"}\n{"code": "ab"}\n')
+    source = {"type": "files", "url": str(inbox), "format": "jsonl", "table": "t", "primary_key": "code"}
+    with pytest.raises(ConfigurationError, match="has the character NUL in the key column 'code'"):
+        platform.run(platform.add(source, destination=WAREHOUSE))
+    assert platform.run(platform.add(source)).total_rows == 2
 
 
 def test_a_table_that_somebody_altered_still_takes_each_value(
