@@ -22,7 +22,7 @@ _TRAILING_ZERO = re.compile(rb"\.[0-9]+0" + _END)
 _MINUS_ZERO = re.compile(rb"-0" + _END)
 _EXPONENT = re.compile(rb"0e[-+]?0+" + _END)
 _TINY = re.compile(rb"-?0\.0000[0-9]*")
-_LONG = re.compile(rb"(?<![0-9.])[0-9.]{17,}")
+_LONG = re.compile(rb"(?<![0-9.])-?[0-9.]{17,}")
 
 _SHAPE = bytes.maketrans(b"123456789E", b"000000000e")
 _DIGITS_AND_POINT = bytes.maketrans(b".123456789", b"0000000000")

@@ -47,6 +47,7 @@ def test_json_is_written_back_as_it_was_read(text: str) -> None:
 
 @given(NUMBER)
 @example("18446744073709551616")
+@example("-9223372036854775809")
 @example("9007199254740993.0")
 @example("1E400")
 def test_a_number_is_read_as_the_number_it_is(text: str) -> None:
