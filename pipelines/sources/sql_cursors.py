@@ -89,7 +89,7 @@ def order_of_column(column: "sa.Column[Any]", dialect: str, *, text: bool) -> Or
         order = Order.MOMENT
     elif isinstance(landed, sa.Date):
         order = Order.DAY
-    elif isinstance(stored, sa.Integer | sa.Numeric | postgresql.OID):
+    elif isinstance(stored, sa.Integer | sa.Numeric | sa.Float | postgresql.OID):
         order = Order.NUMBER
     elif isinstance(stored, sa.types._Binary) and dialect != "postgresql":
         order = Order.BYTES
