@@ -23,13 +23,13 @@ import orjson
 import psycopg2  # type: ignore[import-untyped]
 import pyarrow as pa
 
-from connectors.kinds import DuckdbDestination, SqlDatabaseSource
-from pipelines import engine
-from pipelines.credentials import Secrets
-from pipelines.destinations import open_target
-from pipelines.load import Options, run_connector
+from connectors.sources.kinds import DuckdbDestination, SqlDatabaseSource
+from pipelines.access.secrets import Secrets
+from pipelines.loading import pipeline as engine
+from pipelines.loading.destinations import open_target
+from pipelines.loading.summary import Summary
+from pipelines.run import Options, run_connector
 from pipelines.sources import Context, files, rest_api, sql_database
-from pipelines.summary import Summary
 from settings import Settings
 
 PRELOADED = (engine, files, rest_api, sql_database)

@@ -12,8 +12,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from benchmarks.figures import ROUNDS, Figure, shown
 from benchmarks.stage import START_SECONDS, Server, Stage, wanted
-from deployments.prefect_gateway import open_gateway
 from local.processes import Child
+from prefect_api.deployment_calls import open_gateway
 from settings import ROOT
 
 SIZE = "SELECT pg_database_size(current_database())"

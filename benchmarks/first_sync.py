@@ -13,8 +13,8 @@ from pydantic import SecretStr
 from benchmarks.figures import LONG_ROUNDS, Figure, median_ratio, rate
 from benchmarks.parts import CONCURRENCY, by_hand, send_all
 from benchmarks.stage import SCHEDULE, Server, Stage, wanted
-from deployments.mandate import Mandate
-from deployments.spec import FLOW_NAME, creation
+from deployments.leadership.start_options import Mandate
+from deployments.planning.spec import FLOW_NAME, creation
 from flows.controller import controller_of
 from settings import ROOT, Settings
 

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from benchmarks.figures import LONG_ROUNDS, Figure, in_turns_async, median_ratio, rate, shown
 from benchmarks.parts import by_hand, parts, send_all
 from benchmarks.stage import SCHEDULE, Server, Stage, wanted
-from connectors.tables import connectors
-from deployments.gateway import BULK_SIZE, chunks
-from deployments.prefect_calls import OUR_FLOW, PAGE_SIZE
-from deployments.spec import FieldChange, deployment_name, patch
+from database.tables import connectors
+from deployments.planning.spec import FieldChange, deployment_name, patch
+from deployments.reconciling.gateway import BULK_SIZE, chunks
+from prefect_api.calls import OUR_FLOW, PAGE_SIZE
 
 FLEET = 10_000
 CHANGES = 500

@@ -12,10 +12,10 @@ import orjson
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from benchmarks.stage import PLATFORM, Server
-from connectors.prefect_client import open_client
-from connectors.store import Store, open_engine
-from deployments.events import Events, sending
-from deployments.prefect_gateway import PrefectGateway, open_gateway
+from database.store import Store, open_engine
+from prefect_api.client import open_client
+from prefect_api.deployment_calls import PrefectGateway, open_gateway
+from prefect_api.event_feed import Events, sending
 from tests.deployments.rig import Clock, Rig, rig
 
 CONCURRENCY = 25

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from benchmarks.figures import ROUNDS, Figure, in_turns, median_ratio, shown
-from connectors.models import ConnectorRow
-from connectors.schedule import next_runs, parse
-from deployments.plan import Desired, Observation, Policy, desire, plan
-from deployments.spec import Observed, Platform, Spec
+from connectors.connector import ConnectorRow
+from connectors.schedules.cron import next_runs, parse
+from deployments.planning.plan import Desired, Observation, Policy, desire, plan
+from deployments.planning.spec import Observed, Platform, Spec
 
 PLATFORM = Platform("bench", "default", "default", {"command": "python -m prefect.engine"}, {"type": "object"})
 POLICY = Policy(tag=PLATFORM.tag)

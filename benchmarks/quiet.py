@@ -13,8 +13,8 @@ import asyncpg
 import sqlalchemy as sa
 
 from benchmarks.figures import ROUNDS, Figure, median_ratio, shown
-from connectors.store import Store, open_engine
-from deployments.gateway import Gateway
+from database.store import Store, open_engine
+from deployments.reconciling.gateway import Gateway
 from local.embedded_postgres import EmbeddedPostgres
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import rig

@@ -29,14 +29,14 @@ import psutil
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.callables import parameter_schema
 
-from connectors.models import ConnectorRow
-from deployments.plan import desire
-from deployments.prefect_gateway import open_gateway
-from deployments.spec import Platform, Spec, job_variables
+from connectors.connector import ConnectorRow
+from deployments.planning.plan import desire
+from deployments.planning.spec import Platform, Spec, job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from local.embedded_postgres import WITH_TRIGRAMS, EmbeddedPostgres
 from local.environment import ZONES
 from local.processes import Child, tail
+from prefect_api.deployment_calls import open_gateway
 from settings import ROOT
 from tests.migrated import migrate
 

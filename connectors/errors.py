@@ -9,7 +9,7 @@ r"""What can keep a request from being done, whichever door it came through.
     ├── NotRunnableError           it cannot be started by hand as it stands
     └── PrefectUnavailableError    Prefect is asked, and does not answer
 
-`connectors.models.InvalidConnectorError` stands beside them: the user must change what was asked for.
+`connectors.connector.InvalidConnectorError` stands beside them: the user must change what was asked for.
 """
 
 

@@ -1,7 +1,7 @@
 """What the API asks of Prefect about one connector: its runs, and what stands between it and its next run.
 
 Only questions and the start of a run: what Prefect must *hold* is the controller's business. The types are ours, so
-that `connectors.explain` judges them without Prefect and tests put their own behind the protocol.
+that `connectors.diagnosis` judges them without Prefect and tests put their own behind the protocol.
 """
 
 from dataclasses import dataclass

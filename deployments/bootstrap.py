@@ -24,12 +24,12 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from connectors.happenings import ALERT, Alert, connector_resource_id
-from deployments import heartbeat
-from deployments.events import REJECTED
-from deployments.freshness import OVERDUE, RECOVERED
-from deployments.silence import silence_name
-from deployments.spec import FLOW_NAME, HEARTBEAT_SECONDS, job_variables
+from deployments.monitoring import heartbeat
+from deployments.monitoring.lateness import OVERDUE, RECOVERED
+from deployments.monitoring.silence_recovery import silence_name
+from deployments.planning.spec import FLOW_NAME, HEARTBEAT_SECONDS, job_variables
+from prefect_api.event_feed import REJECTED
+from prefect_api.names import ALERT, Alert, connector_resource_id
 from settings import ROOT, Settings
 
 logger = logging.getLogger(__name__)

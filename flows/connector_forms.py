@@ -2,7 +2,7 @@
 
 Each flow is a form: its parameters are the fields, and what `Args` says of them is their help text. A form that is
 refused ends as a failed run with the sentence that the REST API would answer, in the form's words; one that is accepted
-leaves an artifact with the connector as it now is. All of it is `connectors.service`: nothing is decided here.
+leaves an artifact with the connector as it now is. All of it is `use_cases.service`: nothing is decided here.
 """
 
 import asyncio
@@ -20,11 +20,8 @@ from prefect.states import Completed, Failed
 from prefect.utilities.urls import url_for
 from pydantic.alias_generators import to_camel
 
-from connectors.api_models import ConnectorInput
-from connectors.database_errors import HELD, Trouble, told, trouble_of
-from connectors.errors import RequestError
-from connectors.form_models import DestinationForm, JsonForm, SourceForm, label, lost, sentence
-from connectors.models import (
+from api.bodies import ConnectorInput
+from connectors.connector import (
     Connector,
     ConnectorRow,
     InvalidConnectorError,
@@ -33,14 +30,17 @@ from connectors.models import (
     default_dataset,
     validate,
 )
-from connectors.places import places_of
-from connectors.prefect_runs import open_runs
-from connectors.schedule import local, next_runs, words
-from connectors.service import Entry, Service
+from connectors.destinations.places import places_of
+from connectors.errors import RequestError
+from connectors.schedules.cron import local, next_runs, words
 from connectors.status import Phase
-from connectors.store import DATABASE_ERRORS, Store, open_engine
-from deployments.fleet_view import page_key
+from database.errors import HELD, Trouble, told, trouble_of
+from database.store import DATABASE_ERRORS, Store, open_engine
+from deployments.monitoring.fleet_pages import page_key
+from flows.forms.shapes import DestinationForm, JsonForm, SourceForm, label, lost, sentence
+from prefect_api.run_queries import open_runs
 from settings import MissingDatabaseError, Settings
+from use_cases.service import Entry, Service
 
 SHOWN_RUNS = 5
 SETTLING_SECONDS = 10.0
@@ -294,7 +294,7 @@ async def test_connector(connector_id: int) -> State[Any]:
     Args:
         connector_id: The connector's number.
     """
-    from pipelines.probe import probe  # noqa: PLC0415  # only this form needs what reads sources
+    from pipelines.source_test import probe  # noqa: PLC0415  # only this form needs what reads sources
 
     async def test(service: Service) -> State[Any]:
         entry = await service.get(connector_id)

@@ -15,7 +15,7 @@ import sys
 from contextlib import suppress
 
 # Before Prefect is imported: what the controller logs belongs on its run's page too.
-os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "connectors,deployments,flows")  # connectors.logs.LOGGERS
+os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "connectors,deployments,flows")  # logs.LOGGERS
 # In the foreground most lines are written outside of the run that shows the controller.
 os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
@@ -29,21 +29,21 @@ from prefect.states import Completed, Failed
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
-from connectors.database_errors import told
-from connectors.logs import show_logs
-from connectors.session_check import POOLED, is_pooled
-from connectors.store import CONNECT_TIMEOUT_SECONDS, DATABASE_ERRORS, dsn
+from database.errors import told
+from database.session_check import POOLED, is_pooled
+from database.store import CONNECT_TIMEOUT_SECONDS, DATABASE_ERRORS, dsn
 from deployments.alive import ALIVE_FILE
 from deployments.bootstrap import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW
-from deployments.controller import Controller
-from deployments.errors import ReconcileError, WrongInstanceError
-from deployments.events import Events
-from deployments.heartbeat import Heartbeat
-from deployments.leader import Conclusion, Ending
-from deployments.mandate import Mandate, WhenLed
-from deployments.metrics import served
-from deployments.spec import HEARTBEAT_SECONDS, Platform, job_variables
+from deployments.leadership.controller import Controller
+from deployments.leadership.leader import Conclusion, Ending
+from deployments.leadership.start_options import Mandate, WhenLed
+from deployments.monitoring.heartbeat import Heartbeat
+from deployments.monitoring.metrics import served
+from deployments.planning.spec import HEARTBEAT_SECONDS, Platform, job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
+from logs import show_logs
+from prefect_api.errors import ReconcileError, WrongInstanceError
+from prefect_api.event_feed import Events
 from settings import MissingDatabaseError, Settings
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """`run_connector_pipeline`: what every connector's deployment runs.
 
-Thin on purpose: the work is `pipelines.load`, this gives its steps to Prefect as tasks and its outcome as a state.
+Thin on purpose: the work is `pipelines.run`, this gives its steps to Prefect as tasks and its outcome as a state.
 Nothing heavy is imported before a run needs it, because the controller imports this module to learn its parameters.
 """
 
@@ -16,7 +16,7 @@ from prefect.utilities.timeout import timeout
 from pydantic import Field
 
 if TYPE_CHECKING:
-    from connectors.models import RunPolicy
+    from connectors.connector import RunPolicy
 
 LONGEST_BACKOFF_SECONDS = 3600
 MOST_DELAYS = 50
@@ -44,9 +44,9 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
     """
     from pipelines.artifacts import Bar, show  # noqa: PLC0415  # see the module's docstring
     from pipelines.errors import RunError, TimeLimitError, TransientError  # noqa: PLC0415
-    from pipelines.events import teller  # noqa: PLC0415
-    from pipelines.load import Options, Skipped, run_connector  # noqa: PLC0415
-    from pipelines.scheduled import due_run, newer_run_exists, run_id  # noqa: PLC0415
+    from pipelines.load_events import teller  # noqa: PLC0415
+    from pipelines.prefect_host import due_run, newer_run_exists, run_id  # noqa: PLC0415
+    from pipelines.run import Options, Skipped, run_connector  # noqa: PLC0415
     from settings import Settings  # noqa: PLC0415
 
     settings = Settings()

@@ -29,7 +29,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect_sqlalchemy import SqlAlchemyConnector  # type: ignore[import-untyped]
 
 from local.clinic import TABLES, fill
-from local.console import say
+from local.terminal import say
 from settings import Settings
 
 NAME = "Eunomia clinic (demo)"

@@ -51,7 +51,7 @@ def prefect_server(settings: Settings, prefect_port: int) -> dict[str, str]:
         # In memory, a restart of the server would end every running load.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         # Off by default: runs would stay for ever. Longer than the week that missed runs are made up for
-        # (deployments.catch_up), or what was removed would look as if it had been missed.
+        # (deployments.reconciling.missed_runs), or what was removed would look as if it had been missed.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(_RUNS_KEPT_DAYS * 86_400),
         **ZONES,

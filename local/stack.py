@@ -24,11 +24,11 @@ import httpx
 from pydantic import ValidationError
 
 from local import environment
-from local.console import say
 from local.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from local.ports import PortTakenError, require_free
 from local.processes import MARK, Child, describe_exit, end, end_with_make, marked, tail
 from local.recovery import crash_dead_runs
+from local.terminal import say
 from settings import ROOT, Settings
 
 _PREFECT_PORT = 4200
@@ -121,7 +121,7 @@ class Stack:
 
     def _require_ports(self) -> None:
         require_free(self.prefect_port, "the Prefect server", "PREFECT_SERVER_API_PORT")
-        if _has("connectors.api"):
+        if _has("api.app"):
             require_free(self.settings.api_port, "the REST API", "CAI_API_PORT")
 
     def _start(self) -> None:
@@ -143,8 +143,8 @@ class Stack:
         self._launch(self._worker("worker", self.settings.work_queue))
         self._launch(self._worker("controller-worker", _CONTROLLER_QUEUE))
         self._launch(self._child("controller", "flows.controller"))
-        if _has("connectors.api"):
-            self._launch(self._child("api", "connectors.api"))
+        if _has("api.app"):
+            self._launch(self._child("api", "api.app"))
         self._greet(time.monotonic() - began)
         if self.demo:
             demo = self._child("demo", "local.demo", restarts=False)
@@ -197,7 +197,7 @@ class Stack:
         data = self.settings.data_dir
         say(f"The platform runs after {seconds:.1f} s.")
         say(f"    Prefect UI   http://127.0.0.1:{self.prefect_port}")
-        if _has("connectors.api"):
+        if _has("api.app"):
             say(f"    REST API     {self._variables['CAI_API_URL']}/api/v1/connectors")
         say(f"    Logs         {data / 'logs'}")
         say(f"    Join in      set -a; . {shlex.quote(str(data / 'env'))}; set +a")

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
-from pipelines.summary import Summary
+from pipelines.loading.summary import Summary
 
 logger = logging.getLogger("prefect.pipelines")
 

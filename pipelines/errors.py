@@ -18,9 +18,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines import database_errors, http_errors
-from pipelines.database_errors import Kind, Side
-from pipelines.error_rules import state_of
+from pipelines.error_causes import database_errors, http_errors
+from pipelines.error_causes.database_errors import Kind, Side
+from pipelines.error_causes.rules import state_of
 
 Step = Literal["prepare", "extract", "normalize", "load"]
 
@@ -152,7 +152,7 @@ def as_fault(
     except Exception as error:
         fault = classify(error, step, known())
         if isinstance(fault, UnexpectedError):
-            from pipelines.stacks import stack_of  # noqa: PLC0415  # it knows RunError
+            from pipelines.error_causes.stacks import stack_of  # noqa: PLC0415  # it knows RunError
 
             # Not logger.exception, which would print what the errors say.
             logger.error("Unexpected in %s: %s.\n%s", step, _classes(error), stack_of(error))  # noqa: TRY400

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-from connectors.store import Store, open_engine
-from deployments.spec import FLOW_NAME
+from database.store import Store, open_engine
+from deployments.planning.spec import FLOW_NAME
 from local.embedded_postgres import EmbeddedPostgres
 from tests.deployments import tally
 from tests.migrated import migrate

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry
 from starlette.types import Message, Receive, Scope, Send
 
-from connectors.api_guards import Measured
+from api.middleware import Measured
 from connectors.freshness import Freshness, Judgement
 from connectors.status import Phase
-from connectors.totals import Ended, Totals
-from deployments.events import Events
-from deployments.metrics import Cycle, Metrics
-from deployments.plan import Pause
+from database.fleet_totals import Ended, Totals
+from deployments.monitoring.metrics import Cycle, Metrics
+from deployments.planning.plan import Pause
+from prefect_api.event_feed import Events
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from connectors.prefect_runs import open_runs
-from deployments.spec import FLOW_NAME
+from deployments.planning.spec import FLOW_NAME
 from local.processes import Child, tail
+from prefect_api.run_queries import open_runs
 from settings import ROOT
 from tests.connectors.api_rig import BODY, client
 from tests.prefect_server import PrefectServer

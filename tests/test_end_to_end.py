@@ -14,10 +14,10 @@ import httpx
 import orjson
 import pytest
 
-from connectors.store import Store
-from deployments.prefect_gateway import open_gateway
-from deployments.spec import job_variables
+from database.store import Store
+from deployments.planning.spec import job_variables
 from local.processes import Child, tail
+from prefect_api.deployment_calls import open_gateway
 from settings import ROOT
 from tests.deployments.rig import rig
 from tests.prefect_server import PrefectServer

@@ -8,10 +8,10 @@ import sys
 import psycopg2  # type: ignore[import-untyped]
 import pytest
 
-from connectors.session_check import POOLED, is_pooled
-from connectors.store import Store, dsn, open_engine
+from database.session_check import POOLED, is_pooled
+from database.store import Store, dsn, open_engine
+from pipelines.connector_lock import Locks
 from pipelines.errors import UnexpectedError
-from pipelines.locks import Locks
 from settings import ROOT
 from tests.connectors.api_rig import CONNECTORS, client, create
 from tests.pgbouncer import pgbouncer

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from connectors.store import Store
-from deployments.prefect_gateway import open_gateway
-from deployments.spec import job_variables
+from database.store import Store
+from deployments.planning.spec import job_variables
 from local.processes import Child
+from prefect_api.deployment_calls import open_gateway
 from settings import ROOT
 from tests.deployments.rig import PLATFORM, rig
 from tests.pipelines.http_server import WebServer

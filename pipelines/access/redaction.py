@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
-from connectors.references import looks_secret
+from connectors.sources.secret_references import looks_secret
 
 SHORTEST = 4
 """Shorter values are not searched for: they would blot out half of every text."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dlt import Pipeline
 
-from connectors.landing import normalised
+from connectors.sources.write_rules import normalised
 from pipelines.loading.remarks import Remarks
 
 

@@ -4,11 +4,11 @@ The API refuses such connectors when they are saved; rows that a back end writes
 moment, are only seen here.
 """
 
-from connectors.models import Connector, ConnectorRow
-from connectors.places import places_of
-from connectors.shared_tables import clash, sharing, writer_of, writers_of
+from connectors.connector import Connector, ConnectorRow
+from connectors.destinations.places import places_of
+from connectors.destinations.shared_tables import clash, sharing, writer_of, writers_of
+from pipelines.connector_lock import Locks
 from pipelines.errors import ConfigurationError, quoted
-from pipelines.locks import Locks
 from settings import Settings
 
 OTHERS = """

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
-from connectors.landing import BESIDE, normalised
+from connectors.sources.write_rules import BESIDE, normalised
 from pipelines.rows.arrivals import JSON_TEXT, json_column
 from pipelines.rows.declared_types import as_declared
 from pipelines.rows.table import Table

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.landing import BESIDE
+from connectors.sources.write_rules import BESIDE
 from pipelines.rows.declared_types import ARROW, as_declared, is_held
 from pipelines.rows.table import Table
 

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from connectors.landing import BESIDE
+from connectors.sources.write_rules import BESIDE
 from pipelines.rows.json_values import WrittenDecimal, WrittenDouble, WrittenInteger, dump
 
 ARROW: dict[str, pa.DataType] = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.landing import BESIDE
+from connectors.sources.write_rules import BESIDE
 from pipelines.errors import ConfigurationError, quoted
 from pipelines.rows.arrivals import plain
 from pipelines.rows.columns import JSON, TEXT, Column, as_signed, new_column, wider

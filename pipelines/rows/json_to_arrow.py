@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.landing import BESIDE
+from connectors.sources.write_rules import BESIDE
 from pipelines.rows.declared_types import ARROW, MOMENT, Part, as_declared, as_text
 from pipelines.rows.json_values import WrittenDecimal, WrittenDouble, dump
 from pipelines.rows.table import Table

@@ -2,7 +2,7 @@
 
 import dlt
 
-from connectors.landing import normalised, snake_case
+from connectors.sources.write_rules import normalised, snake_case
 
 
 def table_name(schema: dlt.Schema, resource: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
-from connectors.landing import BESIDE, normalised, snake_case
+from connectors.sources.write_rules import BESIDE, normalised, snake_case
 
 OWN = frozenset({"_dlt_load_id"})
 """Columns that each table gets from dlt."""

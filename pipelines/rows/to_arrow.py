@@ -12,7 +12,7 @@ import pyarrow as pa
 from dlt.extract import DltResource
 from dlt.extract.items_transform import ItemTransform
 
-from connectors.landing import normalised, snake_case
+from connectors.sources.write_rules import normalised, snake_case
 from pipelines.loading.remarks import Remarks
 from pipelines.rows.arrivals import json_column
 from pipelines.rows.arrow_names import renamed

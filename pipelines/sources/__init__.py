@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from connectors.kinds import Source
+from connectors.sources.kinds import Source
 from pipelines.access.denied_hosts import DeniedHosts
-from pipelines.credentials import Secrets
+from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError
 from pipelines.loading.remarks import Remarks
-from pipelines.masking import Mask
+from pipelines.protection.masking import Mask
 from settings import Settings
 
 if TYPE_CHECKING:

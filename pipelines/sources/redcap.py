@@ -13,15 +13,15 @@ import dlt
 from dlt.extract import DltResource
 from requests import Response
 
-from connectors.kinds import RedcapSource
+from connectors.sources.kinds import RedcapSource
 from pipelines.errors import ConfigurationError, Fields, TransientError
 from pipelines.sources import Context
-from pipelines.sources.answers import complaint, complaint_in
-from pipelines.sources.asked import Asked, place_of
-from pipelines.sources.error_words import safe_words
-from pipelines.sources.http import Client, source_client
+from pipelines.sources.cursors.asked import Asked, place_of
+from pipelines.sources.http.answers import complaint, complaint_in
+from pipelines.sources.http.client import Client, source_client
+from pipelines.sources.http.error_words import safe_words
+from pipelines.sources.paging.statements import error_in, is_passing_error
 from pipelines.sources.rest_api import as_tables
-from pipelines.sources.statements import error_in, is_passing_error
 
 FIELDS = Fields(
     url="source.api_url",

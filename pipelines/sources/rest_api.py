@@ -8,17 +8,17 @@ import dlt
 from dlt.extract import DltResource
 from dlt.extract.items_transform import ItemTransform
 
-from connectors.kinds import RestApiSource
-from connectors.rest_shapes import RestResource
+from connectors.sources.http import RestResource
+from connectors.sources.kinds import RestApiSource
 from pipelines.errors import ConfigurationError, Fields
-from pipelines.prefetch import ahead, gathered
+from pipelines.rows.read_ahead import ahead, gathered
 from pipelines.rows.to_arrow import ToArrow
 from pipelines.sources import Context
-from pipelines.sources.asked import Asked, place_of
-from pipelines.sources.http import Client, resolved, source_client
-from pipelines.sources.incremental import Cursor, Increment
-from pipelines.sources.moving import settled
-from pipelines.sources.paging import Question, read_pages
+from pipelines.sources.cursors.asked import Asked, place_of
+from pipelines.sources.cursors.incremental import Cursor, Increment
+from pipelines.sources.http.client import Client, resolved, source_client
+from pipelines.sources.paging.moving import settled
+from pipelines.sources.paging.pages import Question, read_pages
 
 FIELDS = Fields(
     url="source.base_url",

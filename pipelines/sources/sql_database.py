@@ -7,12 +7,14 @@ import sqlalchemy as sa
 from dlt.extract import DltResource
 from dlt.sources.sql_database import sql_table
 
-from connectors.kinds import SqlDatabaseSource, SqlTable
+from connectors.sources.kinds import SqlDatabaseSource, SqlTable
 from pipelines.access.database_urls import database_url, hold_sqlite, postgres_places
 from pipelines.errors import ConfigurationError, quoted
-from pipelines.sources import Context, postgres_reader, sql_dialects
-from pipelines.sources.sql_cursors import increment_of_table, narrowing
-from pipelines.sources.sql_dialects import open_engine
+from pipelines.sources import Context
+from pipelines.sources.sql import dialects as sql_dialects
+from pipelines.sources.sql import postgres_reader
+from pipelines.sources.sql.cursors import increment_of_table, narrowing
+from pipelines.sources.sql.dialects import open_engine
 
 CHUNK_ROWS = 50_000
 

@@ -8,11 +8,11 @@ from uuid import UUID
 import httpx
 from pydantic import SecretStr
 
-from connectors.api import OpenRuns, create_app
-from connectors.api_models import ProbeAnswer
-from connectors.api_routes import Tester
+from api.app import OpenRuns, create_app
+from api.bodies import ProbeAnswer
+from api.routes import Tester
+from connectors.connector import ConnectorRow
 from connectors.errors import PrefectUnavailableError
-from connectors.models import ConnectorRow
 from connectors.runs import Held, Run
 from settings import Settings
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from connectors.store import Store
+from database.store import Store
 from tests.connectors.api_rig import CONNECTORS, client, create
 from tests.connectors.test_constraints import run
 

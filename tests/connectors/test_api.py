@@ -12,16 +12,16 @@ import pytest
 import sqlalchemy as sa
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from connectors import tables
-from connectors.api_guards import LONGEST_BODY
-from connectors.api_models import ProbeAnswer
-from connectors.api_names import in_camel_case
-from connectors.api_probe import reach
-from connectors.models import ConnectorRow
-from connectors.prefect_runs import open_runs
+from api.bodies import ProbeAnswer
+from api.camel_case import in_camel_case
+from api.middleware import LONGEST_BODY
+from api.source_test import reach
+from connectors.connector import ConnectorRow
 from connectors.status import Phase, Reason, Status
-from connectors.store import StatusRecord, Store
-from deployments.spec import FLOW_NAME
+from database import tables
+from database.store import StatusRecord, Store
+from deployments.planning.spec import FLOW_NAME
+from prefect_api.run_queries import open_runs
 from tests.connectors.api_rig import BODY, CONNECTORS, assert_problem, client, create
 from tests.prefect_server import AsyncPatient, PrefectServer, free_port
 

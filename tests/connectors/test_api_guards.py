@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from connectors.api_guards import LoopbackOnly
+from api.middleware import LoopbackOnly
 from settings import ROOT
 from tests.connectors.api_rig import BODY, CONNECTORS, TOKEN, assert_problem, client, create
 from tests.prefect_server import free_port
@@ -64,7 +64,7 @@ async def test_metrics_name_routes_and_not_what_strangers_ask_for(database_url: 
 
 def test_without_tokens_nothing_but_loopback_is_bound() -> None:
     told = {**os.environ, "CAI_DATABASE_URL": NO_DATABASE, "CAI_API_TOKEN": ""}
-    command = [sys.executable, "-m", "connectors.api"]
+    command = [sys.executable, "-m", "api"]
     for host in ("0.0.0.0", "::", "10.0.0.7", "api.example"):
         refused = subprocess.run(
             command,
@@ -82,7 +82,7 @@ def test_without_tokens_nothing_but_loopback_is_bound() -> None:
 def test_it_ends_when_it_is_told_to(tmp_path: Path) -> None:
     port = str(free_port())
     told = {**os.environ, "CAI_DATABASE_URL": NO_DATABASE, "CAI_API_PORT": port, "PREFECT_HOME": str(tmp_path)}
-    with subprocess.Popen([sys.executable, "-m", "connectors.api"], cwd=ROOT, env=told) as server:
+    with subprocess.Popen([sys.executable, "-m", "api"], cwd=ROOT, env=told) as server:
         while server.poll() is None:
             try:
                 assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors import api_probe
-from connectors.api_probe import reach
+from api import source_test as api_probe
+from api.source_test import reach
 from tests.deployments.samples import row
 
 

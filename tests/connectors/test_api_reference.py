@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from connectors import api_models, problems
-from connectors.api import create_app
-from connectors.api_probe import reach
-from connectors.api_reference import current
-from connectors.prefect_runs import open_runs
+from api import bodies as api_models
+from api import problems
+from api.app import create_app
+from api.reference import current
+from api.source_test import reach
+from prefect_api.run_queries import open_runs
 from settings import ROOT, Settings
 
 
@@ -18,7 +19,7 @@ def openapi() -> dict[str, Any]:
 def test_the_reference_is_what_the_api_says() -> None:
     made = current()
     assert (ROOT / "docs" / "api.md").read_text() == made, (
-        "docs/api.md is old: run `python -m connectors.api_reference > docs/api.md`"
+        "docs/api.md is old: run `python -m api.reference > docs/api.md`"
     )
 
 

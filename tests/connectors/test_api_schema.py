@@ -36,7 +36,7 @@ BEYOND_OPENAPI = (schemathesis.checks.positive_data_acceptance,)
 
 @pytest.fixture
 def address(database_url: str, tmp_path: Path) -> Iterator[str]:
-    """The address of the API, served as `python -m connectors.api` serves it, with nobody at PREFECT_API_URL."""
+    """The address of the API, served as `python -m api` serves it, with nobody at PREFECT_API_URL."""
     port = free_port()
     told = {
         "CAI_DATABASE_URL": database_url,
@@ -45,7 +45,7 @@ def address(database_url: str, tmp_path: Path) -> Iterator[str]:
         "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api",
         "PREFECT_HOME": str(tmp_path),
     }
-    with subprocess.Popen([sys.executable, "-m", "connectors.api"], cwd=ROOT, env={**os.environ, **told}) as server:
+    with subprocess.Popen([sys.executable, "-m", "api"], cwd=ROOT, env={**os.environ, **told}) as server:
         try:
             _wait_for(f"http://127.0.0.1:{port}/ready", server)
             yield f"http://127.0.0.1:{port}"

@@ -6,11 +6,11 @@ import asyncpg
 import httpx
 import pytest
 
-from connectors.database_errors import told
 from connectors.errors import ConstraintError
-from connectors.service import Service
-from connectors.store import Store
+from database.errors import told
+from database.store import Store
 from tests.connectors.api_rig import BODY, CONNECTORS, DeadPrefect, assert_problem, client, create
+from use_cases.service import Service
 
 MINE = "mine, and nobody else's"
 

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import pytest
 
-from connectors.explain import Explanation, Obstacle, View, explain
+from connectors.connector import ConnectorRow
+from connectors.diagnosis import Explanation, Obstacle, View, explain
 from connectors.freshness import Facts, Freshness
-from connectors.models import ConnectorRow
 from connectors.runs import Held, Pool, Run
-from connectors.schedule import parse, words
+from connectors.schedules.cron import parse, words
 from connectors.status import Phase, Reason, Status
 from tests.deployments.samples import row as sample
 

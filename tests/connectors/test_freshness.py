@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.freshness import Facts, Freshness, Judgement, judge, lateness, promised
-from connectors.schedule import Schedule
+from connectors.schedules.cron import Schedule
 from connectors.status import Phase
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)  # a Tuesday

@@ -3,8 +3,8 @@
 import time
 from datetime import UTC, datetime
 
-from connectors.herd import herd_warnings
-from connectors.schedule import Schedule, parse
+from connectors.schedules.cron import Schedule, parse
+from connectors.schedules.crowding import herd_warnings
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from connectors.errors import NotFoundError
 from connectors.ids import LARGEST_ID, parse_id, parse_number
-from connectors.service import Service
-from connectors.store import Store
+from database.store import Store
 from pipelines.errors import ConfigurationError
-from pipelines.load import Options, run_connector
+from pipelines.run import Options, run_connector
 from settings import Settings
 from tests.connectors.api_rig import BODY, CONNECTORS, DeadPrefect, assert_problem, client, create
 from tests.deployments.rig import insert
+from use_cases.service import Service
 
 NO_NUMBERS = [
     "",
@@ -120,7 +120,7 @@ async def test_rows_numbered_below_one_are_listed_and_refused_everywhere_alike(
 
 async def test_a_row_numbered_below_one_gets_no_deployment_and_an_old_one_of_its_goes(store: Store) -> None:
     from connectors.status import Phase, Reason
-    from deployments.spec import creation, deployment_name
+    from deployments.planning.spec import creation, deployment_name
     from tests.deployments.fake_prefect import FakePrefect
     from tests.deployments.rig import rig
     from tests.deployments.samples import spec

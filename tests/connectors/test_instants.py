@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from prefect.server.schemas.schedules import CronSchedule
 
-from connectors.schedule import Schedule, local, may_be_due, next_runs, parse, previous_run
-from deployments.catch_up import missed_dates
-from deployments.gateway import ScheduledRun
-from deployments.spec import ScheduleFields
-from deployments.sweep import is_stale
+from connectors.schedules.cron import Schedule, local, may_be_due, next_runs, parse, previous_run
+from deployments.planning.spec import ScheduleFields
+from deployments.reconciling.gateway import ScheduledRun
+from deployments.reconciling.missed_runs import missed_dates
+from deployments.reconciling.stale_runs import is_stale
 from tests.deployments.samples import held, spec
 
 FIRST, LAST = datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from connectors.destinations import OTHER_DESTINATIONS
-from connectors.kinds import Destination, Source, normalised
-from connectors.landing import snake_case
-from connectors.models import RunPolicy
+from connectors.connector import RunPolicy
+from connectors.destinations.shapes import OTHER_DESTINATIONS
 from connectors.refusals import Refusal, from_pydantic
+from connectors.sources.kinds import Destination, Source, normalised
+from connectors.sources.write_rules import snake_case
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
 DESTINATION: TypeAdapter[Destination] = TypeAdapter(Destination)

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from connectors.logs import CONSOLE, LOGGERS, show_logs
 from local.processes import Child
+from logs import CONSOLE, LOGGERS, show_logs
 from settings import ROOT
 from tests.connectors.api_rig import CONNECTORS, client, create
 from tests.prefect_server import free_port
@@ -35,7 +35,7 @@ def _as_before() -> Iterator[None]:
 def test_a_json_line_has_the_connectors_id_beside_the_message(capsys: pytest.CaptureFixture[str]) -> None:
     show_logs("json")
     show_logs("json")
-    logging.getLogger("deployments.reconcile").info("connector 7: pause", extra={"connector_id": 7})
+    logging.getLogger("deployments.reconciling.reconciler").info("connector 7: pause", extra={"connector_id": 7})
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     line = json.loads(lines[0])
@@ -45,8 +45,8 @@ def test_a_json_line_has_the_connectors_id_beside_the_message(capsys: pytest.Cap
 @pytest.mark.usefixtures("_as_before")
 def test_a_text_line_says_where_it_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
     show_logs("text")
-    logging.getLogger("deployments.lease").warning("The lease could not be renewed")
-    assert "WARNING deployments.lease: The lease could not be renewed" in capsys.readouterr().err
+    logging.getLogger("deployments.leadership.lease").warning("The lease could not be renewed")
+    assert "WARNING deployments.leadership.lease: The lease could not be renewed" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_as_before")
@@ -70,7 +70,7 @@ def test_what_libraries_warn_of_is_in_the_same_form_and_said_once(capsys: pytest
 async def test_each_request_that_changes_something_or_is_refused_is_one_line(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "connectors.api_guards")
+    caplog.set_level(logging.INFO, "api.middleware")
     async with client(database_url) as api:
         number = (await create(api))["id"]
         for path in (f"{CONNECTORS}/{number}", CONNECTORS, "/health", "/metrics"):
@@ -96,7 +96,7 @@ async def test_the_apis_process_writes_json_and_nothing_else(database_url: str, 
     settings = {"CAI_DATABASE_URL": database_url, "CAI_API_PORT": str(port), "CAI_LOG_FORMAT": "json"}
     child = Child(
         name="api",
-        command=[sys.executable, "-m", "connectors.api"],
+        command=[sys.executable, "-m", "api"],
         environment={**os.environ, **settings},
         directory=ROOT,
         log=log,

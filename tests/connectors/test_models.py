@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from connectors.models import ConnectorRow, InvalidConnectorError, validate, validate_for_load
+from connectors.connector import ConnectorRow, InvalidConnectorError, validate, validate_for_load
 
 SOURCE = {"type": "files", "url": "/data", "format": "csv", "table": "labs"}
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from prefect.types.names import Name, NonEmptyishName
 from pydantic import TypeAdapter, ValidationError
 
-from connectors.models import InvalidConnectorError, validate
+from connectors.connector import InvalidConnectorError, validate
 from connectors.names import NOT_IN_PATHS, why_no_name, why_no_pool
 from connectors.status import Phase, Reason
-from connectors.store import Store
+from database.store import Store
 from settings import Settings
 from tests.connectors.api_rig import BODY, CONNECTORS, assert_problem, client, create
 from tests.deployments.fake_prefect import FakePrefect

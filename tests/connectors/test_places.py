@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from connectors.destinations import Destination
-from connectors.models import Connector, ConnectorRow, InvalidConnectorError, validate
-from connectors.places import Places, is_below, outside
-from connectors.service import Service
-from connectors.shared_tables import Writer, clash, sharing, writer_of
-from connectors.store import Store
+from connectors.connector import Connector, ConnectorRow, InvalidConnectorError, validate
+from connectors.destinations.places import Places, is_below, outside
+from connectors.destinations.shapes import Destination
+from connectors.destinations.shared_tables import Writer, clash, sharing, writer_of
+from database.store import Store
 from tests.connectors.test_service import KnownRuns
+from use_cases.service import Service
 
 PLACES = Places(Path("/data"), (Path("/mnt/lake"),), {"type": "duckdb", "path": "/data/warehouse.duckdb"})
 SQL = {"type": "sql_database", "credentials": {"env": "CAI_SECRET_X"}}

@@ -12,9 +12,9 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED, temporary_settings
 
 from connectors.errors import PrefectUnavailableError
-from connectors.prefect_runs import TIMEOUT_SECONDS, NoPrefect, PrefectClientRuns, open_runs
-from deployments.spec import FLOW_NAME
-from pipelines.summary import Summary
+from deployments.planning.spec import FLOW_NAME
+from pipelines.loading.summary import Summary
+from prefect_api.run_queries import TIMEOUT_SECONDS, NoPrefect, PrefectClientRuns, open_runs
 from tests.prefect_server import PrefectServer, free_port
 
 

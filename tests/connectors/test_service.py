@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from connectors import tables
+from connectors.connector import InvalidConnectorError
+from connectors.diagnosis import Obstacle
 from connectors.errors import (
     ConstraintError,
     NameTakenError,
@@ -21,14 +22,13 @@ from connectors.errors import (
     PrefectUnavailableError,
     StaleError,
 )
-from connectors.explain import Obstacle
 from connectors.freshness import Freshness
-from connectors.models import InvalidConnectorError
 from connectors.runs import Held, Pool, Run
-from connectors.service import DEFAULTS, Filter, Service
 from connectors.status import Phase, Reason, Status
-from connectors.store import StatusRecord, Store, dsn
-from connectors.tables import CHANNEL, connectors, lease
+from database import tables
+from database.store import StatusRecord, Store, dsn
+from database.tables import CHANNEL, connectors, lease
+from use_cases.service import DEFAULTS, Filter, Service
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DEPLOYMENT = UUID(int=7)

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.storable import DEEPEST, Unreadable, readable, unstorable
-from connectors.store import Store
-from connectors.tables import connectors
+from connectors.json_limits import DEEPEST, Unreadable, readable, unstorable
+from database.store import Store
+from database.tables import connectors
 
 
 def nested(levels: int) -> Any:

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from connectors.store import Store
-from deployments.prefect_gateway import PrefectGateway, open_gateway
+from database.store import Store
+from prefect_api.deployment_calls import PrefectGateway, open_gateway
 from tests.deployments.rig import Rig, rig
 from tests.prefect_server import Patient, PrefectServer
 

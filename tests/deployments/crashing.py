@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 import httpx
 
-from connectors.store import Fence, StatusRecord, Store, Unrecorded, open_engine
-from deployments.prefect_gateway import open_gateway
+from database.store import Fence, StatusRecord, Store, Unrecorded, open_engine
+from prefect_api.deployment_calls import open_gateway
 from tests.deployments.rig import rig
 
 

@@ -14,12 +14,12 @@ from uuid import UUID, uuid4
 
 import orjson
 
-from deployments import spec
-from deployments.errors import RefusedError, WorkPoolMissingError
-from deployments.gateway import Listing, PendingRun, ScheduledRun
-from deployments.plan import Patch
-from deployments.pools import WorkPool
-from deployments.spec import Observed, Spec
+from deployments.planning import spec
+from deployments.planning.plan import Patch
+from deployments.planning.pools import WorkPool
+from deployments.planning.spec import Observed, Spec
+from deployments.reconciling.gateway import Listing, PendingRun, ScheduledRun
+from prefect_api.errors import RefusedError, WorkPoolMissingError
 
 AGENT_POOL = "default-agent-pool"
 

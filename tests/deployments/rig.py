@@ -12,17 +12,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from connectors.status import Status
-from connectors.store import Store
-from connectors.tables import connectors
-from deployments.alerts import Alerts
-from deployments.events import Events
-from deployments.gateway import Gateway
-from deployments.lease import Lease
-from deployments.limiter import AdaptiveLimiter
-from deployments.metrics import Metrics
-from deployments.reconcile import Options, Reconciler, Report
-from deployments.server import ServerHealth
-from deployments.spec import Platform
+from database.store import Store
+from database.tables import connectors
+from deployments.leadership.lease import Lease
+from deployments.monitoring.alerts import Alerts
+from deployments.monitoring.metrics import Metrics
+from deployments.planning.spec import Platform
+from deployments.reconciling.concurrency_limit import AdaptiveLimiter
+from deployments.reconciling.gateway import Gateway
+from deployments.reconciling.reconciler import Options, Reconciler, Report
+from deployments.reconciling.server_health import ServerHealth
+from prefect_api.event_feed import Events
 from tests.deployments.fake_prefect import FakePrefect
 
 FILES_SOURCE = {"type": "files", "url": "/data/labs", "format": "csv", "table": "labs"}

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
-from connectors.models import ConnectorRow
+from connectors.connector import ConnectorRow
 from connectors.status import Phase, Reason, Status
-from deployments.plan import Desired, desire
-from deployments.spec import Observed, Spec
+from deployments.planning.plan import Desired, desire
+from deployments.planning.spec import Observed, Spec
 from tests.deployments.rig import FILES_SOURCE, PLATFORM
 
 NOW = datetime(2026, 3, 2, 10, 7, tzinfo=UTC)

@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from connectors.store import Store
-from connectors.tables import alerts as table
-from deployments import alerts as module
-from deployments.alerts import MOST_WAITING, Alerts
-from deployments.events import Events
-from deployments.server import ServerHealth
+from database.store import Store
+from database.tables import alerts as table
+from deployments.monitoring import alerts as module
+from deployments.monitoring.alerts import MOST_WAITING, Alerts
+from deployments.reconciling.server_health import ServerHealth
+from prefect_api.event_feed import Events
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import rig
 from tests.deployments.samples import NOW

@@ -13,16 +13,16 @@ import pytest
 import sqlalchemy as sa
 
 from connectors.freshness import Judgement
-from connectors.prefect_client import open_client
-from connectors.store import Store
-from connectors.tables import connectors, loads
-from deployments.artifacts import Artifacts
-from deployments.errors import ServerUnavailableError
-from deployments.events import Events
-from deployments.fleet_view import Artifact
-from deployments.lease import Lease
-from deployments.silence import Silence
-from deployments.watch import Watch
+from database.store import Store
+from database.tables import connectors, loads
+from deployments.leadership.lease import Lease
+from deployments.monitoring.fleet_pages import Artifact
+from deployments.monitoring.fleet_watch import Watch
+from deployments.monitoring.silence_recovery import Silence
+from prefect_api.artifacts import Artifacts
+from prefect_api.client import open_client
+from prefect_api.errors import ServerUnavailableError
+from prefect_api.event_feed import Events
 from tests.deployments.rig import FILES_SOURCE, Clock
 from tests.prefect_server import AsyncPatient, PrefectServer
 
@@ -206,7 +206,7 @@ async def test_artifacts_that_cannot_be_written_harm_nothing(
 
     with monkeypatch.context() as broken:
         broken.setattr(artifacts, "call", gone)
-        caplog.set_level("INFO", "deployments.watch")
+        caplog.set_level("INFO", "deployments.monitoring.fleet_watch")
         await watch.look()
     assert len(judged) == CONNECTORS
     assert "Prefect could not be shown the fleet: Prefect cannot be reached." in caplog.text

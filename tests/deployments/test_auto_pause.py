@@ -8,16 +8,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from connectors.loads import Load, Outcome
-from connectors.prefect_runs import NoPrefect
-from connectors.service import Service
 from connectors.status import Phase, Reason
-from connectors.store import Store
-from connectors.tables import loads
-from deployments.plan import Create, Observation, Patch, Policy, desire, plan
-from deployments.spec import Observed, Spec, deployment_name
+from database.store import Store
+from database.tables import loads
+from deployments.planning.plan import Create, Observation, Patch, Policy, desire, plan
+from deployments.planning.spec import Observed, Spec, deployment_name
+from prefect_api.run_queries import NoPrefect
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import PLATFORM, Rig, rig
 from tests.deployments.samples import NOW, TAG, held, row, spec
+from use_cases.service import Service
 
 POLICY = {"auto_pause_after": 3}
 

@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from connectors.store import Store
-from connectors.tables import lease
+from database.store import Store
+from database.tables import lease
 from deployments.bootstrap import CONTROLLER_FLOW, bootstrap
 from local.processes import Child, end
 from settings import ROOT, Settings

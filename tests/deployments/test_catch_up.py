@@ -6,14 +6,14 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from connectors.schedule import Schedule
+from connectors.schedules.cron import Schedule
 from connectors.status import Phase
-from connectors.store import Store
-from connectors.tables import status as status_table
-from deployments.catch_up import MOST_RUNS, missed_dates
-from deployments.errors import RefusedError
-from deployments.prefect_gateway import PrefectGateway
-from deployments.spec import deployment_name
+from database.store import Store
+from database.tables import status as status_table
+from deployments.planning.spec import deployment_name
+from deployments.reconciling.missed_runs import MOST_RUNS, missed_dates
+from prefect_api.deployment_calls import PrefectGateway
+from prefect_api.errors import RefusedError
 from tests.deployments.rig import Clock, Rig, rig
 from tests.deployments.test_failures import Mortal
 

@@ -17,18 +17,18 @@ import pytest
 import sqlalchemy as sa
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from connectors import tables
 from connectors.status import Phase
-from connectors.store import Store, open_engine
-from deployments import controller
-from deployments.errors import WrongInstanceError
-from deployments.leader import Conclusion, Ending
-from deployments.mandate import Mandate, WhenLed
-from deployments.requests import Requests
-from deployments.spec import deployment_name
+from database import tables
+from database.store import Store, open_engine
+from deployments.leadership import controller
+from deployments.leadership.cycle_requests import Requests
+from deployments.leadership.leader import Conclusion, Ending
+from deployments.leadership.start_options import Mandate, WhenLed
+from deployments.planning.spec import deployment_name
 from flows import controller as command
 from flows.controller import controller_of
 from local.embedded_postgres import EmbeddedPostgres
+from prefect_api.errors import WrongInstanceError
 from settings import ROOT, Settings
 from tests.deployments.rig import insert
 from tests.deployments.webhook import Webhook

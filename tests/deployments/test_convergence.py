@@ -24,12 +24,12 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.status import Phase as StatusPhase
-from connectors.store import Store, open_engine
-from connectors.tables import connectors, lease, status
-from deployments.errors import LeaseLostError
-from deployments.plan import desire
-from deployments.prefect_gateway import PrefectGateway, open_gateway
-from deployments.spec import FLOW_NAME, Observed, Spec, connector_id_of, deployment_name, drift
+from database.store import Store, open_engine
+from database.tables import connectors, lease, status
+from deployments.planning.plan import desire
+from deployments.planning.spec import FLOW_NAME, Observed, Spec, connector_id_of, deployment_name, drift
+from prefect_api.deployment_calls import PrefectGateway, open_gateway
+from prefect_api.errors import LeaseLostError
 from tests.conftest import empty_prefect
 from tests.deployments import tally
 from tests.deployments.faults import FaultyTransport

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from connectors.store import Store
-from connectors.tables import lease
-from deployments.plan import desire
-from deployments.prefect_gateway import PrefectGateway
-from deployments.spec import Spec, connector_id_of, drift
+from database.store import Store
+from database.tables import lease
+from deployments.planning.plan import desire
+from deployments.planning.spec import Spec, connector_id_of, drift
+from prefect_api.deployment_calls import PrefectGateway
 from settings import ROOT
 from tests.deployments import tally
 from tests.deployments.rig import PLATFORM, Rig, insert, rig

@@ -9,10 +9,10 @@ import orjson
 import pytest
 from prefect.client.orchestration import PrefectClient
 
-from connectors.prefect_client import open_client
 from connectors.status import Phase, Reason, Status
-from connectors.store import Store
-from deployments.events import BATCH, GATHER_SECONDS, MOST_WAITING, REJECTED, Events, fallen, sending
+from database.store import Store
+from prefect_api.client import open_client
+from prefect_api.event_feed import BATCH, GATHER_SECONDS, MOST_WAITING, REJECTED, Events, fallen, sending
 from settings import ROOT
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import rig
@@ -129,9 +129,15 @@ async def test_the_events_of_one_cycle_go_out_together_and_at_once_where_somebod
 
 def test_every_event_that_the_code_names_is_documented() -> None:
     page = (ROOT / "docs/events.md").read_text()
-    code = "".join((ROOT / path).read_text() for path in ("deployments/events.py", "deployments/controller.py"))
-    code += (ROOT / "deployments/heartbeat.py").read_text() + (ROOT / "deployments/alerts.py").read_text()
-    code += (ROOT / "deployments/freshness.py").read_text() + (ROOT / "deployments/silence.py").read_text()
+    code = "".join(
+        (ROOT / path).read_text() for path in ("prefect_api/event_feed.py", "deployments/leadership/controller.py")
+    )
+    code += (ROOT / "deployments/monitoring/heartbeat.py").read_text() + (
+        ROOT / "deployments/monitoring/alerts.py"
+    ).read_text()
+    code += (ROOT / "deployments/monitoring/lateness.py").read_text() + (
+        ROOT / "deployments/monitoring/silence_recovery.py"
+    ).read_text()
     named = set(re.findall(r'"((?:controller|connector)\.[a-z.-]+)"', code))
     assert named
     for name in named:

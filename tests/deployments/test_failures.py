@@ -13,13 +13,17 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from connectors.connector import ConnectorRow
 from connectors.loads import Load
-from connectors.models import ConnectorRow
 from connectors.status import Phase, Reason, Status
-from connectors.store import Fence, StatusRecord, Store, Unrecorded
-from deployments import reconcile
-from deployments.alerts import Alerts
-from deployments.errors import (
+from database.store import Fence, StatusRecord, Store, Unrecorded
+from deployments.monitoring.alerts import Alerts
+from deployments.planning.plan import Desired, Patch, desire
+from deployments.planning.spec import Observed, Platform, Spec, creation
+from deployments.reconciling import reconciler as reconcile
+from deployments.reconciling.gateway import Listing
+from deployments.reconciling.reconciler import Options
+from prefect_api.errors import (
     ConnectionLostError,
     LeaseLostError,
     OverloadedError,
@@ -28,10 +32,6 @@ from deployments.errors import (
     ServerUnavailableError,
     TerminalError,
 )
-from deployments.gateway import Listing
-from deployments.plan import Desired, Patch, desire
-from deployments.reconcile import Options
-from deployments.spec import Observed, Platform, Spec, creation
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import FILES_SOURCE, PLATFORM, Clock, Rig, rig
 from tests.deployments.samples import TAG, spec

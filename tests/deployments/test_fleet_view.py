@@ -6,11 +6,11 @@ from uuid import UUID
 
 import orjson
 
-from connectors.fleet import Standing
 from connectors.freshness import Freshness, Promise, judge
 from connectors.loads import Load, Outcome
+from connectors.standing import Standing
 from connectors.status import Phase, Reason
-from deployments.fleet_view import MOST_ROWS, entry, fleet, is_ours, page
+from deployments.monitoring.fleet_pages import MOST_ROWS, entry, fleet, is_ours, page
 
 NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 LABS = Standing(

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.fleet import Standing
 from connectors.freshness import Freshness, Promise
-from connectors.happenings import Alert
 from connectors.loads import Load
+from connectors.standing import Standing
 from connectors.status import Phase
-from deployments.freshness import LATE, OVERDUE, RECOVERED, Turn, turn
+from deployments.monitoring.lateness import LATE, OVERDUE, RECOVERED, Turn, turn
+from prefect_api.names import Alert
 
 NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)

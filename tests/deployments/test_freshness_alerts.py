@@ -13,17 +13,17 @@ import sqlalchemy as sa
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import PrefectClient
 
-from connectors.happenings import connector_resource_id
-from connectors.prefect_client import open_client
-from connectors.store import Store
-from connectors.tables import loads
-from deployments.artifacts import Artifacts
+from database.store import Store
+from database.tables import loads
 from deployments.bootstrap import notifications
-from deployments.events import Events, sending
-from deployments.heartbeat import Heartbeat
-from deployments.lease import Lease
-from deployments.silence import Silence
-from deployments.watch import Watch
+from deployments.leadership.lease import Lease
+from deployments.monitoring.fleet_watch import Watch
+from deployments.monitoring.heartbeat import Heartbeat
+from deployments.monitoring.silence_recovery import Silence
+from prefect_api.artifacts import Artifacts
+from prefect_api.client import open_client
+from prefect_api.event_feed import Events, sending
+from prefect_api.names import connector_resource_id
 from settings import Settings
 from tests.deployments.rig import Clock, insert
 from tests.deployments.test_notifications import heard

@@ -14,8 +14,12 @@ import orjson
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments import prefect_gateway
-from deployments.errors import (
+from deployments.planning.plan import Patch
+from deployments.planning.spec import FLOW_NAME, Observed, Spec, deployment_name, drift, obsolete_schedules
+from deployments.reconciling.gateway import Gateway
+from prefect_api import deployment_calls as prefect_gateway
+from prefect_api.deployment_calls import PrefectGateway, open_gateway
+from prefect_api.errors import (
     BusyError,
     ConnectionLostError,
     LeaseLostError,
@@ -27,10 +31,6 @@ from deployments.errors import (
     WorkPoolMissingError,
     WrongInstanceError,
 )
-from deployments.gateway import Gateway
-from deployments.plan import Patch
-from deployments.prefect_gateway import PrefectGateway, open_gateway
-from deployments.spec import FLOW_NAME, Observed, Spec, deployment_name, drift, obsolete_schedules
 from tests.deployments.fake_prefect import AGENT_POOL, FakePrefect, Server
 from tests.deployments.samples import spec
 from tests.prefect_server import AsyncPatient, Patient, PrefectServer

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments.events import Events
-from deployments.heartbeat import Heartbeat
+from deployments.monitoring.heartbeat import Heartbeat
+from prefect_api.event_feed import Events
 
 
 def test_a_file_that_cannot_be_touched_is_told_once_and_stops_no_loop(

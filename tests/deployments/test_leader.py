@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from connectors.status import Phase
-from connectors.store import Store
-from deployments.alerts import Alerts
-from deployments.database_health import DatabaseHealth
-from deployments.errors import ServerUnavailableError
-from deployments.leader import ALERT_AFTER_CYCLES, Conclusion, Ending, Inbox, Leader
-from deployments.mandate import Mandate
-from deployments.reconcile import Report
-from deployments.requests import CHANNEL, GIVE_WAY, Requests
+from database.store import Store
+from deployments.leadership.cycle_requests import CHANNEL, GIVE_WAY, Requests
+from deployments.leadership.leader import ALERT_AFTER_CYCLES, Conclusion, Ending, Inbox, Leader
+from deployments.leadership.start_options import Mandate
+from deployments.monitoring.alerts import Alerts
+from deployments.monitoring.database_health import DatabaseHealth
+from deployments.reconciling.reconciler import Report
+from prefect_api.errors import ServerUnavailableError
 from settings import Settings
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import Rig, rig

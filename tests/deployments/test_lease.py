@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.status import Phase, Status
-from connectors.store import StatusRecord, Store
-from connectors.tables import lease as table
-from deployments.errors import LeaseLostError
-from deployments.lease import Lease
+from database.store import StatusRecord, Store
+from database.tables import lease as table
+from deployments.leadership.lease import Lease
+from prefect_api.errors import LeaseLostError
 
 TTL = 30.0
 

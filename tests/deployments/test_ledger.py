@@ -2,11 +2,11 @@
 
 from uuid import UUID
 
-from connectors.store import Store
-from deployments.alerts import Alerts
-from deployments.errors import RefusedError, ServerUnavailableError
-from deployments.setbacks import MANY
-from deployments.spec import deployment_name
+from database.store import Store
+from deployments.monitoring.alerts import Alerts
+from deployments.planning.spec import deployment_name
+from deployments.reconciling.failures import MANY
+from prefect_api.errors import RefusedError, ServerUnavailableError
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import rig
 from tests.deployments.test_failures import FailingCreates, insert_many

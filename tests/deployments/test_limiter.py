@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import pytest
 
-from deployments.errors import OverloadedError, ServerError
-from deployments.limiter import SHORTEST_PAUSE, START, AdaptiveLimiter
+from deployments.reconciling.concurrency_limit import SHORTEST_PAUSE, START, AdaptiveLimiter
+from prefect_api.errors import OverloadedError, ServerError
 
 
 class Time:

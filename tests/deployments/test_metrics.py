@@ -9,15 +9,15 @@ import pytest
 import sqlalchemy as sa
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from connectors import tables
 from connectors.freshness import Freshness, Judgement
 from connectors.status import Phase
-from connectors.store import Store
-from connectors.totals import NEVER, Ended, Totals, totals
-from deployments.errors import OverloadedError, ReconcileError, RefusedError, ServerUnavailableError
-from deployments.events import Events
-from deployments.metrics import Metrics, served
-from deployments.prefect_gateway import open_gateway
+from database import tables
+from database.fleet_totals import NEVER, Ended, Totals, totals
+from database.store import Store
+from deployments.monitoring.metrics import Metrics, served
+from prefect_api.deployment_calls import open_gateway
+from prefect_api.errors import OverloadedError, ReconcileError, RefusedError, ServerUnavailableError
+from prefect_api.event_feed import Events
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import insert, rig
 from tests.prefect_server import free_port

@@ -14,12 +14,12 @@ import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from connectors.happenings import ALERT, Alert
-from connectors.prefect_client import open_client
 from deployments.bootstrap import bootstrap
-from deployments.events import Events, sending
-from deployments.heartbeat import EVENT as HEARTBEAT
+from deployments.monitoring.heartbeat import EVENT as HEARTBEAT
 from local.processes import Child
+from prefect_api.client import open_client
+from prefect_api.event_feed import Events, sending
+from prefect_api.names import ALERT, Alert
 from settings import ROOT, Settings
 from tests.prefect_server import AsyncPatient, PrefectServer, free_port
 from tests.test_end_to_end import own_prefect_server, until

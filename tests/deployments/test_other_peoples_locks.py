@@ -10,15 +10,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from connectors.connector import ConnectorRow
 from connectors.freshness import Promise
-from connectors.models import ConnectorRow
 from connectors.status import Phase, Reason
-from connectors.store import Store, open_engine
-from connectors.tables import loads
-from deployments import alerts as alerts_module
-from deployments.alerts import Alerts
-from deployments.database_health import DatabaseHealth
-from deployments.requests import CycleResult, Requests
+from database.store import Store, open_engine
+from database.tables import loads
+from deployments.leadership.cycle_requests import CycleResult, Requests
+from deployments.monitoring import alerts as alerts_module
+from deployments.monitoring.alerts import Alerts
+from deployments.monitoring.database_health import DatabaseHealth
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import Rig, insert, rig
 from tests.deployments.webhook import Webhook

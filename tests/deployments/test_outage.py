@@ -7,10 +7,10 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from connectors.status import Phase, Reason
-from connectors.store import Store
-from deployments.alerts import Alerts
-from deployments.prefect_gateway import PrefectGateway, open_gateway
-from deployments.spec import connector_id_of, deployment_name
+from database.store import Store
+from deployments.monitoring.alerts import Alerts
+from deployments.planning.spec import connector_id_of, deployment_name
+from prefect_api.deployment_calls import PrefectGateway, open_gateway
 from tests.deployments.rig import Rig, rig
 from tests.deployments.webhook import Webhook
 from tests.prefect_server import PrefectServer

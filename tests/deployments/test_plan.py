@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.service import DEFAULTS
 from connectors.status import REASONS, Phase, Reason, Status
-from deployments.plan import (
+from deployments.planning.plan import (
     Action,
     Create,
     Decision,
@@ -26,10 +25,11 @@ from deployments.plan import (
     desire,
     plan,
 )
-from deployments.spec import Observed, Spec, connector_id_of, creation
+from deployments.planning.spec import Observed, Spec, connector_id_of, creation
 from tests.deployments.fake_prefect import Server, carry_out_patch
 from tests.deployments.rig import PLATFORM
 from tests.deployments.samples import NOW, TAG, deployment_id, held, known, row, spec, wanted
+from use_cases.service import DEFAULTS
 
 BAD: dict[str, Any] = {"schedule": "61 * * * *"}
 """What makes a row invalid."""

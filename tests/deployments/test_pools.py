@@ -5,15 +5,15 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.explain import Obstacle
-from connectors.prefect_runs import open_runs
-from connectors.service import Service
+from connectors.diagnosis import Obstacle
 from connectors.status import Phase, Reason
-from connectors.store import Store
-from deployments.pools import WorkPool, why_unfit
-from deployments.spec import deployment_name
+from database.store import Store
+from deployments.planning.pools import WorkPool, why_unfit
+from deployments.planning.spec import deployment_name
+from prefect_api.run_queries import open_runs
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import Rig, rig
+from use_cases.service import Service
 
 
 def containers(image: Any, *, variable: bool = True) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.status import Phase
-from deployments.queue import RetryQueue, backoff_seconds
+from deployments.reconciling.retry_queue import RetryQueue, backoff_seconds
 from tests.deployments.samples import NOW, known
 
 WAITING = [known(i, Phase.RETRYING, attempts=1, next_attempt_at=NOW + timedelta(seconds=10 * i)) for i in (1, 2, 3)]

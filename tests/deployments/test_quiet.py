@@ -16,14 +16,15 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
-from connectors.logs import LOGGERS
 from connectors.status import Phase
-from connectors.store import Store
-from deployments import leader, watch
-from deployments.heartbeat import EVENT
-from deployments.mandate import Mandate, WhenLed
-from deployments.prefect_calls import READS
+from database.store import Store
+from deployments.leadership import leader
+from deployments.leadership.start_options import Mandate, WhenLed
+from deployments.monitoring import fleet_watch as watch
+from deployments.monitoring.heartbeat import EVENT
 from flows.controller import controller_of
+from logs import LOGGERS
+from prefect_api.calls import READS
 from settings import Settings
 from tests.deployments.rig import insert
 from tests.prefect_server import PrefectServer

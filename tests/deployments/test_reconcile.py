@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from connectors.status import Phase, Reason
-from deployments.prefect_gateway import PrefectGateway
-from deployments.spec import ENTRYPOINT, Observed, deployment_name
+from deployments.planning.spec import ENTRYPOINT, Observed, deployment_name
+from prefect_api.deployment_calls import PrefectGateway
 from tests.deployments.rig import PLATFORM, SCHEMA, Rig
 
 

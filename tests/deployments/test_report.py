@@ -3,9 +3,9 @@
 from typing import Any
 
 from connectors.status import Status
-from deployments.plan import Observation, Policy, plan
-from deployments.report import describe
-from deployments.spec import Observed, ScheduleFields
+from deployments.planning.plan import Observation, Policy, plan
+from deployments.planning.spec import Observed, ScheduleFields
+from deployments.planning.wording import describe
 from tests.deployments.samples import NOW, TAG, deployment_id, held, known, spec, wanted
 
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from deployments.alerts import Alerts
-from deployments.server import ServerHealth
+from deployments.monitoring.alerts import Alerts
+from deployments.reconciling.server_health import ServerHealth
 from tests.deployments.samples import NOW
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.spec import (
+from deployments.planning.spec import (
     ENGINE,
     OWNED,
     OwnedFields,

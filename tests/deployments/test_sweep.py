@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from deployments.gateway import PendingRun, ScheduledRun
-from deployments.prefect_gateway import PrefectGateway
-from deployments.spec import Observed, deployment_name
-from deployments.sweep import ABANDONED, is_abandoned, is_stale
+from deployments.planning.spec import Observed, deployment_name
+from deployments.reconciling.gateway import PendingRun, ScheduledRun
+from deployments.reconciling.stale_runs import ABANDONED, is_abandoned, is_stale
+from prefect_api.deployment_calls import PrefectGateway
 from tests.deployments.rig import Rig
 from tests.prefect_server import PrefectServer
 

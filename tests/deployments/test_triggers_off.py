@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from connectors.status import Phase
-from connectors.store import Store
+from database.store import Store
 from tests.connectors.api_rig import CONNECTORS, assert_problem, client, create
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import Rig, rig

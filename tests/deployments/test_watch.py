@@ -11,16 +11,16 @@ import pytest
 import sqlalchemy as sa
 from prefect.client.orchestration import PrefectClient
 
-from connectors.store import Store
-from connectors.tables import connectors
-from deployments import watch as module
-from deployments.artifacts import Artifacts
-from deployments.events import Events
-from deployments.lease import Lease
-from deployments.mandate import Mandate, WhenLed
-from deployments.silence import Silence
-from deployments.watch import Watch
+from database.store import Store
+from database.tables import connectors
+from deployments.leadership.lease import Lease
+from deployments.leadership.start_options import Mandate, WhenLed
+from deployments.monitoring import fleet_watch as module
+from deployments.monitoring.fleet_watch import Watch
+from deployments.monitoring.silence_recovery import Silence
 from flows.controller import controller_of
+from prefect_api.artifacts import Artifacts
+from prefect_api.event_feed import Events
 from settings import Settings
 from tests.deployments.rig import Clock, insert
 from tests.prefect_server import AsyncPatient, PrefectServer

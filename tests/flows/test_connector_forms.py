@@ -17,7 +17,13 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.utilities.callables import parameter_schema
 
-from connectors.form_models import (
+from connectors.connector import ConnectorRow, validate
+from connectors.status import Phase, Reason, Status
+from database.store import Store
+from database.tables import connectors
+from deployments.monitoring.fleet_pages import Artifact, page_key
+from flows import connector_forms
+from flows.forms.shapes import (
     DuckdbForm,
     FhirForm,
     FilesForm,
@@ -31,19 +37,13 @@ from connectors.form_models import (
     label,
     lost,
 )
-from connectors.models import ConnectorRow, validate
-from connectors.prefect_client import open_client
-from connectors.service import Entry
-from connectors.status import Phase, Reason, Status
-from connectors.store import Store
-from connectors.tables import connectors
-from deployments.artifacts import Artifacts
-from deployments.fleet_view import Artifact, page_key
-from flows import connector_forms
+from prefect_api.artifacts import Artifacts
+from prefect_api.client import open_client
 from settings import ROOT
 from tests.connectors.api_rig import client
 from tests.deployments.samples import row as sample
 from tests.prefect_server import AsyncPatient, PrefectServer
+from use_cases.service import Entry
 
 SOURCE = SqlDatabaseForm(
     credentials="sqlalchemy-connector/emr",

@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 
 from flows.dlt_pipeline_flow import run_connector_pipeline
-from pipelines.locks import Locks, connector_key
+from pipelines.connector_lock import Locks, connector_key
 from settings import ROOT
 from tests.pipelines.conftest import Platform, clinic, clinic_url, emr, platform
 from tests.pipelines.listening import listening

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from deployments.spec import job_variables
+from deployments.planning.spec import job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from local.processes import Child
 from settings import ROOT

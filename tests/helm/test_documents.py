@@ -8,9 +8,9 @@ import asyncpg
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
-from connectors.api import POOL_SIZE
-from connectors.store import open_engine
-from pipelines.destinations import POSTGRES_JOBS
+from api.app import POOL_SIZE
+from database.store import open_engine
+from pipelines.loading.destinations import POSTGRES_JOBS
 from settings import ROOT
 from tests.helm.chart import MONITORED, PRODUCTION, RELEASE, Object, laid, named, of_kind, pods, render, selects
 

@@ -13,7 +13,7 @@ from prefect_kubernetes.worker import (  # type: ignore[import-untyped]
     KubernetesWorkerJobConfiguration,
 )
 
-from deployments.spec import job_variables
+from deployments.planning.spec import job_variables
 from tests.helm.chart import MATRIX, NAMESPACE, PRODUCTION, RELEASE, job_template, render
 
 

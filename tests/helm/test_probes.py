@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from deployments import alive, heartbeat
-from deployments.events import Events
+from deployments import alive
+from deployments.monitoring import heartbeat
 from helm.values import CHART
+from prefect_api.event_feed import Events
 from settings import ROOT
 from tests.helm.chart import named, render
 

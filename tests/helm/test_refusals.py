@@ -7,7 +7,7 @@ from typing import Any
 import helm_python
 import pytest
 
-from deployments.catch_up import LONGEST_OUTAGE
+from deployments.reconciling.missed_runs import LONGEST_OUTAGE
 from helm.values import CHART
 from tests.helm.chart import INLINE, KUBERNETES, MONITORED, PEER, PRODUCTION, WAY_IN, laid, render
 

@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelling, Pending
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration  # type: ignore[import-untyped]
 
-from deployments.spec import HEARTBEAT_SECONDS, job_variables
+from deployments.planning.spec import HEARTBEAT_SECONDS, job_variables
 from tests.helm.chart import PRODUCTION, job_template, render
 from tests.helm.podman import wait_until
 from tests.prefect_server import PrefectServer

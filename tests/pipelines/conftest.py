@@ -12,8 +12,8 @@ import pytest
 
 from local.clinic import fill
 from local.embedded_postgres import EmbeddedPostgres
-from pipelines.load import Options, Skipped, run_connector
-from pipelines.summary import Summary
+from pipelines.loading.summary import Summary
+from pipelines.run import Options, Skipped, run_connector
 from settings import Settings
 
 Sql = Callable[[str], list[tuple[Any, ...]]]

@@ -18,9 +18,11 @@ import dlt.normalize.normalize
 import duckdb
 import psycopg2  # type: ignore[import-untyped]
 
-from pipelines import engine, exactness
-from pipelines.load import Options, run_connector
-from pipelines.sources import files, postgres_reader, rest_api
+from pipelines.loading import pipeline as engine
+from pipelines.loading import unfinished_loads as exactness
+from pipelines.run import Options, run_connector
+from pipelines.sources import files, rest_api
+from pipelines.sources.sql import postgres_reader
 from settings import ROOT, Settings
 
 POINTS = ("extract-mid", "extract-end", "normalize-mid", "normalize-end", "load-mid", "load-end", "confirm")

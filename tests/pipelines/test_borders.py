@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pipelines.engine import configure, source_of
-from pipelines.loading.borders import Landing, Layout, Standing
-from pipelines.loading.standing_rows import Batch
-from pipelines.masking import hashed
+from pipelines.loading.deduplication.borders import Landing, Layout, Standing
+from pipelines.loading.deduplication.standing_rows import Batch
+from pipelines.loading.pipeline import configure, source_of
+from pipelines.protection.masking import hashed
 from pipelines.sources.rest_api import as_tables
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import WebServer

@@ -16,8 +16,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from pipelines.access.buckets import KNOWN_HOSTS, Bucket, bucket_of
 from pipelines.access.host_keys import fingerprint
-from pipelines.buckets import KNOWN_HOSTS, Bucket, bucket_of
 from pipelines.errors import ConfigurationError, TransientError
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import WebServer

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import ConfigurationError
-from pipelines.masking import hashed, masking_key
+from pipelines.protection.masking import hashed, masking_key
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import Asked, WebServer
 from tests.pipelines.test_load import EMR, omop

@@ -14,8 +14,8 @@ from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
-from connectors.kinds import BlockRef, EnvRef, SecretRef
-from pipelines.credentials import Secrets
+from connectors.sources.kinds import BlockRef, EnvRef, SecretRef
+from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, RunError, TransientError, as_fault
 from tests.pipelines.conftest import Platform
 from tests.pipelines.test_load import omop

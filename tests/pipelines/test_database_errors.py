@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.database_errors import told
+from pipelines.error_causes.database_errors import told
 from pipelines.errors import ConfigurationError, RunError, TransientError, UnexpectedError, classify
 
 PATIENT = "Quillfeather"

@@ -10,11 +10,11 @@ import duckdb
 import pytest
 
 from pipelines.access.database_urls import database_url, postgres_url
+from pipelines.connector_lock import Locks, name_key
 from pipelines.errors import ConfigurationError
-from pipelines.load import Options, run_connector
 from pipelines.loading.one_schema import staged
-from pipelines.locks import Locks, name_key
-from pipelines.summary import Summary
+from pipelines.loading.summary import Summary
+from pipelines.run import Options, run_connector
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import WebServer
 from tests.pipelines.listening import listening

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, TypeAdapter
 
-import connectors.kinds
-from connectors import models
-from connectors.landing import AnySource
+import connectors.sources.kinds
+from connectors import connector as models
+from connectors.sources.write_rules import AnySource
 from settings import ROOT
 from tests.pipelines.conftest import Platform
 
@@ -20,7 +20,7 @@ def test_a_new_kind_is_a_shape_and_a_reader(platform: Platform, monkeypatch: pyt
     names: dict[str, Any] = {"AnySource": AnySource, "Literal": Literal, "Annotated": Annotated, "Field": Field}
     exec(shape, names)
     kind = names["ClosedDaysSource"]
-    monkeypatch.setattr(connectors.kinds, "ClosedDaysSource", kind, raising=False)
+    monkeypatch.setattr(connectors.sources.kinds, "ClosedDaysSource", kind, raising=False)
     monkeypatch.setattr(models, "_SOURCE", TypeAdapter(kind))
     module = types.ModuleType("pipelines.sources.closed_days")
     monkeypatch.setitem(sys.modules, module.__name__, module)

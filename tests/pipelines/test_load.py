@@ -11,11 +11,11 @@ from uuid import UUID
 import pytest
 
 from local.clinic import TABLES
+from pipelines.connector_lock import Locks, connector_key
 from pipelines.errors import ConfigurationError
-from pipelines.load import Options, Skipped, run_connector
-from pipelines.load_record import Told
-from pipelines.locks import Locks, connector_key
-from pipelines.missed import Due
+from pipelines.load_history import Told
+from pipelines.missed_run import Due
+from pipelines.run import Options, Skipped, run_connector
 from tests.pipelines.conftest import Platform
 from tests.pipelines.listening import listening
 

@@ -9,16 +9,16 @@ import httpx
 import psycopg2  # type: ignore[import-untyped]
 import pytest
 
-from connectors.happenings import ALERT, connector_resource_id
+from connectors.connector import ConnectorRow, RunPolicy
 from connectors.loads import Load, Outcome, auto_pause
-from connectors.models import ConnectorRow, RunPolicy
-from pipelines import locks as module_of_locks
+from pipelines import connector_lock as module_of_locks
+from pipelines.connector_lock import Locks
 from pipelines.errors import ConfigurationError, TransientError
-from pipelines.events import teller
-from pipelines.load import read_row
-from pipelines.load_record import DIED, LoadRecord, Told, count_the_dead, recorded
-from pipelines.locks import Locks
-from pipelines.summary import Summary
+from pipelines.load_events import teller
+from pipelines.load_history import DIED, LoadRecord, Told, count_the_dead, recorded
+from pipelines.loading.summary import Summary
+from pipelines.run import read_row
+from prefect_api.names import ALERT, connector_resource_id
 from tests.pipelines.conftest import Platform, Sql
 from tests.prefect_server import PrefectServer
 

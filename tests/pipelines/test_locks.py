@@ -9,15 +9,15 @@ from typing import Any
 import psycopg2  # type: ignore[import-untyped]
 import pytest
 
-from connectors.models import RunPolicy
+from connectors.connector import RunPolicy
 from local.embedded_postgres import EmbeddedPostgres
-from pipelines import exactness
-from pipelines import locks as module
+from pipelines import connector_lock as module
+from pipelines.connector_lock import LockLostError, Locks, connector_key, name_key
 from pipelines.errors import Step, TransientError
-from pipelines.ledgers import ANNOUNCED
-from pipelines.load import InStep, Options, run_connector, working_directory
-from pipelines.locks import LockLostError, Locks, connector_key, name_key
-from pipelines.summary import Summary
+from pipelines.loading import unfinished_loads as exactness
+from pipelines.loading.load_markers import ANNOUNCED
+from pipelines.loading.summary import Summary
+from pipelines.run import InStep, Options, run_connector, working_directory
 from tests.pipelines.conftest import Platform, Sql
 from tests.pipelines.http_server import Asked, WebServer
 

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from pipelines.errors import ConfigurationError
-from pipelines.masking import Mask, hashed, masking_key
+from pipelines.protection.masking import Mask, hashed, masking_key
 from settings import Settings
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import WebServer

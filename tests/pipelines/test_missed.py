@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from connectors.models import MissedRuns
-from connectors.schedule import Schedule
-from pipelines.missed import Due, reason_to_skip
+from connectors.connector import MissedRuns
+from connectors.schedules.cron import Schedule
+from pipelines.missed_run import Due, reason_to_skip
 
 HOURLY = Schedule("0 * * * *", "UTC")
 TEN = Due(UUID(int=1), UUID(int=2), datetime(2026, 3, 1, 10, tzinfo=UTC))

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from pipelines.errors import RunError
-from pipelines.masking import hashed, masking_key
+from pipelines.protection.masking import hashed, masking_key
 from tests.pipelines.conftest import Platform, Sql
 from tests.pipelines.http_server import Answer, WebServer
 

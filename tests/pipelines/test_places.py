@@ -12,9 +12,9 @@ import duckdb
 import pytest
 
 from pipelines.access.database_urls import checked, postgres_url
-from pipelines.destinations import local_paths, make_duckdb_file
 from pipelines.errors import ConfigurationError
-from pipelines.load import Options, run_connector
+from pipelines.loading.destinations import local_paths, make_duckdb_file
+from pipelines.run import Options, run_connector
 from settings import Settings
 from tests.pipelines.conftest import Platform
 from tests.pipelines.test_load import EMR

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.prefetch import ahead, gathered
+from pipelines.rows.read_ahead import ahead, gathered
 
 
 def test_items_come_in_order_and_errors_where_they_happened() -> None:

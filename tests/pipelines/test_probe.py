@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from connectors.api_names import in_camel_case
-from connectors.kinds import Source
-from pipelines.credentials import Secrets
-from pipelines.load_record import Told
-from pipelines.masking import hashed, masking_key
-from pipelines.probe import Probe, probe
+from api.camel_case import in_camel_case
+from connectors.sources.kinds import Source
+from pipelines.access.secrets import Secrets
+from pipelines.load_history import Told
+from pipelines.protection.masking import hashed, masking_key
+from pipelines.source_test import Probe, probe
 from tests.pipelines.conftest import Platform, Sql
 from tests.pipelines.http_server import Answer, Asked, WebServer
 from tests.pipelines.test_load import omop

@@ -1,6 +1,6 @@
 """Progress: told rarely, and what there is to tell."""
 
-from pipelines.progress import EVERY_SECONDS, Progress
+from pipelines.loading.progress import EVERY_SECONDS, Progress
 
 
 def test_it_is_told_at_most_every_few_seconds_and_counts_rows_and_parts() -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from local.embedded_postgres import EmbeddedPostgres
 from pipelines.errors import RunError
-from pipelines.sources.sql_dialects import sync_url
+from pipelines.sources.sql.dialects import sync_url
 from tests.pipelines.conftest import Platform
 from tests.pipelines.peers import mysql_server
 from tests.support.random_tables import Landed, Server, Table, differences

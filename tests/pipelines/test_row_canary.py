@@ -15,8 +15,8 @@ from prefect.client.schemas.objects import State
 
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from pipelines.errors import ConfigurationError, RunError, as_fault
-from pipelines.load import Options, run_connector
-from pipelines.load_record import Told
+from pipelines.load_history import Told
+from pipelines.run import Options, run_connector
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import Answer, Asked, WebServer
 from tests.pipelines.test_load import EMR
@@ -247,7 +247,7 @@ def test_the_error_behind_ours_tells_no_row() -> None:
 
 def test_a_warning_of_a_library_tells_no_row() -> None:
     code = (
-        "import warnings; from pipelines.credentials import Secrets\n"
+        "import warnings; from pipelines.access.secrets import Secrets\n"
         f"with Secrets().guard(): warnings.warn('{PATIENT} is no number')\n"
     )
     done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)

@@ -19,8 +19,8 @@ import dlt
 import pyarrow as pa
 from dlt.extract import DltResource
 
-from connectors.file_shapes import CSV_SETTINGS
-from connectors.kinds import FilesSource
+from connectors.sources.files import CSV_SETTINGS
+from connectors.sources.kinds import FilesSource
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.rows.to_arrow import END, ToArrow
 from pipelines.sources import Context

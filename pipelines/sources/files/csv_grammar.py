@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.sources.cursors import comparable, order_of
+from pipelines.sources.cursors.values import comparable, order_of
 from pipelines.sources.files.faults import BrokenFileError
 
 LONGEST_CELL_BYTES = 64 * 1024 * 1024

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import TypeAdapter
 
-from connectors.kinds import Source
+from connectors.sources.kinds import Source
 from pipelines.access.database_urls import postgres_places
 from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.errors import ConfigurationError
-from pipelines.probe import probe
+from pipelines.source_test import probe
 from settings import Settings
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import WebServer

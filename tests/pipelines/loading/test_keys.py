@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.errors import ConfigurationError
-from pipelines.loading.keys import Keys
+from pipelines.loading.deduplication.keys import Keys
 from tests.pipelines.conftest import Platform, Sql
 
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import ConfigurationError
-from pipelines.loading.newest_rows import Extracted, Versions, _in_table, _is_single
-from pipelines.sources.cursors import order_of
+from pipelines.loading.deduplication.newest_rows import Extracted, Versions, _in_table, _is_single
+from pipelines.sources.cursors.values import order_of
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import Asked, WebServer
 

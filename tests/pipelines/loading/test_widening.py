@@ -223,7 +223,7 @@ def test_a_table_that_somebody_altered_still_takes_each_value(
 def test_a_run_that_dies_after_it_made_a_column_wider_is_made_good_by_the_next(
     platform: Platform, emr: Sql, landing: tuple[Any, Sql], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.engine import Engine
+    from pipelines.loading.pipeline import Engine
 
     destination, ask = landing
     emr("CREATE TABLE lab (id int PRIMARY KEY, n int)")

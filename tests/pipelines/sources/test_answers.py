@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pipelines.errors import ConfigurationError, Fields, RunError, TransientError
-from pipelines.sources.answers import complaint, value_of
-from pipelines.sources.error_words import safe_words
+from pipelines.sources.http.answers import complaint, value_of
+from pipelines.sources.http.error_words import safe_words
 
 FIELDS = Fields("source.base_url", "the place", "source.auth", "the request")
 

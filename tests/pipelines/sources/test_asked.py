@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.sources.asked import Asked, place_of
+from pipelines.sources.cursors.asked import Asked, place_of
 
 
 @pytest.mark.parametrize(

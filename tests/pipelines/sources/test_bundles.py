@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.credentials import Secrets
+from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, RunError, TransientError
-from pipelines.sources import Context, waiting
-from pipelines.sources.bundles import MOST_SEARCHES, resources_in, searched
+from pipelines.sources import Context
 from pipelines.sources.fhir import FIELDS
-from pipelines.sources.http import source_client
+from pipelines.sources.fhir.bundles import MOST_SEARCHES, resources_in, searched
+from pipelines.sources.http import waiting
+from pipelines.sources.http.client import source_client
 from tests.pipelines.http_server import Answer, Asked, WebServer
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pipelines.sources.cursors import Kind, Unit, comparable, earlier, instant_of, moment_of, order_of, unit_of
+from pipelines.sources.cursors.values import Kind, Unit, comparable, earlier, instant_of, moment_of, order_of, unit_of
 
 ZONES = some.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 MOMENTS = some.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=ZONES)  # noqa: DTZ001

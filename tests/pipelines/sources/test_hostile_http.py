@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import ConfigurationError, RunError, TransientError
-from pipelines.sources import waiting
+from pipelines.sources.http import waiting
 from tests.pipelines.sources.test_paging import read
 from tests.support.hostile_http import Address, Api, End, Fault, Paging, Total, Writing
 

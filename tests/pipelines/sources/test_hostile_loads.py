@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import ConfigurationError, RunError, TransientError
-from pipelines.sources import waiting
+from pipelines.sources.http import waiting
 from tests.pipelines.conftest import Platform
 from tests.support.hostile_http import Address, Api, Fault, HostileServer, Paging, Total, Writing
 

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from connectors.rest_shapes import Auth
-from pipelines.credentials import Secrets
+from connectors.sources.http import Auth
+from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, Fields, RunError, TransientError
-from pipelines.sources import Context, waiting
-from pipelines.sources.http import source_client
-from pipelines.sources.links import followed
-from pipelines.sources.repeats import Seen, mark_of
-from pipelines.sources.waiting import Patience, in_words, is_passing, retry_after
+from pipelines.sources import Context
+from pipelines.sources.http import waiting
+from pipelines.sources.http.client import source_client
+from pipelines.sources.http.links import followed
+from pipelines.sources.http.waiting import Patience, in_words, is_passing, retry_after
+from pipelines.sources.paging.repeats import Seen, mark_of
 from tests.pipelines.http_server import Answer, Asked, WebServer
 
 FIELDS = Fields("source.base_url", "the path", "source.auth", "the request")

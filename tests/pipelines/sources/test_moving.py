@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from pipelines.errors import ConfigurationError
-from pipelines.sources.fhir_pages import by_last_updated
-from pipelines.sources.moving import MOST_READINGS, PAGES_WITHOUT_A_NEW_KEY, settled
+from pipelines.sources.fhir.pages import by_last_updated
+from pipelines.sources.paging.moving import MOST_READINGS, PAGES_WITHOUT_A_NEW_KEY, settled
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import Asked, WebServer
 

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from connectors.rest_shapes import Paginator
-from pipelines.credentials import Secrets
+from connectors.sources.http import Paginator
+from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, Fields, RunError, TransientError
-from pipelines.sources import Context, waiting
-from pipelines.sources.http import source_client
-from pipelines.sources.paging import MOST_EMPTY_PAGES, Question, read_pages
+from pipelines.sources import Context
+from pipelines.sources.http import waiting
+from pipelines.sources.http.client import source_client
+from pipelines.sources.paging.pages import MOST_EMPTY_PAGES, Question, read_pages
 from tests.support.hostile_http import Address, Answer, Api, End, Fault, HostileServer, Paging, Total, Writing
 
 FIELDS = Fields("source.base_url", "the path", "source.auth", "the request")

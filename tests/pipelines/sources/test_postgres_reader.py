@@ -16,13 +16,14 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from connectors.kinds import SqlDatabaseSource
+from connectors.sources.kinds import SqlDatabaseSource
 from local.embedded_postgres import EmbeddedPostgres
-from pipelines.credentials import Secrets
+from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, TransientError, classify
 from pipelines.loading.remarks import Remarks
-from pipelines.sources import Context, postgres_reader, sql_database
-from pipelines.sources.postgres_reader import address
+from pipelines.sources import Context, sql_database
+from pipelines.sources.sql import postgres_reader
+from pipelines.sources.sql.postgres_reader import address
 from tests.pipelines.conftest import Platform, Sql
 
 EMR = {"env": "CAI_SECRET_EMR"}

@@ -7,10 +7,11 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from pipelines.credentials import Secrets
+from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, RunError, TransientError
-from pipelines.sources import Context, redcap, waiting
-from pipelines.sources.http import source_client
+from pipelines.sources import Context, redcap
+from pipelines.sources.http import waiting
+from pipelines.sources.http.client import source_client
 from tests.pipelines.conftest import Platform
 from tests.pipelines.http_server import Answer, Asked, WebServer
 

@@ -16,11 +16,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import dialects
 
-from connectors.kinds import SqlDatabaseSource
-from pipelines.credentials import Secrets
+from connectors.sources.kinds import SqlDatabaseSource
+from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, RunError, TransientError, classify
 from pipelines.sources import Context, sql_database
-from pipelines.sources.sql_dialects import _asked, adapt, open_engine, plain, sync_url
+from pipelines.sources.sql.dialects import _asked, adapt, open_engine, plain, sync_url
 from tests.pipelines.conftest import Platform
 from tests.pipelines.peers import mysql_server
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.sources.sql_values import fitted
+from pipelines.sources.sql.values import fitted
 
 MOMENT = pa.timestamp("us")
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from pipelines.credentials import Secrets
+from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.sources import Context
 from pipelines.sources.files import _Reading, holding

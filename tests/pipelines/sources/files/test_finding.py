@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from connectors.kinds import FilesSource
-from pipelines.credentials import Secrets
+from connectors.sources.kinds import FilesSource
+from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 from pipelines.sources.files.finding import Choice, chosen, find

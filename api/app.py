@@ -1,0 +1,160 @@
+"""The REST API: `python -m api.app` serves it, one process, until SIGTERM.
+
+This is the composition: settings, database, Prefect and the source test come together here. Starting it needs the
+database's address and nothing else; Prefect may be down, now or at any time.
+"""
+
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Response
+from fastapi.openapi.utils import get_openapi
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+
+from api import problems
+from api import routes as api_routes
+from api.bodies import Health
+from api.middleware import Authenticated, Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
+from api.source_test import reach
+from connectors.destinations.places import places_of
+from connectors.runs import PrefectRuns
+from database.store import Store, open_engine
+from logs import show_logs
+from settings import MissingDatabaseError, Settings
+from use_cases.service import Service
+
+POOL_SIZE = 20
+"""Connections to the database: each request uses one at a time, for milliseconds."""
+
+GRACE_SECONDS = 20
+"""How long requests in flight may take to end after SIGTERM."""
+
+OpenRuns = Callable[[], AbstractAsyncContextManager[PrefectRuns]]
+
+
+def create_app(
+    settings: Settings,
+    open_runs: OpenRuns,
+    tester: api_routes.Tester,
+) -> FastAPI:
+    """The API as an ASGI app.
+
+    Args:
+        settings: of this installation.
+        open_runs: how Prefect is asked; entered when the app starts.
+        tester: how a source is reached.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine = open_engine(settings.resolved_database_url(), pool_size=POOL_SIZE)
+        try:
+            async with open_runs() as runs:
+                app.state.service = Service(Store(engine), runs, instance=settings.instance, places=places_of(settings))
+                app.state.tester = tester
+                yield
+        finally:
+            await engine.dispose()
+
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    app = FastAPI(
+        title="Connectors",
+        version="1",
+        summary="Connectors in a table, deployments in Prefect.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,  # its page needs a content delivery network, and a clinic has none
+        redoc_url=None,
+    )
+    problems.install(app)
+    app.include_router(api_routes.router)
+    _add_operations(app, registry)
+    tokens = [token.get_secret_value() for token in settings.api_token]
+    # The last one added is the first that a request meets.
+    app.add_middleware(Heads)
+    app.add_middleware(LimitedBody)
+    app.add_middleware(Authenticated, tokens=tokens)
+    app.add_middleware(Measured, registry=registry)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to change it
+    return app
+
+
+def _add_operations(app: FastAPI, registry: CollectorRegistry) -> None:
+    """What operations ask for, without a token."""
+
+    @app.get("/health", tags=["operations"])
+    async def health() -> Health:
+        """The process lives."""
+        return Health()
+
+    @app.get("/ready", tags=["operations"], responses=api_routes.problems(503))
+    async def ready() -> Health:
+        """Connectors can be read and saved: the database answers. Prefect isn't needed for that."""
+        await app.state.service.ready()
+        return Health()
+
+    @app.get("/metrics", tags=["operations"], response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics() -> Response:
+        """What this process has counted, for Prometheus."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        model = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema["components"]["schemas"] |= {**model.pop("$defs"), "Problem": model}
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schema["components"]["schemas"].pop(unused, None)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def serve(settings: Settings, open_runs: OpenRuns, tester: api_routes.Tester) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight are finished.
+
+    Raises:
+        SystemExit: with a sentence, when it may not or cannot start.
+    """
+    _require_a_token(settings.api_host, settings.api_token)
+    try:
+        settings.resolved_database_url()
+    except MissingDatabaseError as error:
+        sys.exit(str(error))
+    app = create_app(settings, open_runs, tester)
+    if not settings.api_token:
+        app.add_middleware(LoopbackOnly)
+    uvicorn.run(
+        app,
+        host=settings.api_host,
+        port=settings.api_port,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        access_log=False,  # `Measured` tells of each request, with its connector
+        server_header=False,
+        log_config=None,
+    )
+
+
+def _require_a_token(host: str, tokens: Sequence[object]) -> None:
+    if not tokens and not is_loopback(host):
+        sys.exit(
+            f"The API does not bind {host} without a token, for then anybody could change connectors: "
+            "set CAI_API_TOKEN, or CAI_API_HOST=127.0.0.1."
+        )
+
+
+def main() -> None:
+    """Entry point."""
+    from prefect_api.run_queries import open_runs  # noqa: PLC0415  # Prefect takes two seconds to import
+
+    settings = Settings()
+    show_logs(settings.log_format, also=("uvicorn",))
+    serve(settings, open_runs, reach)
+
+
+if __name__ == "__main__":
+    main()

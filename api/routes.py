@@ -1,0 +1,250 @@
+"""The routes of `/api/v1`: each reads a request, calls one use case of `use_cases.service`, and shapes the answer."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.security import HTTPBearer
+from pydantic import BeforeValidator
+
+from api.bodies import (
+    ConnectorAnswer,
+    ConnectorDetail,
+    ConnectorInput,
+    ConnectorPage,
+    ConnectorPatch,
+    ConnectorQuery,
+    ProbeAnswer,
+    RunAnswer,
+    RunsAnswer,
+    RunsQuery,
+    SchedulePreview,
+    SchedulePreviewInput,
+    plain_digits,
+)
+from api.problems import MEDIA_TYPE
+from connectors.connector import ConnectorRow, InvalidConnectorError
+from connectors.ids import LARGEST_ID, parse_number
+from connectors.refusals import Refusal
+from use_cases.service import Entry, Filter, Service, Versions
+
+LONGEST_KEY = 200
+"""Characters of an Idempotency-Key."""
+
+Tester = Callable[[ConnectorRow], Awaitable[ProbeAnswer]]
+"""Reaches the source of a connector."""
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documentation of a route's refusals."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": MEANINGS[status], "content": content} for status in statuses}
+
+
+MEANINGS = {
+    400: "The body is not JSON.",
+    401: "No token of this API was sent.",
+    403: "The API asks for no token, and so answers only this machine, at 127.0.0.1 or localhost.",
+    404: "There is no such connector.",
+    405: "The address does not take this method; the header `Allow` names those that it takes.",
+    409: "Another connector has the name, a constraint of the database's own refuses it because of other rows, or this "
+    "one cannot be started as it stands.",
+    412: "The connector has changed since: `If-Match` names another generation.",
+    413: "The body is too long.",
+    415: "The body is not sent as JSON.",
+    422: "A field or parameter cannot be accepted, by us or by the database's own constraints; nothing has changed.",
+    500: "Something is wrong on our side; operations find it in the API's log.",
+    503: "The database, or what this needs of Prefect, does not answer; `Retry-After` says how many seconds to wait.",
+}
+"""What each refusal means, the same on every route."""
+_BODY = (400, 413, 415)
+_ETAG = {"ETag": {"description": "The connector's version: its generation.", "schema": {"type": "string"}}}
+
+
+def _service(request: Request) -> Service:
+    return cast(Service, request.app.state.service)
+
+
+def _tester(request: Request) -> Tester:
+    return cast(Tester, request.app.state.tester)
+
+
+def _if_match(
+    if_match: Annotated[
+        str | None, Header(alias="If-Match", description="The ETag that you have seen; stale: 412. Left out: any.")
+    ] = None,
+) -> Versions:
+    """The versions that the header names; None when any will do."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    tags = (re.fullmatch(r'(?:W/)?"?([0-9]+(?:-[0-9a-f]+)?)"?', tag.strip()) for tag in if_match.split(","))
+    return {tag[1] for tag in tags if tag}
+
+
+Connectors = Annotated[Service, Depends(_service)]
+ConnectorId = Annotated[
+    int,
+    Path(alias="connectorId", ge=1, le=LARGEST_ID, description="The connector's id, in plain digits."),
+    BeforeValidator(plain_digits),
+]
+Seen = Annotated[Versions, Depends(_if_match)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=LONGEST_KEY,
+        description="A text of your own, new for each run that you want: sent again, it starts no second run of this "
+        "connector and answers with the first. Left out: each call starts a run.",
+    ),
+]
+
+router = APIRouter(
+    prefix="/api/v1",
+    dependencies=[Depends(HTTPBearer(auto_error=False, description="One of the tokens of CAI_API_TOKEN."))],
+    responses=problems(401, 403, 422, 500, 503),
+)
+
+
+def _answer(entry: Entry, service: Service, response: Response) -> ConnectorAnswer:
+    response.headers["ETag"] = f'"{entry.row.version}"'
+    return ConnectorAnswer.of(entry, service.freshness(entry))
+
+
+def _responses(status: int, *refusals: int, headers: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
+    return {status: {"headers": _ETAG | (headers or {})}, **problems(*refusals)}
+
+
+_LOCATION = {"Location": {"description": "Where the connector is.", "schema": {"type": "string"}}}
+
+
+@router.post(
+    "/connectors",
+    status_code=201,
+    tags=["connectors"],
+    responses=_responses(201, 409, *_BODY, headers=_LOCATION),
+)
+async def create_connector(body: ConnectorInput, service: Connectors, response: Response) -> ConnectorAnswer:
+    """Create a connector.
+
+    Answers as soon as it is saved, whether or not Prefect is up; `status` then says how it gets there.
+    """
+    entry = await service.create(body.given())
+    response.headers["Location"] = f"/api/v1/connectors/{entry.row.id}"
+    return _answer(entry, service, response)
+
+
+@router.get("/connectors", tags=["connectors"])
+async def list_connectors(service: Connectors, query: Annotated[ConnectorQuery, Query()]) -> ConnectorPage:
+    """List connectors, in the order of their ids, a page at a time."""
+    which = Filter(query.is_active, query.phase, query.freshness, query.q)
+    page = await service.page(
+        which, limit=query.limit, after=None if query.cursor is None else parse_number(query.cursor)
+    )
+    return ConnectorPage(
+        items=[ConnectorAnswer.of(entry, service.freshness(entry)) for entry in page.entries],
+        next_cursor=None if page.after is None else str(page.after),
+    )
+
+
+@router.get("/connectors/{connectorId}", tags=["connectors"], responses=_responses(200, 404))
+async def get_connector(connector_id: ConnectorId, service: Connectors, response: Response) -> ConnectorDetail:
+    """Show a connector, and why it isn't running.
+
+    `status` joins the table, the controller's status and Prefect. While Prefect does not answer, it says so and tells
+    the rest.
+    """
+    entry = await service.get(connector_id)
+    detail = ConnectorDetail.explained(entry, await service.explain(entry))
+    response.headers["ETag"] = f'"{entry.row.version}"'
+    return detail
+
+
+@router.put("/connectors/{connectorId}", tags=["connectors"], responses=_responses(200, 404, 409, 412, *_BODY))
+async def replace_connector(
+    connector_id: ConnectorId, body: ConnectorInput, seen: Seen, service: Connectors, response: Response
+) -> ConnectorAnswer:
+    """Replace a connector: fields that are left out get their defaults."""
+    return _answer(await service.replace(connector_id, body.given(), seen), service, response)
+
+
+@router.patch("/connectors/{connectorId}", tags=["connectors"], responses=_responses(200, 404, 409, 412, *_BODY))
+async def update_connector(
+    connector_id: ConnectorId, body: ConnectorPatch, seen: Seen, service: Connectors, response: Response
+) -> ConnectorAnswer:
+    """Change some fields of a connector, each as a whole: fields that are left out stay as they are."""
+    return _answer(await service.update(connector_id, body.given(), seen), service, response)
+
+
+@router.delete("/connectors/{connectorId}", status_code=204, tags=["connectors"], responses=problems(404, 412))
+async def delete_connector(connector_id: ConnectorId, seen: Seen, service: Connectors) -> None:
+    """Delete a connector. There is no undo.
+
+    Its row goes at once, and its deployment and future runs are removed from Prefect soon after, or once Prefect
+    answers again. A run in progress ends by itself. The rows that were loaded stay where they are.
+    """
+    await service.delete(connector_id, seen)
+
+
+@router.post("/connectors/{connectorId}/activate", tags=["actions"], responses=_responses(200, 404, 412))
+async def activate_connector(
+    connector_id: ConnectorId, seen: Seen, service: Connectors, response: Response
+) -> ConnectorAnswer:
+    """Have a connector run as scheduled. If it already is active, what was changed by hand in Prefect is repaired."""
+    return _answer(await service.set_active(connector_id, True, seen), service, response)
+
+
+@router.post("/connectors/{connectorId}/deactivate", tags=["actions"], responses=_responses(200, 404, 412))
+async def deactivate_connector(
+    connector_id: ConnectorId, seen: Seen, service: Connectors, response: Response
+) -> ConnectorAnswer:
+    """Have a connector run no more until it is activated. A run in progress goes on to its end."""
+    return _answer(await service.set_active(connector_id, False, seen), service, response)
+
+
+@router.post("/connectors/{connectorId}/retry", status_code=202, tags=["actions"], responses=_responses(202, 404))
+async def retry_connector(connector_id: ConnectorId, service: Connectors, response: Response) -> ConnectorAnswer:
+    """Have the controller compare a connector with Prefect at once, instead of at its next try."""
+    return _answer(await service.retry(connector_id), service, response)
+
+
+@router.post("/connectors/{connectorId}/run", status_code=202, tags=["actions"], responses=problems(404, 409))
+async def run_connector(
+    connector_id: ConnectorId, service: Connectors, idempotency_key: IdempotencyKey = None
+) -> RunAnswer:
+    """Start a run now; the connector's overlap policy says what happens if one is going on.
+
+    After a 503, or without an answer, it may have been started all the same. With an `Idempotency-Key` the same request
+    can be sent again until it is answered: one key starts one run.
+    """
+    return RunAnswer.of(await service.run(connector_id, idempotency_key))
+
+
+@router.post("/connectors/{connectorId}/test", tags=["actions"], responses=problems(404))
+async def test_connector(
+    connector_id: ConnectorId, service: Connectors, tester: Annotated[Tester, Depends(_tester)]
+) -> ProbeAnswer:
+    """Reach a connector's source, and show its first rows. Nothing is loaded.
+
+    It is reached from where the API runs, with the secrets that the API may read. What only a worker can reach is tried
+    by the form `test-connector` in the Prefect UI.
+    """
+    return await tester((await service.get(connector_id)).row)
+
+
+@router.get("/connectors/{connectorId}/runs", tags=["runs"], responses=problems(404))
+async def list_runs(connector_id: ConnectorId, service: Connectors, query: Annotated[RunsQuery, Query()]) -> RunsAnswer:
+    """List a connector's last runs: their states, times, and rows loaded."""
+    return RunsAnswer(items=[RunAnswer.of(run) for run in await service.last_runs(connector_id, query.limit)])
+
+
+@router.post("/schedules/preview", tags=["schedules"], responses=problems(*_BODY))
+async def preview_schedule(body: SchedulePreviewInput, service: Connectors) -> SchedulePreview:
+    """Say what a schedule means before it is saved: in words, in dates, and what may surprise about it."""
+    try:
+        return SchedulePreview.of(await service.preview(body.cron, body.timezone, body.connector_id))
+    except InvalidConnectorError as error:
+        # The same sentences; only the body's own key is another.
+        named = (Refusal(each.pointer.replace("/schedule", "/cron"), each.message) for each in error.refusals)
+        raise InvalidConnectorError(tuple(named)) from None

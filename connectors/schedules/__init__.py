@@ -1,0 +1,1 @@
+"""Schedules: cron texts, their dates and words, and connectors that start together."""

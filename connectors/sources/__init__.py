@@ -1,0 +1,1 @@
+"""The shapes of sources, a module a kind."""

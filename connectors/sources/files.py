@@ -1,0 +1,199 @@
+"""The shapes of a `files` source: where files are, which of them, and how text in them is cut into rows and cells.
+
+What is left out is found by looking into each file, as `pipelines.sources.files` does. This module is pure: whether an
+address exists or a local path may be read is the run's business.
+"""
+
+import codecs
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, model_validator
+
+from connectors.sources.secret_references import Credential, Name, PlainUrl, refused
+from connectors.sources.write_rules import AnySource, Landing, TableName, normalised
+
+FileFormat = Literal["csv", "jsonl", "parquet"]
+
+FILE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "sftp")
+"""Schemes that a `files` source reads; a plain absolute path is `file`."""
+
+CSV_SETTINGS = ("delimiter", "quote", "escape", "header", "skip", "comment", "null_values", "quoted_nulls")
+"""Settings that mean something for `csv` alone."""
+
+
+FIRST_USE = "first_use"
+"""Accept the key that an SFTP server presents first, and no other later."""
+
+
+def _host_key(value: str) -> str:
+    if value != FIRST_USE and not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", value):
+        raise refused(
+            "{field} must be a fingerprint as ssh-keygen -l writes it, such as "
+            "'SHA256:' and 43 letters and digits, or 'first_use'."
+        )
+    return value
+
+
+HostKey = Annotated[
+    Annotated[Name, AfterValidator(_host_key)] | None,
+    Field(
+        description="Of an `sftp://` address: the fingerprint of the server's key, as `SHA256:...`, or `first_use`, "
+        "which accepts the key that comes first and no other later. null: a key that the worker's known_hosts holds."
+    ),
+]
+
+
+def _file_url(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    known = scheme in FILE_SCHEMES and bool(rest) if separator else value.startswith("/")
+    if not known:
+        raise refused(
+            "{field} must be an absolute path or an address that starts with one of: "
+            + ", ".join(f"{scheme}://" for scheme in FILE_SCHEMES)
+            + "."
+        )
+    if ".." in PurePosixPath(rest or value).parts:
+        raise refused("{field} must not go up with '..': name the directory itself.")
+    return value
+
+
+def _glob(value: str) -> str:
+    if value.startswith("/") or ".." in PurePosixPath(value).parts:
+        raise refused("{field} must be a pattern below the url, such as '**/*.csv'.")
+    return value
+
+
+def _format_of_names(data: dict[str, Any]) -> FileFormat:
+    for name in (data.get("glob"), data.get("url")):
+        for extension in ("csv", "jsonl", "parquet"):
+            if name and name.lower().rstrip("/").removesuffix(".gz").endswith("." + extension):
+                return extension
+    return "csv"
+
+
+def _table_of_url(data: dict[str, Any]) -> str:
+    name = PurePosixPath(str(data.get("url", "")).partition("?")[0]).name
+    stem = re.sub(r"\.(csv|jsonl|parquet)(\.gz)?$", "", name, flags=re.IGNORECASE)
+    return stem if re.search("[A-Za-z0-9]", stem) and not normalised(stem).startswith("_dlt") else "files"
+
+
+def _one_ascii(value: str) -> str:
+    # Typed into a form or a shell, a tab comes as these two characters.
+    value = {"\\t": "\t", "tab": "\t"}.get(value, value)
+    if len(value) != 1 or not value.isascii() or value in "\r\n\0":
+        raise refused("{field} must be one character, such as ';' (or 'tab').")
+    return value
+
+
+def _one_ascii_or_none(value: str) -> str:
+    return value and _one_ascii(value)
+
+
+def _encoding(value: str) -> str:
+    try:
+        "".encode(value)
+        return codecs.lookup(value).name
+    except (LookupError, ValueError):
+        raise refused("{field} must name an encoding, such as 'utf-8', 'cp1252' or 'utf-16'.") from None
+
+
+def _names(value: object) -> object:
+    # Said here, because pydantic would say it once for each type of the union.
+    if not isinstance(value, bool | list | tuple):
+        raise refused("{field} must be true, false or a list of names.")
+    if not isinstance(value, bool) and not value:
+        raise refused("{field} must name the columns: true is for files that name them, false for those without names.")
+    return value
+
+
+Text = Annotated[str, StringConstraints(max_length=200)]
+
+
+class FilesSource(AnySource, Landing):
+    """Files below a directory or bucket, all of one format, into one table. A run reads new and changed files only."""
+
+    type: Literal["files"]
+    url: Annotated[
+        PlainUrl,
+        AfterValidator(_file_url),
+        Field(description="A directory, file or bucket: an absolute path, or an address such as `s3://clinic/labs`."),
+    ]
+    glob: Annotated[
+        Annotated[Name, AfterValidator(_glob)] | None,
+        Field(
+            description="Which files below the url, such as `**/*.csv`, in capitals or not. null: those whose names "
+            "end as the format does."
+        ),
+    ] = None
+    format: Annotated[
+        FileFormat, Field(description="What all files are. Default: as the glob or the url ends, else `csv`.")
+    ] = Field(default_factory=_format_of_names)
+    table: Annotated[
+        TableName, Field(description="Where the rows land. Default: the last part of the url, else `files`.")
+    ] = Field(default_factory=_table_of_url)
+    credentials: Annotated[Credential | None, Field(description="Of the bucket. null: none are needed.")] = None
+    host_key: HostKey = None
+    encoding: Annotated[
+        Annotated[Name, AfterValidator(_encoding)] | None,
+        Field(
+            description="Of csv and jsonl, such as `cp1252`; a byte order mark goes before it. null: found in each "
+            "file: its mark, else UTF-8, else Windows-1252."
+        ),
+    ] = None
+    delimiter: Annotated[
+        Annotated[str, AfterValidator(_one_ascii)] | None,
+        Field(
+            description="What stands between the cells of csv: one character, or `tab`. null: found in each file "
+            "among comma, semicolon, tab and bar; a first line such as `sep=;` says it."
+        ),
+    ] = None
+    quote: Annotated[
+        Annotated[str, AfterValidator(_one_ascii_or_none)],
+        Field(description="What stands around cells of csv that hold a delimiter or a line break. Empty: nothing."),
+    ] = '"'
+    escape: Annotated[
+        Annotated[str, AfterValidator(_one_ascii_or_none)] | None,
+        Field(
+            description="What stands before a quote or delimiter that is part of a cell of csv, such as `\\`. Empty: "
+            "nothing, a quote is doubled. null: `\\` in files that can be read in no other way."
+        ),
+    ] = None
+    header: Annotated[
+        Annotated[StrictBool | tuple[Name, ...], BeforeValidator(_names)],
+        Field(
+            description="Whether the first row of csv names the columns; or their names, for files without such a row. "
+            "false: they are `column_1`, `column_2` and so on."
+        ),
+    ] = True
+    skip: Annotated[int, Field(ge=0, le=10_000, description="Lines of csv before the header or the first row.")] = 0
+    comment: Annotated[
+        Annotated[Text, StringConstraints(min_length=1)] | None,
+        Field(description="Lines at the beginning of csv that start with this are left out, such as `#`. null: none."),
+    ] = None
+    null_values: Annotated[
+        tuple[Text, ...], Field(description="What cells of csv hold where there is no value, such as `NA`.")
+    ] = ("",)
+    quoted_nulls: Annotated[
+        bool,
+        Field(
+            description='Whether null_values mean no value in quotes, too. With false, `""` is an empty text and only '
+            "an empty cell is no value."
+        ),
+    ] = True
+
+    @model_validator(mode="after")
+    def _settings_are_of_the_format(self) -> Self:
+        of_text = ("encoding",) if self.format == "parquet" else ()
+        for name in () if self.format == "csv" else (*of_text, *CSV_SETTINGS):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise refused(f"{{field}} means nothing for {self.format} files: leave it out.", name)
+        return self
+
+    @model_validator(mode="after")
+    def _characters_differ(self) -> Self:
+        given = [value for value in (self.delimiter, self.quote, self.escape) if value]
+        if len(set(given)) < len(given):
+            raise refused("{field} must differ from the quote and the escape.", "delimiter")
+        return self

@@ -1,0 +1,1 @@
+"""PostgreSQL: tables, their migrations, and every statement on them."""

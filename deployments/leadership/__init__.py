@@ -1,0 +1,1 @@
+"""Leadership: one controller leads, the others stand by."""

@@ -1,0 +1,350 @@
+"""The controller: leads when it may, and until then asks, stands by or leaves, as its mandate says.
+
+It holds no state that a crash could lose: the rows say what must be, the status rows what was tried, Prefect what is.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import httpx
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from database.fleet_totals import Totals, totals
+from database.notifications import listen
+from database.store import DATABASE_ERRORS, Store, open_engine
+from database.tables import CHANNEL as CONNECTORS_CHANNEL
+from deployments.leadership.cycle_requests import CHANNEL as CONTROLLER_CHANNEL
+from deployments.leadership.cycle_requests import GIVE_WAY, Requests
+from deployments.leadership.leader import BeatsHeart, Conclusion, Ending, Inbox, Leader
+from deployments.leadership.lease import Lease
+from deployments.leadership.start_options import Mandate, WhenLed
+from deployments.monitoring.alerts import SEND_TIMEOUT_SECONDS, Alerts
+from deployments.monitoring.database_health import DatabaseHealth
+from deployments.monitoring.fleet_watch import watching
+from deployments.monitoring.metrics import Metrics
+from deployments.planning.spec import Platform
+from deployments.reconciling.concurrency_limit import AdaptiveLimiter
+from deployments.reconciling.reconciler import Options, Reconciler
+from deployments.reconciling.server_health import ServerHealth
+from prefect_api.client import open_client
+from prefect_api.deployment_calls import PrefectGateway, open_gateway
+from prefect_api.errors import LeaseLostError, ReconcileError, WrongInstanceError
+from prefect_api.event_feed import CALL_SECONDS, Events, sending
+from settings import Settings
+
+logger = logging.getLogger(__name__)
+
+FLEET_SECONDS = 15.0
+"""How often a leader that is scraped reads the fleet's numbers: three aggregates and what has loaded since."""
+
+INSTANCE_ALERT = "instance"
+
+GIVE_WAY_SECONDS = 1.0
+"""How long the lease is left to the one that was given way to, before it is asked."""
+
+CLAIM_SECONDS = 60.0
+"""How often a controller that found another database's deployments looks whether they are ours by now."""
+
+
+class Controller:
+    """One controller on one database and one Prefect server."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        platform: Platform,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        heartbeat: BeatsHeart,
+        events: Events,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """`heartbeat` is called as long as the loop moves; `events` takes what is told to Prefect's event feed.
+
+        `transport` carries the requests to Prefect's deployment API. `metrics` counts for whoever scrapes it.
+        """
+        self._events = events
+        self.metrics = metrics if metrics is not None else Metrics(events)
+        self._settings = settings
+        self._platform = platform
+        self._transport = transport
+        self._heartbeat = heartbeat
+        self._url = settings.resolved_database_url()
+        self._rng = random.Random()  # noqa: S311 - jitter
+        self._inbox = Inbox()
+        self._open_alerts: set[str] = set()
+        """What was told to Prefect's feed and is not over, over all terms, where no rows of alerts are kept."""
+
+    async def run(self, mandate: Mandate, stop: asyncio.Event) -> Conclusion:
+        """Lead, stand by, ask or leave, as the mandate says, until `stop`.
+
+        Raises:
+            WrongInstanceError: when Prefect's deployments belong to another database; in the foreground it is told,
+                and waited until they are ours.
+            MissingDatabaseError: when no database is configured.
+        """
+        engine = open_engine(self._url)
+        store, requests = Store(engine), Requests(engine)
+        lease = Lease(
+            engine,
+            name=self._settings.instance,
+            holder=f"{socket.gethostname()}:{os.getpid()}",
+            ttl_seconds=self._settings.lease_ttl_seconds,
+        )
+        told = self._alerts(engine)
+        self._database = DatabaseHealth(told, self._settings.alert_after_seconds, engine)
+        channels = (CONNECTORS_CHANNEL, CONTROLLER_CHANNEL)
+        listener = asyncio.create_task(listen(self._url, channels, self._inbox.hear, self._inbox.look))
+        try:
+            async with open_client(timeout=CALL_SECONDS) as client, sending(self._events, client):
+                while True:
+                    taken = await self._obtain(lease, requests, mandate, stop)
+                    if taken is not None:
+                        return taken
+                    try:
+                        conclusion = await self._lead(lease, store, requests, mandate, stop)
+                    except WrongInstanceError:
+                        if not mandate.foreground:
+                            raise
+                        await self._wait_for_claim(store, stop)
+                        continue
+                    if conclusion.ending is Ending.GAVE_WAY and mandate.unanswered:
+                        logger.info("Gave way before there was a full cycle; the next leader is asked for it.")
+                        await asyncio.sleep(GIVE_WAY_SECONDS)
+                        continue
+                    if conclusion.ending is not Ending.LOST or mandate.once:
+                        return conclusion
+                    logger.warning("The lease was lost; standing by.")
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+            await self._database.alerts.drain(SEND_TIMEOUT_SECONDS)
+            await engine.dispose()
+
+    async def preview(self) -> list[str]:
+        """The plan of a full cycle as lines of text; nothing is written anywhere and no lease is needed.
+
+        Raises:
+            ServerUnavailableError: when Prefect does not answer.
+        """
+        engine = open_engine(self._url)
+        try:
+            nobody = Lease(engine, name="", holder="", ttl_seconds=30)
+            async with self._reconciler(nobody, Store(engine), Mandate()) as reconciler:
+                return await reconciler.preview()
+        finally:
+            await engine.dispose()
+
+    async def _obtain(
+        self, lease: Lease, requests: Requests, mandate: Mandate, stop: asyncio.Event
+    ) -> Conclusion | None:
+        """Wait for the lease; None once it is ours, else how it ended instead.
+
+        Who asks, asks at once and waits for whichever comes first, the answer or the lease. Who leaves must know that
+        the leader lives: a lease that a dead one left is told from it by its expiry, which only a live one moves.
+        """
+        asks = mandate.once or mandate.when_led is WhenLed.ASK
+        request: int | None = None
+        first_seen: object = None
+        while not stop.is_set():
+            self._heartbeat(leading=False)
+            try:
+                if await lease.acquire():
+                    if request is not None:
+                        # Left behind, it would lend its permissions to some later leader's cycle.
+                        await requests.withdraw(request)
+                    logger.info("Leading as instance %s (token %s).", self._settings.instance, lease.token)
+                    return None
+                self.metrics.led_by_another(True)
+                if mandate.foreground and mandate.when_led is WhenLed.STAND_BY:
+                    # Again and again: a notification may be lost, and whoever leads next must hear it too.
+                    await requests.notify(GIVE_WAY)
+                if asks and request is None:
+                    logger.info("Another controller leads; it is asked for a cycle.")
+                    request = await requests.ask(allow_mass_prune=mandate.allow_mass_prune)
+                if request is not None and (result := await requests.answer_of(request)) is not None:
+                    return Conclusion(Ending.ANSWERED, result)
+                if request is not None:
+                    await requests.remind(request)
+                expiry = await lease.expires_at()
+                if mandate.when_led is WhenLed.LEAVE and expiry != (first_seen := first_seen or expiry):
+                    return Conclusion(Ending.LEFT)
+            except DATABASE_ERRORS as error:
+                if mandate.once:
+                    raise  # somebody waits for the exit code
+                self.metrics.led_by_another(False)
+                await self._database.failed(error)
+            else:
+                self._database.answered()
+            await self._inbox.wait(1.0 if asks else self._settings.poll_interval_seconds, stop)
+        if request is not None:
+            with contextlib.suppress(*DATABASE_ERRORS):
+                await requests.withdraw(request)
+        return Conclusion(Ending.STOPPED)
+
+    async def _wait_for_claim(self, store: Store, stop: asyncio.Event) -> None:
+        """Wait until Prefect's deployments of this instance are ours or nobody's, or until `stop`.
+
+        Nothing is written, and the lease is left to whoever may lead. A process that ended instead would be started
+        again and again, and tell operations each time.
+        """
+        async with self._gateway() as gateway:
+            while not stop.is_set():
+                self._heartbeat(leading=False)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), CLAIM_SECONDS)
+                try:
+                    if await gateway.owner(self._variable) in {None, await store.database_id()}:
+                        return
+                except (ReconcileError, *DATABASE_ERRORS) as error:
+                    logger.info("Whose Prefect's deployments are could not be asked: %s", type(error).__name__)
+
+    @property
+    def _variable(self) -> str:
+        """The Prefect Variable that says whose this instance's deployments are."""
+        return f"cai_instance_{self._settings.instance}"
+
+    def _alerts(self, engine: AsyncEngine) -> Alerts:
+        """What operations are told of, with its rows there."""
+        return Alerts(self._settings.alert_urls, self._settings.instance, self._events, engine, self._open_alerts)
+
+    def _gateway(
+        self, may_write: Callable[[], None] = lambda: None
+    ) -> contextlib.AbstractAsyncContextManager[PrefectGateway]:
+        return open_gateway(
+            timeout_seconds=max(1.0, self._settings.lease_ttl_seconds / 3),
+            connections=self._settings.apply_concurrency,
+            may_write=may_write,
+            observe=self.metrics.called,
+            transport=self._transport,
+        )
+
+    @asynccontextmanager
+    async def _reconciler(self, lease: Lease, store: Store, mandate: Mandate) -> AsyncIterator[Reconciler]:
+        """A reconciler on an open gateway that writes only while the lease lasts."""
+        settings = self._settings
+        alerts = self._alerts(store.engine)
+        async with self._gateway(lease.check) as gateway:
+            server = ServerHealth(alerts, settings.server_backoff_max_seconds, settings.alert_after_seconds, self._rng)
+
+            async def claim() -> None:
+                owner = await store.database_id()
+                try:
+                    await gateway.claim(self._variable, owner, take_over=mandate.take_over)
+                except WrongInstanceError as error:
+                    alerts.begin(INSTANCE_ALERT, str(error))
+                    raise
+                mandate.take_over = False
+                alerts.end(INSTANCE_ALERT, "This instance's deployments in Prefect belong to this database.")
+
+            reconciler = Reconciler(
+                store=store,
+                gateway=gateway,
+                claim=claim,
+                progress=lambda: self._heartbeat(leading=True),
+                platform=self._platform,
+                options=Options(
+                    max_prune_fraction=settings.max_prune_fraction,
+                    retry_base_seconds=settings.retry_base_seconds,
+                    retry_max_seconds=settings.retry_max_seconds,
+                ),
+                fence=lease.fence,
+                alerts=alerts,
+                server=server,
+                limiter=AdaptiveLimiter(settings.apply_concurrency, time.monotonic),
+                clock=lambda: datetime.now(UTC),
+                rng=self._rng,
+                events=self._events,
+                metrics=self.metrics,
+            )
+            try:
+                yield reconciler
+            finally:
+                # While the lease is ours still: whoever leads next finds what was told.
+                await alerts.drain(SEND_TIMEOUT_SECONDS)
+
+    async def _lead(
+        self, lease: Lease, store: Store, requests: Requests, mandate: Mandate, stop: asyncio.Event
+    ) -> Conclusion:
+        """Lead until stopped, expired or no longer in possession of the lease, which is given back at the end."""
+        keeper = asyncio.create_task(lease.keep())
+        stopper = asyncio.create_task(stop.wait())
+        watcher = asyncio.create_task(self._watch_fleet(store))
+        self.metrics.leads(lambda: lease.held)
+        try:
+            async with (
+                self._reconciler(lease, store, mandate) as reconciler,
+                contextlib.AsyncExitStack() as watched,
+            ):
+                leader = Leader(
+                    self._settings,
+                    reconciler,
+                    mandate=mandate,
+                    lease=lease,
+                    requests=requests,
+                    inbox=self._inbox,
+                    heartbeat=self._heartbeat,
+                    database=self._database,
+                )
+                if not mandate.once:
+                    self._events.of_controller("controller.started", {"token": lease.token})
+                    await watched.enter_async_context(self._watching(lease, store, reconciler))
+                worker = asyncio.create_task(leader.once() if mandate.once else leader.lead())
+                try:
+                    await asyncio.wait({worker, keeper, stopper}, return_when=asyncio.FIRST_COMPLETED)
+                    if worker.done():
+                        return worker.result()
+                    return Conclusion(Ending.LOST if keeper.done() else Ending.STOPPED)
+                finally:
+                    # A cycle that is cut off here is finished by the next one; so it is after a crash.
+                    worker.cancel()
+                    await asyncio.gather(worker, return_exceptions=True)
+        except LeaseLostError:
+            return Conclusion(Ending.LOST)
+        finally:
+            keeper.cancel()
+            stopper.cancel()
+            watcher.cancel()
+            await asyncio.gather(keeper, stopper, watcher, return_exceptions=True)
+            self.metrics.leads_no_more()
+            with contextlib.suppress(*DATABASE_ERRORS):
+                await lease.release()
+                await requests.notify("free")
+            if not mandate.once:
+                self._events.of_controller("controller.handed-over")
+
+    def _watching(
+        self, lease: Lease, store: Store, reconciler: Reconciler
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """The watch over freshness and what operations are shown, while we lead."""
+        return watching(
+            self._settings,
+            store=store,
+            lease=lease,
+            events=self._events,
+            tag=self._platform.tag,
+            in_touch=lambda: reconciler.in_touch,
+            judged=self.metrics.judged,
+            observe=self.metrics.called,
+        )
+
+    async def _watch_fleet(self, store: Store) -> None:
+        """Read the fleet's numbers now and then, for ever, where somebody scrapes them. No cycle waits for it."""
+        read: Totals | None = None
+        while self._settings.metrics_port:
+            try:
+                read = await totals(store.engine, None if read is None else read.at)
+                self.metrics.fleet(read)
+            except DATABASE_ERRORS as error:
+                logger.debug("The fleet could not be counted: %s", type(error).__name__)  # the cycles tell of it
+            except Exception:  # a fault of ours here must not take the control plane down
+                logger.exception("The fleet could not be counted, as nobody expected; it is tried again.")
+            await asyncio.sleep(FLEET_SECONDS)

@@ -1,0 +1,269 @@
+"""The leader's loop: a cycle whenever there is a reason for one.
+
+Reasons are: the table said that something changed, waiting work is due, a poll, and now and then a full audit. The loop
+never ends by an error of the database's or Prefect's; it ends when it is told to, after its allotted time, or with the
+lease.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from connectors.ids import parse_number
+from connectors.status import Phase
+from database.store import DATABASE_ERRORS
+from deployments.leadership.cycle_requests import CHANNEL, GIVE_WAY, CycleResult, Requests
+from deployments.leadership.lease import Lease
+from deployments.leadership.start_options import Mandate
+from deployments.monitoring.database_health import DatabaseHealth
+from deployments.reconciling.reconciler import Reconciler, Report
+from prefect_api.errors import TerminalError
+from settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PROBE_SECONDS = 30.0
+"""How often a quiet controller asks whether Prefect is there."""
+
+SETTLE_SECONDS = 0.02
+"""Changes that are committed within this time of each other are dealt with in one cycle."""
+
+SHORTEST_WAIT_SECONDS = 0.2
+
+DATABASE_RETRY_SECONDS = 2.0
+
+ALERT_AFTER_CYCLES = 3
+"""Cycles that fail as nobody expected, in a row, until operations are told."""
+
+GOOD_PHASES = frozenset({Phase.SYNCED, Phase.PAUSED, Phase.INVALID})
+
+
+class BeatsHeart(Protocol):
+    """Called as long as a controller's loop moves."""
+
+    def __call__(self, *, leading: bool) -> None:
+        """The loop has turned; `leading` says whose loop it is."""
+
+
+class Ending(StrEnum):
+    """Why a controller ended."""
+
+    STOPPED = "stopped"
+    EXPIRED = "expired"
+    GAVE_WAY = "gave_way"
+    LEFT = "left"
+    ANSWERED = "answered"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """How a controller ended, and what its full cycle came to when it was asked for one."""
+
+    ending: Ending
+    result: CycleResult | None = None
+
+
+class Inbox:
+    """What the database's notifications said since the leader last looked."""
+
+    def __init__(self) -> None:
+        self._wake = asyncio.Event()
+        self._hints: set[int] = set()
+        self._asked = True  # somebody may have asked before we listened
+        self.contended = False
+        """A controller in the foreground stands by. No reason for a cycle, so it wakes nobody."""
+
+    def hear(self, channel: str, payload: str) -> None:
+        """Take one notification."""
+        if channel == CHANNEL and payload == GIVE_WAY:
+            self.contended = True
+            return
+        if channel == CHANNEL:
+            self._asked = True
+        elif (number := parse_number(payload)) is not None:
+            self._hints.add(number)
+        self._wake.set()
+
+    def look(self) -> None:
+        """Something may have been missed: look at the tables."""
+        self._asked = True
+        self._wake.set()
+
+    def take(self) -> tuple[set[int], bool]:
+        """The connectors named since the last call, and whether somebody may wait for a cycle."""
+        taken = self._hints, self._asked
+        self._hints, self._asked = set(), False
+        return taken
+
+    def put_back(self, hints: set[int]) -> None:
+        """Keep what could not be dealt with."""
+        self._hints |= hints
+        self._asked = True
+
+    async def wait(self, seconds: float, stop: asyncio.Event) -> None:
+        """Wait, but not past `stop` or a notification; a burst of these comes as one."""
+        waits = [asyncio.create_task(event.wait()) for event in (stop, self._wake)]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self._wake.is_set() and not stop.is_set():
+            await asyncio.sleep(SETTLE_SECONDS)
+            self._wake.clear()
+
+
+class Leader:
+    """One term of leading."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reconciler: Reconciler,
+        *,
+        mandate: Mandate,
+        lease: Lease,
+        requests: Requests,
+        inbox: Inbox,
+        heartbeat: BeatsHeart,
+        database: DatabaseHealth,
+    ) -> None:
+        """`heartbeat` is called as long as the loop moves; `database` is told how the database does."""
+        self._settings = settings
+        self._reconciler = reconciler
+        self._mandate = mandate
+        self._lease = lease
+        self._requests = requests
+        self._inbox = inbox
+        self._alerts = reconciler.alerts
+        self._heartbeat = heartbeat
+        self._database = database
+        self._failures = 0
+        inbox.contended = False  # what was said until now was meant for another leader
+        started = time.monotonic()
+        self._ends_at = started + settings.controller_max_runtime_seconds
+        # The second one sees what a leader that was cut off may still have had under way at the first.
+        self._audits = [started, started + settings.lease_ttl_seconds]
+        self._next_probe = started + PROBE_SECONDS
+        # Nobody sets this one: `_loop` is cancelled from outside.
+        self._never = asyncio.Event()
+
+    async def once(self) -> Conclusion:
+        """One full cycle.
+
+        Raises:
+            One of DATABASE_ERRORS: when the database does not answer.
+        """
+        await self._reconciler.start()
+        return Conclusion(Ending.STOPPED, await self._full_cycle(self._mandate.allow_mass_prune))
+
+    async def lead(self) -> Conclusion:
+        """Run cycles until the allotted time is over, or one in the foreground stands by; cancelled to stop earlier.
+
+        Raises:
+            TerminalError: when this controller may not write any more.
+        """
+        started = False
+        while time.monotonic() < self._ends_at:
+            self._heartbeat(leading=True)
+            if self._inbox.contended and not self._mandate.foreground:
+                return Conclusion(Ending.GAVE_WAY)
+            hints, asked = self._inbox.take()
+            try:
+                if not started:
+                    await self._reconciler.start()
+                    await self._database.take_over()
+                    started = True
+                await self._turn(hints, asked)
+            except DATABASE_ERRORS as error:
+                await self._database.failed(error)
+                self._inbox.put_back(hints)
+                await self._inbox.wait(DATABASE_RETRY_SECONDS, self._never)
+                continue
+            except TerminalError:
+                raise
+            except Exception as error:  # a fault of ours in one cycle must not take the control plane down
+                self._failed(error)
+                self._inbox.put_back(hints)
+                await asyncio.sleep(self._settings.poll_interval_seconds)
+                continue
+            self._failures = 0
+            self._database.answered()
+            self._alerts.end("cycle", "The controller's cycles go through again.")
+            await self._inbox.wait(self._seconds_until_reason(), self._never)
+        return Conclusion(Ending.EXPIRED)
+
+    def _failed(self, error: Exception) -> None:
+        """Tell the log of a cycle that failed as nobody expected, and operations when it goes on."""
+        logger.exception("A cycle failed as nobody expected; it is tried again.")
+        self._failures += 1
+        if self._failures >= ALERT_AFTER_CYCLES:
+            sentence = (
+                f"The controller's cycles fail by a fault of ours ({type(error).__name__}), and changes of connectors "
+                "wait. The controller's log has the traceback."
+            )
+            self._alerts.begin("cycle", sentence)
+
+    async def _turn(self, hints: set[int], asked: bool) -> None:
+        """One cycle, full if one is due or asked for."""
+        pending = await self._requests.pending() if asked else []
+        if pending:
+            allow = self._mandate.allow_mass_prune or any(request.allow_mass_prune for request in pending)
+            result = await self._full_cycle(allow)
+            await self._requests.answer(pending, result, self._lease.fence)
+            return
+        wanted = time.monotonic() >= min(self._audits) or self._reconciler.back_from_outage
+        due = wanted and self._reconciler.server_answers
+        report = await self._reconciler.cycle(audit=due, hints=hints, allow_mass_prune=self._mandate.allow_mass_prune)
+        self._note(report)
+        now = time.monotonic()
+        if report.audited:
+            self._audits = [at for at in self._audits if at > now] or [now + self._settings.audit_interval_seconds]
+            self._next_probe = now + PROBE_SECONDS
+        elif due:
+            # It could not be finished: try again, but not in the next breath.
+            self._audits = [at for at in self._audits if at > now] + [now + self._settings.poll_interval_seconds]
+        elif now >= self._next_probe:
+            await self._reconciler.probe()
+            self._next_probe = now + PROBE_SECONDS
+
+    def _note(self, report: Report) -> None:
+        """What the mandate asks and allows is one full cycle, in whichever term that is."""
+        if report.audited:
+            self._mandate.fulfilled = True
+            self._mandate.allow_mass_prune = False
+
+    def _seconds_until_reason(self) -> float:
+        now = time.monotonic()
+        until_audit = max(min(self._audits) - now, self._reconciler.seconds_until_try())
+        reasons = [self._settings.poll_interval_seconds, self._next_probe - now, until_audit]
+        until_due = self._reconciler.seconds_until_due()
+        if until_due is not None:
+            reasons.append(until_due)
+        return max(SHORTEST_WAIT_SECONDS, min(reasons))
+
+    async def _full_cycle(self, allow_mass_prune: bool) -> CycleResult:
+        """A full cycle, with as many turns as a roll-out needs."""
+        report = await self._reconciler.cycle(audit=True, allow_mass_prune=allow_mass_prune)
+        self._note(report)
+        while report.deferred and report.server_down is None:
+            await asyncio.sleep(1)
+            self._heartbeat(leading=True)
+            turn = await self._reconciler.cycle()
+            turn.lines[:0] = report.lines
+            turn.withheld, turn.audited = report.withheld, report.audited
+            report = turn
+        return conclude(self._reconciler, report)
+
+
+def conclude(reconciler: Reconciler, report: Report) -> CycleResult:
+    """What a full cycle came to: good when all of it was seen and every connector is synced, paused or invalid."""
+    phases = Counter(status.phase for status in reconciler.known.values())
+    counts = ", ".join(f"{phases[phase]} {phase}" for phase in Phase if phases[phase]) or "no connectors"
+    ok = report.audited and report.server_down is None and not (phases.keys() - GOOD_PHASES)
+    return CycleResult(ok, f"{report.server_down} {counts}" if report.server_down else counts, report.lines)

@@ -1,0 +1,1 @@
+"""Monitoring: freshness, pages for operations, alerts, metrics, signs of life."""

@@ -1,0 +1,75 @@
+"""The end of *controller silent*: that automation tells people once; this tells them once that it is over.
+
+Asked of Prefect, which is what has told them, and not guessed from a clock of ours: a controller that was killed, one
+that hung, and one that moved all along while Prefect could not hear it end the same way, and none is ended that was
+never told. Two small questions every few minutes, whatever the number of connectors.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from deployments.monitoring import heartbeat
+from prefect_api.calls import PrefectCalls, whole
+from prefect_api.event_feed import Events
+from prefect_api.names import ALERT, Alert
+
+LOOK_BACK = timedelta(days=7)
+"""Prefect keeps events that long by default."""
+
+
+def silence_name(instance: str, *, people: bool) -> str:
+    """The name of the automation that acts on a silent controller: the one that tells people, or starts another."""
+    return f"{instance}: tell controller silent" if people else f"{instance}: controller silent"
+
+
+class Silence:
+    """What was told of one instance's silence."""
+
+    def __init__(self, prefect: PrefectCalls, events: Events) -> None:
+        self._prefect = prefect
+        self._events = events
+        self._ended: str | None = None
+
+    async def end(self, now: datetime) -> None:
+        """Tell that the controller is back, if its silence was told and it has been heard since.
+
+        May raise what `prefect_api.errors` draws. Should the process die before the event is sent, the next look, or
+        the next controller's, sends it; its id is made of the silence's, so it is one event however often it is sent.
+        """
+        instance = self._events.instance
+        names = [silence_name(instance, people=people) for people in (True, False)]
+        found = await self._ask("/automations/filter", {"automations": {"name": {"any_": names}}})
+        with whole():
+            automations = {row["name"]: f"prefect.automation.{row['id']}" for row in found}
+        automation = next((automations[name] for name in names if name in automations), None)
+        if automation is None:
+            return
+        told = await self._last("prefect.automation.triggered", automation, now - LOOK_BACK)
+        if told is None or told["id"] == self._ended:
+            return
+        beat = await self._last(heartbeat.EVENT, heartbeat.resource_id(instance), _time(told["occurred"]))
+        if beat is None or _time(beat["occurred"]) <= _time(told["occurred"]):
+            return
+        event_id = uuid5(NAMESPACE_URL, f"cai:{instance}:{told['id']}")
+        known = await self._ask("/events/filter", {"filter": {"id": {"id": [str(event_id)]}}, "limit": 1})
+        with whole():
+            if not known["events"]:
+                message = f"The controller gives signs again since {_time(beat['occurred']):%Y-%m-%d %H:%M} UTC."
+                payload = {"what": "silent", "message": message}
+                self._events.of_controller("controller.recovered", payload, {ALERT: Alert.END}, event_id)
+        self._ended = told["id"]
+
+    async def _last(self, name: str, resource: str, since: datetime) -> dict[str, Any] | None:
+        """The last event of this name and resource."""
+        wanted = {"event": {"name": [name]}, "resource": {"id": [resource]}, "occurred": {"since": since.isoformat()}}
+        answer = await self._ask("/events/filter", {"filter": {**wanted, "order": "DESC"}, "limit": 1})
+        with whole():
+            return answer["events"][0] if answer["events"] else None
+
+    async def _ask(self, path: str, body: dict[str, Any]) -> Any:
+        return await self._prefect.call("read", "POST", path, body)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

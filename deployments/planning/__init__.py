@@ -1,0 +1,1 @@
+"""Planning: desired against observed. Pure."""

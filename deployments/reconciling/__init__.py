@@ -1,0 +1,1 @@
+"""Reconciling: one cycle, and everything that becomes of its actions."""

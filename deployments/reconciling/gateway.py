@@ -1,0 +1,116 @@
+"""What the controller needs of Prefect, and in which shape: the one interface between deciding and doing.
+
+`PrefectGateway` is the real one; the tests have a working fake, and one contract suite holds both to this.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from deployments.planning.plan import Patch
+from deployments.planning.pools import WorkPool
+from deployments.planning.spec import Observed, Spec
+
+T = TypeVar("T")
+
+BULK_SIZE = 50
+"""Prefect's own limit of one bulk delete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Every deployment of our flow, and whether the pages add up to the count that Prefect gave."""
+
+    deployments: tuple[Observed, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledRun:
+    """A run that Prefect's scheduler made and that has not started."""
+
+    id: UUID
+    deployment_id: UUID | None
+    expected_start_time: datetime
+    tags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRun:
+    """A run that a worker has claimed and that has not begun. `since` is when it was claimed, aware."""
+
+    id: UUID
+    name: str
+    deployment_id: UUID
+    work_pool: str | None
+    since: datetime
+
+
+class Gateway(Protocol):
+    """What the controller needs of Prefect."""
+
+    async def probe(self) -> None:
+        """Return when Prefect answers and lets us in; raise `ServerUnavailableError` otherwise."""
+
+    async def list_deployments(self) -> Listing:
+        """Every deployment of the flow `run_connector_pipeline`."""
+
+    async def read_deployments(self, names: Sequence[str]) -> list[Observed]:
+        """Those deployments of these names that exist."""
+
+    async def read_pools(self, names: Sequence[str]) -> list[WorkPool]:
+        """Those work pools of these names that exist."""
+
+    async def create(self, wanted: Spec) -> UUID:
+        """Make the deployment and return its id. Only for a name that was just seen to be free."""
+
+    async def patch(self, patch: Patch) -> None:
+        """Carry out one patch of a plan."""
+
+    async def pause(self, deployment_id: UUID) -> None:
+        """Pause; future and late runs go, finished ones stay."""
+
+    async def delete(self, deployment_ids: Sequence[UUID]) -> None:
+        """Delete deployments with their scheduled runs; an id that does not exist is no error."""
+
+    async def read_deployments_by_id(self, ids: Sequence[UUID]) -> list[Observed]:
+        """Those deployments of these ids that exist."""
+
+    async def scheduled_runs(
+        self, *, deployment_ids: Sequence[UUID] | None = None, paused: bool = False
+    ) -> list[ScheduledRun]:
+        """Automatic runs of our flow that have not started: of these deployments, or of paused ones only."""
+
+    async def count_scheduled_runs(self) -> tuple[int, int]:
+        """How many runs of our flow wait to start, and how many of these have a deployment."""
+
+    async def delete_runs(self, ids: Sequence[UUID]) -> None:
+        """Delete runs; an id that does not exist is no error."""
+
+    async def busy_deployments(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Those of these deployments that have a pending or running run."""
+
+    async def pending_runs(self, ids: Sequence[UUID]) -> list[PendingRun]:
+        """The pending runs of these deployments."""
+
+    async def workers_since(self, work_pool: str) -> list[datetime]:
+        """Since when each worker of a pool that is alive has been known; none for a pool that is gone."""
+
+    async def crash_run(self, run_id: UUID, message: str) -> None:
+        """Mark a run as crashed, with a sentence; one that has ended meanwhile stays as it is."""
+
+    async def free_slots(self, limit_id: UUID) -> None:
+        """Set a concurrency limit's taken slots to none."""
+
+    async def run_dates(self, deployment_id: UUID, since: datetime, until: datetime) -> set[datetime]:
+        """When the runs of a deployment that exist were due, between two moments."""
+
+    async def create_run(self, deployment_id: UUID, due: datetime, key: str) -> None:
+        """Make a run that was due at a moment; one with the same key is made once only."""
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """`items` in pieces of at most `size`."""
+    return (items[start : start + size] for start in range(0, len(items), size))

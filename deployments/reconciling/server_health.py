@@ -1,0 +1,55 @@
+"""Is Prefect there? One judgement for all connectors, so that an outage is no connector's failure.
+
+While the server is down nothing is tried but a probe, ever more rarely; the first good one makes all waiting work due.
+"""
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from deployments.monitoring.alerts import Alerts
+from deployments.reconciling.retry_queue import backoff_seconds
+
+ALERT_KEY = "server"
+FIRST_PROBE_SECONDS = 1.0
+
+
+@dataclass
+class ServerHealth:
+    """Whether Prefect answers, since when it does not, and when it is asked again."""
+
+    alerts: Alerts
+    backoff_max_seconds: float
+    alert_after_seconds: float
+    rng: random.Random
+    down_since: datetime | None = None
+    next_probe_at: datetime | None = None
+    _failures: int = 0
+
+    def may_try(self, now: datetime) -> bool:
+        """Whether Prefect is worth a call now."""
+        return self.seconds_until_try(now) == 0
+
+    def seconds_until_try(self, now: datetime) -> float:
+        """Seconds until Prefect is worth a call: 0 unless it is down."""
+        return 0.0 if self.next_probe_at is None else max(0.0, (self.next_probe_at - now).total_seconds())
+
+    def failed(self, now: datetime, why: str) -> None:
+        """A probe, or a call, found nobody."""
+        self.down_since = self.down_since or now
+        self._failures += 1
+        wait = backoff_seconds(self._failures, FIRST_PROBE_SECONDS, self.backoff_max_seconds, self.rng)
+        self.next_probe_at = now + timedelta(seconds=wait)
+        if (now - self.down_since).total_seconds() >= self.alert_after_seconds:
+            since = self.down_since.isoformat(timespec="seconds")
+            self.alerts.begin(ALERT_KEY, f"Prefect has been unavailable since {since}: {why} Changes wait.")
+
+    def answered(self, now: datetime) -> bool:
+        """Prefect answers; True when it did not before."""
+        recovered = self.down_since is not None
+        after = "" if self.down_since is None else f" after {(now - self.down_since).total_seconds() / 60:.1f} minutes"
+        # Also when we never missed it: the leader before us may have told of an outage and not seen its end.
+        self.alerts.end(ALERT_KEY, f"Prefect answers again{after}; waiting changes go on.")
+        self.down_since = self.next_probe_at = None
+        self._failures = 0
+        return recovered

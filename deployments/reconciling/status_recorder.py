@@ -1,0 +1,232 @@
+"""What is known of every connector, and all that follows when it changes: its status row, its retry, events, alerts.
+
+Recorded is what was carried out, never what is about to be: if the process dies in between, Prefect is ahead of the
+tables, and the next cycle sees that nothing differs and records it.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from connectors.status import Phase, Reason, Status
+from database.store import Fence, StatusRecord, Store, Unrecorded
+from deployments.monitoring.alerts import Alerts
+from deployments.planning.plan import Decision, Delete, Desired, Patch
+from deployments.planning.wording import describe
+from deployments.reconciling import failures as setbacks
+from deployments.reconciling.apply import ActionOutcome
+from deployments.reconciling.retry_queue import RetryQueue
+from prefect_api.event_feed import Events, carried_out, fallen
+
+logger = logging.getLogger(__name__)
+
+
+class Ledger:
+    """The statuses as they were last read or written, and the only one who writes them."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        fence: Fence,
+        events: Events,
+        alerts: Alerts,
+        clock: Callable[[], datetime],
+        backoff: Callable[[int], float],
+    ) -> None:
+        """`backoff` gives the seconds to wait after so many failures in a row."""
+        self._store = store
+        self._fence = fence
+        self._events = events
+        self._alerts = alerts
+        self._clock = clock
+        self._backoff = backoff
+        self.known: dict[int, Status] = {}
+        self.names: dict[int, str] = {}
+        """The connectors' names, for events; of those that were read."""
+        self.queue = RetryQueue()
+        self.past_is_open = True
+        """Nobody has looked yet for the runs that were missed before a recovery, or the start."""
+        self._unstamped: set[int] = set()
+        self._changed = True
+
+    async def start(self) -> None:
+        """Take over where the last controller stopped: its statuses, and with them its backoff."""
+        self.known = await self._store.statuses()
+        self.queue.load(self.known.values())
+        self.past_is_open = self._changed = True
+
+    async def close_past(self) -> None:
+        """The missed runs are made: from now on a connector's past begins when it was last brought in line."""
+        self.past_is_open = False
+        now, late = self._clock(), self._unstamped & self.known.keys()
+        self._unstamped = set()
+        await self._record([StatusRecord(i, replace(self.known[i], last_synced_at=now)) for i in sorted(late)])
+
+    async def settle(self, decisions: Iterable[Decision], desired: Mapping[int, Desired]) -> None:
+        """Record the decisions that need no call, where they differ from what is known."""
+        records = []
+        for decision in decisions:
+            if decision.action is not None:
+                continue
+            wanted, known = desired.get(decision.connector_id), self.known.get(decision.connector_id)
+            status = decision.status
+            if status is None:
+                if known is not None:
+                    records.append(StatusRecord(decision.connector_id, None))
+                continue
+            stored = wanted.recorded_id if wanted is not None else None
+            if _same(status, known) and (wanted is None or stored == status.deployment_id):
+                continue
+            records.append(StatusRecord(decision.connector_id, self._stamped(decision, status, wanted)))
+        await self._record(records)
+
+    async def conclude(self, outcomes: Iterable[ActionOutcome], desired: Mapping[int, Desired]) -> list[str]:
+        """Record what became of actions, and tell of it; returns what was done, as lines for people."""
+        done: list[str] = []
+        records = []
+        for outcome in outcomes:
+            decision = outcome.decision
+            if outcome.error is not None:
+                records.append(StatusRecord(decision.connector_id, self._failure(decision, outcome.error)))
+                continue
+            done += self._told(outcome)
+            status = decision.status
+            if status is None or (isinstance(decision.action, Delete) and status.phase is Phase.DELETING):
+                records.append(StatusRecord(decision.connector_id, None))
+                continue
+            status = replace(status, deployment_id=outcome.deployment_id)
+            wanted = desired.get(decision.connector_id)
+            records.append(StatusRecord(decision.connector_id, self._stamped(decision, status, wanted)))
+        await self._record(records)
+        return done
+
+    async def wait(self, ids: Iterable[int], desired: Mapping[int, Desired], next_probe_at: datetime | None) -> None:
+        """Say of this work that it waits for Prefect, and until when."""
+        records = []
+        for i in sorted(ids):
+            status = setbacks.waiting(i, desired.get(i), self.known.get(i), next_probe_at)
+            if status is not None and status != self.known.get(i):
+                records.append(StatusRecord(i, status))
+        await self._record(records)
+
+    def alert(self) -> None:
+        """Tell operations which connectors cannot be synced: by reason, when it begins and when they are many.
+
+        Were it told when it begins alone, one connector that nobody mends would hide all that fail after it.
+        """
+        if not self._changed:
+            return
+        self._changed = False
+        stuck: dict[Reason, list[Status]] = defaultdict(list)
+        for status in self.known.values():
+            if status.phase in setbacks.STUCK_PHASES and status.reason in setbacks.STUCK_REASONS:
+                stuck[status.reason].append(status)
+        for reason in setbacks.STUCK_REASONS:
+            few, many = f"sync:{reason}", f"sync:{reason}:many"
+            found = stuck[reason]
+            lasting = [status for status in found if setbacks.lasts(status)]
+            if len(lasting) >= setbacks.MANY:
+                self._alerts.begin(many, setbacks.told(reason, found))
+            elif lasting:
+                self._alerts.begin(few, setbacks.told(reason, found))
+            none = f"No connector fails with {reason} any more."
+            if len(found) < setbacks.MANY:
+                self._alerts.end(many, f"Fewer than {setbacks.MANY} connectors fail with {reason}." if found else none)
+            if not found:
+                self._alerts.end(few, none)
+
+    def _told(self, outcome: ActionOutcome) -> list[str]:
+        """What was done, as lines, told to the log and to Prefect's feed."""
+        decision = outcome.decision
+        known = self.known.get(decision.connector_id)
+        lines = describe(decision, self.known)
+        for line in lines:
+            logger.info(line, extra={"connector_id": decision.connector_id})
+        if (event := carried_out(decision, known)) is not None:
+            deployment_id = setbacks.deployment_of(decision, None) or outcome.deployment_id
+            self._tell(event, decision.connector_id, deployment_id, "; ".join(lines))
+        return lines
+
+    def _failure(self, decision: Decision, error: Exception) -> Status:
+        """The status of a connector whose action failed, told to the log."""
+        known = self.known.get(decision.connector_id)
+        attempts = setbacks.attempts_after(decision, known)
+        wait = self._backoff(attempts)
+        status = setbacks.failed(decision, error, known, attempts=attempts, wait_seconds=wait, now=self._clock())
+        line = f"connector {decision.connector_id}: {status.message} Next try in {wait:.0f} s."
+        logger.warning(line, extra={"connector_id": decision.connector_id})
+        return status
+
+    def _stamped(self, decision: Decision, status: Status, wanted: Desired | None) -> Status:
+        """`status` with the time at which Prefect was seen to match, if it does.
+
+        That time is where a connector's past begins. While the past is open, one that wants all its missed runs keeps
+        the time that it has, whatever else was changed during the outage, until these runs are made. If the process
+        dies before that, the next leader finds the past as it was.
+        """
+        known = self.known.get(status.connector_id)
+        before = None if known is None else known.last_synced_at
+        if status.phase not in {Phase.SYNCED, Phase.PAUSED}:
+            return replace(status, last_synced_at=before)
+        same = known is not None and known.deployment_id == status.deployment_id and _keeps_its_dates(decision)
+        if self.past_is_open and before is not None and same and wanted is not None and wanted.catch_up is not None:
+            self._unstamped.add(status.connector_id)
+            return replace(status, last_synced_at=before)
+        return replace(status, last_synced_at=self._clock())
+
+    def _tell(self, event: str, connector_id: int, deployment_id: UUID | None, message: str) -> None:
+        title, payload = self.names.get(connector_id), {"message": message}
+        self._events.of_connector(event, connector_id, title=title, deployment_id=deployment_id, payload=payload)
+
+    async def _record(self, records: Sequence[StatusRecord]) -> None:
+        lost = {each.connector_id: each for each in await self._store.record(records, self._fence)}
+        if lost:
+            records = [self._unrecorded(each, lost.get(each.connector_id)) for each in records]
+            waiting = [each.status for each in records if each.status is not None and each.connector_id in lost]
+            # What the table cannot hold is remembered here, so that it is tried again.
+            await self._store.note(waiting, self._fence)
+        self._changed = self._changed or bool(records)
+        for record in records:
+            self.queue.follow(record.connector_id, record.status)
+            if record.status is None:
+                self.known.pop(record.connector_id, None)
+                self.names.pop(record.connector_id, None)
+                continue
+            before, after = self.known.get(record.connector_id), record.status
+            if (event := fallen(before, after)) is not None:
+                self._tell(event, record.connector_id, after.deployment_id, after.message or "")
+            self.known[record.connector_id] = after
+
+    def _unrecorded(self, record: StatusRecord, lost: Unrecorded | None) -> StatusRecord:
+        """What stands instead of a record that could not be written; the record itself where it could."""
+        if lost is None:
+            return record
+        known = self.known.get(record.connector_id)
+        attempts = known.attempts + 1 if known is not None and known.reason is lost.reason else 1
+        wait = self._backoff(attempts)
+        status = setbacks.unrecorded(
+            lost, record.status, known, attempts=attempts, wait_seconds=wait, now=self._clock()
+        )
+        logger.warning(
+            "connector %s: %s", record.connector_id, lost.message, extra={"connector_id": record.connector_id}
+        )
+        return StatusRecord(record.connector_id, status)
+
+
+def _same(status: Status, known: Status | None) -> bool:
+    return known is not None and status == replace(known, last_synced_at=status.last_synced_at)
+
+
+def _keeps_its_dates(decision: Decision) -> bool:
+    """Whether the deployment was to run at the same dates before: neither new, nor paused, nor rescheduled."""
+    match decision.action:
+        case None:
+            return True
+        case Patch(changes=changes):
+            return not {"schedules", "paused"} & {change.field for change in changes}
+        case _:
+            return False

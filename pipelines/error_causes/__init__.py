@@ -1,0 +1,1 @@
+"""Causes of failed runs, in sentences of our own."""

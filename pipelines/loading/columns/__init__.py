@@ -1,0 +1,1 @@
+"""Columns of the destination: known, widened, and rows fitted to them."""

@@ -1,0 +1,1 @@
+"""Deduplication: rows that come again land once."""

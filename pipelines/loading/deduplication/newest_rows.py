@@ -1,0 +1,238 @@
+"""The newest of all rows of one key in a load: by its cursor, and among equal ones the last that came.
+
+dlt's merge keeps the first of two rows in DuckDB and PostgreSQL, and some of each over several files; Delta takes both
+and then fails for ever. So the files of a load are looked at between reading and loading, over all pages and files of a
+table: keys that come more than once are found by DuckDB, over the columns of the key alone and with a limit on memory,
+and the files that hold older versions are written without them. dlt is told that nothing comes twice, which saves its
+own search in the destination.
+
+If the process dies here, nothing was written anywhere: the next run reads again.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+from dlt import Pipeline
+from dlt.common.pipeline import ExtractInfo
+
+from connectors.sources.write_rules import BESIDE
+
+DEDUPLICATED: dict[str, Any] = {"x-stage-data-deduplicated": True}
+"""The hint by which dlt's merge leaves out its own search for keys that come twice."""
+
+MEMORY = "200MB"
+"""Beyond this DuckDB writes to disk: keys of any number of rows are compared."""
+
+THREADS = 2
+
+FEW = 50_000
+"""Rows up to which keys are compared in memory."""
+
+
+@dataclass(slots=True)
+class Versions:
+    """The order of two versions of a row: the column of their cursor, and what its values are compared by."""
+
+    column: str
+    order: Callable[[Any], Any]
+    key: tuple[str, ...]
+    known: list[pa.Table] = field(default_factory=list)
+    """Rows that came and were left out, since they stand in the destination: an older version must not replace them."""
+
+    def note(self, rows: pa.Table) -> None:
+        """Take note of rows that are known. Only what compares them is kept."""
+        of_cursor = f"{self.column}{BESIDE}"
+        compared = {*self.key, self.column}
+        self.known.append(
+            rows.select([name for name in rows.column_names if name in compared or name.startswith(of_cursor)])
+        )
+
+
+@dataclass(slots=True)
+class Extracted:
+    """The files of one table in one load, in the order in which they were written."""
+
+    name: str
+    key: tuple[str, ...]
+    files: list[Path] = field(default_factory=list)
+
+
+def keep_newest(
+    pipeline: Pipeline, extracted: ExtractInfo, directory: Path, versions: Mapping[str, Versions | None]
+) -> None:
+    """Leave the newest row of each key in the files that were extracted. `directory`: for what outgrows memory."""
+    tables = [
+        table
+        for table in _tables(pipeline, extracted)
+        if table.files and not _is_single(table, versions.get(table.name))
+    ]
+    if not tables:
+        return
+    import duckdb  # noqa: PLC0415  # a load of few rows does without
+
+    with contextlib.closing(duckdb.connect()) as connection:
+        connection.execute(
+            f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}; SET preserve_insertion_order = false"
+        )
+        connection.execute("SET temp_directory = ?", [str(directory / "keys")])
+        for table in tables:
+            _in_table(connection, table, versions.get(table.name))
+
+
+def _tables(pipeline: Pipeline, extracted: ExtractInfo) -> Iterator[Extracted]:
+    schema = pipeline.default_schema
+    written: dict[str, list[tuple[float, Path]]] = {}
+    for metrics in (found for steps in extracted.metrics.values() for found in steps):
+        for job, of_file in metrics["job_metrics"].items():
+            if job.endswith(".parquet"):
+                written.setdefault(job.split(".")[0], []).append((of_file.created, Path(of_file.file_path)))
+    folder = {
+        Path(job.file_path).name: Path(job.file_path)
+        for package in extracted.load_packages
+        for job in package.jobs["new_jobs"]
+    }
+    for name, files in written.items():
+        table = schema.tables[name]
+        columns = table["columns"]
+        key = tuple(column for column, hint in columns.items() if hint.get("primary_key"))
+        if key and table.get("write_disposition") == "merge":
+            yield Extracted(
+                name,
+                key=key,
+                files=[folder[path.name] for _, path in sorted(files, key=lambda one: one[0]) if path.name in folder],
+            )
+
+
+def _is_single(table: Extracted, versions: Versions | None) -> bool:
+    """Whether no key comes twice in a table of few rows, without DuckDB, whose start costs more than such a load."""
+    rows = sum(pyarrow.parquet.read_metadata(path).num_rows for path in table.files)
+    if rows > FEW or (versions is not None and versions.known):
+        return False
+    keys = pa.concat_tables([pyarrow.parquet.read_table(path, columns=list(table.key)) for path in table.files])
+    try:
+        return bool(keys.group_by(list(table.key)).aggregate([]).num_rows == rows)
+    except pa.ArrowNotImplementedError:
+        return False
+
+
+def _in_table(connection: Any, table: Extracted, versions: Versions | None) -> None:
+    schemas = [pyarrow.parquet.read_schema(path) for path in table.files]
+    columns = _cursor_columns(versions, schemas)
+    key = ", ".join(map(_quoted, table.key))
+    everything = f"SELECT {key} FROM {_read(table)}"  # noqa: S608  # names, escaped; as all below
+    if standing := _standing(table, columns, versions):
+        connection.register("standing", standing)
+        everything += f" UNION ALL SELECT {key} FROM standing"  # noqa: S608
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE doubled AS SELECT {key} FROM ({everything}) GROUP BY {key} "  # noqa: S608
+        "HAVING count(*) > 1"
+    )
+    if connection.execute("SELECT 1 FROM doubled LIMIT 1").fetchone():
+        compared = ", ".join(map(_quoted, (*table.key, *columns)))
+        rows = f"SELECT {compared}, __file, file_row_number AS __row FROM {_read(table)}"  # noqa: S608
+        if standing:
+            rows += " UNION ALL BY NAME SELECT *, NULL AS __file, -1 AS __row FROM standing"
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE versions AS SELECT * FROM ({rows}) SEMI JOIN doubled USING ({key})"  # noqa: S608
+        )
+        _remove_older(connection, table, _ranked(connection, columns, versions, schemas))
+
+
+def _standing(table: Extracted, columns: Sequence[str], versions: Versions | None) -> pa.Table | None:
+    """The rows that stand in the destination, as far as they are compared."""
+    if versions is None or not versions.known:
+        return None
+    compared = (*table.key, *columns)
+    known = [rows.select([name for name in compared if name in rows.column_names]) for rows in versions.known]
+    return pa.concat_tables(known, promote_options="default")
+
+
+def _remove_older(connection: Any, table: Extracted, rank: str) -> None:
+    arrived = pa.table({"__file": list(map(str, table.files)), "__arrived": list(range(len(table.files)))})
+    connection.register("arrived", arrived)
+    key = ", ".join(map(_quoted, table.key))
+    # What stands there already counts as having come first.
+    older = connection.sql(
+        f"SELECT __arrived, __row FROM (SELECT __arrived, __row, row_number() OVER (PARTITION BY {key} "  # noqa: S608
+        f"ORDER BY {rank} DESC NULLS LAST, __arrived DESC NULLS LAST, __row DESC) AS place "
+        "FROM versions LEFT JOIN arrived USING (__file)) "
+        "WHERE place > 1 AND __arrived IS NOT NULL ORDER BY ALL"
+    ).to_arrow_table()
+    for index in older["__arrived"].unique().to_pylist():
+        rows = older.filter(pa.compute.equal(older["__arrived"], index))["__row"]
+        _write_without(table.files[index], rows)
+
+
+def _cursor_columns(versions: Versions | None, schemas: list[pa.Schema]) -> tuple[str, ...]:
+    """The column of the cursor, and those beside it, as far as the files have them."""
+    if versions is None:
+        return ()
+    present = dict.fromkeys(name for schema in schemas for name in schema.names)
+    return tuple(name for name in present if name == versions.column or name.startswith(f"{versions.column}{BESIDE}"))
+
+
+def _is_ordered(schemas: list[pa.Schema], column: str) -> bool:
+    """Whether the values of a column are in DuckDB's order: numbers and moments."""
+    kinds = [schema.field(column).type for schema in schemas if column in schema.names]
+    return all(pa.types.is_temporal(k) or pa.types.is_integer(k) or pa.types.is_decimal(k) for k in kinds)
+
+
+def _ranked(connection: Any, columns: Sequence[str], versions: Versions | None, schemas: list[pa.Schema]) -> str:
+    """The expression that says how new a version is; larger is newer."""
+    if not columns or versions is None:
+        return "0"
+    if len(columns) == 1 and _is_ordered(schemas, columns[0]):
+        return _quoted(columns[0])
+    # Texts, and what stands inside of JSON, are numbered by what they are compared by.
+    names = ", ".join(map(_quoted, columns))
+    found = connection.sql(f"SELECT DISTINCT {names} FROM versions").to_arrow_table()  # noqa: S608
+    orders = [versions.order(next((v for v in row.values() if v is not None), None)) for row in found.to_pylist()]
+    places = {order: place for place, order in enumerate(sorted(set(orders)))}
+    connection.register("ranks", found.append_column("__rank", pa.array([places[order] for order in orders])))
+    same = " AND ".join(f"versions.{_quoted(c)} IS NOT DISTINCT FROM ranks.{_quoted(c)}" for c in columns)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE versions AS SELECT versions.*, __rank FROM versions JOIN ranks ON {same}"  # noqa: S608
+    )
+    connection.unregister("ranks")
+    return "__rank"
+
+
+def _read(table: Extracted) -> str:
+    files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in table.files)
+    return f"read_parquet([{files}], union_by_name = true, filename = '__file', file_row_number = true)"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _write_without(path: Path, rows: pa.ChunkedArray) -> None:
+    """Write a file without some of its rows; one of which nothing is left goes."""
+    gone = rows.combine_chunks()
+    source = pyarrow.parquet.ParquetFile(path)
+    if len(gone) == source.metadata.num_rows:
+        source.close()
+        path.unlink()
+        return
+    kept = path.with_suffix(".kept")
+    compression = source.metadata.row_group(0).column(0).compression
+    with pyarrow.parquet.ParquetWriter(
+        kept,
+        source.schema_arrow,
+        compression="none" if compression == "UNCOMPRESSED" else compression.lower(),
+        use_dictionary=["_dlt_load_id"],
+        write_statistics=False,
+    ) as writer:
+        first = 0
+        for group in range(source.num_row_groups):
+            of_group = source.read_row_group(group)
+            numbers = pa.array(range(first, first + of_group.num_rows))
+            first += of_group.num_rows
+            writer.write_table(of_group.filter(pa.compute.invert(pa.compute.is_in(numbers, value_set=gone))))
+    source.close()
+    kept.replace(path)

@@ -1,0 +1,265 @@
+"""Where a run's rows go: dlt's destinations, made from a connector's JSON and resolved credentials.
+
+Everything is passed explicitly: no secrets.toml, no environment. The loader's file format is chosen here because dlt's
+own choice for DuckDB and PostgreSQL (INSERT statements) is some hundred times slower than parquet.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from connectors.destinations.places import Places, is_below, local_path, outside, path_of
+from connectors.sources.kinds import (
+    Destination,
+    DuckdbDestination,
+    FilesystemDestination,
+    OtherDestination,
+    PostgresDestination,
+)
+from pipelines.access.buckets import KNOWN_HOSTS, as_json, bucket_of
+from pipelines.access.database_urls import checked, postgres_url
+from pipelines.access.secrets import Secrets
+from pipelines.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from dlt.common.destination import Destination as DltDestination
+
+
+REPLACE = "insert-from-staging"
+"""A replaced table changes in one transaction: who reads it, or a run that dies, never finds it empty or half full.
+(`staging-optimized` would be cheaper and drops the table, which fails as soon as a view uses it.)"""
+
+
+DUCKDB = {
+    # Rows of a table have no order, and keeping one costs threads and memory.
+    "preserve_insertion_order": False,
+    # Beyond this DuckDB writes to disk. Its own choice is 80% of the machine, of which a worker has only a part.
+    "memory_limit": "450MB",
+    # Each thread holds rows of its own: many of them would not fit into that.
+    "threads": min(4, os.cpu_count() or 1),
+}
+"""How a run opens a DuckDB file."""
+
+DUCKDB_FILE_BYTES = 64 * 1024 * 1024
+"""Size of a load file for DuckDB."""
+
+POSTGRES_FILE_BYTES = 32 * 1024 * 1024
+"""Size of a load file for PostgreSQL: each costs a connection, and only several can be written at the same time."""
+
+POSTGRES_JOBS = 3
+"""Load files that are written to PostgreSQL at the same time. Each holds a row group in memory, twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A destination that is ready for a pipeline.
+
+    `exclusive` names what only one run may have open at a time, or is None. `merges` says whether rows can be replaced
+    by their key there.
+    """
+
+    destination: "DltDestination[Any, Any]"
+    file_format: str | None
+    exclusive: str | None = None
+    table_format: str | None = None
+    merges: bool = True
+    make: Callable[[], None] = lambda: None
+    """Makes what must be there before a pipeline opens it. Called by a run that has the destination for itself."""
+
+
+def open_target(
+    destination: Destination,
+    connector_id: int,
+    secrets: Secrets,
+    data_dir: Path,
+    *,
+    roots: tuple[Path, ...] | None = None,
+    dataset: str | None = None,
+) -> Target:
+    """The dlt destination of a connector, with a staging dataset of the connector's own.
+
+    Args:
+        destination: where the rows go.
+        connector_id: whose rows.
+        secrets: resolves its credentials.
+        data_dir: where relative paths start.
+        dataset: the dataset, whose rights are looked at where that matters; None: as if the login had all of them.
+        roots: the directories, besides `data_dir`, that a local destination may be in. None: it may be anywhere.
+
+    Raises:
+        ConfigurationError: when its credentials or the package that it needs are missing, or its place is forbidden.
+    """
+    if roots is not None:
+        hold_below(destination, (data_dir, *roots))
+    # Merges go through the staging dataset. Shared by two connectors, it would lose or double rows.
+    staging = f"connector_{connector_id}_staging"
+    match destination:
+        case DuckdbDestination(path=path, storage_version=version):
+            return _duckdb(data_dir / path, staging, version)
+        case PostgresDestination(credentials=reference):
+            return _postgres(secrets.resolve(reference), staging, dataset)
+        case FilesystemDestination():
+            return _filesystem(destination, secrets, data_dir)
+        case OtherDestination(type=kind, credentials=reference):
+            return _other(kind, secrets.resolve(reference), staging, None if roots is None else (data_dir, *roots))
+
+
+def hold_below(destination: Destination, roots: tuple[Path, ...]) -> None:
+    """Refuse a local destination outside of these directories, wherever links lead.
+
+    Raises:
+        ConfigurationError: it is outside.
+    """
+    path = local_path(destination, roots[0])
+    if path is not None and not is_below(path.resolve(), tuple(root.resolve() for root in roots)):
+        raise ConfigurationError(outside(destination, Places()) or OUTSIDE)
+
+
+OUTSIDE = (
+    "destination.credentials names a place on the worker's own disk that is neither below CAI_DATA_DIR nor below one "
+    "of "
+    "CAI_LOCAL_DESTINATION_ROOTS: name a place there, or have operations add its directory."
+)
+
+
+def _duckdb(path: Path, staging: str, version: str) -> Target:
+    import dlt  # noqa: PLC0415  # seconds: only in a run
+
+    # dlt would open whatever stands there; a directory of clinical data is for its owner alone.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials  # noqa: PLC0415
+
+    credentials = DuckDbCredentials(str(path), global_config=DUCKDB)
+    target = dlt.destinations.duckdb(
+        credentials=credentials,
+        staging_dataset_name_layout=staging,
+        replace_strategy=REPLACE,
+        parquet_format=passing_files(),
+        # What one transaction has written stays in memory: one file of millions of rows would fill up to the limit.
+        recommended_file_size=DUCKDB_FILE_BYTES,
+        # Each has all of DuckDB's threads.
+        max_parallel_load_jobs=1,
+    )
+    return Target(target, "parquet", exclusive=f"duckdb:{path.resolve()}", make=lambda: make_duckdb_file(path, version))
+
+
+def make_duckdb_file(path: Path, version: str) -> None:
+    """Make a DuckDB file that older versions read too, unless there is one: only its first opening decides.
+
+    If the process dies in between, the file is there and empty, with the version that was asked for.
+
+    Raises:
+        ConfigurationError: this DuckDB does not know the version.
+    """
+    if path.exists():
+        return
+    import duckdb  # noqa: PLC0415  # only in a run
+
+    place = str(path).replace("'", "''")
+    with duckdb.connect() as memory:
+        try:
+            memory.execute(f"ATTACH '{place}' AS made (STORAGE_VERSION '{version}')")
+        except duckdb.InvalidInputException:
+            raise ConfigurationError(
+                f"destination.storage_version {version} is no version that this worker's DuckDB ({duckdb.__version__}) "
+                "can write: name an older one, such as v1.4.0, or latest."
+            ) from None
+
+
+def _postgres(value: Any, staging: str, dataset: str | None) -> Target:
+    import dlt  # noqa: PLC0415  # seconds: only in a run
+    from dlt.destinations.impl.postgres.postgres import PostgresParquetCopyJob  # noqa: PLC0415
+
+    # Else the driver first reads a whole file into memory. It stays one transaction a file.
+    PostgresParquetCopyJob._ingest_per_rowgroup = True
+    PostgresParquetCopyJob._connect = _connect_for_copy  # type: ignore[assignment,method-assign]
+    url = postgres_url(value)
+    kind = dlt.destinations.postgres
+    if dataset is not None:
+        from pipelines.loading.one_schema import OneSchemaPostgres, needs_one_schema  # noqa: PLC0415  # only in a run
+
+        kind = OneSchemaPostgres if needs_one_schema(url, dataset, staging) else kind
+    target = kind(
+        credentials=url,
+        staging_dataset_name_layout=staging,
+        replace_strategy=REPLACE,
+        parquet_format=passing_files(),
+        # The driver first encodes, then sends and waits: only another file's job uses that time.
+        recommended_file_size=POSTGRES_FILE_BYTES,
+        max_parallel_load_jobs=POSTGRES_JOBS,
+    )
+    return Target(target, "parquet")
+
+
+def _connect_for_copy(job: Any) -> Any:
+    """A connection for the load files of one table. dlt's own address leaves a space in a password as it is."""
+    from adbc_driver_manager import dbapi  # noqa: PLC0415  # only in a run
+    from dlt.destinations.impl.postgres.factory import get_adbc_driver_location  # noqa: PLC0415
+
+    job._config = job._job_client.config
+    url = checked(job._config.credentials.to_native_representation(), "destination.credentials")
+    return dbapi.connect(driver=get_adbc_driver_location(), db_kwargs={"uri": url})
+
+
+def passing_files() -> Any:
+    """The parquet of load files that are read once, here, and removed: nothing is won by making them small."""
+    from dlt.common.destination.configuration import ParquetFormatConfiguration  # noqa: PLC0415
+
+    return ParquetFormatConfiguration(compression="none")
+
+
+def _filesystem(destination: FilesystemDestination, secrets: Secrets, data_dir: Path) -> Target:
+    import dlt  # noqa: PLC0415  # seconds: only in a run
+
+    url = destination.url if "://" in destination.url else Path(destination.url).as_uri()
+    value = None if destination.credentials is None else secrets.resolve(destination.credentials)
+    bucket = bucket_of(
+        url, value, "destination.credentials", host_key=destination.host_key, known_hosts=data_dir / KNOWN_HOSTS
+    )
+    target = dlt.destinations.filesystem(
+        bucket_url=bucket.url, credentials=bucket.credentials, kwargs=bucket.options or None
+    )
+    if destination.format == "delta":
+        return Target(target, "parquet", table_format="delta")
+    return Target(target, destination.format, merges=False)
+
+
+def _other(kind: str, value: Any, staging: str, roots: tuple[Path, ...] | None) -> Target:
+    import dlt  # noqa: PLC0415  # seconds: only in a run
+    from dlt.common.exceptions import MissingDependencyException  # noqa: PLC0415
+
+    credentials = as_json(value)
+    if isinstance(credentials, dict) and set(credentials) == {"value"}:
+        credentials = as_json(credentials["value"])
+    if roots is not None:
+        allowed = tuple(root.resolve() for root in roots)
+        if any(not is_below(path.resolve(), allowed) for path in local_paths(credentials)):
+            raise ConfigurationError(OUTSIDE)
+    try:
+        factory = getattr(dlt.destinations, kind)
+        target = factory(credentials=credentials, staging_dataset_name_layout=staging)
+        formats = list(target.capabilities().supported_loader_file_formats or ())
+    except TypeError:
+        # Vector stores have no staging dataset.
+        target = getattr(dlt.destinations, kind)(credentials=credentials)
+        formats = []
+    except (ImportError, MissingDependencyException):
+        raise ConfigurationError(
+            f"The worker lacks what the destination {kind} needs: install dlt[{kind}] in the worker's image."
+        ) from None
+    return Target(target, "parquet" if "parquet" in formats else None)
+
+
+def local_paths(credentials: Any) -> Iterator[Path]:
+    """The paths on the worker's own disk in what an embedded destination (a lake's catalog, SQLite) is opened with."""
+    if isinstance(credentials, dict):
+        for item in credentials.values():
+            yield from local_paths(item)
+    elif isinstance(credentials, str):
+        embedded = re.fullmatch(r"(?:sqlite|duckdb|ducklake)[^:]*:/{2,3}(?P<path>[^?]+)(\?.*)?", credentials.strip())
+        path = Path(embedded.group("path")) if embedded else path_of(credentials.strip())
+        if path is not None:
+            yield path

@@ -1,0 +1,357 @@
+"""The part of a run that is dlt: one pipeline a connector, set up so that two runs share nothing by accident.
+
+Imported only by a run that really loads: dlt costs seconds.
+"""
+
+import contextlib
+import gc
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dlt
+from dlt.extract import DltResource, DltSource
+
+from connectors.sources.kinds import PostgresDestination, landings
+from connectors.sources.write_rules import normalised
+from pipelines.connector_lock import LockLostError, name_key
+from pipelines.errors import ConfigurationError, as_fault
+from pipelines.loading import parquet_writer as loadfiles
+from pipelines.loading import unfinished_loads as exactness
+from pipelines.loading.columns import fitting_step
+from pipelines.loading.columns.known_columns import Known, known_columns, landed_name, required_columns
+from pipelines.loading.columns.widening import Widening
+from pipelines.loading.deduplication import newest_rows
+from pipelines.loading.deduplication.borders import Landing, NewRows, place_of
+from pipelines.loading.deduplication.standing_rows import Batch, Place, narrowed_by, standing_rows
+from pipelines.loading.destinations import Target, open_target
+from pipelines.loading.empty_replacements import hold_empty
+from pipelines.loading.progress import Progress
+from pipelines.loading.remarks import Remarks
+from pipelines.loading.summary import Summary
+from pipelines.protection.masking import Mask, hashed, mask_of, masking_key
+from pipelines.rows import to_arrow
+from pipelines.rows.fitting import Fitter, never, remarks_of
+from pipelines.rows.known_types import column_types
+from pipelines.sources import Context, Window, open_source
+from pipelines.sources.cursors.incremental import Increment, increment_of, value_of
+from pipelines.sources.cursors.values import shown_cursor
+
+if TYPE_CHECKING:
+    from pipelines.run import Run
+
+CONFIGURATION = {
+    "RUNTIME__DLTHUB_TELEMETRY": "false",
+    # What dlt warns of is decided here already; what fails is told by the run itself.
+    "RUNTIME__LOG_LEVEL": "ERROR",
+    # Prefect ends a run by SIGTERM and expects the process to go.
+    "RUNTIME__INTERCEPT_SIGNALS": "false",
+    # Texts go to PostgreSQL and come from it in UTF-8, whatever the database stores: its default is the latter.
+    "PGCLIENTENCODING": "UTF8",
+    # The rows of an interrupted load are found by their load id, in Arrow tables too.
+    "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
+}
+
+COLLECTED_EVERY = 100_000
+"""New objects after which Python looks for cycles among them."""
+
+
+def configure() -> None:
+    """Set what dlt reads from the environment, and who may read what a run writes. Nothing differs between runs."""
+    os.environ.update(CONFIGURATION)
+    # Rows are many and hold no cycles: by Python's own threshold (700) a third of the time of JSON goes into looking.
+    gc.set_threshold(COLLECTED_EVERY, 20, 20)
+    # DuckDB files and load files hold patients' data: they are for the worker's user alone.
+    os.umask(0o077)
+    loadfiles.install()
+
+
+class Engine:
+    """The pipeline of one run."""
+
+    target: Target
+    pipeline: dlt.Pipeline
+    mask: Mask
+    _widening: Widening
+
+    def __init__(self, run: "Run") -> None:
+        configure()
+        self.run = run
+        self.name = f"connector_{run.connector.id}"
+        self.full_refresh = run.options.full_refresh
+        self.since: dict[str, str] = {}
+        self.remarks = Remarks()
+        self._attempts = 0
+        self._announced = False
+        self._repeats_refresh = False
+        self._known = Known()
+        self._fitters: dict[str, Fitter] = {}
+        self._versions: dict[str, newest_rows.Versions] = {}
+        self._mask_key: bytes | None = None
+
+    def extract(self) -> None:
+        """Restore the state, clean up what a dead run left, and read the source."""
+        run = self.run
+        self._attempts += 1
+        self.remarks = Remarks()
+        with as_fault(run.secrets.redact, "load", lambda: run.names):
+            self._open()
+        options = run.options
+        self.mask = mask_of(run.connector.source, run.settings)
+        context = Context.of(
+            run.settings,
+            run.secrets,
+            window=Window(options.backfill_from, options.backfill_to),
+            row_limit=options.row_limit,
+            mask=self.mask,
+            full_refresh=self.full_refresh,
+            directory=run.directory,
+            remarks=self.remarks,
+        )
+        found = open_source(run.connector.source, context)
+        resources = self._chosen(found)
+        for resource in resources:
+            self._prepare(resource)
+        extracted = self.pipeline.extract(
+            source_of(self.name, resources, self._contract()),
+            loader_file_format=self.target.file_format,  # type: ignore[arg-type]
+            table_format=self.target.table_format,  # type: ignore[arg-type]
+            refresh="drop_resources" if self.full_refresh else None,
+        )
+        self.mask.check(every_table=len(resources) == len(found))
+        newest_rows.keep_newest(self.pipeline, extracted, run.directory, self._versions)
+        for table, fitter in self._fitters.items():
+            for sentence in remarks_of(table, fitter, left_out=self._discards()):
+                self.remarks.add(sentence)
+        if not self.full_refresh and self.pipeline.default_schema_name:
+            tables = landings(run.connector.source)
+            hold_empty(self.pipeline, [name for name, how in tables.items() if how and how.allow_empty], self.remarks)
+
+    def normalize(self) -> None:
+        """Make load files of what was read."""
+        self.pipeline.normalize()
+
+    def load(self) -> None:
+        """Write the load files to the destination. Tried again, it goes on where it stopped."""
+        if self.pipeline.default_schema_name:
+            for table in self.pipeline.default_schema.data_tables():
+                self.run.names |= {table["name"], *table["columns"]}
+        # Another run may have begun if the locks were lost while this one read, and removed what was read ...
+        self.run.locks.check()
+        load_ids = self.pipeline.list_normalized_load_packages()
+        if not load_ids:
+            return
+        with self._alone():
+            if not self._announced:
+                # Makes dataset and tables: two connectors that share a dataset must not both create it.
+                with self.run.locks.hold(name_key(f"dataset:{self.run.connector.dataset}"), lambda: None):
+                    exactness.announce(self.pipeline, load_ids, full_refresh=self.full_refresh)
+                self._announced = True
+            if self._known.uneven or self._widening.done:
+                self._widening.align_staging()
+            self.pipeline.load()
+            try:
+                # ... or wrote, and what that one has announced is not this one's to withdraw.
+                self.run.locks.check()
+            except LockLostError as lost:
+                raise LockLostError(
+                    f"{lost} By then this one had written its rows: should appended ones be there twice, "
+                    "run it with full_refresh."
+                ) from None
+            exactness.confirm(self.pipeline)
+
+    def summary(self) -> Summary:
+        """What this run loaded."""
+        trace = self.pipeline.last_trace
+        normalized = trace.last_normalize_info if trace else None
+        loaded = trace.last_load_info if trace else None
+        rows = {
+            name: count for name, count in (normalized.row_counts if normalized else {}).items() if name[:4] != "_dlt"
+        }
+        new_columns: dict[str, list[str]] = {}
+        size = 0
+        for package in loaded.load_packages if loaded else ():
+            for name, table in package.schema_update.items():
+                if not name.startswith("_dlt"):
+                    new_columns[name] = [column for column in table["columns"] if not column.startswith("_dlt")]
+            size += sum(job.file_size or 0 for job in package.jobs["completed_jobs"])
+        return Summary(
+            connector_id=self.run.connector.id,
+            destination=self.run.destination.type,
+            dataset=self.run.connector.dataset,
+            rows=rows,
+            new_columns=new_columns,
+            seconds=self.run.seconds,
+            size_bytes=size,
+            since=self.since,
+            full_refresh=self.full_refresh,
+            masked=self.mask.met,
+            remarks=tuple(self.remarks),
+        )
+
+    def _open(self) -> None:
+        run = self.run
+        # Where operations have the platform's own default destination is their matter.
+        roots = None if run.connector.destination is None else tuple(run.settings.local_destination_roots)
+        self.target = open_target(
+            run.destination,
+            run.connector.id,
+            run.secrets,
+            run.settings.data_dir,
+            roots=roots,
+            dataset=run.connector.dataset,
+        )
+        self.pipeline = dlt.pipeline(
+            pipeline_name=self.name,
+            # A new directory for each try: a failed extract leaves nothing that the next could pick up.
+            pipelines_dir=str(run.directory / str(self._attempts)),
+            destination=self.target.destination,
+            dataset_name=run.connector.dataset,
+            progress=Progress(run.options.report),
+        )
+        with self._alone():
+            self.run.locks.check()
+            self.target.make()
+            self._repeats_refresh = exactness.recover(self.pipeline, self.name)
+            self.full_refresh = self._repeats_refresh or self.full_refresh
+            self.pipeline.sync_destination()
+            # A full refresh drops what was there.
+            self._known = Known() if self.full_refresh else known_columns(self.pipeline)
+            self._widening = Widening(self.pipeline, self._alone)
+        self._fitters, self._versions = {}, {}
+        self.since = {} if self.full_refresh else self._cursors()
+
+    def _cursors(self) -> dict[str, str]:
+        """What the tables' increments go on from, by the destination's state, as far as a sentence may show it."""
+        found = {}
+        for name, state in self.pipeline.state.get("sources", {}).get(self.name, {}).get("resources", {}).items():
+            if (value := value_of(state)) is not None:
+                found[normalised(name)] = shown_cursor(value)
+        return found
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Holds the destination where it takes only one run at a time: a DuckDB file."""
+        if self.target.exclusive is None:
+            yield
+            return
+        with self.run.locks.hold(name_key(self.target.exclusive), self.run.tell_of_the_file):
+            yield
+
+    def _chosen(self, resources: list[DltResource]) -> list[DltResource]:
+        """The resources of the tables that the run was asked for: all, when it names none."""
+        # A full refresh that died may have dropped any table: it is repeated for all of them.
+        if not self.run.options.tables or self._repeats_refresh:
+            return resources
+        wanted = {normalised(name) for name in self.run.options.tables}
+        chosen = [resource for resource in resources if normalised(resource.name) in wanted]
+        if unknown := wanted - {normalised(resource.name) for resource in chosen}:
+            known = ", ".join(resource.name for resource in resources)
+            raise ConfigurationError(f"The connector has no table {', '.join(sorted(unknown))}: it has {known}.")
+        return chosen
+
+    def _prepare(self, resource: DltResource) -> None:
+        if resource.write_disposition == "merge" and not self.target.merges:
+            if self.run.connector.source.type not in {"fhir", "redcap"}:
+                raise ConfigurationError(
+                    f"{resource.name} can't be merged into plain files: set its write_disposition to append or "
+                    "replace, or the destination's format to delta."
+                )
+            # Where the connector says nothing about it, files keep each version of a row.
+            resource.apply_hints(write_disposition="append")
+        if resource.write_disposition == "append" and self.run.options.partial:
+            raise ConfigurationError(
+                f"{resource.name} appends, so a backfill would double its rows: run a full refresh, "
+                "or give it a primary key and merge."
+            )
+        # A full refresh drops what was there.
+        schema = self.pipeline.default_schema if self.pipeline.default_schema_name and not self.full_refresh else None
+        self.mask.put_into(resource, {} if schema is None else column_types(schema, resource.name))
+        increment = increment_of(resource)
+        cursor = None if increment is None else increment.cursor.path.removeprefix("$.").partition(".")[0]
+        to_arrow.put_into(resource, schema, self.remarks, cursor)
+        table = to_arrow.table_of(resource, schema)
+        self._fitters[table] = fitting_step.put_into(
+            resource,
+            self._known.tables.get(table, {}),
+            landed_name(self.pipeline),
+            () if schema is None else required_columns(schema, table),
+            widen=self._widening.of_table(table) if self._evolves() else never,
+            without_nul=isinstance(self.run.destination, PostgresDestination),
+        )
+        if resource.write_disposition == "merge":
+            resource.apply_hints(additional_table_hints=newest_rows.DEDUPLICATED)
+        if increment is not None:
+            versions = newest_rows.Versions(
+                place_of(increment.cursor).column,
+                lambda landed: increment.order(increment.inside(landed)),
+                fitting_step.key_of(resource, landed_name(self.pipeline)),
+            )
+            self._versions[table] = versions
+            self._leave_out_what_stands_there(resource, increment, schema, versions)
+
+    def _evolves(self) -> bool:
+        """Whether a table may get other types."""
+        contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract
+        return contract in {None, "evolve"}
+
+    def _discards(self) -> bool:
+        """Whether values for which a table has no column are left out."""
+        contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract
+        return contract in {"discard_row", "discard_value"}
+
+    def _leave_out_what_stands_there(
+        self,
+        resource: DltResource,
+        increment: Increment,
+        schema: dlt.Schema | None,
+        versions: newest_rows.Versions,
+    ) -> None:
+        """Let the rows that come again at the cursor's border land no second time."""
+        known = {} if schema is None else column_types(schema, resource.name)
+        landing = Landing(
+            columns=frozenset(name for name in known if not name.startswith("_dlt")),
+            nested=frozenset(name for name, kind in known.items() if kind == "json"),
+            masked=frozenset(self.mask.columns),
+            hashed=self._hashed,
+            optional=self.run.connector.source.type != "sql_database",
+            merges=resource.write_disposition == "merge",
+        )
+        place = place_of(increment.cursor)
+        table = to_arrow.table_of(resource, schema)
+        resource.add_step(
+            NewRows(
+                increment,
+                resource.name,
+                place,
+                lambda: self._standing(table, place, increment),
+                landing,
+                note=versions.note if landing.merges else lambda _: None,
+            )
+        )
+
+    def _hashed(self, value: Any) -> str | None:
+        # The key, also where nothing is masked any more: what stands there may be from when it was.
+        if self._mask_key is None:
+            settings = self.run.settings
+            self._mask_key = masking_key(settings.data_dir, required=settings.mask_key_required)
+        return hashed(value, self._mask_key)
+
+    def _standing(self, table: str, place: Place, increment: Increment) -> Iterator[Batch]:
+        # The words of an error are the destination's here, though the source is being read.
+        with as_fault(self.run.secrets.redact, "load"), self._alone():
+            if increment.cursor.appends or narrowed_by(self.pipeline, table, place, increment.start):
+                yield from standing_rows(self.pipeline, table, place, increment.start)
+
+    def _contract(self) -> Any:
+        contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract
+        if contract is None:
+            return None
+        # A new table is one that the user has named; the contract is about what the source does to it.
+        return {"tables": "evolve", "columns": contract, "data_type": contract}
+
+
+def source_of(name: str, resources: list[DltResource], contract: Any) -> DltSource:
+    """One source, whose schema has the connector's name. Nested parts land as JSON: one table a resource."""
+    make = dlt.source(lambda: resources, name=name, max_table_nesting=0, schema_contract=contract)
+    return make()

@@ -1,0 +1,1 @@
+"""Protection of values that must not land as they are."""

@@ -1,0 +1,92 @@
+"""Testing a connector before it runs: is the source there, what does it hold, what would land?
+
+The same readers, credentials, masks and words for errors as a run's, with a limit on the rows and no destination, so
+that a test which succeeds is a promise about the run.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from connectors.sources.kinds import Source
+from pipelines.access.redaction import cleaned
+from pipelines.access.secrets import Secrets
+from pipelines.errors import RunError, as_fault, quoted
+from pipelines.loading.remarks import Remarks
+from pipelines.protection.masking import mask_of
+from pipelines.sources import Context
+from settings import Settings
+
+logger = logging.getLogger("prefect.pipelines")
+
+FIRST_ROWS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The first rows of one table, as they would land: masked columns are masked."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a test found: whether the source can be read, one sentence, and the first rows of each table."""
+
+    ok: bool
+    message: str
+    samples: tuple[Sample, ...] = ()
+
+
+def probe(source: Source, settings: Settings, rows: int = FIRST_ROWS) -> Probe:
+    """Reach a source and read the first `rows` rows of each table. Never raises for what is wrong with the source."""
+    secrets = Secrets()
+    with secrets.guard():
+        try:
+            with as_fault(secrets.redact, "extract"):
+                mask = mask_of(source, settings)
+                remarks = Remarks()
+                # Appending sources refuse a limit, for the sake of the next run. There is none here.
+                context = Context.of(settings, secrets, row_limit=rows, rehearsal=True, mask=mask, remarks=remarks)
+                samples = _samples(source, context, rows)
+        except RunError as error:
+            return Probe(False, str(error))
+    columns = sum(len(sample.columns) for sample in samples)
+    said = [f"The source can be read: {len(samples)} tables, {columns} columns."]
+    if mask.met:
+        said.append(f"Masked: {quoted(mask.met)}.")
+    if mask.missed:
+        said.append(
+            f"source.mask also names {quoted(mask.missed)}, which none of these rows has: see how it is written, "
+            "for a misspelt name masks nothing, and a run that finds no such column may load nothing."
+        )
+    # A source may echo what it was sent.
+    return Probe(True, secrets.redact(" ".join([*said, *remarks])), tuple(_clean(each, secrets) for each in samples))
+
+
+def _clean(sample: Sample, secrets: Secrets) -> Sample:
+    rows = tuple(cleaned(row, secrets.redact) for row in sample.rows)
+    return Sample(sample.table, tuple(secrets.redact(name) for name in sample.columns), rows)
+
+
+def _samples(source: Source, context: Context, rows: int) -> tuple[Sample, ...]:
+    # dlt costs seconds, which importing this module must not.
+    from pipelines.loading.pipeline import configure, source_of  # noqa: PLC0415
+    from pipelines.rows import to_arrow  # noqa: PLC0415
+    from pipelines.sources import open_source  # noqa: PLC0415
+
+    configure()
+    found = []
+    for resource in open_source(source, context):
+        context.mask.put_into(resource)
+        to_arrow.put_into(resource, None, context.remarks)
+        landed: list[dict[str, Any]] = []
+        columns: dict[str, None] = {}
+        for item in source_of("rehearsal", [resource], None):
+            for row in [item] if isinstance(item, dict) else item.slice(0, rows).to_pylist():
+                columns.update(dict.fromkeys(row))
+                landed.append(row)
+        found.append(Sample(resource.name, tuple(columns), tuple(landed[:rows])))
+    return tuple(found)

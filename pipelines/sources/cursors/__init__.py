@@ -1,0 +1,1 @@
+"""Cursors: values, windows, and the rows that are newer."""

@@ -1,0 +1,151 @@
+"""One FHIR search: the resources of all its Bundles, and what the server says about the search itself.
+
+A search that expires at the server (410, as HAPI answers) is begun again: its rows are merged by id, so those that come
+twice change nothing.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from itertools import count
+from typing import Any
+
+from pipelines.errors import ConfigurationError, RunError, TransientError
+from pipelines.sources.http.client import Client
+from pipelines.sources.http.error_words import safe_words
+from pipelines.sources.http.sending import ExpiredError
+from pipelines.sources.paging.pages import Question, read_pages
+from pipelines.sources.paging.paginators import Stated
+from pipelines.sources.paging.selecting import Rows
+from pipelines.sources.paging.statements import names_in
+
+MOST_SEARCHES = 3
+"""How often one search is begun when it expires each time."""
+
+_PASSING = frozenset({"transient", "timeout", "throttled", "lock-error", "no-store", "exception", "incomplete"})
+_LASTING = names_in(
+    "invalid structure required value invariant security login unknown expired forbidden suppressed "
+    "processing not-supported duplicate multiple-matches not-found deleted too-long code-invalid "
+    "extension too-costly business-rule conflict limited-filter informational success"
+)
+"""FHIR's codes of issues. Another one might be anything, and is not shown."""
+
+logger = logging.getLogger("prefect.pipelines")
+
+
+def searched(client: Client, kind: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The Bundles of a search for resources of one type, each of which is an answer and no error.
+
+    Raises:
+        RunError: when the server refuses, or resources are missing.
+    """
+    names = (kind, *(word for name in params for word in (name, name.lstrip("_"))))
+    last: dict[str, Any] = {}
+
+    def select(bundle: Any) -> Rows:
+        nonlocal last
+        _look_at(bundle, kind, names, client)
+        last = bundle
+        return Rows(resources_in(bundle, kind))
+
+    for attempt in count(1):
+        # A paginator keeps where it is: a new one for each search.
+        question = Question(
+            table=kind,
+            path=kind,
+            params=params,
+            paginator=Stated(links_only=True),
+            select=select,
+            known=names,
+        )
+        try:
+            for _ in read_pages(client, question):
+                yield last
+                last = {}  # an answer without content is looked at by nobody
+        except ExpiredError:
+            if attempt == MOST_SEARCHES:
+                raise
+            logger.info("The search of %s has expired at the server: it begins again.", kind)
+        else:
+            return
+
+
+def resources_in(bundle: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
+    """The resources of one type that a search found; what comes along with them is left out."""
+    return [
+        resource
+        for entry, resource in _entries(bundle)
+        if _part(entry, "search").get("mode", "match") == "match" and resource.get("resourceType") == kind
+    ]
+
+
+def _entries(bundle: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
+    """The entries of a Bundle, each with its resource, if it has one. What is no entry is none."""
+    entries = bundle.get("entry")
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict):
+            yield entry, _part(entry, "resource")
+
+
+def _part(entry: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = entry.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _look_at(bundle: Any, kind: str, names: tuple[str, ...], client: Client) -> None:
+    """Tell what the server says about the search; an error of it fails the run.
+
+    Raises:
+        RunError: when the server refuses, or what it found is not all.
+    """
+    sort = bundle.get("resourceType") if isinstance(bundle, dict) else None
+    if sort == "OperationOutcome":
+        raise _outcome(bundle, kind, names, unsaid="error") or ConfigurationError(
+            f"The FHIR server answers the search of {kind} with no Bundle: check source.resource_types."
+        )
+    if sort != "Bundle":
+        raise ConfigurationError(f"The answer to the search of {kind} is no FHIR Bundle: check source.base_url.")
+    for _, resource in _entries(bundle):
+        if resource.get("resourceType") == "OperationOutcome" and kind != "OperationOutcome":
+            if (fault := _outcome(resource, kind, names)) is not None:
+                raise fault
+            _warn(resource, kind, names, client)
+
+
+def _outcome(
+    outcome: Mapping[str, Any], kind: str, names: tuple[str, ...], *, unsaid: str = "information"
+) -> RunError | None:
+    """The error that a server reports, if it reports one. `unsaid` is how severe an issue is that does not tell."""
+    issues = [issue for issue in _issues(outcome) or [{}] if isinstance(issue, dict)]
+    bad = [issue for issue in issues if issue.get("severity", unsaid) in {"error", "fatal"}]
+    if not bad:
+        return None
+    code, told = _code(bad[0]), _told(bad[0], names)
+    if code in _PASSING:
+        return TransientError(f"The FHIR server can't search {kind} now ({code}).{told}")
+    return ConfigurationError(
+        f"The FHIR server refuses the search of {kind} ({code}): check source.resource_types.{told}"
+    )
+
+
+def _issues(outcome: Mapping[str, Any]) -> list[Any]:
+    found = outcome.get("issue")
+    return found if isinstance(found, list) else []
+
+
+def _warn(outcome: Mapping[str, Any], kind: str, names: tuple[str, ...], client: Client) -> None:
+    for issue in _issues(outcome):
+        if isinstance(issue, dict) and issue.get("severity") == "warning":
+            client.remark(f"The FHIR server warns of the search of {kind} ({_code(issue)}).{_told(issue, names)}")
+
+
+def _code(issue: Mapping[str, Any]) -> str:
+    code = issue.get("code")
+    return str(code) if isinstance(code, str) and code in _PASSING | _LASTING else "unknown"
+
+
+def _told(issue: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """What an issue says for people, without a word that may be a patient's."""
+    details = issue.get("details")
+    text = issue.get("diagnostics") or (details.get("text") if isinstance(details, dict) else None)
+    words = safe_words(text, names) if isinstance(text, str) else ""
+    return f" It says: {words}." if words else ""

@@ -1,0 +1,93 @@
+"""Pages of a FHIR search whose order changes while it is read.
+
+A resource that is updated between two pages moves to the end of the order, all that follows moves up, and a page that
+is found by its offset begins one resource too late: that one would be missing for good, for the cursor goes past it. So
+the next search begins at the last `lastUpdated` seen, by what stands there and not by how many stood before it. Links
+are followed where that can't be: in a page of one moment only, and where a server does not sort or does not filter.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pipelines.sources.cursors.values import Kind, Order, instant_of
+from pipelines.sources.paging.moving import MOST_READINGS, Versions
+
+
+def by_last_updated(
+    search: Callable[[Any], Iterator[Any]],
+    resources: Callable[[Any], list[dict[str, Any]]],
+    since: Any,
+    remark: Callable[[], None],
+    *,
+    merges: bool = True,
+) -> Iterator[list[dict[str, Any]]]:
+    """The resources, page by page; those from a moment on once more, when one has moved between linked pages.
+
+    Args:
+        search: the bundles of a search from a moment on, each the next by its link, read as they are asked for.
+        resources: those in a bundle.
+        since: the moment to begin at; None: the very first.
+        remark: tells that some may be missing, since each reading had one that moved.
+    """
+    start = since
+    # Where rows are not merged, those that come again would be there twice.
+    for _ in range(MOST_READINGS if merges else 1):
+        versions = Versions()
+        yield from _read(search, resources, start, versions)
+        again = versions.begin_again_at()
+        if again is None:
+            return
+        (start,) = again
+    remark()
+
+
+def _read(
+    search: Callable[[Any], Iterator[Any]],
+    resources: Callable[[Any], list[dict[str, Any]]],
+    start: Any,
+    versions: Versions,
+) -> Iterator[list[dict[str, Any]]]:
+    known = set[tuple[Any, Any]]()
+    follows = False
+    while True:
+        resumed = None
+        begun = None if start is None else instant_of(start)
+        versions.begin(start)
+        for number, bundle in enumerate(search(start)):
+            found = resources(bundle)
+            moments = [_last_updated(resource) for resource in found]
+            orders = [instant_of(moment) for moment in moments]
+            named = [(resource.get("id"), moment) for resource, moment in zip(found, moments, strict=True)]
+            versions.add(named, linked=number > 0)
+            # What the page before ended with comes again.
+            yield [resource for resource, version in zip(found, named, strict=True) if version not in known]
+            follows = follows or not _ascends(orders) or (number == 0 and _ignored(orders, begun))
+            if follows or not _goes_on(bundle) or not orders or orders[-1] <= (begun or orders[0]):
+                continue
+            resumed = moments[-1]
+            break
+        if resumed is None:
+            return
+        known = {version for version, order in zip(named, orders, strict=True) if order == orders[-1]}
+        start = resumed
+
+
+def _last_updated(resource: dict[str, Any]) -> Any:
+    meta = resource.get("meta")
+    return meta.get("lastUpdated") if isinstance(meta, dict) else None
+
+
+def _ascends(orders: list[Order]) -> bool:
+    """Whether a page is sorted by its moments."""
+    return all(order.kind is Kind.MOMENT for order in orders) and orders == sorted(orders)
+
+
+def _ignored(orders: list[Order], begun: Order | None) -> bool:
+    """Whether a server answers with what lies before the moment that it was asked for."""
+    return bool(orders) and begun is not None and orders[0] < begun
+
+
+def _goes_on(bundle: Any) -> bool:
+    """Whether a bundle has a next page."""
+    links = bundle.get("link") if isinstance(bundle, dict) else None
+    return any(isinstance(link, dict) and link.get("relation") == "next" for link in links or ())

@@ -1,0 +1,1 @@
+"""HTTP: one client, its logins, links, waits and answers."""

@@ -1,0 +1,141 @@
+"""What every source that speaks HTTP shares: a client for the host that the connector names, and for no other.
+
+A misconfigured or hostile server could send credentials anywhere by a link or a redirect; here they stay with that
+host.
+"""
+
+import functools
+import time
+from collections.abc import Iterable, Mapping
+from itertools import count
+from typing import Any
+
+from requests import Request, Response
+from requests.auth import AuthBase
+
+from connectors.sources.http import Auth, Headers
+from pipelines.access.secrets import Secrets
+from pipelines.errors import Fields, TransientError
+from pipelines.sources import Context
+from pipelines.sources.http.answers import Remark, value_of
+from pipelines.sources.http.logins import login_of
+from pipelines.sources.http.sending import Sender
+from pipelines.sources.http.waiting import LONGEST_WAIT, Patience
+
+LONGEST_WAIT_OF_A_TEST = 5.0
+"""Seconds that a test of a connector waits because a server says so: somebody waits for it."""
+
+
+class Client:
+    """A client of one host, with a connector's headers and credentials. `fields` are what a user can correct."""
+
+    def __init__(
+        self, base_url: str, headers: Mapping[str, str], login: AuthBase | None, sender: Sender, remark: Remark
+    ) -> None:
+        self.base_url = base_url
+        self.fields = sender.fields
+        self.remark = remark
+        self._headers = dict(headers)
+        self._login = login
+        self._sender = sender
+        self._patience = Patience()
+
+    def request(
+        self,
+        path: str,
+        method: str = "GET",
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        data: Mapping[str, str] | None = None,
+    ) -> Request:
+        """A request of a path below the base address, not sent yet."""
+        url = f"{self.base_url.rstrip('/')}/{path.lstrip('/')}" if path else self.base_url
+        if path.startswith(("http://", "https://")):
+            url = path
+        self._sender.own(url)
+        return Request(method, url, dict(self._headers), data=data or {}, params=dict(params or {}), json=json)
+
+    def send(self, request: Request) -> Response:
+        """The answer to a request, whatever its status and its body.
+
+        Raises:
+            RunError: when there is none.
+        """
+        return self._sender.send(request, self._login)
+
+    def answer(
+        self,
+        request: Request,
+        *,
+        later: bool = False,
+        ends: Iterable[int] = (),
+        known: Iterable[str] = (),
+    ) -> Response:
+        """An answer whose `json()` is its value, None when it has no content. `later`: pages before it were read.
+
+        `ends` are statuses that mean that there is no more. `known` are names that may stand in what a server says.
+
+        Raises:
+            RunError: when the server refuses, or answers with something else.
+        """
+        for tries in count(1):
+            response = self.send(request)
+            if response.status_code in {204, 205, *ends}:
+                value = None
+            elif not response.ok:
+                raise self._sender.refusal(response, later=later, known=known)
+            else:
+                try:
+                    value = self._value(response)
+                except TransientError:
+                    # A body that is cut off is as passing as a connection that is.
+                    if (wait := self._patience.wait(tries, None)) is None:
+                        raise
+                    time.sleep(wait)
+                    continue
+            # Read once: the paginator asks for it as well.
+            response.json = functools.partial(lambda found: found, value)  # type: ignore[method-assign]
+            return response
+        raise AssertionError
+
+    def _value(self, response: Response) -> Any:
+        where = self._sender.shown(str(response.url))
+        kind = response.headers.get("Content-Type", "")
+        return value_of(response.content, kind, where, self.fields, self.remark)
+
+
+def source_client(
+    base_url: str, headers: Headers, credentials: Auth | None, context: Context, fields: Fields
+) -> Client:
+    """A client with a connector's headers and credentials, resolved. `fields` are those of its kind of source."""
+    secrets = context.secrets
+    patience = Patience(LONGEST_WAIT_OF_A_TEST if context.rehearsal else LONGEST_WAIT)
+    login = None
+    if credentials is not None:
+        login = login_of(
+            credentials,
+            secrets,
+            lambda url, token_fields: Sender(url, token_fields, patience, context.denied),
+            context.remarks.add,
+        )
+    plain = {name: secrets.plain_or_text(value) for name, value in headers.items()}
+    return Client(base_url, plain, login, Sender(base_url, fields, patience, context.denied), context.remarks.add)
+
+
+def resolved(value: Any, secrets: Secrets) -> Any:
+    """Parameters or a body with the references in it resolved."""
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
+
+    from connectors.sources.kinds import Credential  # noqa: PLC0415
+
+    if isinstance(value, Mapping):
+        if set(value) & {"secret", "block", "env"} and len(value) == 1:
+            try:
+                adapter: TypeAdapter[Credential] = TypeAdapter(Credential)
+                return secrets.text(adapter.validate_python(value))
+            except ValidationError:
+                return value
+        return {key: resolved(item, secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [resolved(item, secrets) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""Paging: all pages of one resource, and the proof that they are all."""

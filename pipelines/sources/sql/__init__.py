@@ -1,0 +1,1 @@
+"""Databases: dialects, cursors, and values by reader."""

@@ -1,0 +1,226 @@
+"""What the controller tells Prefect's event feed: real changes, each once, by our own request and not Prefect's worker.
+
+Prefect's `emit_event` sends by a thread that the process waits for at its end: 7 s on a server that is down, with the
+events lost, and without end on one that takes the connection and says nothing (measured). Here events wait in a
+bounded buffer, a batch goes out as one request with a time limit, and what cannot be sent is tried again and in the
+end dropped; none of it is ever waited for by a cycle. Names and labels are in docs/events.md.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import orjson
+from prefect.client.orchestration import PrefectClient
+
+from connectors.status import Phase, Reason, Status
+from deployments.planning.plan import Create, Decision, Delete, Patch, Pause
+from prefect_api.names import connector_resource, controller_resource
+
+logger = logging.getLogger(__name__)
+
+REJECTED = "connector.deployment.rejected"
+"""A row has become invalid, or was changed and still is."""
+
+MOST_WAITING = 5000
+"""Events that are kept while Prefect is away, a few MB at most; then the oldest ones go."""
+
+BATCH = 100
+GATHER_SECONDS = 0.5
+"""What comes within this time goes out together: sent one by one, the events of a roll-out cost the server a tenth more
+than the roll-out itself."""
+
+CALL_SECONDS = 10.0
+LONGEST_WAIT_SECONDS = 30.0
+FAREWELL_SECONDS = 3.0
+"""How long the end of a controller waits for its last events."""
+
+
+class Events:
+    """The events of one controller, waiting to be sent."""
+
+    def __init__(self, instance: str) -> None:
+        self.instance = instance
+        self.dropped = 0
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._news = asyncio.Event()
+        self._awaited = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def emit(
+        self,
+        name: str,
+        resource: Mapping[str, str],
+        *,
+        related: Sequence[Mapping[str, str]] = (),
+        payload: Mapping[str, Any] | None = None,
+        event_id: UUID | None = None,
+    ) -> None:
+        """Something has happened now. Returns at once and raises nothing.
+
+        An `event_id` of one's own makes what is told twice one event: Prefect takes each id once.
+        """
+        if event_id is not None and any(each["id"] == str(event_id) for each in self._waiting):
+            return
+        if len(self._waiting) >= MOST_WAITING:
+            self._waiting.popleft()
+            self.dropped += 1
+        self._waiting.append(
+            {
+                "id": str(event_id or uuid4()),
+                "event": name,
+                "occurred": datetime.now(UTC).isoformat(),
+                "resource": dict(resource),
+                "related": [dict(each) for each in related],
+                "payload": dict(payload or {}),
+            }
+        )
+        self._news.set()
+
+    def of_controller(
+        self,
+        name: str,
+        payload: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        event_id: UUID | None = None,
+    ) -> None:
+        """Something has happened to the controller."""
+        self.emit(name, controller_resource(self.instance) | dict(labels or {}), payload=payload, event_id=event_id)
+
+    def of_connector(
+        self,
+        name: str,
+        connector_id: int,
+        *,
+        title: str | None = None,
+        deployment_id: UUID | None = None,
+        payload: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        event_id: UUID | None = None,
+    ) -> None:
+        """Something has happened to a connector; `title` is its name."""
+        related = [{**controller_resource(self.instance), "prefect.resource.role": "controller"}]
+        if deployment_id is not None:
+            deployment = f"prefect.deployment.{deployment_id}"
+            related.append({"prefect.resource.id": deployment, "prefect.resource.role": "deployment"})
+        resource = connector_resource(self.instance, connector_id, title) | dict(labels or {})
+        self.emit(name, resource, related=related, payload=payload, event_id=event_id)
+
+    async def send(self, client: PrefectClient) -> None:
+        """Send what waits, for ever. A batch that Prefect refuses is dropped; one that it does not take waits."""
+        pause = 0.0
+        while True:
+            await self._news.wait()
+            if pause:
+                await asyncio.sleep(pause)
+            elif len(self._waiting) < BATCH:
+                await self._gather()
+            batch = list(self._waiting)[:BATCH]
+            try:
+                async with asyncio.timeout(CALL_SECONDS):
+                    await _post(client, batch)
+            except Exception as error:  # whatever Prefect or its client raises must not reach the controller
+                status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
+                if not pause:
+                    logger.warning("Events could not be sent (%s); they wait.", status or type(error).__name__)
+                pause = min(LONGEST_WAIT_SECONDS, 2 * pause or 1.0)
+                if status not in {400, 413, 422}:
+                    continue
+                self.dropped += len(batch)  # Prefect will never take it
+            else:
+                pause = 0.0
+            sent = {each["id"] for each in batch}
+            while self._waiting and self._waiting[0]["id"] in sent:
+                self._waiting.popleft()
+            if not self._waiting:
+                self._news.clear()
+                self._awaited.clear()
+
+    async def _gather(self) -> None:
+        """Let more events come along, unless somebody waits for those that are there."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_SECONDS):
+                await self._awaited.wait()
+
+    async def sent(self, seconds: float) -> bool:
+        """Wait until nothing waits any more, at most so long; True when Prefect has taken, or refused, all of it."""
+        for _ in range(int(seconds / 0.05)):
+            if not self._waiting:
+                return True
+            self._awaited.set()
+            await asyncio.sleep(0.05)
+        return not self._waiting
+
+    async def drain(self) -> None:
+        """Give what waits a last chance, for a moment."""
+        if not await self.sent(FAREWELL_SECONDS):
+            logger.warning("%s events were not sent.", len(self._waiting))
+
+
+async def _post(client: PrefectClient, batch: list[dict[str, Any]]) -> None:
+    request: Any = client.request  # it types its routes as literals, and this one is missing there
+    await request("POST", "/events", content=orjson.dumps(batch), headers={"Content-Type": "application/json"})
+
+
+@asynccontextmanager
+async def sending(events: Events, client: PrefectClient) -> AsyncIterator[None]:
+    """Send the events while inside, and what is left of them at the end, for a moment."""
+    sender = asyncio.create_task(events.send(client))
+    try:
+        yield
+    finally:
+        await events.drain()
+        sender.cancel()
+        await asyncio.gather(sender, return_exceptions=True)
+
+
+def carried_out(decision: Decision, before: Status | None) -> str | None:
+    """The event of a decision that was carried out; None when nothing was done. `before` is the status until then."""
+    match decision.action:
+        case Create():
+            what = "created"
+        case Patch(held=held, changes=changes):
+            paused = [change.new for change in changes if change.field == "paused"]
+            if before is None or before.deployment_id != held.id:
+                what = "adopted"
+            elif paused:
+                what = "paused" if paused[0] else "resumed"
+            else:
+                what = "updated"
+        case Pause():
+            what = "paused"
+        case Delete():
+            what = "deleted"
+        case None:
+            return None
+    return f"connector.deployment.{what}"
+
+
+def fallen(before: Status | None, after: Status) -> str | None:
+    """The event of a status that says something went wrong just now: not one that says so still.
+
+    A fault of ours is no user's: nobody is told of each connector that we stumble over. Nor are they told again when
+    the same trouble of the same row is said in other words, as a new release may say it.
+    """
+    if after.phase is Phase.INVALID:
+        if before is not None and _trouble(before) == _trouble(after):
+            return None
+        return "connector.deployment.failed" if after.reason is Reason.INTERNAL_ERROR else REJECTED
+    if after.phase is Phase.CONFLICT:
+        news = before is None or (before.phase, before.reason) != (after.phase, after.reason)
+        return "connector.deployment.failed" if news else None
+    if after.attempts == 1 and after.reason is not Reason.SERVER_UNAVAILABLE:
+        return "connector.deployment.failed"
+    return None
+
+
+def _trouble(status: Status) -> tuple[object, ...]:
+    return status.phase, status.reason, status.observed_generation

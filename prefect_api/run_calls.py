@@ -1,0 +1,154 @@
+"""Calls about Prefect's runs, as far as they concern the controller: that wait, that hold a slot, that were missed."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from deployments.reconciling.gateway import BULK_SIZE, PendingRun, ScheduledRun, chunks
+from prefect_api.calls import OUR_FLOW, PAGE_SIZE, PrefectCalls, whole
+
+WAITING = {"type": {"any_": ["SCHEDULED"]}}
+"""The filter for runs that have not started."""
+
+
+class RunCalls(PrefectCalls):
+    """The part of the gateway that is about runs and their slots."""
+
+    async def scheduled_runs(
+        self, *, deployment_ids: Sequence[UUID] | None = None, paused: bool = False
+    ) -> list[ScheduledRun]:
+        """Automatic runs of our flow that have not started: of these deployments, or of paused ones only.
+
+        One that waits for a slot or for a retry has started once, so it is not among them.
+        """
+        deployments = {"deployments": {"paused": {"eq_": True}}} if paused else {}
+        wanted: list[dict[str, Any]] = [{"state": WAITING}]
+        if deployment_ids is not None:
+            wanted = [
+                {"state": WAITING, "deployment_id": {"any_": [str(i) for i in chunk]}}
+                for chunk in chunks(deployment_ids, PAGE_SIZE)
+            ]
+        found: dict[UUID, ScheduledRun] = {}
+        for flow_runs in wanted:
+            offset = 0
+            while True:
+                body = {"limit": PAGE_SIZE, "offset": offset, "sort": "ID_DESC", "flows": OUR_FLOW}
+                answer = await self.call(
+                    "read", "POST", "/flow_runs/filter", {**body, **deployments, "flow_runs": flow_runs}
+                )
+                with whole():
+                    found |= {run.id: run for row in answer if (run := _scheduled_run(row)) is not None}
+                if len(answer) < PAGE_SIZE:
+                    break
+                offset += PAGE_SIZE
+        return list(found.values())
+
+    async def count_scheduled_runs(self) -> tuple[int, int]:
+        """How many runs of our flow wait to start, and how many of these have a deployment."""
+        body = {"flows": OUR_FLOW, "flow_runs": {"state": WAITING, "deployment_id": {"is_null_": False}}}
+        everything = await self.call("read", "POST", "/flow_runs/count", body)
+        joined = {**body, "deployments": {"name": {"like_": "connector-"}}}
+        with_deployment = await self.call("read", "POST", "/flow_runs/count", joined)
+        with whole():
+            return int(everything), int(with_deployment)
+
+    async def delete_runs(self, ids: Sequence[UUID]) -> None:
+        """Delete runs that still wait to start, 50 a call; an id that does not exist is no error."""
+        for chunk in chunks(ids, BULK_SIZE):
+            body = {"flow_runs": {"id": {"any_": [str(i) for i in chunk]}, "state": WAITING}, "limit": BULK_SIZE}
+            await self.call("sweep", "POST", "/flow_runs/bulk_delete", body)
+
+    async def busy_deployments(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Those of these deployments that have a pending, running or cancelling run."""
+        busy: set[UUID] = set()
+        states = {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}
+        for chunk in chunks(ids, PAGE_SIZE):
+            # A deployment has one slot, so it has hardly ever more than one such run: a page holds them all.
+            body = {
+                "limit": PAGE_SIZE,
+                "flows": OUR_FLOW,
+                "flow_runs": {"state": states, "deployment_id": {"any_": [str(i) for i in chunk]}},
+            }
+            answer = await self.call("read", "POST", "/flow_runs/filter", body)
+            with whole():
+                busy |= {UUID(row["deployment_id"]) for row in answer}
+            if len(answer) == PAGE_SIZE:
+                busy |= set(chunk)  # cut short: take all for busy, and free nothing
+        return busy
+
+    async def pending_runs(self, ids: Sequence[UUID]) -> list[PendingRun]:
+        """The pending runs of these deployments."""
+        found: list[PendingRun] = []
+        for chunk in chunks(ids, PAGE_SIZE):
+            flow_runs = {"state": {"type": {"any_": ["PENDING"]}}, "deployment_id": {"any_": [str(i) for i in chunk]}}
+            # A page of them a chunk: what is cut off is seen by the next audit, when these are gone.
+            body = {"limit": PAGE_SIZE, "sort": "START_TIME_ASC", "flows": OUR_FLOW, "flow_runs": flow_runs}
+            answer = await self.call("read", "POST", "/flow_runs/filter", body)
+            with whole():
+                found += [
+                    PendingRun(
+                        UUID(row["id"]),
+                        row["name"],
+                        UUID(row["deployment_id"]),
+                        row["work_pool_name"],
+                        datetime.fromisoformat(row["state"]["timestamp"]),
+                    )
+                    for row in answer
+                ]
+        return found
+
+    async def workers_since(self, work_pool: str) -> list[datetime]:
+        """Since when each worker of a pool that is alive has been known; none for a pool that is gone."""
+        path = f"/work_pools/{quote(work_pool, safe='')}/workers/filter"
+        body = {"limit": PAGE_SIZE, "workers": {"status": {"any_": ["ONLINE"]}}}
+        answer = await self.call("read", "POST", path, body, gone_is_fine=True)
+        with whole():
+            return [datetime.fromisoformat(row["created"]) for row in answer or ()]
+
+    async def crash_run(self, run_id: UUID, message: str) -> None:
+        """Mark a run as crashed, with a sentence; one that has ended meanwhile stays as it is."""
+        body = {"state": {"type": "CRASHED", "name": "Crashed", "message": message}, "force": False}
+        await self.call("crash", "POST", f"/flow_runs/{run_id}/set_state", body, gone_is_fine=True)
+
+    async def free_slots(self, limit_id: UUID) -> None:
+        """Set a concurrency limit's taken slots to none."""
+        await self.call("free", "PATCH", f"/v2/concurrency_limits/{limit_id}", {"active_slots": 0})
+
+    async def run_dates(self, deployment_id: UUID, since: datetime, until: datetime) -> set[datetime]:
+        """When the runs of a deployment that exist were due, between two moments."""
+        dates: set[datetime] = set()
+        between = {"after_": since.isoformat(), "before_": until.isoformat()}
+        flow_runs = {"deployment_id": {"any_": [str(deployment_id)]}, "expected_start_time": between}
+        offset = 0
+        while True:
+            body = {"limit": PAGE_SIZE, "offset": offset, "sort": "ID_DESC", "flow_runs": flow_runs}
+            answer = await self.call("read", "POST", "/flow_runs/filter", body)
+            with whole():
+                dates |= {datetime.fromisoformat(row["expected_start_time"]) for row in answer}
+            if len(answer) < PAGE_SIZE:
+                return dates
+            offset += PAGE_SIZE
+
+    async def create_run(self, deployment_id: UUID, due: datetime, key: str) -> None:
+        """Make a run that was due at a moment; one with the same key is made once only."""
+        state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
+        body = {"state": state, "idempotency_key": key}
+        await self.call("run", "POST", f"/deployments/{deployment_id}/create_flow_run", body)
+
+
+_NOT_STARTED = frozenset({"Scheduled", "Late"})
+
+
+def _scheduled_run(answer: Mapping[str, Any]) -> ScheduledRun | None:
+    """An automatic run that has never started; None for any other."""
+    if not answer["auto_scheduled"] or answer["run_count"] or answer["state_name"] not in _NOT_STARTED:
+        return None
+    deployment = answer["deployment_id"]
+    return ScheduledRun(
+        UUID(answer["id"]),
+        None if deployment is None else UUID(deployment),
+        datetime.fromisoformat(answer["expected_start_time"]),
+        frozenset(answer["tags"]),
+    )

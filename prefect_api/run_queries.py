@@ -1,0 +1,203 @@
+"""Asking Prefect about runs, and starting one, over its own client.
+
+Whoever asks waits for the answer, so a call gives up after a few seconds instead of trying again: Prefect's client
+would by default try for more than a minute. Only a server that is merely busy is asked again, within those seconds.
+No deployment is ever written here.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from urllib.parse import quote
+from uuid import UUID, uuid4
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+from prefect.settings import PREFECT_API_URL
+from prefect.utilities.urls import url_for
+
+from connectors.errors import PrefectUnavailableError
+from connectors.runs import Held, Pool, Run
+from prefect_api.client import BUSY, open_client
+
+T = TypeVar("T")
+
+TIMEOUT_SECONDS = 3.0
+"""How long one answer of ours may wait for Prefect, all its calls together."""
+
+BUSY_PAUSE_SECONDS = 0.2
+"""Between two tries at a busy server: one on SQLite answers 503 while its scheduler writes, mostly for less."""
+
+POLLED_WITHIN = timedelta(seconds=60)
+"""A worker asks every 10 to 15 s; Prefect's own UI takes a queue that nobody asked for a minute for not ready."""
+
+SHOWN_RUNS = 20
+
+PERHAPS_STARTED = (
+    "The run may have been started all the same: look at the connector's runs before you start another. With an "
+    "Idempotency-Key, the same request can be sent again and starts no second run."
+)
+"""What follows when the start of a run was sent and its answer has not come."""
+
+_OPEN = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED"]
+_ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
+_LOADED = re.compile(r"Loaded ([\d,]+) rows? ")
+
+
+class PrefectClientRuns:
+    """`connectors.runs.PrefectRuns` over the server of `PREFECT_API_URL`."""
+
+    def __init__(self, client: PrefectClient) -> None:
+        self._client = client
+
+    async def start(self, deployment_id: UUID, key: str | None = None) -> Run | None:
+        """Start a run of the deployment now; None when Prefect does not hold it any more.
+
+        One `key` starts one run of a deployment, however often it is sent: the run of the first time is answered. If
+        the process dies before the answer, the run may have been started: it shows among the runs.
+        """
+        # A key even where the caller has none: a busy server that is asked again may have carried it out after all.
+        body = {"idempotency_key": f"{deployment_id}:{key or uuid4()}"}
+        try:
+            answer = await self._within(self._call("POST", f"/deployments/{deployment_id}/create_flow_run", body))
+        except PrefectUnavailableError as error:
+            raise PrefectUnavailableError(error.why, PERHAPS_STARTED) from None
+        return None if answer is None else _run(answer)
+
+    async def last(self, deployment_id: UUID, limit: int) -> list[Run]:
+        """The runs that were due until now, the newest first."""
+        due = {"expected_start_time": {"before_": datetime.now(UTC).isoformat()}}
+        return await self._within(self._runs(deployment_id, due, "EXPECTED_START_TIME_DESC", limit))
+
+    async def held(self, deployment_id: UUID) -> Held | None:
+        """What Prefect holds; None when it does not hold the deployment."""
+        return await self._within(self._held(deployment_id))
+
+    async def _held(self, deployment_id: UUID) -> Held | None:
+        deployment, still_open, ended = await asyncio.gather(
+            self._call("GET", f"/deployments/{deployment_id}"),
+            self._runs(deployment_id, {"state": {"type": {"any_": _OPEN}}}, "EXPECTED_START_TIME_ASC", SHOWN_RUNS),
+            self._runs(deployment_id, {"state": {"type": {"any_": _ENDED}}}, "END_TIME_DESC", SHOWN_RUNS),
+        )
+        if deployment is None:
+            return None
+        pool = await self._pool(deployment["work_pool_name"] or "", deployment["work_queue_name"] or "")
+        return Held(bool(deployment["paused"]), pool, tuple(still_open), tuple(ended))
+
+    async def _pool(self, name: str, queue: str) -> Pool:
+        if not name or not queue:
+            return Pool(name, queue, exists=False)  # it was deleted: Prefect then forgets it in the deployment too
+        path = f"/work_pools/{quote(name, safe='')}"
+        pool, found = await asyncio.gather(
+            self._call("GET", path), self._call("GET", f"{path}/queues/{quote(queue, safe='')}")
+        )
+        if pool is None or found is None:
+            return Pool(name, queue, exists=False)
+        polled = _time(found.get("last_polled"))
+        return Pool(
+            name,
+            queue,
+            paused=bool(pool["is_paused"] or found["is_paused"]),
+            polled=polled is not None and polled > datetime.now(UTC) - POLLED_WITHIN,
+        )
+
+    async def _runs(self, deployment_id: UUID, which: Mapping[str, Any], sort: str, limit: int) -> list[Run]:
+        body = {
+            "limit": limit,
+            "sort": sort,
+            "flow_runs": {"deployment_id": {"any_": [str(deployment_id)]}, **which},
+        }
+        return [_run(answer) for answer in await self._call("POST", "/flow_runs/filter", body) or []]
+
+    @staticmethod
+    async def _within(asking: Awaitable[T]) -> T:
+        """The result of `asking`, or `PrefectUnavailableError` when it takes too long."""
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                return await asking
+        except TimeoutError:
+            raise PrefectUnavailableError("it did not answer in time.") from None
+
+    async def _call(self, method: str, path: str, body: Any = None) -> Any:
+        """One request, again while the server is busy; its parsed answer, or None for 404. `_within` ends it."""
+        # The client types its routes as literals; several that the server has are missing there.
+        request: Any = self._client.request
+        while True:
+            try:
+                response: httpx.Response = await request(method, path, json=body)
+                return response.json()
+            except httpx.HTTPStatusError as error:
+                code = error.response.status_code
+                if code == httpx.codes.NOT_FOUND:
+                    return None
+                if code not in BUSY:
+                    raise PrefectUnavailableError(f"it answered {code}.") from None
+            except httpx.TransportError:
+                raise PrefectUnavailableError("it cannot be reached.") from None
+            except ValueError:
+                raise PrefectUnavailableError("its answer was not understood; check PREFECT_API_URL.") from None
+            await asyncio.sleep(BUSY_PAUSE_SECONDS)
+
+
+class NoPrefect:
+    """`connectors.runs.PrefectRuns` where `PREFECT_API_URL` is not set: Prefect's client would start a server then."""
+
+    async def start(self, deployment_id: UUID, key: str | None = None) -> Run | None:
+        """Raises `PrefectUnavailableError`."""
+        raise self._error()
+
+    async def last(self, deployment_id: UUID, limit: int) -> list[Run]:
+        """Raises `PrefectUnavailableError`."""
+        raise self._error()
+
+    async def held(self, deployment_id: UUID) -> Held | None:
+        """Raises `PrefectUnavailableError`."""
+        raise self._error()
+
+    @staticmethod
+    def _error() -> PrefectUnavailableError:
+        return PrefectUnavailableError("PREFECT_API_URL is not set here.")
+
+
+@asynccontextmanager
+async def open_runs() -> AsyncIterator[PrefectClientRuns | NoPrefect]:
+    """Prefect's runs by the server of `PREFECT_API_URL`. Nothing is asked yet, so this works while it is down."""
+    if not PREFECT_API_URL.value():
+        yield NoPrefect()
+        return
+    async with open_client(timeout=TIMEOUT_SECONDS) as client:
+        yield PrefectClientRuns(client)
+
+
+def _run(answer: Mapping[str, Any]) -> Run:
+    state = answer.get("state") or {}
+    message = state.get("message")
+    return Run(
+        id=UUID(answer["id"]),
+        name=answer["name"],
+        state_type=answer["state_type"],
+        state=answer["state_name"],
+        message=message,
+        expected_start_at=_time(answer.get("expected_start_time")),
+        started_at=_time(answer.get("start_time")),
+        ended_at=_time(answer.get("end_time")),
+        rows_loaded=_rows(answer["state_type"], message),
+        url=url_for("flow-run", obj_id=answer["id"]),
+    )
+
+
+def _rows(state_type: str, message: str | None) -> int | None:
+    """The rows that a run has loaded, by the sentence with which it ended; None when it says nothing of them."""
+    if state_type != "COMPLETED" or message is None:
+        return None
+    if "no rows were loaded" in message:
+        return 0
+    loaded = _LOADED.match(message)
+    return int(loaded[1].replace(",", "")) if loaded else None
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

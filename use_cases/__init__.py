@@ -1,0 +1,1 @@
+"""The use cases: everything that people and back ends can do, whichever door they come through."""
