@@ -24,8 +24,12 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /home/cai cai \
 COPY --from=packages /venv /venv
 WORKDIR /app
 # Owned by root: the process can't change its own code.
-COPY alembic.ini pyproject.toml prefect.yaml settings.py ./
+COPY alembic.ini pyproject.toml prefect.yaml settings.py logs.py ./
 COPY flows flows
+COPY api api
+COPY use_cases use_cases
+COPY database database
+COPY prefect_api prefect_api
 COPY connectors connectors
 COPY deployments deployments
 COPY pipelines pipelines

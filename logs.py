@@ -10,7 +10,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Literal
 
-LOGGERS = ("connectors", "deployments", "flows")
+LOGGERS = ("api", "connectors", "database", "deployments", "flows", "prefect_api", "use_cases")
 """Our packages; `PREFECT_LOGGING_EXTRA_LOGGERS` names them too, which is what sends their lines to a run's page."""
 
 FIELDS = ("connector_id", "method", "route", "status", "seconds")

@@ -1,4 +1,4 @@
-"""The REST API: `python -m api.app` serves it, one process, until SIGTERM.
+"""The REST API as an application, and its server: one process, until SIGTERM.
 
 This is the composition: settings, database, Prefect and the source test come together here. Starting it needs the
 database's address and nothing else; Prefect may be down, now or at any time.
@@ -18,11 +18,9 @@ from api import problems
 from api import routes as api_routes
 from api.bodies import Health
 from api.middleware import Authenticated, Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
-from api.source_test import reach
 from connectors.destinations.places import places_of
 from connectors.runs import PrefectRuns
 from database.store import Store, open_engine
-from logs import show_logs
 from settings import MissingDatabaseError, Settings
 from use_cases.service import Service
 
@@ -145,16 +143,3 @@ def _require_a_token(host: str, tokens: Sequence[object]) -> None:
             f"The API does not bind {host} without a token, for then anybody could change connectors: "
             "set CAI_API_TOKEN, or CAI_API_HOST=127.0.0.1."
         )
-
-
-def main() -> None:
-    """Entry point."""
-    from prefect_api.run_queries import open_runs  # noqa: PLC0415  # Prefect takes two seconds to import
-
-    settings = Settings()
-    show_logs(settings.log_format, also=("uvicorn",))
-    serve(settings, open_runs, reach)
-
-
-if __name__ == "__main__":
-    main()

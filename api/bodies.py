@@ -2,8 +2,8 @@
 
 The API's own fields are camelCase. What stands *inside* `source`, `destination` and `runPolicy` is the connector's JSON
 exactly as the table holds it (snake_case), so that a back end may write either and read both the same.
-Here only the shape of a body is checked; what a connector may say is `connectors.connector`' judgement, so that the API,
-the forms and the controller's status give one sentence for one mistake.
+Here only the shape of a body is checked; `connectors.connector` judges what a connector may say, so that the API, the
+forms and the controller's status give one sentence for one mistake.
 """
 
 from datetime import datetime

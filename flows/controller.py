@@ -15,7 +15,10 @@ import sys
 from contextlib import suppress
 
 # Before Prefect is imported: what the controller logs belongs on its run's page too.
-os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "connectors,deployments,flows")  # logs.LOGGERS
+# logs.LOGGERS, which can't be imported before this
+os.environ.setdefault(
+    "PREFECT_LOGGING_EXTRA_LOGGERS", "api,connectors,database,deployments,flows,prefect_api,use_cases"
+)
 # In the foreground most lines are written outside of the run that shows the controller.
 os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 

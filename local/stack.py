@@ -8,7 +8,6 @@ without it. A second start finds what the first one left: the data, the ports, a
 
 import contextlib
 import fcntl
-import importlib.util
 import os
 import shlex
 import signal
@@ -121,8 +120,7 @@ class Stack:
 
     def _require_ports(self) -> None:
         require_free(self.prefect_port, "the Prefect server", "PREFECT_SERVER_API_PORT")
-        if _has("api.app"):
-            require_free(self.settings.api_port, "the REST API", "CAI_API_PORT")
+        require_free(self.settings.api_port, "the REST API", "CAI_API_PORT")
 
     def _start(self) -> None:
         began = time.monotonic()
@@ -143,8 +141,7 @@ class Stack:
         self._launch(self._worker("worker", self.settings.work_queue))
         self._launch(self._worker("controller-worker", _CONTROLLER_QUEUE))
         self._launch(self._child("controller", "flows.controller"))
-        if _has("api.app"):
-            self._launch(self._child("api", "api.app"))
+        self._launch(self._child("api", "api"))
         self._greet(time.monotonic() - began)
         if self.demo:
             demo = self._child("demo", "local.demo", restarts=False)
@@ -197,8 +194,7 @@ class Stack:
         data = self.settings.data_dir
         say(f"The platform runs after {seconds:.1f} s.")
         say(f"    Prefect UI   http://127.0.0.1:{self.prefect_port}")
-        if _has("api.app"):
-            say(f"    REST API     {self._variables['CAI_API_URL']}/api/v1/connectors")
+        say(f"    REST API     {self._variables['CAI_API_URL']}/api/v1/connectors")
         say(f"    Logs         {data / 'logs'}")
         say(f"    Join in      set -a; . {shlex.quote(str(data / 'env'))}; set +a")
         say("    End          Ctrl-C")
@@ -267,11 +263,6 @@ class Stack:
 
 def _failure(what: str, log: Path | None) -> str:
     return f"{what}. Its log {log} ends with:\n{tail(log)}" if log is not None else f"{what}."
-
-
-def _has(module: str) -> bool:
-    """Whether this checkout has a module (the REST API, say), without importing it."""
-    return importlib.util.find_spec(module) is not None
 
 
 def _end(number: int, frame: FrameType | None) -> None:

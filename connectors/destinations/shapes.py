@@ -1,6 +1,7 @@
 """The kinds of destinations a connector may name: the shapes of their JSON, typed.
 
-As in `connectors.sources.kinds`: one union, chosen by `type`; models are frozen and refuse unknown keys. This module is pure.
+As in `connectors.sources.kinds`: one union, chosen by `type`; models are frozen and refuse unknown keys. This module is
+pure.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Reasons for which a database or a lake fails: by SQLSTATE, by the driver's number or class, else by its words.
 
 What a driver says may quote rows, so it is read here, turned into one of a closed set of reasons, and goes nowhere
-else; `pipelines.error_causes.database_errors` has a sentence for each. Classes are known by their names: importing every driver to
-recognise its errors would cost seconds. This module is pure.
+else; `pipelines.error_causes.database_errors` has a sentence for each. Classes are known by their names: importing
+every driver to recognise its errors would cost seconds. This module is pure.
 """
 
 import re
