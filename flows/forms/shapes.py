@@ -2,8 +2,8 @@
 
 The UI draws a form from the JSON schema of a flow's parameters: a plain union of models becomes tabs, a text a line, an
 enumeration a select box. The models of `connectors.sources.kinds` are unions within unions, which the UI draws as raw
-JSON, so forms have their own, flat ones. They check nothing: what a form says goes the same way as what the API is sent, and is
-refused in the same sentences, which are put into the form's own words here. This module is pure.
+JSON, so forms have their own, flat ones. They check nothing: what a form says goes the same way as what the API is
+sent, and is refused in the same sentences, which are put into the form's own words here. This module is pure.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
