@@ -98,7 +98,7 @@ class Walk(RuleBasedStateMachine):
         self.run(insert(self.store, name=f"c{next(self.numbers)}", schedule=schedule, is_active=active))
 
     @rule(
-        pick=st.randoms(),
+        pick=st.randoms(use_true_random=True),
         schedule=st.sampled_from(SCHEDULES),
         zone=st.sampled_from(ZONES),
         active=st.booleans(),
@@ -113,12 +113,12 @@ class Walk(RuleBasedStateMachine):
             )
             self.run(change)
 
-    @rule(pick=st.randoms())
+    @rule(pick=st.randoms(use_true_random=True))
     def a_row_goes(self, pick: random.Random) -> None:
         if numbers := self.run(self._free_ids()):
             self.run(self.controllers[0].remove(pick.choice(numbers)))
 
-    @rule(pick=st.randoms())
+    @rule(pick=st.randoms(use_true_random=True))
     def a_back_end_keeps_a_row_locked(self, pick: random.Random) -> None:
         if numbers := self.run(self._free_ids()):
             self.back_end.lock(pick.choice(numbers))
@@ -127,12 +127,12 @@ class Walk(RuleBasedStateMachine):
     def a_back_end_lets_its_rows_go(self) -> None:
         self.back_end.let_go()
 
-    @rule(pick=st.randoms(), schedule=st.sampled_from(SCHEDULES))
+    @rule(pick=st.randoms(use_true_random=True), schedule=st.sampled_from(SCHEDULES))
     def a_back_end_writes_without_triggers(self, pick: random.Random, schedule: str | None) -> None:
         if numbers := self.run(self._free_ids()):
             self.back_end.write_without_triggers(pick.choice(numbers), schedule)
 
-    @rule(pick=st.randoms(), generation=st.integers(1, 3))
+    @rule(pick=st.randoms(use_true_random=True), generation=st.integers(1, 3))
     def a_back_end_writes_a_generation(self, pick: random.Random, generation: int) -> None:
         if numbers := self.run(self._free_ids()):
             self.back_end.write_generation(pick.choice(numbers), generation)
@@ -166,11 +166,11 @@ class Walk(RuleBasedStateMachine):
     def a_pool_comes_or_goes(self, there: bool) -> None:
         self.operator.pool("extra", there=there)
 
-    @rule(pick=st.randoms())
+    @rule(pick=st.randoms(use_true_random=True))
     def a_worker_claims_a_run_and_is_gone(self, pick: random.Random) -> None:
         self.operator.claim_and_die(pick, PLATFORM.tag)
 
-    @rule(pick=st.randoms(), edit=st.sampled_from(["cron", "pause", "delete", "tags", "parameters", "foreign"]))
+    @rule(pick=st.randoms(use_true_random=True), edit=st.sampled_from(["cron", "pause", "delete", "tags", "parameters", "foreign"]))
     def a_hand_edits_in_prefect(self, pick: random.Random, edit: str) -> None:
         body = {"flows": {"name": {"any_": [FLOW_NAME]}}, "limit": 200}
         held = [d for d in self.api.post("/deployments/filter", json=body).json() if d["name"] not in self.foreign]
