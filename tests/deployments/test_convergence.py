@@ -170,7 +170,10 @@ class Walk(RuleBasedStateMachine):
     def a_worker_claims_a_run_and_is_gone(self, pick: random.Random) -> None:
         self.operator.claim_and_die(pick, PLATFORM.tag)
 
-    @rule(pick=st.randoms(use_true_random=True), edit=st.sampled_from(["cron", "pause", "delete", "tags", "parameters", "foreign"]))
+    @rule(
+        pick=st.randoms(use_true_random=True),
+        edit=st.sampled_from(["cron", "pause", "delete", "tags", "parameters", "foreign"]),
+    )
     def a_hand_edits_in_prefect(self, pick: random.Random, edit: str) -> None:
         body = {"flows": {"name": {"any_": [FLOW_NAME]}}, "limit": 200}
         held = [d for d in self.api.post("/deployments/filter", json=body).json() if d["name"] not in self.foreign]
