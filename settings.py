@@ -82,8 +82,9 @@ class Settings(BaseSettings):
     )
     denied_hosts: Annotated[list[str], NoDecode] = Field(
         default_factory=lambda: list(DENIED_HOSTS),
-        description="Hosts, addresses and networks, comma separated, that no source may be. Prefect's API and the "
-        "platform's own database never may. Unset: link-local addresses and the clouds' metadata services.",
+        description="Hosts, addresses and networks, comma separated, that no source and no destination may be. "
+        "Prefect's API and the platform's own database never may. "
+        "Unset: link-local addresses and the clouds' metadata services.",
     )
     local_destination_roots: Annotated[list[Path], NoDecode] = Field(
         default_factory=list,

@@ -1,10 +1,11 @@
-"""Denied hosts: addresses that no connector may reach, however its source is spelled.
+"""Denied hosts: addresses that no connector may reach, however its source or its destination is spelled.
 
 Whoever may write a connector makes a worker ask a host of their choice and sees the first rows of the answer. So the
 cloud's metadata services (which hand out the machine's own credentials), link-local addresses, Prefect's API and the
 platform's own database are refused. A name is judged by the addresses it resolves to: over HTTP by the address that the
 connection really has, before a byte is sent; drivers of databases resolve for themselves, so there the names are
-resolved and judged just before the driver connects.
+resolved and judged just before the driver connects. So they are before a request goes to a proxy, which connects
+wherever it is asked to; the proxy itself is operations' choice and not judged.
 """
 
 import contextlib
@@ -91,7 +92,7 @@ class DeniedHosts:
 def _refusal(host: str) -> ConfigurationError:
     return ConfigurationError(
         f"The host {host} is one that no connector may reach here (the platform's own, or one of CAI_DENIED_HOSTS): "
-        "name the source's own address, or ask operations."
+        "name another address, or ask operations."
     )
 
 
@@ -136,6 +137,41 @@ def _one(address: Address) -> Address:
     except OSError:  # another machine's, or a family that this one has not
         return address
     return _HERE
+
+
+def check_credentials(credentials: Any, denied: DeniedHosts) -> None:
+    """Judge every host in what a destination of any kind is opened with: its addresses, and its fields `host`.
+
+    Raises:
+        ConfigurationError: when one of them is denied.
+    """
+    if isinstance(credentials, dict):
+        host, port = credentials.get("host"), credentials.get("port")
+        if isinstance(host, str) and host:
+            denied.check(host, int(str(port)) if str(port).isdigit() else None, credentials.get("database"))
+        for item in credentials.values():
+            check_credentials(item, denied)
+    elif isinstance(credentials, str) and "://" in credentials:
+        try:
+            parts = urlsplit(credentials.strip())
+            port = parts.port or _PORTS.get(parts.scheme.partition("+")[0])
+        except ValueError:  # the driver says what is wrong with it
+            return
+        if parts.hostname:
+            denied.check(parts.hostname, port, unquote(parts.path.lstrip("/")))
+
+
+def check_proxied(url: str, proxies: Any, denied: DeniedHosts) -> None:
+    """Judge a request's host where a proxy would connect to it, whose own address is all that a connection shows.
+
+    Raises:
+        ConfigurationError: when it is denied.
+    """
+    from requests.utils import select_proxy  # noqa: PLC0415  # only where a run speaks HTTP
+
+    if select_proxy(url, proxies):
+        host, port = _service(url) or (None, None)
+        denied.check(host, port)
 
 
 def guard(session: Any, denied: DeniedHosts) -> None:

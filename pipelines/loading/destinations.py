@@ -19,8 +19,9 @@ from connectors.sources.kinds import (
     OtherDestination,
     PostgresDestination,
 )
-from pipelines.access.buckets import KNOWN_HOSTS, as_json, bucket_of
-from pipelines.access.database_urls import checked, postgres_url
+from pipelines.access.buckets import KNOWN_HOSTS, as_json, bucket_of, host_of
+from pipelines.access.database_urls import checked, postgres_places, postgres_url
+from pipelines.access.denied_hosts import DeniedHosts, check_credentials
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError
 
@@ -78,6 +79,7 @@ def open_target(
     *,
     roots: tuple[Path, ...] | None = None,
     dataset: str | None = None,
+    denied: DeniedHosts | None = None,
 ) -> Target:
     """The dlt destination of a connector, with a staging dataset of the connector's own.
 
@@ -88,23 +90,26 @@ def open_target(
         data_dir: where relative paths start.
         dataset: the dataset, whose rights are looked at where that matters; None: as if the login had all of them.
         roots: the directories, besides `data_dir`, that a local destination may be in. None: it may be anywhere.
+        denied: the hosts that it may not be on; None: it may be on any.
 
     Raises:
         ConfigurationError: when its credentials or the package that it needs are missing, or its place is forbidden.
     """
     if roots is not None:
         hold_below(destination, (data_dir, *roots))
+    denied = denied or DeniedHosts()
     # Merges go through the staging dataset. Shared by two connectors, it would lose or double rows.
     staging = f"connector_{connector_id}_staging"
     match destination:
         case DuckdbDestination(path=path, storage_version=version):
             return _duckdb(data_dir / path, staging, version)
         case PostgresDestination(credentials=reference):
-            return _postgres(secrets.resolve(reference), staging, dataset)
+            return _postgres(secrets.resolve(reference), staging, dataset, denied)
         case FilesystemDestination():
-            return _filesystem(destination, secrets, data_dir)
+            return _filesystem(destination, secrets, data_dir, denied)
         case OtherDestination(type=kind, credentials=reference):
-            return _other(kind, secrets.resolve(reference), staging, None if roots is None else (data_dir, *roots))
+            value = secrets.resolve(reference)
+            return _other(kind, value, staging, None if roots is None else (data_dir, *roots), denied)
 
 
 def hold_below(destination: Destination, roots: tuple[Path, ...]) -> None:
@@ -169,7 +174,7 @@ def make_duckdb_file(path: Path, version: str) -> None:
             ) from None
 
 
-def _postgres(value: Any, staging: str, dataset: str | None) -> Target:
+def _postgres(value: Any, staging: str, dataset: str | None, denied: DeniedHosts) -> Target:
     import dlt  # noqa: PLC0415  # seconds: only in a run
     from dlt.destinations.impl.postgres.postgres import PostgresParquetCopyJob  # noqa: PLC0415
 
@@ -177,6 +182,8 @@ def _postgres(value: Any, staging: str, dataset: str | None) -> Target:
     PostgresParquetCopyJob._ingest_per_rowgroup = True
     PostgresParquetCopyJob._connect = _connect_for_copy  # type: ignore[assignment,method-assign]
     url = postgres_url(value)
+    for host, port, database in postgres_places(url):
+        denied.check(host, port, database)
     kind = dlt.destinations.postgres
     if dataset is not None:
         from pipelines.loading.one_schema import OneSchemaPostgres, needs_one_schema  # noqa: PLC0415  # only in a run
@@ -211,7 +218,7 @@ def passing_files() -> Any:
     return ParquetFormatConfiguration(compression="none")
 
 
-def _filesystem(destination: FilesystemDestination, secrets: Secrets, data_dir: Path) -> Target:
+def _filesystem(destination: FilesystemDestination, secrets: Secrets, data_dir: Path, denied: DeniedHosts) -> Target:
     import dlt  # noqa: PLC0415  # seconds: only in a run
 
     url = destination.url if "://" in destination.url else Path(destination.url).as_uri()
@@ -219,6 +226,7 @@ def _filesystem(destination: FilesystemDestination, secrets: Secrets, data_dir: 
     bucket = bucket_of(
         url, value, "destination.credentials", host_key=destination.host_key, known_hosts=data_dir / KNOWN_HOSTS
     )
+    denied.check(*host_of(bucket))
     target = dlt.destinations.filesystem(
         bucket_url=bucket.url, credentials=bucket.credentials, kwargs=bucket.options or None
     )
@@ -227,13 +235,14 @@ def _filesystem(destination: FilesystemDestination, secrets: Secrets, data_dir: 
     return Target(target, destination.format, merges=False)
 
 
-def _other(kind: str, value: Any, staging: str, roots: tuple[Path, ...] | None) -> Target:
+def _other(kind: str, value: Any, staging: str, roots: tuple[Path, ...] | None, denied: DeniedHosts) -> Target:
     import dlt  # noqa: PLC0415  # seconds: only in a run
     from dlt.common.exceptions import MissingDependencyException  # noqa: PLC0415
 
     credentials = as_json(value)
     if isinstance(credentials, dict) and set(credentials) == {"value"}:
         credentials = as_json(credentials["value"])
+    check_credentials(credentials, denied)
     if roots is not None:
         allowed = tuple(root.resolve() for root in roots)
         if any(not is_below(path.resolve(), allowed) for path in local_paths(credentials)):

@@ -14,6 +14,7 @@ from dlt.extract import DltResource, DltSource
 
 from connectors.sources.kinds import PostgresDestination, landings
 from connectors.sources.write_rules import normalised
+from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.connector_lock import LockLostError, name_key
 from pipelines.errors import ConfigurationError, as_fault
 from pipelines.loading import parquet_writer as loadfiles
@@ -192,7 +193,8 @@ class Engine:
     def _open(self) -> None:
         run = self.run
         # Where operations have the platform's own default destination is their matter.
-        roots = None if run.connector.destination is None else tuple(run.settings.local_destination_roots)
+        named = run.connector.destination is not None
+        roots = tuple(run.settings.local_destination_roots) if named else None
         self.target = open_target(
             run.destination,
             run.connector.id,
@@ -200,6 +202,7 @@ class Engine:
             run.settings.data_dir,
             roots=roots,
             dataset=run.connector.dataset,
+            denied=DeniedHosts.of(run.settings) if named else None,
         )
         self.pipeline = dlt.pipeline(
             pipeline_name=self.name,

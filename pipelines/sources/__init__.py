@@ -59,7 +59,7 @@ class Context:
     data_dir: Path = Path()
     """Where this installation keeps files of its own."""
     denied: DeniedHosts = field(default_factory=DeniedHosts)
-    """Hosts that no source may be."""
+    """Hosts that no source and no destination may be."""
     window: Window = field(default_factory=Window)
     row_limit: int | None = None
     rehearsal: bool = False

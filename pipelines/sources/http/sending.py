@@ -15,7 +15,7 @@ from dlt.sources.helpers.requests.session import Session
 from requests import PreparedRequest, Request, RequestException, Response
 from requests.auth import AuthBase
 
-from pipelines.access.denied_hosts import DeniedHosts, guard
+from pipelines.access.denied_hosts import DeniedHosts, check_proxied, guard
 from pipelines.errors import ConfigurationError, Fields, RunError, TransientError, classify, refused
 from pipelines.sources.http.answers import complaint
 from pipelines.sources.http.error_words import safe_words
@@ -41,6 +41,7 @@ class Sender:
         self.fields = fields
         self._patience = patience
         self._session = Session(timeout=TIMEOUT_SECONDS, raise_for_status=False)
+        self._denied = denied
         guard(self._session, denied)
         self._session.rebuild_auth = self._redirected  # type: ignore[method-assign,assignment]
         self._own: set[str] = set()
@@ -108,12 +109,15 @@ class Sender:
     def _once(self, request: Request) -> Response:
         prepared = self._session.prepare_request(request)
         settings = self._session.merge_environment_settings(str(prepared.url), {}, None, None, None)
+        check_proxied(str(prepared.url), settings["proxies"], self._denied)
         response: Response = self._session.send(prepared, **settings)  # type: ignore[no-untyped-call]
         return response
 
     def _redirected(self, request: PreparedRequest, response: Response) -> None:
         # For each redirect, before it is followed. requests itself takes away no more than the Authorization header.
         request.url = followed(self.home, str(request.url), self.fields)
+        proxies = self._session.merge_environment_settings(request.url, {}, None, None, None)["proxies"]
+        check_proxied(request.url, proxies, self._denied)
         asked: Any = response.request
         if asked.method == "POST" and request.method == "GET" and response.status_code in {301, 302}:
             raise ConfigurationError(

@@ -16,7 +16,7 @@ from pipelines.errors import ConfigurationError
 from pipelines.source_test import probe
 from settings import Settings
 from tests.pipelines.conftest import Platform
-from tests.pipelines.http_server import WebServer
+from tests.pipelines.http_server import Answer, Asked, WebServer
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
 
@@ -150,3 +150,68 @@ def probe_of(source: dict[str, Any]) -> Any:
     """A test of a source with the settings of now."""
     adapter: TypeAdapter[Source] = TypeAdapter(Source)
     return probe(adapter.validate_python(source), Settings())
+
+
+WAREHOUSE = {"type": "postgres", "credentials": {"env": "CAI_SECRET_THERE"}}
+LAKE = {"type": "filesystem", "url": "s3://lake/", "credentials": {"env": "CAI_SECRET_THERE"}, "format": "parquet"}
+OTHER = {"type": "clickhouse", "credentials": {"env": "CAI_SECRET_THERE"}}
+
+
+@pytest.mark.parametrize(
+    ("destination", "secret"),
+    [
+        (WAREHOUSE, "postgresql://u:p@169.254.169.254/warehouse"),
+        (WAREHOUSE, "postgresql://u:p@warehouse.invalid/warehouse?hostaddr=169.254.169.254"),
+        (LAKE, '{"aws_access_key_id": "a", "aws_secret_access_key": "b", "endpoint_url": "http://169.254.169.254"}'),
+        (OTHER, "clickhouse://u:p@169.254.169.254:9000/warehouse"),
+        (OTHER, '{"host": "169.254.169.254", "port": 9440, "database": "warehouse", "username": "u", "password": "p"}'),
+    ],
+)
+def test_a_destination_is_on_no_denied_host_either(
+    platform: Platform, emr: Sql, monkeypatch: pytest.MonkeyPatch, destination: dict[str, Any], secret: str
+) -> None:
+    emr("CREATE TABLE visit (id int)")
+    monkeypatch.setenv("CAI_SECRET_THERE", secret)
+    source = {"type": "sql_database", "credentials": {"env": "CAI_SECRET_EMR"}, "tables": [{"name": "visit"}]}
+    with pytest.raises(ConfigurationError, match="no connector may reach"):
+        platform.run(platform.add(source, destination=destination))
+
+
+def test_the_platforms_own_database_is_no_destination(
+    platform: Platform, emr: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emr("CREATE TABLE visit (id int)")
+    monkeypatch.setenv("CAI_SECRET_THERE", platform.settings.resolved_database_url())
+    source = {"type": "sql_database", "credentials": {"env": "CAI_SECRET_EMR"}, "tables": [{"name": "visit"}]}
+    with pytest.raises(ConfigurationError, match="no connector may reach"):
+        platform.run(platform.add(source, destination=WAREHOUSE))
+
+
+def test_a_host_behind_a_proxy_is_judged_before_the_proxy_is_asked(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(asked: Asked) -> Any:
+        if asked.path.endswith("/moved/visits"):
+            return Answer([], 302, {"Location": "http://clinic.example.invalid/metadata"})
+        return [{"id": 1}]
+
+    real = socket.getaddrinfo
+
+    def resolved(host: Any, *arguments: Any, **more: Any) -> Any:
+        # The clinic's name stands for the metadata service from the second request on.
+        asked_before = any("clinic.example.invalid" in str(asked.headers.get("host")) for asked in proxy.asked)
+        there = "169.254.169.254" if asked_before else "127.0.0.1"
+        return real(there if host == "clinic.example.invalid" else host, *arguments, **more)
+
+    with WebServer(answer) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setattr(socket, "getaddrinfo", resolved)
+        found = probe_of(api("http://169.254.169.254"))
+        assert found.message.startswith("The host 169.254.169.254 is one that no connector may reach here")
+        assert proxy.asked == []
+        assert probe_of(api("http://clinic.example.invalid")).ok
+        proxy.asked.clear()
+        found = probe_of(api("http://clinic.example.invalid/moved"))
+        assert found.message.startswith("The host clinic.example.invalid is one that no connector may reach here")
+        assert len(proxy.asked) == 1
