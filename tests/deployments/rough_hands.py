@@ -16,7 +16,7 @@ CONSTRAINT = "back_end_has_its_own_ideas"
 
 
 class BackEnd:
-    """A back end on the connectors' table. Whatever is locked by itself makes it give up after a moment."""
+    """A back end on the connectors' table. It gives up where it locked or constrained a row itself."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -41,7 +41,8 @@ class BackEnd:
     def _execute(self, statement: str, *values: Any) -> None:
         connection = psycopg2.connect(self._url)
         try:
-            with connection, connection.cursor() as cursor, contextlib.suppress(psycopg2.errors.LockNotAvailable):
+            refused = contextlib.suppress(psycopg2.errors.LockNotAvailable, psycopg2.errors.CheckViolation)
+            with connection, connection.cursor() as cursor, refused:
                 cursor.execute("SET LOCAL lock_timeout = '200ms'")
                 cursor.execute(statement, values or None)
         finally:
