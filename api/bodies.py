@@ -24,12 +24,13 @@ from pydantic.alias_generators import to_camel
 
 from api.camel_case import Sentence
 from connectors.connector import NAME_LENGTH, RunPolicy
+from connectors.destinations import Destination
 from connectors.diagnosis import Explanation, Obstacle
 from connectors.freshness import Freshness
 from connectors.ids import LARGEST_ID, is_plain, parse_number
 from connectors.json_limits import is_text
 from connectors.runs import Run
-from connectors.sources.kinds import Destination, Source
+from connectors.sources import Source
 from connectors.sources.secret_references import refused
 from connectors.status import Phase, Reason, Status
 from use_cases.service import Entry, Preview

@@ -23,7 +23,8 @@ import orjson
 import psycopg2  # type: ignore[import-untyped]
 import pyarrow as pa
 
-from connectors.sources.kinds import DuckdbDestination, SqlDatabaseSource
+from connectors.destinations.duckdb import DuckdbDestination
+from connectors.sources.sql_database import SqlDatabaseSource
 from pipelines.access.secrets import Secrets
 from pipelines.loading import pipeline as engine
 from pipelines.loading.destinations import open_target

@@ -14,12 +14,14 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from connectors.destinations import Destination
+from connectors.destinations.duckdb import DuckdbDestination
 from connectors.json_limits import DEEPEST, Unreadable
 from connectors.names import why_no_name, why_no_pool
 from connectors.refusals import Refusal, from_pydantic
 from connectors.schedules.cron import Schedule, ScheduleError
 from connectors.schedules.cron import parse as parse_schedule
-from connectors.sources.kinds import Destination, DuckdbDestination, Source
+from connectors.sources import Source
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.sources.kinds import Source
+from connectors.sources import Source
 from pipelines.access.redaction import cleaned
 from pipelines.access.secrets import Secrets
 from pipelines.errors import RunError, as_fault, quoted

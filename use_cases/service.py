@@ -20,7 +20,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connectors.connector import ConnectorRow, InvalidConnectorError, validate
 from connectors.destinations.places import Places, outside
-from connectors.destinations.shared_tables import clash, writer_of, writers_of
 from connectors.diagnosis import Explanation, View, explain
 from connectors.errors import (
     ClashError,
@@ -39,6 +38,7 @@ from connectors.refusals import Refusal
 from connectors.runs import PrefectRuns, Run
 from connectors.schedules.cron import Schedule, ScheduleError, local, next_runs, parse, warnings, words
 from connectors.schedules.crowding import herd_warnings
+from connectors.shared_tables import clash, writer_of, writers_of
 from connectors.status import Phase, Status
 from database import tables
 from database.errors import PASSED_BY, Trouble, because_of_others, of_rows, refusal, trouble_of

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from connectors.sources.kinds import (
-    Destination,
-    DuckdbDestination,
-    FilesystemDestination,
-    OtherDestination,
-    PostgresDestination,
-)
+from connectors.destinations import Destination
+from connectors.destinations.duckdb import DuckdbDestination
+from connectors.destinations.filesystem import FilesystemDestination
+from connectors.destinations.other import OtherDestination
+from connectors.destinations.postgres import PostgresDestination
 
 
 @dataclass(frozen=True, slots=True)

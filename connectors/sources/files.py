@@ -1,4 +1,4 @@
-"""The shapes of a `files` source: where files are, which of them, and how text in them is cut into rows and cells.
+"""The source `files`: where files are, which of them, and how text in them is cut into rows and cells.
 
 What is left out is found by looking into each file, as `pipelines.sources.files` does. This module is pure: whether an
 address exists or a local path may be read is the run's business.
@@ -197,3 +197,6 @@ class FilesSource(AnySource, Landing):
         if len(set(given)) < len(given):
             raise refused("{field} must differ from the quote and the escape.", "delimiter")
         return self
+
+    def landings(self) -> dict[str, Landing | None]:
+        return {self.table: self}

@@ -1,41 +1,24 @@
-"""What only HTTP sources take: ways to authenticate, ways to page, and a resource.
+"""HTTP sources: ways to authenticate, ways to page, and headers.
 
 The names are dlt's own (`http_basic`, `json_link`, ...), so that its documentation explains them. This module is pure.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Field
 
-from connectors.sources.secret_references import (
-    Credential,
-    HttpUrl,
-    Name,
-    Strict,
-    TextOrCredential,
-    refuse_plain_secrets,
-    refuse_secret_in_url,
-    refused,
-)
-from connectors.sources.write_rules import (
-    CursorType,
-    InitialValue,
-    Lag,
-    Landing,
-    TableName,
-    refuse_beginning_without_order,
-)
+from connectors.sources.secret_references import Credential, HttpUrl, Name, TextOrCredential, refuse_plain_secrets
+from connectors.sources.unions import ByType, OfAKind
 
 
-class BearerAuth(Strict):
+class BearerAuth(OfAKind):
     """`Authorization: Bearer ...`."""
 
     type: Literal["bearer"]
     token: Credential
 
 
-class BasicAuth(Strict):
+class BasicAuth(OfAKind):
     """User and password."""
 
     type: Literal["http_basic", "basic"]
@@ -43,7 +26,7 @@ class BasicAuth(Strict):
     password: Credential
 
 
-class ApiKeyAuth(Strict):
+class ApiKeyAuth(OfAKind):
     """A key in a header, in the query or in a cookie."""
 
     type: Literal["api_key"]
@@ -52,7 +35,7 @@ class ApiKeyAuth(Strict):
     location: Literal["header", "query", "cookie"] = "header"
 
 
-class OAuth2Auth(Strict):
+class OAuth2Auth(OfAKind):
     """OAuth2 client credentials."""
 
     type: Literal["oauth2_client_credentials", "oauth2"]
@@ -63,62 +46,31 @@ class OAuth2Auth(Strict):
     default_token_expiration: Annotated[int, Field(gt=0)] = 3600
 
 
-def chooser(**tags: str) -> Callable[[object], str | None]:
-    """A discriminator on `type`: the tag of a kind (wrapped in <>, so that no pointer shows it), or None."""
-
-    def choose(value: object) -> str | None:
-        kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
-        return tags.get(kind) if isinstance(kind, str) else None
-
-    return choose
+Auth = Annotated[BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth, ByType()]
+"""A way to authenticate."""
 
 
-def by_type(choose: Callable[[object], str | None], kinds: str) -> Discriminator:
-    return Discriminator(
-        choose, custom_error_type="kind", custom_error_message=f"{{field}} must say which kind it is, one of: {kinds}."
-    )
-
-
-Auth = Annotated[
-    Annotated[BearerAuth, Tag("<bearer>")]
-    | Annotated[BasicAuth, Tag("<basic>")]
-    | Annotated[ApiKeyAuth, Tag("<api_key>")]
-    | Annotated[OAuth2Auth, Tag("<oauth2>")],
-    by_type(
-        chooser(
-            bearer="<bearer>",
-            basic="<basic>",
-            http_basic="<basic>",
-            api_key="<api_key>",
-            oauth2="<oauth2>",
-            oauth2_client_credentials="<oauth2>",
-        ),
-        "bearer, http_basic, api_key, oauth2_client_credentials",
-    ),
-]
-
-
-class PlainPaginator(Strict):
+class PlainPaginator(OfAKind):
     """`auto` finds out from the first answer; `single_page` asks once."""
 
     type: Literal["auto", "single_page"]
 
 
-class JsonLinkPaginator(Strict):
+class JsonLinkPaginator(OfAKind):
     """The next page's address stands in the body."""
 
     type: Literal["json_link"]
     next_url_path: Name = "next"
 
 
-class HeaderLinkPaginator(Strict):
+class HeaderLinkPaginator(OfAKind):
     """The next page's address stands in the Link header."""
 
     type: Literal["header_link"]
     links_next_key: Name = "next"
 
 
-class HeaderCursorPaginator(Strict):
+class HeaderCursorPaginator(OfAKind):
     """The next page's cursor stands in a header."""
 
     type: Literal["header_cursor"]
@@ -126,7 +78,7 @@ class HeaderCursorPaginator(Strict):
     cursor_param: Name = "cursor"
 
 
-class CursorPaginator(Strict):
+class CursorPaginator(OfAKind):
     """The next page's cursor stands in the body."""
 
     type: Literal["cursor"]
@@ -137,7 +89,7 @@ class CursorPaginator(Strict):
     has_more_path: Name | None = None
 
 
-class OffsetPaginator(Strict):
+class OffsetPaginator(OfAKind):
     """Pages by offset and limit. Without `total_path` it goes on until a page is empty."""
 
     type: Literal["offset"]
@@ -153,7 +105,7 @@ class OffsetPaginator(Strict):
     has_more_path: Name | None = None
 
 
-class PageNumberPaginator(Strict):
+class PageNumberPaginator(OfAKind):
     """Pages by number. Without `total_path` it goes on until a page is empty."""
 
     type: Literal["page_number"]
@@ -168,81 +120,19 @@ class PageNumberPaginator(Strict):
 
 
 Paginator = Annotated[
-    Annotated[PlainPaginator, Tag("<plain>")]
-    | Annotated[JsonLinkPaginator, Tag("<json_link>")]
-    | Annotated[HeaderLinkPaginator, Tag("<header_link>")]
-    | Annotated[HeaderCursorPaginator, Tag("<header_cursor>")]
-    | Annotated[CursorPaginator, Tag("<cursor>")]
-    | Annotated[OffsetPaginator, Tag("<offset>")]
-    | Annotated[PageNumberPaginator, Tag("<page_number>")],
-    by_type(
-        chooser(
-            auto="<plain>",
-            single_page="<plain>",
-            **{
-                kind: f"<{kind}>"
-                for kind in ("json_link", "header_link", "header_cursor", "cursor", "offset", "page_number")
-            },
-        ),
-        "auto, single_page, json_link, header_link, header_cursor, cursor, offset, page_number",
-    ),
+    PlainPaginator
+    | JsonLinkPaginator
+    | HeaderLinkPaginator
+    | HeaderCursorPaginator
+    | CursorPaginator
+    | OffsetPaginator
+    | PageNumberPaginator,
+    ByType(),
 ]
+"""A way to find the next page."""
 
 Headers = Annotated[dict[Name, TextOrCredential], AfterValidator(lambda value: refuse_plain_secrets(value) or value)]
 
-
-class RestResource(Landing):
-    """One path of a REST API and the table that it fills."""
-
-    name: Annotated[TableName, Field(description="The table that it fills.")]
-    path: Annotated[Name, Field(description="Below the source's base_url, such as `visits`.")]
-    method: Annotated[Literal["GET", "POST"], Field(description="How it is asked.")] = "GET"
-    params: Annotated[dict[Name, Any], Field(description="Parameters of the query.")] = Field(default_factory=dict)
-    body: Annotated[dict[str, Any] | None, Field(description="JSON that is sent with POST.")] = None
-    data_selector: Annotated[
-        Name | None, Field(description="Where in an answer the rows stand, such as `$.items`. null: it is found out.")
-    ] = None
-    paginator: Annotated[Paginator | None, Field(description="How the next page is found. null: the source's way.")] = (
-        None
-    )
-    check_complete: Annotated[
-        bool,
-        Field(
-            description="Whether a run fails when the source says that there are more rows or pages than came. false: "
-            "what it says counts something else."
-        ),
-    ] = True
-    cursor_path: Annotated[
-        Name | None,
-        Field(description="Where in a row a value stands that grows with each change: a run goes on from its newest."),
-    ] = None
-    cursor_param: Annotated[
-        Name | None, Field(description="The query's parameter that takes the cursor's newest value, such as `since`.")
-    ] = None
-    initial_value: InitialValue = None
-    lag: Lag = None
-    cursor_type: CursorType = None
-
-    @field_validator("path")
-    @classmethod
-    def _path(cls, value: str) -> str:
-        return refuse_secret_in_url(value)
-
-    @field_validator("params", "body")
-    @classmethod
-    def _no_plain_secrets(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        refuse_plain_secrets(value)
-        return value
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.cursor_path is None:
-            for name in ("cursor_param", "initial_value", "lag", "cursor_type"):
-                if getattr(self, name) is not None:
-                    raise refused(
-                        "{field} needs a cursor_path, which says where the newest value stands in a row.", name
-                    )
-        refuse_beginning_without_order(self.initial_value, self.cursor_type)
-        if self.body is not None and self.method != "POST":
-            raise refused('{field} is sent by POST only: set "method": "POST".', "body")
-        return self
+BaseUrl = Annotated[HttpUrl, Field(description="Its address, http or https, without a password in it.")]
+Login = Annotated[Auth | None, Field(description="How to log in. null: not at all.")]
+MoreHeaders = Annotated[Headers, Field(description="Headers that are sent with each request.")]

@@ -1,4 +1,4 @@
-"""How rows land: the parts of a connector's JSON that name tables, columns, keys and what is done with rows.
+"""Write rules: the parts of a connector's JSON that name tables, columns, keys and what is done with rows.
 
 Shared by every kind of source, so that a primary key means the same for a table, a resource and a file.
 This module is pure.
@@ -13,6 +13,7 @@ from anyascii import anyascii
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from connectors.sources.secret_references import Name, Strict, refused
+from connectors.sources.unions import OfAKind
 
 BESIDE = "__v_"
 """Between the name of a column and the type of the values that don't fit it, which land in a column beside it."""
@@ -210,8 +211,8 @@ Contract = Annotated[
 ]
 
 
-class AnySource(Strict):
-    """What every kind of source takes."""
+class AnySource(OfAKind):
+    """Base of every kind of source."""
 
     schema_contract: Contract = None
     mask: Annotated[Columns, Field(description="Columns whose values are hashed before anything is written.")] = ()
@@ -228,3 +229,7 @@ class AnySource(Strict):
     def cursors(self) -> tuple[str, ...]:
         """The names of the columns whose last value a run keeps."""
         return ()
+
+    def landings(self) -> dict[str, Landing | None]:
+        """How each table of the source lands, by its name; None where the kind of source decides."""
+        return {}

@@ -1,7 +1,7 @@
 """The shapes of the forms in the Prefect UI, and what a filled-in form says as a connector's JSON.
 
 The UI draws a form from the JSON schema of a flow's parameters: a plain union of models becomes tabs, a text a line, an
-enumeration a select box. The models of `connectors.sources.kinds` are unions within unions, which the UI draws as raw
+enumeration a select box. The models of `connectors.sources` are unions within unions, which the UI draws as raw
 JSON, so forms have their own, flat ones. They check nothing: what a form says goes the same way as what the API is
 sent, and is refused in the same sentences, which are put into the form's own words here. This module is pure.
 """
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field
 
 from connectors.refusals import Refusal
-from connectors.sources.kinds import FhirSource
+from connectors.sources.fhir import FhirSource
 from connectors.sources.secret_references import WAY_OUT
 from connectors.sources.write_rules import normalised
 

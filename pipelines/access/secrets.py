@@ -14,8 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from connectors.sources.kinds import BlockRef, Credential, EnvRef, SecretRef
-from connectors.sources.secret_references import TextOrCredential, looks_secret
+from connectors.sources.secret_references import BlockRef, Credential, EnvRef, SecretRef, TextOrCredential, looks_secret
 from pipelines.access.redaction import SHORTEST
 from pipelines.access.redaction import shapes as forms
 from pipelines.error_causes.stacks import stack_of

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from connectors.destinations import Destination
+from connectors.destinations.duckdb import DuckdbDestination
+from connectors.destinations.filesystem import FilesystemDestination
+from connectors.destinations.other import OtherDestination
 from connectors.destinations.places import Places, is_below, local_path, outside, path_of
-from connectors.sources.kinds import (
-    Destination,
-    DuckdbDestination,
-    FilesystemDestination,
-    OtherDestination,
-    PostgresDestination,
-)
+from connectors.destinations.postgres import PostgresDestination
 from pipelines.access.buckets import KNOWN_HOSTS, as_json, bucket_of, host_of
 from pipelines.access.database_urls import checked, postgres_places, postgres_url
 from pipelines.access.denied_hosts import DeniedHosts, check_credentials

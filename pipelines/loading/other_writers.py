@@ -6,7 +6,7 @@ moment, are only seen here.
 
 from connectors.connector import Connector, ConnectorRow
 from connectors.destinations.places import places_of
-from connectors.destinations.shared_tables import clash, sharing, writer_of, writers_of
+from connectors.shared_tables import clash, sharing, writer_of, writers_of
 from pipelines.connector_lock import Locks
 from pipelines.errors import ConfigurationError, quoted
 from settings import Settings

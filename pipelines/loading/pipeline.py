@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dlt
 from dlt.extract import DltResource, DltSource
 
-from connectors.sources.kinds import PostgresDestination, landings
+from connectors.destinations.postgres import PostgresDestination
 from connectors.sources.write_rules import normalised
 from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.connector_lock import LockLostError, name_key
@@ -125,7 +125,7 @@ class Engine:
             for sentence in remarks_of(table, fitter, left_out=self._discards()):
                 self.remarks.add(sentence)
         if not self.full_refresh and self.pipeline.default_schema_name:
-            tables = landings(run.connector.source)
+            tables = run.connector.source.landings()
             hold_empty(self.pipeline, [name for name, how in tables.items() if how and how.allow_empty], self.remarks)
 
     def normalize(self) -> None:

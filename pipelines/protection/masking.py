@@ -25,7 +25,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from connectors.sources.kinds import Source
+from connectors.sources import Source
 from connectors.sources.write_rules import BESIDE, letters_and_digits
 from pipelines.errors import ConfigurationError, quoted
 from settings import Settings

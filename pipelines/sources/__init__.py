@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from connectors.sources.kinds import Source
+from connectors.sources import Source
 from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError

@@ -13,7 +13,7 @@ import dlt
 from dlt.extract import DltResource
 from requests import Response
 
-from connectors.sources.kinds import RedcapSource
+from connectors.sources.redcap import RedcapSource
 from pipelines.errors import ConfigurationError, Fields, TransientError
 from pipelines.sources import Context
 from pipelines.sources.cursors.asked import Asked, place_of

@@ -8,8 +8,7 @@ import dlt
 from dlt.extract import DltResource
 from dlt.extract.items_transform import ItemTransform
 
-from connectors.sources.http import RestResource
-from connectors.sources.kinds import RestApiSource
+from connectors.sources.rest_api import RestApiSource, RestResource
 from pipelines.errors import ConfigurationError, Fields
 from pipelines.rows.read_ahead import ahead, gathered
 from pipelines.rows.to_arrow import ToArrow

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from dlt.extract import DltResource
 from dlt.sources.sql_database import sql_table
 
-from connectors.sources.kinds import SqlDatabaseSource, SqlTable
+from connectors.sources.sql_database import SqlDatabaseSource, SqlTable
 from pipelines.access.database_urls import database_url, hold_sqlite, postgres_places
 from pipelines.errors import ConfigurationError, quoted
 from pipelines.sources import Context

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from connectors.connector import RunPolicy
-from connectors.destinations.shapes import OTHER_DESTINATIONS
+from connectors.destinations import Destination
+from connectors.destinations.other import OTHER_DESTINATIONS
 from connectors.refusals import Refusal, from_pydantic
-from connectors.sources.kinds import Destination, Source, normalised
-from connectors.sources.write_rules import snake_case
+from connectors.sources import Source
+from connectors.sources.write_rules import normalised, snake_case
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
 DESTINATION: TypeAdapter[Destination] = TypeAdapter(Destination)

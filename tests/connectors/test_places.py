@@ -7,9 +7,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from connectors.connector import Connector, ConnectorRow, InvalidConnectorError, validate
+from connectors.destinations import Destination
 from connectors.destinations.places import Places, is_below, outside
-from connectors.destinations.shapes import Destination
-from connectors.destinations.shared_tables import Writer, clash, sharing, writer_of
+from connectors.shared_tables import Writer, clash, sharing, writer_of
 from database.store import Store
 from tests.connectors.test_service import KnownRuns
 from use_cases.service import Service

@@ -4,7 +4,7 @@ from pathlib import Path
 import asyncpg
 import duckdb
 
-from connectors.sources.kinds import SqlDatabaseSource
+from connectors.sources.sql_database import SqlDatabaseSource
 from local.clinic import TABLES
 from local.demo import NAME, insert_once, landed, source
 

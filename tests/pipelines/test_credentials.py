@@ -14,7 +14,7 @@ from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
-from connectors.sources.kinds import BlockRef, EnvRef, SecretRef
+from connectors.sources.secret_references import BlockRef, EnvRef, SecretRef
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, RunError, TransientError, as_fault
 from tests.pipelines.conftest import Platform

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from api.camel_case import in_camel_case
-from connectors.sources.kinds import Source
+from connectors.sources import Source
 from pipelines.access.secrets import Secrets
 from pipelines.load_history import Told
 from pipelines.protection.masking import hashed, masking_key

@@ -10,7 +10,7 @@ from typing import Any
 import dlt
 from dlt.extract import DltResource
 
-from connectors.sources.kinds import FhirSource
+from connectors.sources.fhir import FhirSource
 from pipelines.errors import Fields
 from pipelines.sources import Context
 from pipelines.sources.cursors.asked import Asked, place_of

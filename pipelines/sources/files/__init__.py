@@ -19,8 +19,7 @@ import dlt
 import pyarrow as pa
 from dlt.extract import DltResource
 
-from connectors.sources.files import CSV_SETTINGS
-from connectors.sources.kinds import FilesSource
+from connectors.sources.files import CSV_SETTINGS, FilesSource
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.rows.to_arrow import END, ToArrow
 from pipelines.sources import Context

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
-from connectors.sources.kinds import FilesSource
+from connectors.sources.files import FilesSource
 from pipelines.sources.files.csv_grammar import (
     Beginning,
     Check,

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from connectors.sources.kinds import FilesSource
+from connectors.sources.files import FilesSource
 from pipelines.rows.json_values import is_written_back, loses_digits, parse, parse_leniently
 from pipelines.sources.files.decoding import BLOCK_BYTES, Utf8, unpacked
 from pipelines.sources.files.faults import BrokenFileError

@@ -126,7 +126,7 @@ def resolved(value: Any, secrets: Secrets) -> Any:
     """Parameters or a body with the references in it resolved."""
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
 
-    from connectors.sources.kinds import Credential  # noqa: PLC0415
+    from connectors.sources.secret_references import Credential  # noqa: PLC0415
 
     if isinstance(value, Mapping):
         if set(value) & {"secret", "block", "env"} and len(value) == 1:

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 
-from connectors.sources.kinds import SqlTable
+from connectors.sources.sql_database import SqlTable
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 from pipelines.sources.cursors.asked import Asked

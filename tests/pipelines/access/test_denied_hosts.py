@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import TypeAdapter
 
-from connectors.sources.kinds import Source
+from connectors.sources import Source
 from pipelines.access.database_urls import postgres_places
 from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.errors import ConfigurationError

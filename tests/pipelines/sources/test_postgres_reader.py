@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from connectors.sources.kinds import SqlDatabaseSource
+from connectors.sources.sql_database import SqlDatabaseSource
 from local.embedded_postgres import EmbeddedPostgres
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, TransientError, classify

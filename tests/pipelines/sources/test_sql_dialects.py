@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import dialects
 
-from connectors.sources.kinds import SqlDatabaseSource
+from connectors.sources.sql_database import SqlDatabaseSource
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, RunError, TransientError, classify
 from pipelines.sources import Context, sql_database

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from connectors.sources.kinds import FilesSource
+from connectors.sources.files import FilesSource
 from pipelines.sources.files import csv_rows
 from pipelines.sources.files.csv_grammar import Check, CsvSettings, Dialect, beginning, diagnosis, rows
 from pipelines.sources.files.csv_rows import AnotherWayError, Way, csv_tables

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from connectors.sources.kinds import FilesSource
+from connectors.sources.files import FilesSource
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from connectors.sources.kinds import FilesSource
+from connectors.sources.files import FilesSource
 from pipelines.rows.json_values import dump
 from pipelines.sources.files.faults import BrokenFileError
 from pipelines.sources.files.json_rows import json_pages

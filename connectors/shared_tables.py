@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter, ValidationError
 
 from connectors.connector import Connector, ConnectorRow, InvalidConnectorError, validate_for_load
+from connectors.destinations import Destination
 from connectors.destinations.places import Places, identity
 from connectors.refusals import Refusal
-from connectors.sources.kinds import Destination, landings
 from connectors.sources.write_rules import normalised
 
 _DESTINATION: TypeAdapter[Destination] = TypeAdapter(Destination)
@@ -49,7 +49,7 @@ def writer_of(connector: Connector, places: Places) -> Writer | None:
         connector.dataset,
         {
             normalised(table): landing is not None and landing.write_disposition == "replace"
-            for table, landing in landings(connector.source).items()
+            for table, landing in connector.source.landings().items()
         },
         destination.shared_tables,
     )

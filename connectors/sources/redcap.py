@@ -1,0 +1,34 @@
+"""The source `redcap`: exports of a REDCap project, a table each. Pure."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from connectors.sources.secret_references import Credential, HttpUrl, Name
+from connectors.sources.write_rules import AnySource, ColumnTypes, Landing, Some, distinct
+
+
+class RedcapSource(AnySource):
+    """A REDCap project by its API."""
+
+    type: Literal["redcap"]
+    api_url: Annotated[HttpUrl, Field(description="The address of its API, such as `https://redcap.example.org/api/`.")]
+    token: Annotated[Credential, Field(description="The project's API token.")]
+    content: Annotated[
+        Some[Literal["record", "metadata", "event", "arm", "instrument", "formEventMapping"]],
+        Field(description="What is exported, a table each."),
+    ] = (
+        "record",
+        "metadata",
+    )
+    forms: Annotated[tuple[Name, ...], Field(description="Only records of these forms. Empty: of all.")] = ()
+    date_range: Annotated[bool, Field(description="Only records that changed since the last load.")] = True
+    types: ColumnTypes
+
+    @model_validator(mode="after")
+    def _contents_are_distinct(self) -> Self:
+        distinct(self.content, "content", "")
+        return self
+
+    def landings(self) -> dict[str, Landing | None]:
+        return dict.fromkeys(self.content)
