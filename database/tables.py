@@ -123,3 +123,24 @@ alerts = sa.Table(
     sa.Column("since", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("sentence", sa.Text, nullable=False),
 )
+
+audit = sa.Table(
+    "cai_audit",
+    metadata,
+    # Append-only. A trigger draws the id and the time, and chains the digest (migration 0007).
+    sa.Column("id", sa.BigInteger, primary_key=True, server_default=sa.text("nextval('cai_audit_id')")),
+    sa.Column("at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("connector_id", sa.BigInteger),
+    sa.Column("connector_name", sa.Text),
+    sa.Column("generation", sa.BigInteger),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("via", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("request_id", sa.Text),
+    sa.Column("before", JSONB(none_as_null=True)),
+    sa.Column("after", JSONB(none_as_null=True)),
+    sa.Column("previous_id", sa.BigInteger),
+    sa.Column("previous", sa.Text),
+    sa.Column("digest", sa.Text, nullable=False, server_default=""),
+)
