@@ -114,7 +114,12 @@ async def test_a_table_of_our_own_goes_with_the_downgrade_when_that_is_meant(pos
 
 @pytest.mark.parametrize(
     ("target", "table"),
-    [("0002", "cai_connector_loads"), ("0001", "cai_database"), ("base", "cai_connectors")],
+    [
+        ("0006", "cai_audit"),
+        ("0002", "cai_connector_loads"),
+        ("0001", "cai_database"),
+        ("base", "cai_connectors"),
+    ],
 )
 async def test_a_downgrade_that_would_delete_for_good_is_refused_and_changes_nothing(
     postgres: EmbeddedPostgres, target: str, table: str
@@ -128,6 +133,8 @@ async def test_a_downgrade_that_would_delete_for_good_is_refused_and_changes_not
             await connection.execute("INSERT INTO cai_connector_loads (connector_id) VALUES (1)")
         if target == "base":
             await connection.execute("DELETE FROM cai_database")
+        if target != "0006":
+            migrate(url, *CONSENT, "downgrade", "0006")
         newest = await connection.fetchval("SELECT version_num FROM alembic_version")
         with pytest.raises(subprocess.CalledProcessError) as refused:
             migrate(url, "downgrade", target)
