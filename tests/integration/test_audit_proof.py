@@ -35,7 +35,8 @@ FORGED = """
 """
 FITTING = [
     FORGED,
-    "UPDATE cai_audit a SET previous_id = b.id, previous = b.digest FROM cai_audit b WHERE b.id = {0} AND a.id = {0} + 1",
+    "UPDATE cai_audit a SET previous_id = b.id, previous = b.digest FROM cai_audit b "
+    "WHERE b.id = {0} AND a.id = {0} + 1",
     "UPDATE cai_audit a SET digest = cai_audit_digest(a) WHERE id = {0} + 1",
 ]
 """One that fits its own digest and the one before it."""
