@@ -31,12 +31,19 @@ class ServerHealth:
         return self.seconds_until_try(now) == 0
 
     def seconds_until_try(self, now: datetime) -> float:
-        """Seconds until Prefect is worth a call: 0 unless it is down."""
-        return 0.0 if self.next_probe_at is None else max(0.0, (self.next_probe_at - now).total_seconds())
+        """Seconds until Prefect is worth a call: 0 unless it is down.
+
+        No probe is ever further away than the longest wait, so where one seems to be, the machine's clock was set
+        back: then it is due, else an hour's step would leave Prefect unasked for an hour.
+        """
+        if self.next_probe_at is None:
+            return 0.0
+        left = (self.next_probe_at - now).total_seconds()
+        return left if 0 < left <= self.backoff_max_seconds else 0.0
 
     def failed(self, now: datetime, why: str) -> None:
         """A probe, or a call, found nobody."""
-        self.down_since = self.down_since or now
+        self.down_since = min(self.down_since or now, now)  # the clock may have been set back
         self._failures += 1
         wait = backoff_seconds(self._failures, FIRST_PROBE_SECONDS, self.backoff_max_seconds, self.rng)
         self.next_probe_at = now + timedelta(seconds=wait)

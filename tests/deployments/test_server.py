@@ -61,3 +61,17 @@ def test_after_a_recovery_probes_are_frequent_again(health: ServerHealth) -> Non
     health.failed(NOW, "refused")
     assert health.next_probe_at is not None
     assert health.next_probe_at - NOW <= timedelta(seconds=1)
+
+
+def test_a_clock_that_is_set_back_keeps_prefect_from_nobody(
+    health: ServerHealth, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(8):
+        health.failed(NOW, "refused")
+    earlier = NOW - timedelta(hours=1)
+    assert health.seconds_until_try(earlier) == 0
+    assert health.may_try(earlier)
+    health.failed(earlier, "refused")
+    assert not health.may_try(earlier)
+    health.failed(earlier + timedelta(seconds=120), "refused")
+    assert caplog.messages  # though by the clock of before it began only in an hour
