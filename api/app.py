@@ -20,9 +20,10 @@ from api.bodies import Health
 from api.middleware import Authenticated, Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
 from connectors.destinations.places import places_of
 from connectors.runs import PrefectRuns
-from database.store import Store, open_engine
+from database.connection.engine import open_engine
+from database.store import Store
 from settings import MissingDatabaseError, Settings
-from use_cases.service import Service
+from use_cases.connectors import Service
 
 POOL_SIZE = 20
 """Connections to the database: each request uses one at a time, for milliseconds."""

@@ -33,7 +33,7 @@ from connectors.runs import Run
 from connectors.sources import Source
 from connectors.sources.secret_references import refused
 from connectors.status import Phase, Reason, Status
-from use_cases.service import Entry, Preview
+from use_cases.queries import Entry, Preview
 
 LONGEST_PAGE = 200
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator
 from pydantic.alias_generators import to_camel
 
 from connectors.refusals import Refusal
-from use_cases.service import DEFAULTS
+from use_cases.connectors import DEFAULTS
 
 _COLUMNS = "|".join(name for name in DEFAULTS if "_" in name)
 # A column is what a path begins with: `source.run_policy` is a key of the source, and what is quoted is a user's own.

@@ -30,8 +30,8 @@ from connectors.errors import (
     StaleError,
 )
 from connectors.refusals import Refusal, from_details
-from database.errors import HELD, Trouble, told, trouble_of
-from database.store import DATABASE_ERRORS
+from database.connection.engine import DATABASE_ERRORS
+from database.connection.errors import HELD, Trouble, told, trouble_of
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -1,4 +1,4 @@
-"""The routes of `/api/v1`: each reads a request, calls one use case of `use_cases.service`, and shapes the answer."""
+"""The routes of `/api/v1`: each reads a request, calls one use case, and shapes the answer."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -27,7 +27,9 @@ from api.problems import MEDIA_TYPE
 from connectors.connector import ConnectorRow, InvalidConnectorError
 from connectors.ids import LARGEST_ID, parse_number
 from connectors.refusals import Refusal
-from use_cases.service import Entry, Filter, Service, Versions
+from database.connectors import Filter
+from use_cases.connectors import Service, Versions
+from use_cases.queries import Entry
 
 LONGEST_KEY = 200
 """Characters of an Idempotency-Key."""

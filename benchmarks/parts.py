@@ -12,7 +12,8 @@ import orjson
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from benchmarks.stage import PLATFORM, Server
-from database.store import Store, open_engine
+from database.connection.engine import open_engine
+from database.store import Store
 from prefect_api.client import open_client
 from prefect_api.deployment_calls import PrefectGateway, open_gateway
 from prefect_api.event_feed import Events, sending

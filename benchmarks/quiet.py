@@ -13,7 +13,8 @@ import asyncpg
 import sqlalchemy as sa
 
 from benchmarks.figures import ROUNDS, Figure, median_ratio, shown
-from database.store import Store, open_engine
+from database.connection.engine import open_engine
+from database.store import Store
 from deployments.reconciling.gateway import Gateway
 from local.embedded_postgres import EmbeddedPostgres
 from tests.deployments.fake_prefect import FakePrefect

@@ -2,7 +2,7 @@
 
 Each flow is a form: its parameters are the fields, and what `Args` says of them is their help text. A form that is
 refused ends as a failed run with the sentence that the REST API would answer, in the form's words; one that is accepted
-leaves an artifact with the connector as it now is. All of it is `use_cases.service`: nothing is decided here.
+leaves an artifact with the connector as it now is. All of it is `use_cases.connectors`: nothing is decided here.
 """
 
 import asyncio
@@ -34,13 +34,15 @@ from connectors.destinations.places import places_of
 from connectors.errors import RequestError
 from connectors.schedules.cron import local, next_runs, words
 from connectors.status import Phase
-from database.errors import HELD, Trouble, told, trouble_of
-from database.store import DATABASE_ERRORS, Store, open_engine
+from database.connection.engine import DATABASE_ERRORS, open_engine
+from database.connection.errors import HELD, Trouble, told, trouble_of
+from database.store import Store
 from deployments.monitoring.fleet_pages import page_key
 from flows.forms.shapes import DestinationForm, JsonForm, SourceForm, label, lost, sentence
 from prefect_api.run_queries import open_runs
 from settings import MissingDatabaseError, Settings
-from use_cases.service import Entry, Service
+from use_cases.connectors import Service
+from use_cases.queries import Entry
 
 SHOWN_RUNS = 5
 SETTLING_SECONDS = 10.0

@@ -32,9 +32,10 @@ from prefect.states import Completed, Failed
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
-from database.errors import told
-from database.session_check import POOLED, is_pooled
-from database.store import CONNECT_TIMEOUT_SECONDS, DATABASE_ERRORS, dsn
+from database.connection.address import dsn
+from database.connection.engine import CONNECT_TIMEOUT_SECONDS, DATABASE_ERRORS
+from database.connection.errors import told
+from database.connection.session_check import POOLED, is_pooled
 from deployments.alive import ALIVE_FILE
 from deployments.bootstrap import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW
 from deployments.leadership.controller import Controller

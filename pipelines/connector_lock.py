@@ -20,8 +20,8 @@ import psycopg2.errors  # type: ignore[import-untyped]
 import psycopg2.extensions  # type: ignore[import-untyped]
 import psycopg2.extras  # type: ignore[import-untyped]
 
-from database.session_check import POOLED, is_pooled
-from database.store import dsn
+from database.connection.address import dsn
+from database.connection.session_check import POOLED, is_pooled
 from pipelines.errors import RunError, UnexpectedError, as_fault
 
 CONNECTOR_NAMESPACE = 0x0CA1

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-from database.store import Store, open_engine
+from database.connection.engine import open_engine
+from database.store import Store
 from deployments.planning.spec import FLOW_NAME
 from local.embedded_postgres import EmbeddedPostgres
 from tests.deployments import tally

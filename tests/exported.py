@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 from api.middleware import Measured
 from connectors.freshness import Freshness, Judgement
 from connectors.status import Phase
-from database.fleet_totals import Ended, Totals
+from database.fleet import Ended, Totals
 from deployments.monitoring.metrics import Cycle, Metrics
 from deployments.planning.plan import Pause
 from prefect_api.event_feed import Events

@@ -8,8 +8,10 @@ import sys
 import psycopg2  # type: ignore[import-untyped]
 import pytest
 
-from database.session_check import POOLED, is_pooled
-from database.store import Store, dsn, open_engine
+from database.connection.address import dsn
+from database.connection.engine import open_engine
+from database.connection.session_check import POOLED, is_pooled
+from database.store import Store
 from pipelines.connector_lock import Locks
 from pipelines.errors import UnexpectedError
 from settings import ROOT

@@ -12,9 +12,9 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from database.errors import Trouble, trouble_of
-from database.lock_holders import lock_holders
-from database.store import open_engine
+from database.connection.engine import open_engine
+from database.connection.errors import Trouble, trouble_of
+from database.connection.lock_holders import lock_holders
 from database.tables import metadata
 from settings import Settings
 

@@ -17,12 +17,13 @@ from datetime import UTC, datetime
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from database.fleet_totals import Totals, totals
-from database.notifications import listen
-from database.store import DATABASE_ERRORS, Store, open_engine
+from database.connection.engine import DATABASE_ERRORS, open_engine
+from database.connection.notifications import listen
+from database.control.cycle_requests import CHANNEL as CONTROLLER_CHANNEL
+from database.control.cycle_requests import GIVE_WAY, Requests
+from database.fleet import Totals, totals
+from database.store import Store
 from database.tables import CHANNEL as CONNECTORS_CHANNEL
-from deployments.leadership.cycle_requests import CHANNEL as CONTROLLER_CHANNEL
-from deployments.leadership.cycle_requests import GIVE_WAY, Requests
 from deployments.leadership.leader import BeatsHeart, Conclusion, Ending, Inbox, Leader
 from deployments.leadership.lease import Lease
 from deployments.leadership.start_options import Mandate, WhenLed

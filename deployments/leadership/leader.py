@@ -15,8 +15,8 @@ from typing import Protocol
 
 from connectors.ids import parse_number
 from connectors.status import Phase
-from database.store import DATABASE_ERRORS
-from deployments.leadership.cycle_requests import CHANNEL, GIVE_WAY, CycleResult, Requests
+from database.connection.engine import DATABASE_ERRORS
+from database.control.cycle_requests import CHANNEL, GIVE_WAY, CycleResult, Requests
 from deployments.leadership.lease import Lease
 from deployments.leadership.start_options import Mandate
 from deployments.monitoring.database_health import DatabaseHealth

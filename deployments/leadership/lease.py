@@ -13,15 +13,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from database.errors import told
-from database.store import DATABASE_ERRORS
-from database.tables import lease as table
+from database.connection.engine import DATABASE_ERRORS
+from database.connection.errors import told
+from database.control import lease
 from prefect_api.errors import LeaseLostError
 
 logger = logging.getLogger(__name__)
@@ -63,28 +60,16 @@ class Lease:
     async def acquire(self) -> bool:
         """Take the lease if it is free or has run out; True when it is ours now."""
         asked = self._monotonic()
-        free = sa.or_(table.c.expires_at.is_(None), table.c.expires_at <= sa.func.clock_timestamp())
-        statement = insert(table).values(name=self._name, holder=self._holder, token=1, expires_at=self._expiry())
-        taken = statement.on_conflict_do_update(
-            index_elements=["name"],
-            set_={"holder": self._holder, "token": table.c.token + 1, "expires_at": self._expiry()},
-            where=free,
-        ).returning(table.c.token)
-        async with self._engine.begin() as connection:
-            self._token = await connection.scalar(taken)
+        self._token = await lease.take(self._engine, self._name, self._holder, self._ttl)
         if self._token is None:
             return False
         # Counted from before the question, so ours is never the later of the two clocks.
         self._deadline = asked + self._ttl
         return True
 
-    def _expiry(self) -> sa.ColumnElement[object]:
-        return sa.func.clock_timestamp() + timedelta(seconds=self._ttl)
-
     async def expires_at(self) -> object:
         """When the lease of whoever leads runs out, in the database's time; it moves while the leader lives."""
-        async with self._engine.connect() as connection:
-            return await connection.scalar(sa.select(table.c.expires_at).where(table.c.name == self._name))
+        return await lease.expires_at(self._engine, self._name)
 
     async def renew(self) -> None:
         """Hold on to the lease for another TTL.
@@ -93,16 +78,9 @@ class Lease:
             LeaseLostError: when another controller has taken it.
         """
         asked = self._monotonic()
-        renewed = (
-            sa.update(table)
-            .where(table.c.name == self._name, table.c.token == self._token)
-            .values(expires_at=self._expiry())
-            .returning(table.c.token)
-        )
-        async with self._engine.begin() as connection:
-            if await connection.scalar(renewed) is None:
-                self._deadline = float("-inf")
-                raise LeaseLostError("Another controller leads now.")
+        if not await lease.renew(self._engine, self._name, self._token, self._ttl):
+            self._deadline = float("-inf")
+            raise LeaseLostError("Another controller leads now.")
         self._deadline = asked + self._ttl
 
     async def keep(self) -> None:
@@ -127,9 +105,7 @@ class Lease:
     async def release(self) -> None:
         """Give the lease back, so that a standby leads at once. If the process dies instead, the TTL does the same."""
         self._deadline = float("-inf")
-        freed = sa.update(table).where(table.c.name == self._name, table.c.token == self._token)
-        async with self._engine.begin() as connection:
-            await connection.execute(freed.values(expires_at=None, holder=None))
+        await lease.free(self._engine, self._name, self._token)
         self._token = None
 
     def check(self) -> None:
@@ -147,10 +123,5 @@ class Lease:
         Raises:
             LeaseLostError: when the lease is not ours any more.
         """
-        ours = sa.select(table.c.token).where(
-            table.c.name == self._name,
-            table.c.token == self._token,
-            table.c.expires_at > sa.func.clock_timestamp(),
-        )
-        if await connection.scalar(ours.with_for_update(read=True)) is None:
+        if not await lease.holds(connection, self._name, self._token):
             raise LeaseLostError("Another controller leads now.")

@@ -16,13 +16,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import sqlalchemy as sa
 from pydantic import SecretStr
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from database.store import DATABASE_ERRORS
-from database.tables import alerts as table
+from database.connection.engine import DATABASE_ERRORS
+from database.control.alerts import open_keys, write_down
 from prefect_api.event_feed import Events
 
 logger = logging.getLogger(__name__)
@@ -83,8 +81,7 @@ class Alerts:
             One of DATABASE_ERRORS: when the database does not answer.
         """
         if self._engine is not None:
-            async with self._engine.connect() as connection:
-                self._open |= set(await connection.scalars(sa.select(table.c.key)))
+            self._open |= await open_keys(self._engine)
 
     def begin(self, key: str, sentence: str) -> None:
         """Something that operations must know of holds now; told when it did not hold before."""
@@ -147,13 +144,7 @@ class Alerts:
         if self._engine is None:
             return
         try:
-            async with self._engine.begin() as connection:
-                for each in news:
-                    if each.begins:
-                        row = insert(table).values(key=each.key, sentence=each.sentence)
-                        await connection.execute(row.on_conflict_do_nothing())
-                    else:
-                        await connection.execute(sa.delete(table).where(table.c.key == each.key))
+            await write_down(self._engine, ((each.key, each.sentence if each.begins else None) for each in news))
         except DATABASE_ERRORS as error:
             logger.warning("What was told could not be written down (%s).", type(error).__name__)
             self._unwritten.extendleft(reversed(news))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from database.errors import Trouble, told, trouble_of
-from database.lock_holders import lock_holders
+from database.connection.errors import Trouble, told, trouble_of
+from database.connection.lock_holders import lock_holders
 from deployments.monitoring.alerts import Alerts
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 
 from connectors.freshness import Judgement
 from connectors.standing import Standing
-from database.store import DATABASE_ERRORS, Fence, Store
+from database.connection.engine import DATABASE_ERRORS, Fence
+from database.store import Store
 from deployments.leadership.lease import Lease
 from deployments.monitoring import heartbeat
 from deployments.monitoring.fleet_pages import FLEET_KEY, Artifact, Entry, entry, fleet, page, page_key

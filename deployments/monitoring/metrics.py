@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from connectors.freshness import Freshness, Judgement
 from connectors.loads import Outcome
 from connectors.status import Phase
-from database.fleet_totals import NEVER, Ended, Totals
+from database.fleet import NEVER, Ended, Totals
 from prefect_api.errors import ConnectionLostError, OverloadedError, RefusedError, ServerUnavailableError
 from prefect_api.event_feed import Events
 

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from connectors.status import Phase, Status
-from database.store import Mark, Store
+from database.connectors import Mark
+from database.store import Store
 from deployments.planning.plan import Desired
 
 

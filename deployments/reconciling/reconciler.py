@@ -15,7 +15,8 @@ from datetime import datetime
 from connectors.connector import ConnectorRow
 from connectors.loads import Load
 from connectors.status import Reason, Status
-from database.store import Fence, Store
+from database.connection.engine import Fence
+from database.store import Store
 from deployments.monitoring.alerts import Alerts
 from deployments.monitoring.metrics import Cycle, Metrics
 from deployments.planning.plan import Create, Desired, Invalid, Observation, Plan, Policy, desire, plan

@@ -11,8 +11,10 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from connectors.status import Phase, Reason, Status
-from database.store import Fence, StatusRecord, Store, Unrecorded
+from connectors.status import Phase, Reason, Status, Unrecorded
+from database.connection.engine import Fence
+from database.statuses import StatusRecord
+from database.store import Store
 from deployments.monitoring.alerts import Alerts
 from deployments.planning.plan import Decision, Delete, Desired, Patch
 from deployments.planning.wording import describe

@@ -19,7 +19,8 @@ from api.source_test import reach
 from connectors.connector import ConnectorRow
 from connectors.status import Phase, Reason, Status
 from database import tables
-from database.store import StatusRecord, Store
+from database.statuses import StatusRecord
+from database.store import Store
 from deployments.planning.spec import FLOW_NAME
 from prefect_api.run_queries import open_runs
 from tests.connectors.api_rig import BODY, CONNECTORS, assert_problem, client, create

@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from connectors.errors import ConstraintError
-from database.errors import told
+from database.connection.errors import told
 from database.store import Store
 from tests.connectors.api_rig import BODY, CONNECTORS, DeadPrefect, assert_problem, client, create
-from use_cases.service import Service
+from use_cases.connectors import Service
 
 MINE = "mine, and nobody else's"
 

@@ -16,7 +16,7 @@ from pipelines.run import Options, run_connector
 from settings import Settings
 from tests.connectors.api_rig import BODY, CONNECTORS, DeadPrefect, assert_problem, client, create
 from tests.deployments.rig import insert
-from use_cases.service import Service
+from use_cases.connectors import Service
 
 NO_NUMBERS = [
     "",

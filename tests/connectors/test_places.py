@@ -12,7 +12,7 @@ from connectors.destinations.places import Places, is_below, outside
 from connectors.shared_tables import Writer, clash, sharing, writer_of
 from database.store import Store
 from tests.connectors.test_service import KnownRuns
-from use_cases.service import Service
+from use_cases.connectors import Service
 
 PLACES = Places(Path("/data"), (Path("/mnt/lake"),), {"type": "duckdb", "path": "/data/warehouse.duckdb"})
 SQL = {"type": "sql_database", "credentials": {"env": "CAI_SECRET_X"}}

@@ -26,9 +26,12 @@ from connectors.freshness import Freshness
 from connectors.runs import Held, Pool, Run
 from connectors.status import Phase, Reason, Status
 from database import tables
-from database.store import StatusRecord, Store, dsn
+from database.connection.address import dsn
+from database.connectors import Filter
+from database.statuses import StatusRecord
+from database.store import Store
 from database.tables import CHANNEL, connectors, lease
-from use_cases.service import DEFAULTS, Filter, Service
+from use_cases.connectors import DEFAULTS, Service
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DEPLOYMENT = UUID(int=7)

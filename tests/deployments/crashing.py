@@ -14,7 +14,10 @@ from collections.abc import Sequence
 
 import httpx
 
-from database.store import Fence, StatusRecord, Store, Unrecorded, open_engine
+from connectors.status import Unrecorded
+from database.connection.engine import Fence, open_engine
+from database.statuses import StatusRecord
+from database.store import Store
 from prefect_api.deployment_calls import open_gateway
 from tests.deployments.rig import rig
 

@@ -17,7 +17,7 @@ from prefect_api.run_queries import NoPrefect
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import PLATFORM, Rig, rig
 from tests.deployments.samples import NOW, TAG, held, row, spec
-from use_cases.service import Service
+from use_cases.connectors import Service
 
 POLICY = {"auto_pause_after": 3}
 

@@ -19,9 +19,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from connectors.status import Phase
 from database import tables
-from database.store import Store, open_engine
+from database.connection.engine import open_engine
+from database.control.cycle_requests import Requests
+from database.store import Store
 from deployments.leadership import controller
-from deployments.leadership.cycle_requests import Requests
 from deployments.leadership.leader import Conclusion, Ending
 from deployments.leadership.start_options import Mandate, WhenLed
 from deployments.planning.spec import deployment_name

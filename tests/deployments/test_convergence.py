@@ -24,7 +24,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.status import Phase as StatusPhase
-from database.store import Store, open_engine
+from database.connection.engine import open_engine
+from database.store import Store
 from database.tables import connectors, lease, status
 from deployments.planning.plan import desire
 from deployments.planning.spec import FLOW_NAME, Observed, Spec, connector_id_of, deployment_name, drift

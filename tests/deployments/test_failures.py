@@ -15,8 +15,10 @@ from sqlalchemy.exc import OperationalError
 
 from connectors.connector import ConnectorRow
 from connectors.loads import Load
-from connectors.status import Phase, Reason, Status
-from database.store import Fence, StatusRecord, Store, Unrecorded
+from connectors.status import Phase, Reason, Status, Unrecorded
+from database.connection.engine import Fence
+from database.statuses import StatusRecord
+from database.store import Store
 from deployments.monitoring.alerts import Alerts
 from deployments.planning.plan import Desired, Patch, desire
 from deployments.planning.spec import Observed, Platform, Spec, creation

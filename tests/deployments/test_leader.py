@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from connectors.status import Phase
+from database.control.cycle_requests import CHANNEL, GIVE_WAY, Requests
 from database.store import Store
-from deployments.leadership.cycle_requests import CHANNEL, GIVE_WAY, Requests
 from deployments.leadership.leader import ALERT_AFTER_CYCLES, Conclusion, Ending, Inbox, Leader
 from deployments.leadership.start_options import Mandate
 from deployments.monitoring.alerts import Alerts

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.status import Phase, Status
-from database.store import StatusRecord, Store
+from database.statuses import StatusRecord
+from database.store import Store
 from database.tables import lease as table
 from deployments.leadership.lease import Lease
 from prefect_api.errors import LeaseLostError

@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from connectors.freshness import Freshness, Judgement
 from connectors.status import Phase
 from database import tables
-from database.fleet_totals import NEVER, Ended, Totals, totals
+from database.fleet import NEVER, Ended, Totals, totals
 from database.store import Store
 from deployments.monitoring.metrics import Metrics, served
 from prefect_api.deployment_calls import open_gateway

@@ -13,9 +13,10 @@ from sqlalchemy.exc import DBAPIError
 from connectors.connector import ConnectorRow
 from connectors.freshness import Promise
 from connectors.status import Phase, Reason
-from database.store import Store, open_engine
+from database.connection.engine import open_engine
+from database.control.cycle_requests import CycleResult, Requests
+from database.store import Store
 from database.tables import loads
-from deployments.leadership.cycle_requests import CycleResult, Requests
 from deployments.monitoring import alerts as alerts_module
 from deployments.monitoring.alerts import Alerts
 from deployments.monitoring.database_health import DatabaseHealth

@@ -29,7 +29,7 @@ from deployments.planning.spec import Observed, Spec, connector_id_of, creation
 from tests.deployments.fake_prefect import Server, carry_out_patch
 from tests.deployments.rig import PLATFORM
 from tests.deployments.samples import NOW, TAG, deployment_id, held, known, row, spec, wanted
-from use_cases.service import DEFAULTS
+from use_cases.connectors import DEFAULTS
 
 BAD: dict[str, Any] = {"schedule": "61 * * * *"}
 """What makes a row invalid."""

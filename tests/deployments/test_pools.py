@@ -13,7 +13,7 @@ from deployments.planning.spec import deployment_name
 from prefect_api.run_queries import open_runs
 from tests.deployments.fake_prefect import FakePrefect
 from tests.deployments.rig import Rig, rig
-from use_cases.service import Service
+from use_cases.connectors import Service
 
 
 def containers(image: Any, *, variable: bool = True) -> dict[str, Any]:

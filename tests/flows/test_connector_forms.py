@@ -43,7 +43,7 @@ from settings import ROOT
 from tests.connectors.api_rig import client
 from tests.deployments.samples import row as sample
 from tests.prefect_server import AsyncPatient, PrefectServer
-from use_cases.service import Entry
+from use_cases.queries import Entry
 
 SOURCE = SqlDatabaseForm(
     credentials="sqlalchemy-connector/emr",

@@ -9,7 +9,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
 from api.app import POOL_SIZE
-from database.store import open_engine
+from database.connection.engine import open_engine
 from pipelines.loading.destinations import POSTGRES_JOBS
 from settings import ROOT
 from tests.helm.chart import MONITORED, PRODUCTION, RELEASE, Object, laid, named, of_kind, pods, render, selects

@@ -5,7 +5,7 @@ import contextlib
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from database.store import DATABASE_ERRORS
+from database.connection.engine import DATABASE_ERRORS
 
 HOLDERS = sa.text(r"""
     SELECT DISTINCT l.pid, coalesce(nullif(a.application_name, ''), 'without a name') AS application,

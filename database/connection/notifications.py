@@ -11,7 +11,8 @@ from typing import Any
 
 import asyncpg
 
-from database.store import CONNECT_TIMEOUT_SECONDS, dsn
+from database.connection.address import dsn
+from database.connection.engine import CONNECT_TIMEOUT_SECONDS
 
 logger = logging.getLogger(__name__)
 

@@ -1,19 +1,24 @@
-"""The fleet in a few numbers, for metrics: counts and one age, never a connector by name.
+"""The whole fleet across its tables: how each connector stands, and the fleet in a few numbers for metrics.
 
-Read from the tables and not from the controller's memory: so the numbers are right after a hand-over, and say it when a
-loop that has stopped turning leaves changes undone.
+Read from the tables and not from the controller's memory: so both are right after a hand-over, and say it when a loop
+that has stopped turning leaves changes undone. The numbers are counts and one age, never a connector by name.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from connectors.loads import Outcome
-from connectors.status import Phase
-from database.tables import connectors, loads, status
+from connectors.freshness import Promise
+from connectors.loads import Load, Outcome
+from connectors.standing import Standing
+from connectors.status import Phase, Reason
+from database.loads import load_of
+from database.promises import promise_of
+from database.tables import connectors, freshness, loads, status
 
 SETTLED = (Phase.SYNCED, Phase.PAUSED, Phase.INVALID)
 """The phases in which nothing is left to do."""
@@ -48,6 +53,44 @@ class Totals:
     """For how long the change that waits longest has waited to be in Prefect; 0 when none waits."""
     ended: Mapping[int, Ended]
     """The loads of those connectors whose loads have moved lately, by connector id."""
+
+
+async def standings(engine: AsyncEngine) -> list[Standing]:
+    """How every connector stands, by id, in one query; those too that are gone and of which something was told."""
+    row, promise = connectors.c, freshness.c
+    every = connectors.join(freshness, promise.connector_id == row.id, full=True)
+    connector_id = sa.func.coalesce(row.id, promise.connector_id)
+    every = every.outerjoin(status, status.c.connector_id == connector_id)
+    every = every.outerjoin(loads, loads.c.connector_id == connector_id)
+    shown = (row.name, row.description, row.schedule, row.timezone, row.is_active, row.dataset_name)
+    told = (status.c.phase, status.c.reason, status.c.message, status.c.deployment_id)
+    query = sa.select(
+        connector_id.label("connector_id"),
+        row.source["type"].astext.label("source_type"),
+        row.destination["type"].astext.label("destination_type"),
+        *shown,
+        *told,
+        *(loads.c[field.name].label(f"load_{field.name}") for field in fields(Load)),
+        *(promise[field.name].label(f"promise_{field.name}") for field in fields(Promise)),
+    )
+    async with engine.connect() as connection:
+        found = (await connection.execute(query.select_from(every).order_by(connector_id))).mappings().all()
+    return [_standing(dict(each)) for each in found]
+
+
+def _standing(row: dict[str, Any]) -> Standing:
+    """One row of that query: a connector whose own row is gone has none of its columns."""
+    load = {field.name: row.pop(f"load_{field.name}") for field in fields(Load)}
+    promise = {field.name: row.pop(f"promise_{field.name}") for field in fields(Promise)}
+    row["phase"] = None if row["phase"] is None else Phase(row["phase"])
+    row["reason"] = None if row["reason"] is None else Reason(row["reason"])
+    if row["name"] is None:
+        row["timezone"], row["is_active"] = "UTC", False
+    return Standing(
+        **row,
+        load=None if load["connector_id"] is None else load_of(load),
+        promise=None if promise["connector_id"] is None else promise_of(promise),
+    )
 
 
 async def totals(engine: AsyncEngine, since: datetime | None) -> Totals:

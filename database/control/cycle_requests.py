@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from database.store import Fence
+from database.connection.engine import Fence
 from database.tables import cycle_requests as table
 
 CHANNEL = "cai_controller"

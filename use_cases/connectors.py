@@ -1,0 +1,183 @@
+"""What people can do with connectors, whichever door they come through: save, change, delete, run.
+
+The REST API and the forms in the Prefect UI call these and nothing beneath them, so both say the same sentence. Saving
+is one transaction on the table and never asks Prefect: the table's trigger wakes the controller, which does the rest.
+If the process dies before the commit, nothing has happened; after it, all has.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from connectors.connector import ConnectorRow, InvalidConnectorError, validate
+from connectors.destinations.places import outside
+from connectors.errors import NotFoundError, NotRunnableError, StaleError
+from connectors.ids import is_id
+from connectors.json_limits import unstorable
+from connectors.refusals import Refusal
+from connectors.runs import Run
+from connectors.shared_tables import clash, writer_of, writers_of
+from database import connectors, loads
+from use_cases.queries import Entry, Queries
+
+DEFAULTS: Mapping[str, Any] = {
+    "description": None,
+    "schedule": None,
+    "timezone": "UTC",
+    "is_active": True,
+    "destination": None,
+    "dataset_name": None,
+    "run_policy": {},
+    "work_pool_name": None,
+    "work_queue_name": None,
+}
+"""What a connector has where the user says nothing; `name` and `source` have no default."""
+
+Values = Mapping[str, Any]
+"""Columns of `cai_connectors` that users own, by name, with what is to stand in them."""
+
+Versions = Collection[str] | None
+"""The versions that the caller has seen, one of which the row must still have; None when it does not care."""
+
+_USER_COLUMNS = ("name", "source", *DEFAULTS)
+
+
+class Service(Queries):
+    """The use cases on one database. Every method may raise what SQLAlchemy and the driver do when it is down."""
+
+    async def create(self, values: Values) -> Entry:
+        """Save a new connector. Raises `InvalidConnectorError`, `NameTakenError`."""
+        complete = _complete(values)
+        self._judge(complete, connector_id=0)  # whether an `H` is valid does not depend on the id that there is to be
+        async with connectors.changing(self._engine, name=complete["name"], own_id=None) as connection:
+            row = await connectors.insert(connection, complete)
+            await self._refuse_shared(connection, row)
+        return Entry(row, None)
+
+    async def update(self, connector_id: int, values: Values, seen: Versions = None) -> Entry:
+        """Change the given columns and leave the rest as it is.
+
+        Deactivating alone is not refused, whatever else is wrong with the row: to stop must always be possible.
+
+        Raises:
+            NotFoundError, StaleError, InvalidConnectorError, NameTakenError: and nothing has changed.
+        """
+        changes = _stripped(values)
+        async with connectors.changing(self._engine, name=changes.get("name"), own_id=connector_id) as connection:
+            row = await _lock(connection, connector_id, seen)
+            judged = changes != {"is_active": False}
+            if judged:
+                self._judge({**_user_values(row), **changes}, connector_id)
+            if changes:
+                row = await connectors.update(connection, connector_id, changes)
+            if judged:
+                await self._refuse_shared(connection, row)
+        return (await self._entries([row]))[0]
+
+    async def replace(self, connector_id: int, values: Values, seen: Versions = None) -> Entry:
+        """Change everything: what is not given gets its default. Raises what `update` does."""
+        return await self.update(connector_id, _complete(values), seen)
+
+    async def set_active(self, connector_id: int, is_active: bool, seen: Versions = None) -> Entry:
+        """Activate or deactivate. Where the row already says so, the controller looks at once what Prefect says.
+
+        Raises:
+            NotFoundError, StaleError: and, when activating, InvalidConnectorError.
+        """
+        entry = await self.get(connector_id)
+        already = entry.row.is_active is is_active
+        entry = await self.update(connector_id, {"is_active": is_active}, seen)
+        if already:
+            if is_active:
+                await loads.forgive(self._engine, connector_id)
+            await connectors.hint(self._engine, connector_id)
+        return entry
+
+    async def delete(self, connector_id: int, seen: Versions = None) -> None:
+        """Remove the row; the controller then removes the deployment. Raises `NotFoundError`, `StaleError`."""
+        async with connectors.changing(self._engine, name=None, own_id=connector_id) as connection:
+            await _lock(connection, connector_id, seen)
+            await connectors.delete(connection, connector_id)
+
+    async def retry(self, connector_id: int) -> Entry:
+        """Have the controller reconcile a connector now instead of at its next try. Raises `NotFoundError`."""
+        entry = await self.get(connector_id)
+        await connectors.hint(self._engine, connector_id)
+        return entry
+
+    async def run(self, connector_id: int, key: str | None = None) -> Run:
+        """Start a run now; with a `key` one run, however often it is sent.
+
+        Raises:
+            NotFoundError, PrefectUnavailableError: and
+            NotRunnableError: it is deactivated or invalid, or Prefect does not hold its deployment (yet).
+        """
+        entry = await self.get(connector_id)
+        if not entry.row.is_active:
+            raise NotRunnableError("The connector is deactivated, and a run would load nothing: activate it first.")
+        try:
+            validate(entry.row)
+        except InvalidConnectorError as error:
+            raise NotRunnableError(f"The connector is not valid, and a run would fail: {error}") from None
+        deployment_id = entry.deployment_id
+        run = None if deployment_id is None else await self._runs.start(deployment_id, key)
+        if run is None:
+            await connectors.hint(self._engine, connector_id)
+            raise NotRunnableError(
+                "Prefect does not hold the connector's deployment yet: the controller makes it in a moment; "
+                "the connector's status says what it waits for."
+            )
+        return run
+
+    def _judge(self, values: Values, connector_id: int) -> None:
+        """Refuse what may not be saved. Raises `InvalidConnectorError`."""
+        refusals = [refusal for name in _USER_COLUMNS for refusal in unstorable(values[name], name)]
+        if refusals:
+            raise InvalidConnectorError(tuple(refusals))
+        connector = validate(ConnectorRow(id=connector_id, prefect_deployment_id=None, generation=1, **values))
+        if self._places is not None and connector.destination is not None:
+            sentence = outside(connector.destination, self._places)
+            if sentence:
+                raise InvalidConnectorError((Refusal(f"/{sentence.partition(' ')[0].replace('.', '/')}", sentence),))
+
+    async def _refuse_shared(self, connection: AsyncConnection, row: ConnectorRow) -> None:
+        """Refuse a connector that would write another one's tables. Raises `InvalidConnectorError`.
+
+        Two that are saved in the same moment don't see each other: the run looks again.
+        """
+        mine = None if self._places is None else writer_of(validate(row), self._places)
+        if mine is None or self._places is None:
+            return
+        found = await connectors.others_of_dataset(connection, mine.dataset, row.id)
+        if (refusal := clash(mine, writers_of(found, self._places))) is not None:
+            raise InvalidConnectorError((refusal,))
+
+
+def _user_values(row: ConnectorRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _USER_COLUMNS}
+
+
+def _complete(values: Values) -> dict[str, Any]:
+    """`values` with the defaults for what is not given."""
+    return {"name": "", "source": None, **DEFAULTS, **_stripped(values)}
+
+
+def _stripped(values: Values) -> dict[str, Any]:
+    """`values` without the blanks around the name: two connectors that look the same must not be two."""
+    changes = dict(values)
+    if "name" in changes:
+        changes["name"] = changes["name"].strip()
+    return changes
+
+
+async def _lock(connection: AsyncConnection, connector_id: int, seen: Versions) -> ConnectorRow:
+    """The row, kept for this transaction: whoever else would change it waits, and then sees what we wrote."""
+    if not is_id(connector_id):
+        raise NotFoundError(connector_id)
+    row = await connectors.lock(connection, connector_id)
+    if row is None:
+        raise NotFoundError(connector_id)
+    if seen is not None and row.version not in seen:
+        raise StaleError(row.generation)
+    return row

@@ -1,0 +1,170 @@
+"""What people can learn of connectors: one, many, why one isn't running, its runs, and what a schedule means.
+
+Nothing is changed here, and nothing is known of SQL: `database` has the statements, `connectors` the judgements.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from uuid import UUID
+
+from connectors.connector import ConnectorRow, InvalidConnectorError
+from connectors.destinations.places import Places
+from connectors.diagnosis import Explanation, View, explain
+from connectors.errors import NotFoundError, PrefectUnavailableError
+from connectors.freshness import Facts, Freshness, Promise, judge
+from connectors.ids import is_id
+from connectors.loads import Load
+from connectors.refusals import Refusal
+from connectors.runs import PrefectRuns, Run
+from connectors.schedules.cron import Schedule, ScheduleError, local, next_runs, parse, warnings, words
+from connectors.schedules.crowding import herd_warnings
+from connectors.status import Status
+from database import connectors
+from database.connectors import Filter
+from database.control import lease
+from database.store import Store
+
+PREVIEWED_RUNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A connector with what the controller and its runs have recorded of it."""
+
+    row: ConnectorRow
+    status: Status | None
+    load: Load | None = None
+    """None: it has never run."""
+    promise: Promise | None = None
+    """None: the controller has not judged it yet."""
+
+    @property
+    def facts(self) -> Facts:
+        """What its freshness is judged by."""
+        row, phase = self.row, self.status.phase if self.status else None
+        return Facts(row.id, row.schedule, row.timezone, row.is_active, phase).recorded(self.load, self.promise)
+
+    @property
+    def deployment_id(self) -> UUID | None:
+        """Its deployment in Prefect, as far as it is recorded."""
+        recorded = self.status.deployment_id if self.status is not None else None
+        return recorded or self.row.prefect_deployment_id
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some connectors in the order of their ids; `after` is the last one's id when there are more."""
+
+    entries: tuple[Entry, ...]
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a schedule means: in words, its next runs (aware, in its time zone), and what may surprise about it."""
+
+    words: str
+    next_runs: tuple[datetime, ...]
+    warnings: tuple[str, ...]
+
+
+class Queries:
+    """The questions, of one database. Every method may raise what SQLAlchemy and the driver do when it is down."""
+
+    def __init__(
+        self,
+        store: Store,
+        runs: PrefectRuns,
+        *,
+        instance: str,
+        places: Places | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._engine = store.engine
+        self._runs = runs
+        self._instance = instance
+        self._places = places
+        self._clock = clock
+
+    async def ready(self) -> None:
+        """Return when the database answers and holds the table; raise what it says otherwise."""
+        await connectors.ready(self._engine)
+
+    async def get(self, connector_id: int) -> Entry:
+        """One connector. Raises `NotFoundError`."""
+        row = await self._store.row(connector_id) if is_id(connector_id) else None
+        if row is None:
+            raise NotFoundError(connector_id)
+        return (await self._entries([row]))[0]
+
+    def freshness(self, entry: Entry) -> Freshness:
+        """Whether a connector's data is as fresh as its schedule promises."""
+        return judge(entry.facts, self._clock()).freshness
+
+    async def page(self, which: Filter, *, limit: int, after: int | None = None) -> Page:
+        """The first `limit` connectors that fit, of those with an id above `after`, or of all."""
+        found = await connectors.facts(self._engine, which, limit=limit + 1, after=after)
+        now = self._clock()
+        fitting = (each.connector_id for each in found if which.freshness in {None, judge(each, now).freshness})
+        # The dates of a schedule that is new take a millisecond to compute, of a fleet seconds: not in the event loop.
+        ids = await asyncio.to_thread(lambda: list(islice(fitting, limit + 1)))
+        shown = ids[:limit]
+        entries = await self._entries(await self._store.rows(shown))
+        return Page(tuple(entries), shown[-1] if len(ids) > limit else None)
+
+    async def _entries(self, rows: Sequence[ConnectorRow]) -> list[Entry]:
+        """What is recorded of these connectors: one query a table, however many they are."""
+        ids = [row.id for row in rows]
+        statuses, loads = await self._store.statuses(ids), await self._store.loads(ids)
+        promises = await self._store.promises(ids)
+        return [Entry(row, statuses.get(row.id), loads.get(row.id), promises.get(row.id)) for row in rows]
+
+    async def explain(self, entry: Entry) -> Explanation:
+        """Why it isn't running, or when it will: asks Prefect too, and says less when Prefect does not answer."""
+        view: View = "not asked"
+        if entry.deployment_id is not None:
+            try:
+                view = await self._runs.held(entry.deployment_id) or "missing"
+            except PrefectUnavailableError:
+                view = "unavailable"
+        led = await lease.is_led(self._engine, self._instance)
+        last_words = entry.load.message if entry.load is not None else None
+        return explain(entry.row, entry.status, view, entry.facts, led=led, now=self._clock(), last_words=last_words)
+
+    async def last_runs(self, connector_id: int, limit: int) -> list[Run]:
+        """The runs that were due until now, the newest first. Raises `NotFoundError`, `PrefectUnavailableError`."""
+        deployment_id = (await self.get(connector_id)).deployment_id
+        return [] if deployment_id is None else await self._runs.last(deployment_id, limit)
+
+    async def preview(self, cron: str, timezone: str, connector_id: int | None = None) -> Preview:
+        """What a schedule means, without saving anything. `connector_id` resolves an `H` as that connector's.
+
+        Raises:
+            InvalidConnectorError: with the pointer `/schedule` or `/timezone`.
+        """
+        try:
+            schedule = parse(cron, timezone, connector_id or 0)
+        except ScheduleError as error:
+            raise InvalidConnectorError((Refusal(f"/{error.field}", str(error)),)) from None
+        now = self._clock()
+        notes = warnings(schedule, now)
+        if connector_id is None and schedule.cron != cron.strip() and not cron.strip().startswith("@"):
+            notes.insert(0, "H stands for a time of the connector's own, known once it is saved: this is an example.")
+        others = await connectors.schedules(self._engine, but=connector_id or 0)
+        # Ten thousand connectors take half a second of computing: not in the event loop.
+        notes += await asyncio.to_thread(lambda: herd_warnings(schedule, _parsed(others), now))
+        shown = tuple(local(run, schedule.timezone) for run in next_runs(schedule, now, PREVIEWED_RUNS))
+        return Preview(words(schedule), shown, tuple(notes))
+
+
+def _parsed(others: Iterable[tuple[str, str, int]]) -> Iterable[Schedule]:
+    """The schedules of those connectors that have a valid one."""
+    for cron, timezone, connector_id in others:
+        try:
+            yield parse(cron, timezone, connector_id)
+        except ScheduleError:
+            continue
