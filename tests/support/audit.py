@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from database.store import dsn
+from database.connection.address import dsn
 
 SOURCE = '{"type": "files", "url": "/data", "format": "csv", "table": "labs"}'
 
