@@ -273,7 +273,7 @@ class Engine:
         increment = increment_of(resource)
         cursor = None if increment is None else increment.cursor.path.removeprefix("$.").partition(".")[0]
         to_arrow.put_into(resource, schema, self.remarks, cursor)
-        table = to_arrow.table_of(resource, schema)
+        table = to_arrow.table_name_of(resource, schema)
         self._fitters[table] = fitting_step.put_into(
             resource,
             self._known.tables.get(table, {}),
@@ -321,7 +321,7 @@ class Engine:
             merges=resource.write_disposition == "merge",
         )
         place = place_of(increment.cursor)
-        table = to_arrow.table_of(resource, schema)
+        table = to_arrow.table_name_of(resource, schema)
         resource.add_step(
             NewRows(
                 increment,

@@ -8,6 +8,7 @@ from connectors.sources.write_rules import BESIDE, normalised
 from pipelines.rows.arrivals import JSON_TEXT, json_column
 from pipelines.rows.declared_types import as_declared
 from pipelines.rows.table import Table
+from pipelines.rows.valueless import table_of
 
 
 def renamed(found: pa.Table, table: Table, json: Collection[str] = ()) -> pa.Table:
@@ -26,7 +27,7 @@ def renamed(found: pa.Table, table: Table, json: Collection[str] = ()) -> pa.Tab
             arrays[landed[name]] = pa.chunked_array([json_column(chunk) for chunk in values.chunks], JSON_TEXT)
         else:
             arrays[landed[name]] = values
-    return pa.table(arrays)
+    return table_of(arrays, found.num_rows)
 
 
 def _beside(names: Sequence[str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from connectors.sources.write_rules import BESIDE
 from pipelines.rows.declared_types import ARROW, as_declared, is_held
 from pipelines.rows.table import Table
+from pipelines.rows.valueless import table_of
 
 # Year 0000 is none: systems write `0000-00-00` for no date at all.
 _DAY = "([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
@@ -48,7 +49,7 @@ def typed(texts: pa.Table, table: Table) -> pa.Table:
         for column, array, kind in _columns(name, landed, values, table):
             arrays[column] = array
             table.known[column] = kind
-    return pa.table(arrays)
+    return table_of(arrays, texts.num_rows)
 
 
 def _columns(  # noqa: PLR0911  # a way for each kind of column

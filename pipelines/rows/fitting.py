@@ -18,6 +18,7 @@ from pipelines.errors import ConfigurationError, quoted
 from pipelines.rows.arrivals import plain
 from pipelines.rows.columns import JSON, TEXT, Column, as_signed, new_column, wider
 from pipelines.rows.conversions import as_text, converted
+from pipelines.rows.valueless import table_of
 
 _NUL = re.compile(b"\0")
 
@@ -65,9 +66,7 @@ class Fitter:
         if self.without_nul:
             landed = {name: self._cleaned(name, values) for name, values in landed.items()}
         self._count(landed)
-        if not landed:
-            return table.select([])
-        return pa.table(landed)
+        return table_of(landed, table.num_rows)
 
     def _is_json(self, name: str, values: pa.ChunkedArray) -> bool:
         return name in self.json and bool(pa.types.is_string(values.type))

@@ -6,6 +6,9 @@ what orjson read is written again: most answers come out as they came in. One th
 bytes, for numbers that would change. If it has one, it is read by the slower parser of Python, and those numbers become
 objects that know their text: they compare, hash and calculate as the number they are, and `dump` writes them back as
 they came.
+
+Of two values that one object gives under one name, each parser keeps the last. That is seen by the same means, as a
+text that comes out shorter, and told to whoever asked: see `Repeated`.
 """
 
 import json
@@ -84,8 +87,11 @@ class WrittenDecimal(Decimal):
 
 Written = WrittenInteger | WrittenDouble | WrittenDecimal
 
+Repeated = Callable[[str], None]
+"""Told a name that one object gives to several values that differ: all but the last are lost."""
 
-def parse(data: bytes) -> Any:
+
+def parse(data: bytes, repeated: Repeated) -> Any:
     """The value of a JSON text in UTF-8, in which no number has lost a digit.
 
     Raises:
@@ -95,15 +101,27 @@ def parse(data: bytes) -> Any:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:  # which it also says of a number beyond a double's range
         if loses_digits(data):
-            return _exact(data.decode(), strict=True)
+            return _exact(data.decode(), repeated, strict=True)
         raise
-    return _exact(data.decode(), strict=True) if not is_written_back(value, data) and loses_digits(data) else value
-
-
-def is_written_back(value: Any, data: bytes) -> bool:
-    """Whether orjson would write a value as it was read: most servers' answers, and seen sooner than by each number."""
     written = orjson.dumps(value)
+    if is_written_back(written, data):
+        return value
+    if may_repeat(written, data) or loses_digits(data):
+        return _exact(data.decode(), repeated, strict=True)
+    return value
+
+
+def is_written_back(written: bytes, data: bytes) -> bool:
+    """Whether orjson writes a value as it was read: most servers' answers, and seen sooner than by each number."""
     return written == data or _without_space(written) == _without_space(data)
+
+
+def may_repeat(written: bytes, data: bytes) -> bool:
+    """Whether an object of a text may give one name twice, by what orjson wrote of it after it had read it.
+
+    Never false where one does: a member that is gone takes its colon with it, and only an escape makes another.
+    """
+    return written.count(b":") != data.count(b":") or b"\\u003a" in data or b"\\u003A" in data
 
 
 def _without_space(data: bytes) -> bytes:
@@ -111,7 +129,7 @@ def _without_space(data: bytes) -> bytes:
     return data.translate(None, b" \t\r\n")
 
 
-def parse_leniently(text: str) -> Any:
+def parse_leniently(text: str, repeated: Repeated) -> Any:
     """The value of what nearly is JSON: raw control characters in texts, NaN and Infinity, halves of surrogate pairs.
 
     Slower than `parse`, for what that refuses. Half a pair becomes the replacement character: no text can hold it.
@@ -119,7 +137,8 @@ def parse_leniently(text: str) -> Any:
     Raises:
         ValueError: when it is no JSON even so.
     """
-    return _exact(_SURROGATES.sub(lambda found: r"\ufffd" if found[1] else found[0], text), strict=False)
+    whole = _SURROGATES.sub(lambda found: r"\ufffd" if found[1] else found[0], text)
+    return _exact(whole, repeated, strict=False)
 
 
 def dump(value: Any) -> bytes:
@@ -170,11 +189,19 @@ def _are_written_back(numbers: bytes) -> bool:
         return False
 
 
-def _exact(text: str, *, strict: bool) -> Any:
+def _exact(text: str, repeated: Repeated, *, strict: bool) -> Any:
+    def made(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(members)
+        if len(found) < len(members):
+            for name in {name: None for name, value in members if dump(value) != dump(found[name])}:
+                repeated(name)
+        return found
+
     try:
         value = json.loads(
             text,
             strict=strict,
+            object_pairs_hook=made,
             parse_int=_integer,
             parse_float=_decimal,
             parse_constant=_refused if strict else WrittenDouble,

@@ -21,6 +21,7 @@ from pipelines.rows.json_to_arrow import json_columns
 from pipelines.rows.known_types import column_types, table_name
 from pipelines.rows.names import ColumnNames, Rule
 from pipelines.rows.table import Table
+from pipelines.rows.valueless import table_of
 
 STATE = "column_names"
 """The key of a resource's state under which the names are recorded that a later load can't guess."""
@@ -91,10 +92,11 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
         return forget
 
     def _of_rows(self, rows: list[Any], table: Table) -> Any:
-        columns = json_columns(rows, table, keeps_digits=self._keeps_digits)
-        if not columns:
+        if not rows:
             return None
-        return pa.table({name: json_column(array) if kind == "json" else array for name, array, kind in columns})
+        columns = json_columns(rows, table, keeps_digits=self._keeps_digits)
+        arrays = {name: json_column(array) if kind == "json" else array for name, array, kind in columns}
+        return table_of(arrays, len(rows))
 
     def _table(self, *, of_arrow: bool) -> Table:
         if of_arrow not in self._tables:
@@ -116,7 +118,7 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
         return self._tables[of_arrow]
 
 
-def table_of(resource: DltResource, schema: dlt.Schema | None) -> str:
+def table_name_of(resource: DltResource, schema: dlt.Schema | None) -> str:
     """The table that a resource fills. `schema`: that of loads before, which a full refresh leaves behind."""
     return normalised(resource.name) if schema is None else table_name(schema, resource.name)
 
@@ -136,7 +138,7 @@ def put_into(resource: DltResource, schema: dlt.Schema | None, remarks: Remarks,
     step.keys = (*keys, *([cursor] if cursor else []))
     declared = resource.columns if isinstance(resource.columns, dict) else {}
     step.json = frozenset(name for name, hint in declared.items() if hint.get("data_type") == "json")
-    table = table_of(resource, schema)
+    table = table_name_of(resource, schema)
     if table != snake_case(resource.name):
         resource.apply_hints(table_name=table)
     if any(not key.isascii() for key in keys):

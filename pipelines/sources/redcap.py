@@ -21,6 +21,7 @@ from pipelines.sources.http.answers import complaint, complaint_in
 from pipelines.sources.http.client import Client, source_client
 from pipelines.sources.http.error_words import safe_words
 from pipelines.sources.paging.statements import error_in, is_passing_error
+from pipelines.sources.redcap_keys import RECORD_KEYS, KeyShape
 from pipelines.sources.rest_api import as_tables
 
 FIELDS = Fields(
@@ -37,9 +38,6 @@ WESTERNMOST, EASTERNMOST = timedelta(hours=-12), timedelta(hours=14)
 that comes again is merged."""
 
 _FORMAT = "%Y-%m-%d %H:%M:%S"
-
-RECORD_KEYS = ("redcap_event_name", "redcap_repeat_instrument", "redcap_repeat_instance")
-"""What tells rows of one record apart in longitudinal and repeating projects."""
 
 _NO_COLUMN = {"checkbox", "descriptive"}
 """Types of fields whose name is no column: a mask of it would hide nothing."""
@@ -91,39 +89,31 @@ def _resource(client: Client, source: RedcapSource, content: str, token: str, co
         elif source.date_range and limit is None and (since := _since(state, asked, table, context)):
             dates = {"dateRangeBegin": _not_after(datetime.strptime(since, _FORMAT).replace(tzinfo=UTC))}
         rows = _ask(client, token, "record", **form, **dates)
-        if _turned(rows, state) and resource.write_disposition == "merge":
+        before = KeyShape.of_state(state)
+        if before.turned(KeyShape.of_rows(rows)) and resource.write_disposition == "merge":
             if part:
-                raise ConfigurationError(f"{_TURNED} first run it once as a whole, for each row has another key now.")
+                raise ConfigurationError(f"{_TURNED} first run it once as a whole, for rows have other keys now.")
             context.remarks.add(
-                f"{_TURNED} {table} was read anew as a whole and replaced, for each row has another key."
+                f"{_TURNED} {table} was read anew as a whole and replaced, for rows have other keys now."
             )
             # Rows of the keys before would stand beside the same ones. If the process dies here, the next run sees
             # the same state and does the same.
             resource.apply_hints(write_disposition="replace")
             rows = _ask(client, token, "record", **form) if dates else rows
+            before = KeyShape()
         yield [_keyed(row) for row in (rows if limit is None else rows[:limit])]
         if not part:
             # Kept with the rows in the same load: if the process dies, neither is there.
             state |= {"since": started.strftime(_FORMAT), "asked": asked.kept(state.get("asked"))}
             if rows:
-                state["longitudinal"] = _longitudinal(rows)
+                state |= before.with_more(KeyShape.of_rows(rows)).kept()
 
     key = [identity, *RECORD_KEYS]
     resource = dlt.resource(records, name=table, primary_key=key, write_disposition="merge")
     return as_tables(resource, table, types=source.types)
 
 
-_TURNED = "The REDCap project has events now and had none in the loads before, or the other way round:"
-
-
-def _longitudinal(rows: list[dict[str, Any]]) -> bool:
-    """Whether rows are of a project with events."""
-    return any(row.get("redcap_event_name") for row in rows)
-
-
-def _turned(rows: list[dict[str, Any]], state: dict[str, Any]) -> bool:
-    """Whether the project has events, which are part of the key, and had none in the loads before, or vice versa."""
-    return bool(rows) and state.get("longitudinal", _longitudinal(rows)) is not _longitudinal(rows)
+_TURNED = "The REDCap project was set up otherwise in the loads before (which events it has, or what of it repeats):"
 
 
 def _since(state: dict[str, Any], asked: Asked, table: str, context: Context) -> str | None:

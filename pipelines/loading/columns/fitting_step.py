@@ -43,7 +43,7 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
         fitted = self.fitter.fit(item)
         self._keys.check(fitted)
         self._keys.check_texts(self.fitter.nul)
-        if not fitted.num_columns:
+        if not fitted.num_columns and not fitted.num_rows:
             return
         # By itself dlt makes each moment one with a zone, and JSON a text.
         known = self.fitter.known

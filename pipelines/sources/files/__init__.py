@@ -30,6 +30,7 @@ from pipelines.sources.files.holding import WholeFiles
 from pipelines.sources.files.json_rows import json_pages
 from pipelines.sources.files.parquet_rows import parquet_tables
 from pipelines.sources.files.stores import Found, Store
+from pipelines.sources.http.answers import LAST_LANDS
 
 YOUNG_SECONDS = 2.0
 """A file that changed less than this ago may be written at this moment: it is looked at twice."""
@@ -81,6 +82,8 @@ class _Reading:
     """When the files were listed."""
     whole: int = 0
     """Files that were read to their end."""
+    repeats: int = 0
+    """The first line of the file at hand in which an object gives a name several values; 0 for none."""
     broken: list[str] = field(default_factory=list)
     unsettled: list[str] = field(default_factory=list)
 
@@ -114,6 +117,7 @@ class _Reading:
     def _tried(self, file: Found, left: int | None) -> Generator[Any, None, int | None]:
         """The pages of one file, of which it gives how many rows; None when it is left alone, and why is noted."""
         self.whole_files.begin()
+        self.repeats = 0
         try:
             self._settle(file)
             count = yield from self._read(file, left)
@@ -137,6 +141,10 @@ class _Reading:
         else:
             while self.whole_files.waiting:
                 yield END
+            if self.repeats:
+                self.context.remarks.add(
+                    f"An object in line {self.repeats} of {file.shown} gives one name several values: {LAST_LANDS}"
+                )
             return count
         self.whole_files.drop()
         return None
@@ -183,9 +191,12 @@ class _Reading:
             case "parquet":
                 return parquet_tables(reopen)
             case "jsonl":
-                return json_pages(reopen, self.source)
+                return json_pages(reopen, self.source, self._note_repeats)
             case "csv":
                 return csv_tables(reopen, self.source, way)
+
+    def _note_repeats(self, line: int) -> None:
+        self.repeats = self.repeats or line
 
     def _compare_settings(self, state: dict[str, Any]) -> None:
         """Say that files of loads before are not read anew when the source says of them something else now."""

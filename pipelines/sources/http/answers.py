@@ -8,11 +8,12 @@ all is an error of the kind that it is: one that may pass, or one that the user 
 import codecs
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from pipelines.errors import ConfigurationError, Fields, RunError, TransientError
-from pipelines.rows.json_values import parse, parse_leniently
+from pipelines.errors import ConfigurationError, Fields, RunError, TransientError, quoted
+from pipelines.rows.json_values import Repeated, parse, parse_leniently
+from pipelines.sources.http.error_words import is_harmless
 
 Remark = Callable[[str], None]
 """Takes one sentence that people must know of the rows."""
@@ -35,15 +36,33 @@ def value_of(content: bytes, content_type: str, where: str, fields: Fields, rema
     """
     if not content.strip(b" \t\r\n\0"):
         raise TransientError(f"The answer of {where} is empty: the server broke off, or is being started.")
-    charset = _charset(content_type)
+    twice: dict[str, None] = {}
+    value = _parsed(content, _charset(content_type), where, fields, remark, repeated=twice.setdefault)
+    if twice:
+        remark(f"An object in the answer of {where} gives {_shown(twice)} several values: {LAST_LANDS}")
+    return value
+
+
+LAST_LANDS = "only the last one landed. Have the source give each name once."
+"""What becomes of the values that one object gives under one name."""
+
+
+def _shown(names: Iterable[str]) -> str:
+    """Names of members in a sentence, without those that may be names of people."""
+    return next((quoted([name]) for name in names if is_harmless(name)), "one name")
+
+
+def _parsed(
+    content: bytes, charset: str | None, where: str, fields: Fields, remark: Remark, *, repeated: Repeated
+) -> Any:
     if charset is None:
         try:
-            return parse(content)
+            return parse(content, repeated)
         except ValueError:
             pass
     text = _text(content, charset, where, remark)
     try:
-        return parse_leniently(text)
+        return parse_leniently(text, repeated)
     except ValueError:
         raise no_json(text, where, fields) from None
 

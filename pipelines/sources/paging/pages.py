@@ -21,7 +21,7 @@ from pipelines.sources.http.error_words import is_harmless, safe_words
 from pipelines.sources.http.links import bare
 from pipelines.sources.paging import completeness
 from pipelines.sources.paging.completeness import Tally
-from pipelines.sources.paging.paginators import Numbered, Offset, detected, paginator_of
+from pipelines.sources.paging.paginators import Cursor, Link, Numbered, Offset, detected, paginator_of
 from pipelines.sources.paging.repeats import Seen, mark_of, mark_of_rows, marks_of_each
 from pipelines.sources.paging.selecting import Rows, found_out, rivals, rows_at, rows_under
 from pipelines.sources.paging.statements import error_in, is_passing_error
@@ -121,6 +121,7 @@ class _Reading:
         if asks.check_complete:
             completeness.check(self._tally, paginator, asks.way, guessed=guessed)
             self._look_before_the_first(paginator)
+            self._look_for_a_next(paginator, request, response, rows)
         return self._tally.total_fell
 
     def _answer(self, request: Request, paginator: BasePaginator | None) -> Response:
@@ -337,16 +338,44 @@ class _Reading:
         if tally.is_complete or not tally.kept_pages or tally.first_page is None or paginator.param_name is None:
             return
         request = self._client.request(asks.path, asks.method, {**asks.params, paginator.param_name: 0}, asks.body)
-        try:
-            found = self._found(self._client.answer(request, ends=(*_PAST_THE_END, 400, 422, 500)).json())
-        except RunError:
-            return
-        if found.found and not found.is_row and found.rows and not marks_of_each(found.rows) & tally.first_page:
+        rows = self._found_at(request)
+        if rows and not marks_of_each(rows) & tally.first_page:
             raise ConfigurationError(
                 f"The source has a page 0 of {tally.table}, with rows that are not on page 1: set the "
                 f"paginator's base_page "
                 "to 0."
             )
+
+    def _look_for_a_next(self, paginator: BasePaginator, request: Request, response: Response, rows: list[Any]) -> None:
+        """Ask for what else the only page may name as the next, where the paginator's path has never named one."""
+        asks, tally = self._question, self._tally
+        if not isinstance(paginator, Link | Cursor) or not paginator.names_nothing or asks.way or asks.method != "GET":
+            return
+        if tally.pages > 1 or not rows or tally.is_complete or tally.is_row:
+            return
+        first = marks_of_each(rows)
+        for candidate in paginator.candidates(response, rows):
+            again = self._found_at(request)
+            if not again or not marks_of_each(again) <= first:
+                return  # rows that differ each time tell nothing
+            other = copy.copy(request)
+            other.params = dict(request.params or {})  # type: ignore[arg-type]
+            paginator.aim_at(candidate, response)
+            paginator.update_request(other)
+            if not marks_of_each(self._found_at(other)) <= first:
+                where = candidate.path if is_harmless(candidate.path) else "another place"
+                raise ConfigurationError(
+                    f"The paginator's '{paginator.names_nothing}' names nothing in the answer of {self._where}, and "
+                    f"what stands at '{where}' of it brings more rows of {tally.table}: correct the path."
+                )
+
+    def _found_at(self, request: Request) -> list[Any]:
+        """The rows of an answer that is asked for just to see; none where there is no such page."""
+        try:
+            found = self._found(self._client.answer(request, ends=(*_PAST_THE_END, 400, 422, 500)).json())
+        except RunError:
+            return []
+        return found.rows if found.found and not found.is_row else []
 
 
 def _mark(request: Request) -> bytes:

@@ -17,8 +17,19 @@ from pipelines.errors import ConfigurationError
 from pipelines.sources.http.links import next_address
 from pipelines.sources.paging.selecting import compiled, values_at
 from pipelines.sources.paging.statements import Reference, Statement, stated
+from pipelines.sources.unnamed_pages import Candidate, cursors_in, links_in
 
-__all__ = ["Numbered", "Offset", "RangePaginator", "SinglePagePaginator", "Stated", "detected", "paginator_of"]
+__all__ = [
+    "Cursor",
+    "Link",
+    "Numbered",
+    "Offset",
+    "RangePaginator",
+    "SinglePagePaginator",
+    "Stated",
+    "detected",
+    "paginator_of",
+]
 
 
 class Offset(paginators.OffsetPaginator):
@@ -91,6 +102,14 @@ class Link(_Followed):
         self.names_nothing = "" if found else self.names_nothing
         self._go_to(next(iter(found), None), response)
 
+    def candidates(self, response: Response, rows: list[Any]) -> list[Candidate]:
+        """What else in an answer may be the address."""
+        return links_in(response.json(), rows, str(response.url))
+
+    def aim_at(self, candidate: Candidate, response: Response) -> None:
+        """Ask there next."""
+        self._go_to(candidate.value, response)
+
 
 class HeaderLink(_Followed):
     """By an address in the Link header."""
@@ -98,9 +117,11 @@ class HeaderLink(_Followed):
     def __init__(self, links_next_key: str) -> None:
         super().__init__()
         self._key = links_next_key
+        self.names_nothing = links_next_key if links_next_key != "next" else ""
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Finds the address."""
+        self.names_nothing = "" if self._key in response.links else self.names_nothing
         self._go_to((response.links.get(self._key) or {}).get("url"), response)
 
 
@@ -130,6 +151,19 @@ class Stated(_Followed):
         super().update_request(request)
 
 
+class HeaderCursor(paginators.HeaderCursorPaginator):
+    """By a cursor in a header. `names_nothing`: its name, as long as no answer has it."""
+
+    def __init__(self, cursor_key: str = "next", **keywords: Any) -> None:
+        super().__init__(cursor_key=cursor_key, **keywords)
+        self.names_nothing = cursor_key
+
+    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+        """Finds the cursor."""
+        self.names_nothing = "" if self.cursor_key in response.headers else self.names_nothing
+        super().update_state(response, data)
+
+
 class Cursor(paginators.JSONResponseCursorPaginator):
     """By a cursor in the body, also one whose name holds a point."""
 
@@ -145,12 +179,20 @@ class Cursor(paginators.JSONResponseCursorPaginator):
         if self._next_reference is None and found and found[0] and not (self.stop_after_empty_page and not data):
             self._next_reference = found[0]
 
+    def candidates(self, response: Response, rows: list[Any]) -> list[Candidate]:
+        """What else in an answer may be the cursor."""
+        return cursors_in(response.json(), rows)
+
+    def aim_at(self, candidate: Candidate, _response: Response) -> None:
+        """Ask for it next."""
+        self._next_reference = str(candidate.value)
+
 
 _PAGINATORS = {
     "single_page": SinglePagePaginator,
     "json_link": Link,
     "header_link": HeaderLink,
-    "header_cursor": paginators.HeaderCursorPaginator,
+    "header_cursor": HeaderCursor,
     "cursor": Cursor,
     "offset": Offset,
 }

@@ -55,7 +55,7 @@ _CURSORS = {
 }
 """Names of cursors, and the parameter that takes them, by the way that the name is written; {}: the name itself."""
 
-_NO_NEXT_LINKS = names_in(
+NO_NEXT_LINKS = names_in(
     "self first prev previous last href url uri link canonical current base up here prevlink prevurl previouslink "
     "previousurl prevpage previouspage firstlink firsturl firstpage lastlink lasturl lastpage selflink selfurl "
     "currenturl currentpage prevpageurl previouspageurl firstpageurl lastpageurl path id odatacontext context "
@@ -257,7 +257,7 @@ def unknown_link(body: Any, url: str) -> str:
     the next page. `url` is the answer's own."""
     own = urlsplit(url)
     for path, name, value in _fields(body) if isinstance(body, dict) else ():
-        if not isinstance(value, str) or name in _NO_NEXT_LINKS or not is_link(value):
+        if not isinstance(value, str) or name in NO_NEXT_LINKS or not is_link(value):
             continue
         there = urlsplit(urljoin(url, value))
         if (

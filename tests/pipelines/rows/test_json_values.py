@@ -12,7 +12,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipelines.rows.json_values import dump, loses_digits, parse, parse_leniently
+from pipelines.rows import json_values
+from pipelines.rows.json_values import dump, loses_digits
+
+
+def parse(data: bytes) -> Any:
+    """The value of a text that gives no name twice."""
+    return json_values.parse(data, pytest.fail)
+
+
+def parse_leniently(text: str) -> Any:
+    """The same of what nearly is JSON."""
+    return json_values.parse_leniently(text, pytest.fail)
+
 
 NUMBER = st.one_of(
     st.from_regex(r"\A-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][-+]?[0-9]{1,3})?\Z"),
@@ -104,3 +116,36 @@ def test_no_number_is_read_and_written_as_a_text_that_json_holds() -> None:
 def test_what_a_reader_of_ones_own_yields_is_written_too() -> None:
     value = {"d": Decimal("1.50"), "big": [2**70], "nan": Decimal("NaN"), "t": (1, 2)}
     assert dump(value) == b'{"d":1.50,"big":[1180591620717411303424],"nan":"NaN","t":[1,2]}'
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "names"),
+    [
+        ('{"dose": 1, "dose": 2}', {"dose": 2}, ["dose"]),
+        ('{"dose": 1, "DOSE": 2}', {"dose": 1, "DOSE": 2}, []),
+        ('{"dose": 1, "unit": "mg", "dose": 1}', {"dose": 1, "unit": "mg"}, []),
+        ('{"dose": 1.5, "dose": 1.50}', {"dose": 1.5}, ["dose"]),
+        ('{"dose": 1.50, "dose": null}', {"dose": None}, ["dose"]),
+        ('[{"a": {"b": [1], "b": [2], "c": "x:y"}}, {"d": 1}]', [{"a": {"b": [2], "c": "x:y"}}, {"d": 1}], ["b"]),
+        ('{"d\\u006fse": 1, "dose": 2, "note": "\\u003a"}', {"dose": 2, "note": ":"}, ["dose"]),
+        ('{"dose": 1E999, "dose": 2}', {"dose": 2}, ["dose"]),
+        ('{"a": 1, "b": 1, "a": 2, "b": 2}', {"a": 2, "b": 2}, ["a", "b"]),
+    ],
+)
+def test_a_name_with_several_values_is_told(text: str, value: Any, names: list[str]) -> None:
+    told: list[str] = []
+    assert json_values.parse(text.encode(), told.append) == value
+    assert json_values.parse_leniently(text, told.append) == value
+    assert told == [*names, *names]
+
+
+@given(st.lists(st.tuples(TEXT, NUMBER | TEXT), min_size=1, max_size=5), st.sampled_from([":", " : ", ":\n"]))
+def test_whichever_name_comes_twice_is_told(members: list[tuple[str, str]], colon: str) -> None:
+    text = "{" + ", ".join(f"{name}{colon}{value}" for name, value in members) + "}"
+    last = dict(members)
+    told: list[str] = []
+    assert (
+        dump(json_values.parse(text.encode(), told.append))
+        == b"{" + b",".join(f"{name}:{value}".encode() for name, value in last.items()) + b"}"
+    )
+    assert set(told) == {orjson.loads(name) for name, value in members if value != last[name]}

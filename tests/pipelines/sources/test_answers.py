@@ -50,6 +50,25 @@ def test_a_bad_byte_lands_as_one_odd_character_and_is_told() -> None:
     assert "Ren" not in remarks[0]
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ('[{"value": "canary 1", "Meyer": 1}, {"value": "canary 2", "value": 3}]', "application/json"),
+        ('[{"value": "canary 1", "value": "é"}]', "application/json; charset=latin-1"),
+        ('[{"value": "canary 1", "value": NaN, "note": "a\nb"}]', "application/json"),
+    ],
+)
+def test_a_name_with_several_values_is_told(content: str, kind: str) -> None:
+    charset = kind.partition("charset=")[2] or "utf-8"
+    _, remarks = read(content.encode(charset), kind)
+    assert remarks == [
+        "An object in the answer of http://h/x gives 'value' several values: only the last one landed. "
+        "Have the source give each name once."
+    ]
+    _, remarks = read(b'{"Meyer": 1, "Meyer": 2}')
+    assert "gives one name several values" in remarks[0]
+
+
 def test_a_charset_that_may_be_wrong_is_told() -> None:
     value, remarks = read('{"a": "é"}'.encode(), "application/json; charset=latin-1")
     assert value == {"a": "Ã©"}

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from pydantic import TypeAdapter
@@ -197,14 +198,63 @@ def test_what_is_no_sign_of_more_is_not_told(more: dict[str, Any]) -> None:
     [
         {"type": "json_link", "next_url_path": "nxet"},
         {"type": "cursor", "cursor_path": "meta.nxet", "cursor_param": "c"},
+        {"type": "header_cursor", "cursor_key": "X-Nxet", "cursor_param": "c"},
+        {"type": "header_link", "links_next_key": "nxet"},
     ],
 )
 def test_a_path_that_has_never_named_a_next_page_is_told(shape: dict[str, Any]) -> None:
     remarks = read(Api(), shape, lambda path, query: Answer(b'{"items": [{"id": 1}]}'))[1]
-    assert "nxet" in remarks[0]
+    assert "nxet" in remarks[0].lower()
     assert "rows may be missing" in remarks[0]
     known = {"next": True}
     assert read(Api(), shape, lambda path, query: Answer(b'{"items": [{"id": 1}]}'), way=known)[1] == []
+
+
+LINK, CURSOR = {"type": "json_link", "next_url_path": "nxet"}, {"type": "cursor", "cursor_path": "nxet"}
+
+
+@pytest.mark.parametrize(
+    ("shape", "at", "value", "second"),
+    [
+        (LINK, "forward", "/api/visits/page/2", "visits/page/2"),
+        (LINK, "info.more", "./page-2", "page-2"),
+        ({**CURSOR, "cursor_param": "at"}, "position", "abc", "at=abc"),
+        ({**CURSOR, "cursor_param": "at"}, "state.resume", 17, "at=17"),
+    ],
+)
+def test_a_next_page_that_the_paginators_path_misses_fails_with_its_place(
+    shape: dict[str, Any], at: str, value: Any, second: str
+) -> None:
+    outer, _, inner = at.rpartition(".")
+
+    def answer(path: str, query: dict[str, str]) -> Answer:
+        found = {"items": [{"id": 1}, {"id": 2}], "docs": "/api/docs", "status": "ok", "count": 2}
+        if second in path or second in urlencode(query):
+            return Answer(json.dumps({**found, "items": [{"id": 3}]}).encode())
+        return Answer(json.dumps({**found, **({outer: {inner: value}} if outer else {inner: value})}).encode())
+
+    with pytest.raises(ConfigurationError, match="'nxet' names nothing in the answer") as caught:
+        read(Api(), shape, answer)
+    assert "brings more rows of visits: correct the path" in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [LINK, {**CURSOR, "cursor_param": "at"}])
+@pytest.mark.parametrize("volatile", [False, True])
+def test_what_names_no_next_page_fails_nothing(shape: dict[str, Any], volatile: bool) -> None:
+    served: list[int] = []
+
+    def answer(path: str, query: dict[str, str]) -> Answer:
+        served.append(1)
+        if "error" in path or query.get("at") == "no":
+            return Answer(b"no such page", 500)
+        row = {"id": 1, "served": len(served)} if volatile else {"id": 1}
+        body = {"items": [row], "profile": "/api/visits?view=1", "form": "/api/error", "one": "no", "logout": "/api/x"}
+        return Answer(json.dumps(body).encode())
+
+    rows, remarks, requests = read(Api(), shape, answer)
+    assert ids(rows) == [1]
+    assert "nothing stands at the paginator's 'nxet'" in remarks[0] or "may be the next one's" in remarks[0]
+    assert not any("/api/x" in request for request in requests)
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,57 @@ def test_a_project_that_becomes_longitudinal_has_each_record_once(platform: Plat
     assert found == [(20, 20, 20, 2)]
 
 
+def repeating(record: dict[str, str], instrument: str = "", instance: Any = "", **values: str) -> dict[str, Any]:
+    """A record as REDCap has it in a project in which something repeats."""
+    return {**record, "redcap_repeat_instrument": instrument, "redcap_repeat_instance": instance, **values}
+
+
+@pytest.mark.parametrize("some_repeat", [False, True], ids=["nothing repeated", "another event repeated"])
+@pytest.mark.parametrize("what", ["the event", "an instrument"])
+def test_a_project_that_begins_to_repeat_has_each_record_once(platform: Platform, what: str, some_repeat: bool) -> None:
+    redcap = Redcap()
+    first = [
+        repeating(record, instance=1 if "week" in record["redcap_event_name"] else "") for record in redcap.records
+    ]
+    if some_repeat:
+        redcap.records = first
+    if what == "the event":
+        later = [repeating(record, instance=1) for record in redcap.records]
+    else:
+        labs = [repeating(record, "labs", 1) for record in redcap.records if "base" in record["redcap_event_name"]]
+        later = [record for record in first if "week" in record["redcap_event_name"]] + labs
+    redcap.changed = {id(record): datetime(2024, 1, 1, tzinfo=UTC) for record in (*redcap.records, *later)}
+    with WebServer(redcap) as web:
+        connector = platform.add(source(web.url, content=["record"]))
+        assert platform.run(connector).rows == {"record": 40}
+        redcap.records = later
+        redcap.change(-2, datetime.now(UTC), weight="99")
+        summary = platform.run(connector)
+        assert summary.rows == {"record": 40}
+        assert "was read anew as a whole" in summary.sentence
+        redcap.change(-2, datetime.now(UTC), weight="98")
+        summary = platform.run(connector)
+        assert (summary.rows, summary.remarks) == ({"record": 1}, ())
+    counted = "count(*), count(DISTINCT (study_id, redcap_event_name)), count(*) FILTER (weight = '98')"
+    found = platform.duck(f"SELECT {counted} FROM connector_{connector}.record")
+    assert found == [(40, 40, 1)]
+
+
+def test_new_rows_of_what_repeats_already_are_no_other_setup(platform: Platform) -> None:
+    redcap = Redcap()
+    redcap.records = [repeating(record) for record in redcap.records[:2]]
+    redcap.records += [repeating(redcap.records[0], "labs", 1), repeating(redcap.records[1], "vitals", 1)]
+    redcap.changed = {id(record): datetime(2024, 1, 1, tzinfo=UTC) for record in redcap.records}
+    with WebServer(redcap) as web:
+        connector = platform.add(source(web.url, content=["record"]))
+        assert platform.run(connector).rows == {"record": 4}
+        redcap.records.append(repeating(redcap.records[0], "labs", 2))
+        redcap.change(4, datetime.now(UTC))
+        redcap.change(1, datetime.now(UTC))
+        summary = platform.run(connector)
+    assert (summary.rows, summary.remarks) == ({"record": 2}, ())
+
+
 def asked(answer: Any, **form: str) -> tuple[list[Any], list[str]]:
     """What one request brings, and the remarks."""
     context = Context(Secrets(), rehearsal=True)

@@ -46,3 +46,17 @@ def test_a_line_that_is_no_json_is_told_by_its_number(line: str) -> None:
         read(f'{{"id": 1}}\n\n{line}\n')
     assert "canary" not in repr(caught.value)
     assert caught.value.__context__ is None
+
+
+def test_a_name_with_several_values_is_told_by_its_line() -> None:
+    source = TypeAdapter(FilesSource).validate_python({"type": "files", "url": "/in", "format": "jsonl"})
+    data = b'{"id": 1}\n{"id": 2, "v": 1, "v": 1}\n\n{"id": 3, "in": {"v": 1, "v": 2}}\n{"id": 4, "v": NaN, "v": 1}\n'
+    told: list[int] = []
+    pages = json_pages(lambda: io.BytesIO(data), source, told.append)
+    assert [row for page in pages for row in page] == [
+        {"id": 1},
+        {"id": 2, "v": 1},
+        {"id": 3, "in": {"v": 2}},
+        {"id": 4, "v": 1},
+    ]
+    assert told == [4, 5]
