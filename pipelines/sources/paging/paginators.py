@@ -17,7 +17,7 @@ from pipelines.errors import ConfigurationError
 from pipelines.sources.http.links import next_address
 from pipelines.sources.paging.selecting import compiled, values_at
 from pipelines.sources.paging.statements import Reference, Statement, stated
-from pipelines.sources.unnamed_pages import Candidate, cursors_in, links_in
+from pipelines.sources.paging.unnamed_pages import Candidate, cursors_in, links_in
 
 __all__ = [
     "Cursor",
