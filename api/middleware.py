@@ -1,4 +1,4 @@
-"""What every request passes before it reaches a route: who may ask, how much may be sent, and what is counted.
+"""Middleware of the REST API: who may ask, how much may be sent, and what is counted.
 
 Plain ASGI, because a framework's own checks come after it has read the body: a stranger's 10 GB would be in memory
 first.

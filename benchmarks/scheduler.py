@@ -1,4 +1,4 @@
-"""What a fleet costs Prefect by itself, for docs/scale.md: its scheduler's passes, and what a run takes on disk."""
+"""Costs of a fleet in Prefect itself, for docs/scale.md: its scheduler's passes, and what a run takes on disk."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Where figures of the control plane are measured: PostgreSQL, and Prefect servers on copies of prepared databases.
+"""The bench of the control plane: PostgreSQL, and Prefect servers on copies of prepared databases.
 
 Ten thousand deployments take a server twenty minutes to make. So a server makes one, SQL multiplies it, and each
 measurement starts on a copy (`CREATE DATABASE ... TEMPLATE`), which takes a second and is the same each time. Nothing

@@ -1,1 +1,1 @@
-"""What users ask for: connectors, their schedules, their table, and the use cases over it."""
+"""The domain: connectors, their sources, destinations and schedules, and how they stand. Pure."""

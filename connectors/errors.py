@@ -1,4 +1,4 @@
-r"""What can keep a request from being done, whichever door it came through.
+r"""Errors of requests, whichever door they came through.
 
     RequestError
     ├── NotFoundError              there is no such connector

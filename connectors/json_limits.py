@@ -1,4 +1,4 @@
-"""What PostgreSQL cannot hold of a JSON value, found before it is asked to, and what of its JSON nobody here can read.
+"""Limits of jsonb: NUL, lone surrogates and NaN (on write); depth and the size of numbers (on read).
 
 Its text has no NUL and no half of a surrogate pair, its JSON no NaN; Python's parser lets all three through. Told by
 the database itself it would be an error of ours instead of a sentence for the user. The other way round its JSON nests

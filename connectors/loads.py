@@ -1,4 +1,4 @@
-"""How a connector's loads go: one row of `cai_connector_loads`, which the runs themselves write as they start and end.
+"""Load history of a connector: one row of `cai_connector_loads`, which the runs themselves write as they start and end.
 
 Counted by the runs and not from Prefect's: each is counted once, whoever restarts, and nobody lists runs to know when a
 connector last succeeded. What is derived of it (auto-pause, freshness) is computed and never stored.

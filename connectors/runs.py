@@ -1,4 +1,4 @@
-"""What the API asks of Prefect about one connector: its runs, and what stands between it and its next run.
+"""Runs of a connector in Prefect, and what stands between it and its next one: the questions that people's doors ask.
 
 Only questions and the start of a run: what Prefect must *hold* is the controller's business. The types are ours, so
 that `connectors.diagnosis` judges them without Prefect and tests put their own behind the protocol.

@@ -1,4 +1,4 @@
-"""How every connector stands, in one piece: what freshness is judged from, and what operations are shown.
+"""Standing of a connector: row, status, loads and promise in one piece, for freshness and for operations' pages.
 
 Read by one query for the whole fleet, so what is not shown is not in it: no source, no destination, no credentials.
 """

@@ -1,4 +1,4 @@
-"""Where a connector stands with Prefect: one row of `cai_connector_status`, written by the controller alone.
+"""Status of a connector with Prefect: one row of `cai_connector_status`, written by the controller alone.
 
 Phases and reasons are closed sets: the REST API, the fleet view and alerts switch on them.
 """

@@ -1,1 +1,1 @@
-"""What Prefect must hold, and how it gets there."""
+"""The control plane: keeps Prefect's deployments equal to the table of connectors."""

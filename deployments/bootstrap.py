@@ -1,4 +1,4 @@
-"""What an empty Prefect needs before the controller can start: `python -m deployments.bootstrap`.
+"""Bootstrap of an empty Prefect, before the controller can start: `python -m deployments.bootstrap`.
 
 Work pool and queues, the static deployments (the controller and the forms), and the automations: two that keep a
 controller running without a person, and those that tell people. Idempotent: what is there as it should be is left

@@ -1,1 +1,1 @@
-"""What Prefect runs: thin entry points without logic of their own."""
+"""Flows that Prefect runs: thin entry points without logic of their own."""

@@ -1,4 +1,4 @@
-"""What the processes of one local installation are told, and what another terminal needs to join in."""
+"""Environment of the processes of a local installation, and of another terminal that joins in."""
 
 import os
 import shlex

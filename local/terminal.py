@@ -1,4 +1,4 @@
-"""What a person at the terminal reads: one plain line at a time, at once."""
+"""Terminal output of a local installation: one plain line at a time, at once."""
 
 import sys
 

@@ -1,1 +1,1 @@
-"""What one run does, with dlt."""
+"""The data plane: one load of one connector, with dlt."""

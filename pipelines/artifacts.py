@@ -1,4 +1,4 @@
-"""What a run shows on its page in Prefect: a bar while it runs, and a summary at its end.
+"""Artifacts of a run on its page in Prefect: a bar while it runs, and a summary at its end.
 
 Observability never takes a healthy run down: what Prefect does not take is a line in the log.
 """

@@ -1,4 +1,4 @@
-r"""What can go wrong in a run, and what follows from it.
+r"""Errors of a run, and what follows from each.
 
     RunError
     ├── ConfigurationError   the user must act: no retry helps until the connector, a block or the source changes

@@ -1,4 +1,4 @@
-"""What a run leaves in `cai_connector_loads`: a mark when it starts, and at its end how it went.
+"""Load history, as a run writes it into `cai_connector_loads`: a mark when it starts, and at its end how it went.
 
 The mark is what tells of a run that died without a word (out of memory, a lost machine): whoever has the connector's
 turn next finds it, counts a failure and tells it. It also proves to a run that lost its lock whether it may go on: not

@@ -1,4 +1,4 @@
-"""What Prefect knows of the run that is starting: whether its scheduler made it, and what else is due."""
+"""Prefect as the host of the run that is starting: whether its scheduler made it, and what else is due."""
 
 import logging
 from datetime import UTC, datetime, timedelta

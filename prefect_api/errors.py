@@ -1,4 +1,4 @@
-"""What can go wrong between the table and Prefect, and who must act.
+"""Errors between the table and Prefect, and who must act on each.
 
     ReconcileError
     ├── TransientError              try again, later

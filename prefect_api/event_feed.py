@@ -1,4 +1,4 @@
-"""What the controller tells Prefect's event feed: real changes, each once, by our own request and not Prefect's worker.
+"""Event feed of Prefect, as the controller writes it: real changes, each once, by our own request.
 
 Prefect's `emit_event` sends by a thread that the process waits for at its end: 7 s on a server that is down, with the
 events lost, and without end on one that takes the connection and says nothing (measured). Here events wait in a

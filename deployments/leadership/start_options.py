@@ -1,4 +1,4 @@
-"""What one start of a controller was asked to do."""
+"""Start options of a controller: what one start of it was asked to do."""
 
 from dataclasses import dataclass
 from enum import StrEnum

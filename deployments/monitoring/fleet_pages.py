@@ -1,4 +1,4 @@
-"""What operations are shown of connectors: one table of them all, worst first, and a page of each. Pure.
+"""Fleet pages for operations: one table of all connectors, worst first, and a page of each. Pure.
 
 Written as Prefect's artifacts show it: cells and pages are Markdown, and links are relative, so they lead wherever the
 UI is seen. Times are absolute and in UTC: nothing here changes because time passes, only because something happened.

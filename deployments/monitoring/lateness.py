@@ -1,5 +1,4 @@
-"""What is told of a connector's freshness, and when: each lateness once as it begins, once more as it becomes an alert,
-and once as it ends. Pure.
+"""Notices of lateness: each is sent once as it begins, once more as it becomes an alert, and once as it ends. Pure.
 
 What was told is remembered in the database (`Promise`), so a restarted controller tells nothing twice and ends what its
 predecessor began. A lateness ends by a load, and just as well by nothing being promised any more: paused, rescheduled,

@@ -1,4 +1,4 @@
-"""What a deployment must look like: a connector's spec, and Prefect's answer brought into the same shape.
+"""Spec of a deployment: what a connector's must look like, and Prefect's answer brought into the same shape.
 
 Pure. The server fills in defaults and adds fields of its own, so nothing is compared but the *owned fields*: both sides
 become an `OwnedFields`, and the difference between two of them is the drift that a patch repairs.

@@ -1,4 +1,4 @@
-"""How many calls to Prefect may be in flight: found out by trying, as TCP finds a line's speed.
+"""Concurrency limit of calls to Prefect: found out by trying, as TCP finds a line's speed.
 
 Additive increase, multiplicative decrease (Chiu and Jain, 1989). A SQLite-backed server takes one or two calls at once
 and answers 503 to more, a PostgreSQL-backed one ten; nobody needs to say which.

@@ -1,4 +1,4 @@
-"""What could not be done: the status of each, with why and when it is tried again, and what operations hear. Pure."""
+"""Failures of a cycle: the status of each, with why and when it is tried again, and what operations hear. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the controller needs of Prefect, and in which shape: the one interface between deciding and doing.
+"""Gateway to Prefect: the one interface between deciding and doing.
 
 `PrefectGateway` is the real one; the tests have a working fake, and one contract suite holds both to this.
 """

@@ -1,4 +1,4 @@
-"""What is known of every connector, and all that follows when it changes: its status row, its retry, events, alerts.
+"""Status recorder: what is known of every connector, and what follows a change: status row, retry, events, alerts.
 
 Recorded is what was carried out, never what is about to be: if the process dies in between, Prefect is ahead of the
 tables, and the next cycle sees that nothing differs and records it.

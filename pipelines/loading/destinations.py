@@ -1,4 +1,4 @@
-"""Where a run's rows go: dlt's destinations, made from a connector's JSON and resolved credentials.
+"""Destinations of dlt, made from a connector's JSON and resolved credentials.
 
 Everything is passed explicitly: no secrets.toml, no environment. The loader's file format is chosen here because dlt's
 own choice for DuckDB and PostgreSQL (INSERT statements) is some hundred times slower than parquet.

@@ -1,4 +1,4 @@
-"""Where a destination notes which loads began and which are complete.
+"""Load markers: a destination's own notes of which loads began and which are complete.
 
 dlt notes the complete ones: rows of `_dlt_loads` with status 0, or files there. What began is noted here beside them,
 under the name of the connector's schema, so that connectors which share a dataset never touch each other's loads.

@@ -1,4 +1,4 @@
-"""How far a run is, while it runs: what dlt counts, told at most every few seconds.
+"""Progress of a run: what dlt counts, shown at most every few seconds.
 
 Nobody knows how many rows a source holds, so extract counts for the first half of the way whatever it has read; the
 second half are the load's jobs, whose number is known.

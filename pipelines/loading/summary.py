@@ -1,4 +1,4 @@
-"""What a run tells when it is done: rows, new columns, durations, bytes, and since when the increments are.
+"""Summary of a run that is done: rows, new columns, durations, bytes, and since when the increments are.
 
 The same facts twice: `sentence` for the state of the flow run and `markdown` for its artifact.
 """

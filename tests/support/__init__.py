@@ -1,1 +1,1 @@
-"""What tests stand on that no test module owns."""
+"""Support of the tests: servers, samples and doubles that no test module owns."""

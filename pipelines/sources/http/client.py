@@ -1,4 +1,4 @@
-"""What every source that speaks HTTP shares: a client for the host that the connector names, and for no other.
+"""HTTP client of the sources: for the host that the connector names, and for no other.
 
 A misconfigured or hostile server could send credentials anywhere by a link or a redirect; here they stay with that
 host.
