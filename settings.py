@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from connectors.names import why_no_pool
+from connectors.limits.names import why_no_pool
 
 ROOT = Path(__file__).resolve().parent
 """The repository's root (or the image's working directory): relative entry points start here."""

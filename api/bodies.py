@@ -27,8 +27,8 @@ from connectors.connector import NAME_LENGTH, RunPolicy
 from connectors.destinations import Destination
 from connectors.diagnosis import Explanation, Obstacle
 from connectors.freshness import Freshness
-from connectors.ids import LARGEST_ID, is_plain, parse_number
-from connectors.json_limits import is_text
+from connectors.limits.ids import LARGEST_ID, is_plain, parse_number
+from connectors.limits.jsonb import is_text
 from connectors.runs import Run
 from connectors.sources import Source
 from connectors.sources.secret_references import refused

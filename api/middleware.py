@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import ProblemResponse
-from connectors.ids import parse_id
+from connectors.limits.ids import parse_id
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 from api.app import create_app
 from api.routes import MEANINGS
 from api.source_test import reach
-from connectors.ids import LARGEST_ID
+from connectors.limits.ids import LARGEST_ID
 from connectors.refusals import plain
 from prefect_api.run_queries import open_runs
 from settings import Settings

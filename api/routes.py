@@ -25,7 +25,7 @@ from api.bodies import (
 )
 from api.problems import MEDIA_TYPE
 from connectors.connector import ConnectorRow, InvalidConnectorError
-from connectors.ids import LARGEST_ID, parse_number
+from connectors.limits.ids import LARGEST_ID, parse_number
 from connectors.refusals import Refusal
 from database.connectors import Filter
 from use_cases.connectors import Service, Versions

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from connectors.destinations import Destination
 from connectors.destinations.duckdb import DuckdbDestination
-from connectors.json_limits import DEEPEST, Unreadable
-from connectors.names import why_no_name, why_no_pool
+from connectors.limits.jsonb import DEEPEST, Unreadable
+from connectors.limits.names import why_no_name, why_no_pool
 from connectors.refusals import Refusal, from_pydantic
 from connectors.schedules.cron import Schedule, ScheduleError
 from connectors.schedules.cron import parse as parse_schedule

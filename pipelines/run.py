@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from connectors.connector import Connector, ConnectorRow, InvalidConnectorError, Overlap, RunPolicy, validate_for_load
 from connectors.destinations import Destination
 from connectors.destinations.duckdb import DuckdbDestination
-from connectors.ids import is_id, refusal
+from connectors.limits.ids import is_id, refusal
 from connectors.refusals import from_pydantic
 from connectors.sources.write_rules import normalised
 from pipelines.access.secrets import Secrets

@@ -1,4 +1,4 @@
-"""What people can do with connectors, whichever door they come through: save, change, delete, run.
+"""Use cases that change connectors, whichever door they come through: save, change, delete, run.
 
 The REST API and the forms in the Prefect UI call these and nothing beneath them, so both say the same sentence. Saving
 is one transaction on the table and never asks Prefect: the table's trigger wakes the controller, which does the rest.
@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from connectors.connector import ConnectorRow, InvalidConnectorError, validate
 from connectors.destinations.places import outside
 from connectors.errors import NotFoundError, NotRunnableError, StaleError
-from connectors.ids import is_id
-from connectors.json_limits import unstorable
+from connectors.limits.ids import is_id
+from connectors.limits.jsonb import unstorable
 from connectors.refusals import Refusal
 from connectors.runs import Run
 from connectors.shared_tables import clash, writer_of, writers_of

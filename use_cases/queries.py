@@ -1,4 +1,4 @@
-"""What people can learn of connectors: one, many, why one isn't running, its runs, and what a schedule means.
+"""Questions about connectors: one, many, why one isn't running, its runs, and what a schedule means.
 
 Nothing is changed here, and nothing is known of SQL: `database` has the statements, `connectors` the judgements.
 """
@@ -15,7 +15,7 @@ from connectors.destinations.places import Places
 from connectors.diagnosis import Explanation, View, explain
 from connectors.errors import NotFoundError, PrefectUnavailableError
 from connectors.freshness import Facts, Freshness, Promise, judge
-from connectors.ids import is_id
+from connectors.limits.ids import is_id
 from connectors.loads import Load
 from connectors.refusals import Refusal
 from connectors.runs import PrefectRuns, Run

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from connectors.json_limits import readable
+from connectors.limits.jsonb import readable
 from database.connection.address import dsn
 
 CONNECT_TIMEOUT_SECONDS = 10

@@ -1,1 +1,1 @@
-"""What controllers need of the database for themselves: lease, requests, alerts, and which database it is."""
+"""Tables of the controllers' own: lease, requests, alerts, and which database it is."""

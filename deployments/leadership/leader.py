@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from connectors.ids import parse_number
+from connectors.limits.ids import parse_number
 from connectors.status import Phase
 from database.connection.engine import DATABASE_ERRORS
 from database.control.cycle_requests import CHANNEL, GIVE_WAY, CycleResult, Requests

@@ -13,7 +13,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from connectors.connector import ConnectorRow, InvalidConnectorError, MissedRuns, validate
-from connectors.ids import is_id, refusal
+from connectors.limits.ids import is_id, refusal
 from connectors.loads import Load, auto_pause
 from connectors.schedules.cron import Schedule, next_runs
 from connectors.status import REASONS, Phase, Reason, Status

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from connectors.connector import Connector, Overlap
-from connectors.ids import parse_number
+from connectors.limits.ids import parse_number
 from connectors.schedules.cron import words
 from deployments.monitoring.fleet_pages import page_key
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import NotFoundError
-from connectors.ids import LARGEST_ID, parse_id, parse_number
+from connectors.limits.ids import LARGEST_ID, parse_id, parse_number
 from database.store import Store
 from pipelines.errors import ConfigurationError
 from pipelines.run import Options, run_connector

@@ -11,7 +11,7 @@ from prefect.types.names import Name, NonEmptyishName
 from pydantic import TypeAdapter, ValidationError
 
 from connectors.connector import InvalidConnectorError, validate
-from connectors.names import NOT_IN_PATHS, why_no_name, why_no_pool
+from connectors.limits.names import NOT_IN_PATHS, why_no_name, why_no_pool
 from connectors.status import Phase, Reason
 from database.store import Store
 from settings import Settings

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.json_limits import DEEPEST, Unreadable, readable, unstorable
+from connectors.limits.jsonb import DEEPEST, Unreadable, readable, unstorable
 from database.store import Store
 from database.tables import connectors
 
