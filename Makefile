@@ -17,7 +17,7 @@ test: venv
 	$(BIN)/python -m pytest -m "alone and not soak"
 
 # What follows a version: the control plane's suite, one life of a connector with its load, and every type of a load.
-FOLLOWS_VERSIONS = -p no:cacheprovider -n 2 --dist loadfile --no-loadscope-reorder tests/deployments tests/test_end_to_end.py tests/pipelines/test_load.py
+FOLLOWS_VERSIONS = -p no:cacheprovider -n 2 --dist loadfile --no-loadscope-reorder tests/contract tests/unit/deployments tests/integration/deployments tests/e2e/test_connector_life.py tests/integration/pipelines/test_run.py
 
 # The long versions; and what follows a version, on the Prefect before and on the later Pythons that are here.
 soak: venv .venv-previous/installed pythons

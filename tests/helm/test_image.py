@@ -10,7 +10,7 @@ import yaml
 
 from helm.values import CHART
 from settings import ROOT
-from tests.helm.chart import PRODUCTION, pods, render
+from tests.support.helm.chart import PRODUCTION, pods, render
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 

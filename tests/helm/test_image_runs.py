@@ -31,9 +31,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Pending
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration  # type: ignore[import-untyped]
 
-from tests.helm.chart import PRODUCTION, RELEASE, Object, job_template, laid, named, of_kind, render
-from tests.helm.podman import Node, Running, relay, wait_until
-from tests.prefect_server import free_port
+from tests.support.helm.chart import PRODUCTION, RELEASE, Object, job_template, laid, named, of_kind, render
+from tests.support.helm.podman import Node, Running, relay, wait_until
+from tests.support.servers.prefect_server import free_port
 
 IMAGE = os.environ.get("CAI_TEST_IMAGE")
 

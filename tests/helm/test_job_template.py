@@ -14,7 +14,7 @@ from prefect_kubernetes.worker import (  # type: ignore[import-untyped]
 )
 
 from deployments.planning.spec import job_variables
-from tests.helm.chart import MATRIX, NAMESPACE, PRODUCTION, RELEASE, job_template, render
+from tests.support.helm.chart import MATRIX, NAMESPACE, PRODUCTION, RELEASE, job_template, render
 
 
 async def _job(values: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import pytest
 
 from helm.values import CHART
 from settings import ROOT
-from tests.exported import Family, apis, controllers
-from tests.helm.chart import MONITORED, PEER, PRODUCTION, Object, laid, named, of_kind, pods, render, selects
+from tests.support.exported import Family, apis, controllers
+from tests.support.helm.chart import MONITORED, PEER, PRODUCTION, Object, laid, named, of_kind, pods, render, selects
 
 SELECTOR = re.compile(r"\b(cai_\w+)\{([^}]*)\}")
 MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"")

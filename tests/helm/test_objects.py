@@ -11,7 +11,7 @@ import yaml
 
 from helm.values import Settings as ValuesSettings
 from settings import Settings
-from tests.helm.chart import (
+from tests.support.helm.chart import (
     EXTENDED,
     EXTRA,
     INLINE,

@@ -13,7 +13,7 @@ from deployments.monitoring import heartbeat
 from helm.values import CHART
 from prefect_api.event_feed import Events
 from settings import ROOT
-from tests.helm.chart import named, render
+from tests.support.helm.chart import named, render
 
 
 def _probe(data: Path) -> subprocess.CompletedProcess[str]:

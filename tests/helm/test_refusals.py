@@ -9,7 +9,7 @@ import pytest
 
 from deployments.reconciling.missed_runs import LONGEST_OUTAGE
 from helm.values import CHART
-from tests.helm.chart import INLINE, KUBERNETES, MONITORED, PEER, PRODUCTION, WAY_IN, laid, render
+from tests.support.helm.chart import INLINE, KUBERNETES, MONITORED, PEER, PRODUCTION, WAY_IN, laid, render
 
 NO_AUTH = {"server": {"auth": {"existingSecret": ""}}}
 OPEN = {"networkPolicy": {"enabled": False}}

@@ -20,9 +20,9 @@ from prefect.states import Cancelling, Pending
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration  # type: ignore[import-untyped]
 
 from deployments.planning.spec import HEARTBEAT_SECONDS, job_variables
-from tests.helm.chart import PRODUCTION, job_template, render
-from tests.helm.podman import wait_until
-from tests.prefect_server import PrefectServer
+from tests.support.helm.chart import PRODUCTION, job_template, render
+from tests.support.helm.podman import wait_until
+from tests.support.servers.prefect_server import PrefectServer
 
 PATIENCE = 90.0
 """Seconds: three Pythons that import Prefect one after the other, on a busy machine."""

@@ -7,7 +7,7 @@ import helm_python
 import pytest
 
 from helm.values import SCHEMA, Values, schema, text
-from tests.helm.chart import MATRIX, PRODUCTION, laid, render, values_file
+from tests.support.helm.chart import MATRIX, PRODUCTION, laid, render, values_file
 
 
 def test_the_schema_is_the_models() -> None:

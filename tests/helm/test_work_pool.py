@@ -7,8 +7,8 @@ import pytest
 
 from deployments.bootstrap import bootstrap
 from settings import Settings
-from tests.helm.chart import KUBERNETES, PRODUCTION, job_template, laid, named, pods, render
-from tests.prefect_server import PrefectServer
+from tests.support.helm.chart import KUBERNETES, PRODUCTION, job_template, laid, named, pods, render
+from tests.support.servers.prefect_server import PrefectServer
 
 
 def _settings(pool: str) -> Settings:

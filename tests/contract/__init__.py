@@ -1,0 +1,1 @@
+"""One contract, held by a double of ours and by the real thing alike."""

@@ -1,0 +1,1 @@
+"""Whole platforms, with nothing replaced."""

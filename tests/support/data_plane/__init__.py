@@ -1,0 +1,1 @@
+"""The data plane on a database and a directory of the tests' own."""

@@ -1,0 +1,127 @@
+"""Runs that die: a process that has everything imported and forks a child for each run, which kills itself on the way.
+
+Started as `python -m tests.support.data_plane.killing`; it reads one JSON line a run from stdin (`connector`, `point`)
+and answers with the child's exit: 0, or -9 for one that was killed where it should be.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import adbc_driver_postgresql.dbapi
+import dlt.load.load
+import dlt.normalize.normalize
+import duckdb
+import psycopg2  # type: ignore[import-untyped]
+
+from pipelines.loading import pipeline as engine
+from pipelines.loading import unfinished_loads as exactness
+from pipelines.run import Options, run_connector
+from pipelines.sources import files, rest_api
+from pipelines.sources.sql import postgres_reader
+from settings import ROOT, Settings
+
+POINTS = ("extract-mid", "extract-end", "normalize-mid", "normalize-end", "load-mid", "load-end", "confirm")
+"""Where a run can be killed: within and at the end of each step, and between dlt's completion and ours."""
+
+PRELOADED = (adbc_driver_postgresql.dbapi, duckdb, psycopg2, files, rest_api)
+
+
+def _die(*_: Any, **__: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_after(count: int, original: Any) -> Any:
+    calls = 0
+
+    def wrapped(*arguments: Any, **keywords: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > count:
+            _die()
+        return original(*arguments, **keywords)
+
+    return wrapped
+
+
+def arm(point: str) -> None:
+    """Make this process die at the point."""
+    match point:
+        case "extract-mid":
+            landed = postgres_reader.PostgresLoader._landed
+            postgres_reader.PostgresLoader._landed = _die_after(1, landed)  # type: ignore[method-assign]
+        case "extract-end":
+            engine.Engine.normalize = _die  # type: ignore[method-assign]
+        case "normalize-mid":
+            dlt.normalize.normalize.Normalize.spool_files = _die  # type: ignore[method-assign]
+        case "normalize-end":
+            engine.Engine.load = _die  # type: ignore[method-assign]
+        case "load-mid":
+            load = dlt.load.load.Load
+            # Some jobs of the package are done and committed, others are not.
+            original = load.complete_jobs
+
+            def complete_jobs(self: Any, load_id: str, jobs: Any, schema: Any) -> Any:
+                result = original(self, load_id, jobs, schema)
+                if any(job.state() == "completed" and "visit" in job.job_id() for job in jobs):
+                    _die()
+                return result
+
+            load.complete_jobs = complete_jobs  # type: ignore[method-assign]
+        case "load-end":
+            dlt.load.load.Load.complete_package = _die  # type: ignore[method-assign]
+        case "confirm":
+            exactness.confirm = _die
+
+
+def serve() -> None:
+    """Fork a child for each line of stdin, until there is no more."""
+    postgres_reader.BATCH_BYTES = 2_000  # several batches and files even for a small table
+    for line in sys.stdin:
+        order = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            arm(order["point"])
+            run_connector(order["connector"], Options(**order.get("options", {})), Settings())
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+class Forge:
+    """A process that forks runs, from the tests' side."""
+
+    def __init__(self, log: Path) -> None:
+        environment = {**os.environ, "DATA_WRITER__FILE_MAX_ITEMS": "50", "DATA_WRITER__BUFFER_MAX_ITEMS": "50"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.data_plane.killing"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log.open("w"),
+            text=True,
+        )
+
+    def run(self, connector: int, point: str = "", **options: Any) -> int:
+        """The exit of a run that dies at `point`, or of one that does not."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        order = {"connector": connector, "point": point, "options": options}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End it: it goes when nobody asks any more."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+
+
+if __name__ == "__main__":
+    serve()

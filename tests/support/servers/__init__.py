@@ -1,0 +1,1 @@
+"""Servers that tests start, with what they do wrong on purpose."""

@@ -1,0 +1,215 @@
+"""References to secrets: Prefect's blocks and the worker's variables, and what is hidden of them."""
+
+import base64
+import html
+import io
+import json
+import logging
+import pickle
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from prefect.blocks.system import Secret
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
+
+from connectors.sources.secret_references import BlockRef, EnvRef, SecretRef
+from pipelines.access.secrets import Secrets
+from pipelines.errors import ConfigurationError, RunError, TransientError, as_fault
+from tests.integration.pipelines.test_run import omop
+from tests.support.data_plane.platform import Platform
+from tests.support.servers.prefect_server import PrefectServer
+
+
+def test_a_secret_block_and_a_sqlalchemy_block_lead_to_the_clinic(
+    platform: Platform, prefect_server: PrefectServer, clinic_url: str
+) -> None:
+    from prefect_sqlalchemy import ConnectionComponents, SqlAlchemyConnector, SyncDriver  # type: ignore[import-untyped]
+    from sqlalchemy import make_url
+
+    url = make_url(clinic_url)
+    Secret(value=SecretStr(clinic_url)).save("clinic", overwrite=True, _sync=True)  # type: ignore[call-arg]
+    components = ConnectionComponents(
+        driver=SyncDriver.POSTGRESQL_PSYCOPG2,
+        username=url.username,
+        password=SecretStr(str(url.password)),
+        host=url.host,
+        port=str(url.port),
+        database=str(url.database),
+    )
+    SqlAlchemyConnector(connection_info=components).save("clinic", overwrite=True, _sync=True)
+    for reference in ({"secret": "clinic"}, {"block": "sqlalchemy-connector/clinic"}):
+        assert platform.run(platform.add(omop(reference, "person"))).total_rows == 2_694
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_block_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="no block 'secret/nowhere'"):
+        Secrets().resolve(SecretRef(secret="nowhere"))
+    with pytest.raises(ConfigurationError, match="no block 'aws-credentials/lake'"):
+        Secrets().resolve(BlockRef(block="aws-credentials/lake"))
+
+
+def test_a_prefect_that_does_not_answer_is_told_without_names_of_classes(caplog: pytest.LogCaptureFixture) -> None:
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), pytest.raises(TransientError) as caught:
+        Secrets().resolve(SecretRef(secret="clinic"))
+    assert "check that its server runs" in str(caught.value)
+    assert "Error" not in str(caught.value)
+    assert "ConnectError" in caplog.text
+
+
+def test_a_variable_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CAI_SECRET_NOWHERE", raising=False)
+    with pytest.raises(ConfigurationError, match="no variable CAI_SECRET_NOWHERE"):
+        Secrets().resolve(EnvRef(env="CAI_SECRET_NOWHERE"))
+    monkeypatch.setenv("CAI_SECRET_NOWHERE", " ")
+    with pytest.raises(ConfigurationError, match="is empty"):
+        Secrets().resolve(EnvRef(env="CAI_SECRET_NOWHERE"))
+
+
+@pytest.mark.parametrize(
+    ("secret", "told"),
+    [
+        ("canary-1", "header canary-1"),
+        ("pa ss/word", "url pa%20ss%2Fword and pa+ss%2Fword"),
+        ('quo"te\\d', 'json {"x": "quo\\"te\\\\d"} and repr \'quo"te\\\\d\''),
+        ("postgresql://u:canary@h/d", "login failed for canary"),
+        ("postgresql://u:ca/na@ry@h/d", "could not translate host name ca/na@ry"),
+        ("host=h password=canary dbname=d", "canary"),
+        ('{"private_key": "canary\\nlong line of a key"}', "long line of a key"),
+        ("Server=h;Pwd=canary;", "canary"),
+        ("s3cret", "Basic czNjcmV0"),
+    ],
+)
+def test_a_secret_is_hidden_in_every_shape(secret: str, told: str) -> None:
+    secrets = Secrets()
+    secrets.hide(secret)
+    hidden = secrets.redact(told)
+    assert "***" in hidden
+    assert "canary" not in hidden
+    assert secret not in hidden
+
+
+def test_logs_hide_arguments_and_what_exceptions_say(caplog: pytest.LogCaptureFixture) -> None:
+    secrets = Secrets()
+    secrets.hide("canary")
+    with secrets.guard():
+        logging.getLogger("prefect.any").warning("%s and %d%%", "canary", 5)
+        try:
+            int("canary")
+        except ValueError:
+            logging.getLogger("prefect.any").exception("failed")
+    assert "*** and 5%" in caplog.text
+    assert "builtins.ValueError" in caplog.text
+    assert "in test_logs_hide_arguments_and_what_exceptions_say" in caplog.text
+    assert "invalid literal" not in caplog.text
+    assert "canary" not in caplog.text.replace('int("canary")', "")
+    logging.getLogger("prefect.any").warning("after it: canary")
+    assert "after it: canary" in caplog.text
+
+
+def test_the_words_of_libraries_are_not_logged_while_a_run_lasts(caplog: pytest.LogCaptureFixture) -> None:
+    with Secrets().guard():
+        logging.getLogger("dlt").error("Job failed: Could not convert string 'Quillfeather' to INT32")
+        try:
+            int("Quillfeather")
+        except ValueError:
+            name = "Quill" + "feather"  # a local variable of this frame
+            logging.getLogger("dlt").exception(f"Transient exception for {name}")
+    assert name not in caplog.text.replace('int("Quillfeather")', "")
+    assert "may quote rows and is not shown" in caplog.text
+    assert "builtins.ValueError" in caplog.text
+
+
+class Unprintable:
+    """What some libraries hand to their logger."""
+
+    def __str__(self) -> str:
+        raise ValueError("canary")
+
+
+ODD = "p\u00e4\"s&<w>'\u00f6/rd+1="
+"""A password with all that somebody's encoding changes."""
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        json.dumps(json.dumps(ODD)),
+        json.dumps(ODD).replace("/", "\\/"),
+        json.dumps(ODD).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
+        html.escape(ODD, quote=False),
+        html.escape(ODD).replace("&#x27;", "&#39;"),
+        html.escape(ODD).replace("&#x27;", "&apos;"),
+        base64.b64encode(f"user:{ODD}".encode("latin-1")).decode(),
+        base64.b64encode(f"user:{ODD}".encode()).decode(),
+        quote(ODD.encode("latin-1"), safe=""),
+        quote(ODD),
+        ODD.encode().decode("latin-1"),
+        repr(ODD.encode()),
+    ],
+)
+def test_a_secret_is_hidden_in_what_pages_scripts_and_headers_make_of_it(told: str) -> None:
+    secrets = Secrets()
+    secrets.hide(ODD)
+    assert "***" in secrets.redact(told)
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "shown"),
+    [
+        ("login %d as %s", ("canary", "me"), "login %d as %s ('***', 'me')"),
+        ("canary %s %s", ("one",), "*** %s %s ('one',)"),
+        (Unprintable(), ("canary",), "<Unprintable> ('***',)"),
+    ],
+)
+def test_a_librarys_wrong_log_call_hurts_nobody_and_shows_no_secret(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], message: Any, arguments: Any, shown: str
+) -> None:
+    secrets = Secrets()
+    secrets.hide("canary")
+    with secrets.guard():
+        logging.getLogger("prefect.any").warning(message, *arguments)
+    assert caplog.messages == [shown]
+    assert "canary" not in caplog.text + capsys.readouterr().err
+
+
+def test_a_log_that_can_not_be_written_prints_nothing_of_what_went_wrong(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", True)  # Python's own, and afterwards as it was
+    full = io.StringIO()
+    full.close()
+    handler: logging.Handler = logging.StreamHandler(full)
+    log = logging.getLogger("prefect.pipelines")
+    log.addHandler(handler)
+    monkeypatch.setattr(log, "level", logging.INFO)
+    secrets = Secrets()
+    secrets.hide("swordfish-1")
+    try:
+        with secrets.guard(), pytest.raises(RunError), as_fault(secrets.redact, "extract"):
+            raise ConnectionError("no login with swordfish-1")
+    finally:
+        log.removeHandler(handler)
+    assert "swordfish-1" not in capfd.readouterr().err
+
+
+def test_runs_in_threads_hide_for_each_other(caplog: pytest.LogCaptureFixture) -> None:
+    first, second = Secrets(), Secrets()
+    first.hide("canary-1")
+    second.hide("canary-2")
+    with first.guard():
+        with second.guard():
+            logging.getLogger("any.library").warning("canary-1 canary-2")
+        logging.getLogger("any.library").warning("canary-1")
+    assert "canary" not in caplog.text
+
+
+def test_secrets_show_nothing_of_themselves() -> None:
+    secrets = Secrets()
+    secrets.hide({"user": "u", "password": "canary"})
+    assert "canary" not in repr(secrets)
+    assert b"canary" not in pickle.dumps(secrets)
+    known: Any = secrets.redact("u is no secret, canary is")
+    assert known == "u is no secret, *** is"
