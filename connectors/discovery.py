@@ -1,0 +1,120 @@
+"""Discovery of a source: the tables, types, forms or files that it has, with their columns, before anything is saved.
+
+What is found is offered, never taken for granted: keys come from constraints, cursors from indexes and types, and
+whether a column identifies a person from its name or the source's own flag. No value of a row is ever in it.
+This module is pure; `pipelines.discovery` asks the sources.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class ItemKind(StrEnum):
+    """Things that a source has, each of which lands as a table."""
+
+    TABLE = "table"
+    VIEW = "view"
+    RESOURCE_TYPE = "resource_type"
+    FORM = "form"
+    FILE = "file"
+    SHEET = "sheet"
+    RESOURCE = "resource"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column or field: its type in the source's own words, and whether it may tell who a person is."""
+
+    name: str
+    type: str
+    nullable: bool = True
+    identifying: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One table, type, form or file, with what was found out about it."""
+
+    name: str
+    kind: ItemKind
+    columns: tuple[Column, ...] = ()
+    rows: int | None = None
+    """Roughly, by the source's own statistics; None: it keeps none."""
+    primary_key: tuple[str, ...] = ()
+    cursor_candidates: tuple[str, ...] = ()
+    """Columns that seem to grow with each change, the likeliest first."""
+
+    @property
+    def identifying(self) -> tuple[str, ...]:
+        """The columns that may tell who a person is."""
+        return tuple(column.name for column in self.columns if column.identifying)
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """A page of what a source has. `cursor` asks for the next page; None: that was all."""
+
+    items: tuple[Item, ...]
+    cursor: str | None = None
+
+
+_IDENTIFYING = re.compile(
+    r"(^|_)(name|names|first_?name|last_?name|family|given|surname|maiden|birth_?name|initials"
+    r"|dob|birth_?date|date_?of_?birth|geburtsdatum|death_?date"
+    r"|ssn|nhs|nino|mrn|insurance_?(no|number)|passport|license|licence|account|iban"
+    r"|phone|telephone|mobile|fax|e_?mail|address|street|zip|postal_?code|postcode|plz|city"
+    r"|ip_?address|device_?(id|serial)|url|photo|image|fingerprint)(_|$)",
+    re.IGNORECASE,
+)
+
+
+def may_identify(name: str) -> bool:
+    """Whether a column of this name usually tells who a person is: the classes of the HIPAA Safe Harbor, by name.
+
+    Source: 45 CFR 164.514(b)(2)(i). A guess, shown as one: a column `note` may hold a name as well.
+    """
+    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
+    return _IDENTIFYING.search(re.sub(r"[^A-Za-z0-9]+", "_", spaced)) is not None
+
+
+_CURSOR_NAMES = ("updated", "modified", "changed", "last_update", "lastupdated", "mtime", "created", "inserted")
+
+
+def cursor_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Columns by how likely their name says that they grow with each change, the likeliest first."""
+
+    def rank(name: str) -> tuple[int, str]:
+        low = name.lower()
+        return next((place for place, word in enumerate(_CURSOR_NAMES) if word in low), len(_CURSOR_NAMES)), low
+
+    return tuple(sorted(names, key=rank))
+
+
+def chosen(source: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """A source's JSON with these of its items, as the source's kind names them.
+
+    Args:
+        source: the JSON of a source, whatever it names so far.
+        items: what is to be loaded: `name`, and as wished `primary_key`, `cursor_column` and `columns`.
+
+    Returns:
+        A new JSON. Settings of an item that it had before under the same name, and that are not given, stay.
+    """
+    said, chosen_items = dict(source), list(items)
+    match source.get("type"):
+        case "sql_database":
+            before = {each.get("name"): each for each in source.get("tables") or [] if isinstance(each, Mapping)}
+            said["tables"] = [
+                {**before.get(each["name"], {}), **{key: value for key, value in each.items() if value}}
+                for each in chosen_items
+            ]
+        case "fhir":
+            said["resource_types"] = [each["name"] for each in chosen_items]
+        case "redcap":
+            said["forms"] = [each["name"] for each in chosen_items]
+        case _:
+            pass
+    return said
