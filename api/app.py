@@ -14,10 +14,11 @@ from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
-from api import problems
+from api import problems, token_routes
 from api import routes as api_routes
+from api.authentication import Authenticated
 from api.bodies import Health
-from api.middleware import Authenticated, Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
+from api.middleware import Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
 from connectors.destinations.places import places_of
 from connectors.runs import PrefectRuns
 from database.connection.engine import open_engine
@@ -51,6 +52,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = open_engine(settings.resolved_database_url(), pool_size=POOL_SIZE)
         try:
+            app.state.engine = engine
             async with open_runs() as runs:
                 app.state.service = Service(Store(engine), runs, instance=settings.instance, places=places_of(settings))
                 app.state.tester = tester
@@ -71,6 +73,7 @@ def create_app(
     )
     problems.install(app)
     app.include_router(api_routes.router)
+    app.include_router(token_routes.router)
     _add_operations(app, registry)
     tokens = [token.get_secret_value() for token in settings.api_token]
     # The last one added is the first that a request meets.

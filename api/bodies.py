@@ -89,6 +89,17 @@ _Dataset = Annotated[
 _Policy = Annotated[
     SkipValidation[RunPolicy], Field(description="How runs behave: overlap, missed runs, retries, time limit.")
 ]
+_Team = Annotated[
+    str | None,
+    Field(
+        description="The team that it belongs to; null: everybody. Left out: your own, if you have roles in one only.",
+        examples=["oncology"],
+    ),
+]
+_Owner = Annotated[str | None, Field(description="Who answers for it. It gives nobody a right.")]
+_Tags = Annotated[
+    list[str], Field(description="Words to find it by. They are not Prefect's tags.", examples=[["labs"]])
+]
 _Pool = Annotated[str | None, Field(description="Prefect work pool of the runs. null: the platform's own.")]
 _Queue = Annotated[str | None, Field(description="Work queue in the pool. null: the platform's own.")]
 
@@ -107,6 +118,9 @@ class ConnectorInput(Input):
     run_policy: _Policy = Field(default_factory=RunPolicy)
     work_pool_name: _Pool = None
     work_queue_name: _Queue = None
+    team: _Team = None
+    owner: _Owner = None
+    tags: _Tags = Field(default_factory=list)
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
@@ -131,6 +145,9 @@ class ConnectorPatch(Input):
     run_policy: _Policy = None  # type: ignore[assignment]
     work_pool_name: _Pool = None
     work_queue_name: _Queue = None
+    team: _Team = None
+    owner: _Owner = None
+    tags: _Tags = Field(default_factory=list)
 
 
 class SchedulePreviewInput(Input):
@@ -300,6 +317,9 @@ class ConnectorAnswer(Body):
     run_policy: Annotated[Any, Field(description="How runs behave, as far as it was given.")]
     work_pool_name: _Pool
     work_queue_name: _Queue
+    team: Annotated[str | None, Field(description="The team that it belongs to; null: everybody.")]
+    owner: _Owner
+    tags: _Tags
     prefect_deployment_id: Annotated[UUID | None, Field(description="Prefect's deployment; null until it holds one.")]
     created_at: Annotated[datetime | None, Field(description="When it was created.")]
     updated_at: Annotated[datetime | None, Field(description="When one of the fields above last changed.")]

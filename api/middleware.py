@@ -1,68 +1,25 @@
-"""Middleware of the REST API: who may ask, how much may be sent, and what is counted.
+"""Middleware of the REST API: how much may be sent, and what is counted.
 
 Plain ASGI, because a framework's own checks come after it has read the body: a stranger's 10 GB would be in memory
 first.
 """
 
-import hashlib
-import hmac
 import ipaddress
 import logging
 import time
-from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.authentication import is_protected
 from api.problems import ProblemResponse
 from connectors.limits.ids import parse_id
 
 logger = logging.getLogger(__name__)
 
-PROTECTED = "/api"
 LONGEST_BODY = 1_000_000
 """Bytes. A connector with a thousand tables is a tenth of it."""
-
-
-class Authenticated:
-    """Lets a request under `/api` pass only with a bearer token of the API's; any request, where the API has none."""
-
-    def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
-        self._app = app
-        self._tokens = [_digest(token.encode()) for token in tokens]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 401 itself, or passes the request on."""
-        if (
-            scope["type"] == "http"
-            and self._tokens
-            and _protected(scope["path"])
-            and not self._may(Headers(scope=scope))
-        ):
-            response = ProblemResponse(
-                401,
-                "Send one of the API's tokens in the header 'Authorization: Bearer ...'.",
-                headers={"WWW-Authenticate": 'Bearer realm="connectors"'},
-            )
-            await response(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-    def _may(self, headers: Headers) -> bool:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        given = _digest(token.strip().encode("latin-1"))
-        # Digests are of one length, and all of them are compared: how long it takes tells nothing of a token.
-        matches = [hmac.compare_digest(given, each) for each in self._tokens]
-        return scheme.lower() == "bearer" and any(matches)
-
-
-def _digest(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()
-
-
-def _protected(path: str) -> bool:
-    return path == PROTECTED or path.startswith(PROTECTED + "/")
 
 
 class Heads:
@@ -158,7 +115,7 @@ class Measured:
             seconds = time.perf_counter() - began
             self._requests.labels(method, route, str(status)).inc()
             self._seconds.labels(method, route).observe(seconds)
-            if _protected(scope["path"]):
+            if is_protected(scope["path"]):
                 _tell(method, route, status, seconds, _connector(scope, location))
 
 

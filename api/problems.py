@@ -22,12 +22,15 @@ from connectors.connector import InvalidConnectorError
 from connectors.errors import (
     ClashError,
     ConstraintError,
+    ForbiddenError,
     NameTakenError,
+    NoSuchTokenError,
     NotFoundError,
     NotRunnableError,
     PrefectUnavailableError,
     RequestError,
     StaleError,
+    TokenNameTakenError,
 )
 from connectors.refusals import Refusal, from_details
 from database.connection.engine import DATABASE_ERRORS
@@ -87,6 +90,9 @@ class ProblemResponse(Response):
 
 _REQUEST_ERRORS: Mapping[type[RequestError], tuple[int, str]] = {
     NotFoundError: (404, "no-such-connector"),
+    NoSuchTokenError: (404, "no-such-token"),
+    ForbiddenError: (403, "forbidden"),
+    TokenNameTakenError: (409, "name-taken"),
     NameTakenError: (409, "name-taken"),
     NotRunnableError: (409, "not-runnable"),
     StaleError: (412, "stale"),

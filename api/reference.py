@@ -30,7 +30,9 @@ the table holds it: snake_case, and explained kind by kind in [sources.md](sourc
 form of this page is `GET /openapi.json`.
 
 **Tokens.** With `CAI_API_TOKEN` set (several, comma separated), every address below `/api` needs the header
-`Authorization: Bearer <token>`. With none set, the API binds loopback only and answers no page of another site.
+`Authorization: Bearer <token>`, with one of these or one that was made at `/api/v1/tokens`. With none set, the API
+binds loopback only and answers no page of another site. Who may do what: [access.md](access.md). Another team's
+connector is a 404, as if it were not there; a role that is too low is a 403.
 
 **Lost updates.** Every answer with one connector carries its `ETag`, the row's generation. Send it back as `If-Match`,
 and a change that somebody else made in between is a 412 instead of being overwritten. The header is optional. Where a
@@ -39,7 +41,7 @@ row was changed with the table's triggers off, which moves no generation, the ET
 **Errors** are `application/problem+json` (RFC 9457): `detail` is a sentence for a person, `errors` names each field by
 its JSON pointer. `type` is `about:blank` for what HTTP itself says, else one of `urn:problem-type:clinical-ai:` with
 `no-such-connector`, `name-taken`, `not-runnable`, `stale`, `invalid-connector`, `invalid-request`,
-`prefect-unavailable`, `database-unavailable`, `row-locked`, `constraint`.
+`prefect-unavailable`, `database-unavailable`, `row-locked`, `constraint`, `forbidden`, `no-such-token`.
 
 **Sent again.** A refusal below 500 has changed nothing. After a 5xx, or without an answer, the request may have been
 done all the same, and can be sent again: a change leaves the same behind (or is a 412, by its `If-Match`), a connector

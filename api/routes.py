@@ -25,11 +25,13 @@ from api.bodies import (
 )
 from api.problems import MEDIA_TYPE
 from connectors.connector import ConnectorRow, InvalidConnectorError
+from connectors.errors import ForbiddenError
 from connectors.limits.ids import LARGEST_ID, parse_number
+from connectors.people import Act, may_anywhere
 from connectors.refusals import Refusal
 from database.connectors import Filter
 from use_cases.connectors import Service, Versions
-from use_cases.queries import Entry
+from use_cases.queries import Entry, too_low
 
 LONGEST_KEY = 200
 """Characters of an Idempotency-Key."""
@@ -47,8 +49,9 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 MEANINGS = {
     400: "The body is not JSON.",
     401: "No token of this API was sent.",
-    403: "The API asks for no token, and so answers only this machine, at 127.0.0.1 or localhost.",
-    404: "There is no such connector.",
+    403: "The role is too low, or the team another one; or the API asks for no token, and so answers only this "
+    "machine, at 127.0.0.1 or localhost.",
+    404: "There is no such thing, or it is another team's.",
     405: "The address does not take this method; the header `Allow` names those that it takes.",
     409: "Another connector has the name, a constraint of the database's own refuses it because of other rows, or this "
     "one cannot be started as it stands.",
@@ -65,11 +68,31 @@ _ETAG = {"ETag": {"description": "The connector's version: its generation.", "sc
 
 
 def _service(request: Request) -> Service:
-    return cast(Service, request.app.state.service)
+    return cast(Service, request.app.state.service).acting_for(request.state.person)
 
 
 def _tester(request: Request) -> Tester:
     return cast(Tester, request.app.state.tester)
+
+
+def needs(act: Act) -> Any:
+    """The dependency that refuses whoever may do this nowhere, before the body is looked at.
+
+    Each route under `/api` says by it what it does. A route of one connector is left to the use case, which knows whose
+    it is: of another team's it must not even be learned that it is there.
+
+    Raises:
+        ForbiddenError: from the dependency.
+    """
+
+    def refuse(request: Request) -> None:
+        if "connectorId" not in request.path_params and not may_anywhere(request.state.person, act):
+            raise ForbiddenError(too_low(act))
+
+    return Depends(refuse)
+
+
+SIGNED_IN = Depends(HTTPBearer(auto_error=False, description="A token of the API: docs/access.md."))
 
 
 def _if_match(
@@ -104,7 +127,7 @@ IdempotencyKey = Annotated[
 
 router = APIRouter(
     prefix="/api/v1",
-    dependencies=[Depends(HTTPBearer(auto_error=False, description="One of the tokens of CAI_API_TOKEN."))],
+    dependencies=[SIGNED_IN],
     responses=problems(401, 403, 422, 500, 503),
 )
 
@@ -125,6 +148,7 @@ _LOCATION = {"Location": {"description": "Where the connector is.", "schema": {"
     "/connectors",
     status_code=201,
     tags=["connectors"],
+    dependencies=[needs(Act.CHANGE)],
     responses=_responses(201, 409, *_BODY, headers=_LOCATION),
 )
 async def create_connector(body: ConnectorInput, service: Connectors, response: Response) -> ConnectorAnswer:
@@ -137,7 +161,7 @@ async def create_connector(body: ConnectorInput, service: Connectors, response: 
     return _answer(entry, service, response)
 
 
-@router.get("/connectors", tags=["connectors"])
+@router.get("/connectors", tags=["connectors"], dependencies=[needs(Act.READ)])
 async def list_connectors(service: Connectors, query: Annotated[ConnectorQuery, Query()]) -> ConnectorPage:
     """List connectors, in the order of their ids, a page at a time."""
     which = Filter(query.is_active, query.phase, query.freshness, query.q)
@@ -150,7 +174,9 @@ async def list_connectors(service: Connectors, query: Annotated[ConnectorQuery, 
     )
 
 
-@router.get("/connectors/{connectorId}", tags=["connectors"], responses=_responses(200, 404))
+@router.get(
+    "/connectors/{connectorId}", tags=["connectors"], dependencies=[needs(Act.READ)], responses=_responses(200, 404)
+)
 async def get_connector(connector_id: ConnectorId, service: Connectors, response: Response) -> ConnectorDetail:
     """Show a connector, and why it isn't running.
 
@@ -163,7 +189,12 @@ async def get_connector(connector_id: ConnectorId, service: Connectors, response
     return detail
 
 
-@router.put("/connectors/{connectorId}", tags=["connectors"], responses=_responses(200, 404, 409, 412, *_BODY))
+@router.put(
+    "/connectors/{connectorId}",
+    tags=["connectors"],
+    dependencies=[needs(Act.CHANGE)],
+    responses=_responses(200, 404, 409, 412, *_BODY),
+)
 async def replace_connector(
     connector_id: ConnectorId, body: ConnectorInput, seen: Seen, service: Connectors, response: Response
 ) -> ConnectorAnswer:
@@ -171,7 +202,12 @@ async def replace_connector(
     return _answer(await service.replace(connector_id, body.given(), seen), service, response)
 
 
-@router.patch("/connectors/{connectorId}", tags=["connectors"], responses=_responses(200, 404, 409, 412, *_BODY))
+@router.patch(
+    "/connectors/{connectorId}",
+    tags=["connectors"],
+    dependencies=[needs(Act.CHANGE)],
+    responses=_responses(200, 404, 409, 412, *_BODY),
+)
 async def update_connector(
     connector_id: ConnectorId, body: ConnectorPatch, seen: Seen, service: Connectors, response: Response
 ) -> ConnectorAnswer:
@@ -179,7 +215,13 @@ async def update_connector(
     return _answer(await service.update(connector_id, body.given(), seen), service, response)
 
 
-@router.delete("/connectors/{connectorId}", status_code=204, tags=["connectors"], responses=problems(404, 412))
+@router.delete(
+    "/connectors/{connectorId}",
+    status_code=204,
+    tags=["connectors"],
+    dependencies=[needs(Act.CHANGE)],
+    responses=problems(404, 412),
+)
 async def delete_connector(connector_id: ConnectorId, seen: Seen, service: Connectors) -> None:
     """Delete a connector. There is no undo.
 
@@ -189,7 +231,12 @@ async def delete_connector(connector_id: ConnectorId, seen: Seen, service: Conne
     await service.delete(connector_id, seen)
 
 
-@router.post("/connectors/{connectorId}/activate", tags=["actions"], responses=_responses(200, 404, 412))
+@router.post(
+    "/connectors/{connectorId}/activate",
+    tags=["actions"],
+    dependencies=[needs(Act.CHANGE)],
+    responses=_responses(200, 404, 412),
+)
 async def activate_connector(
     connector_id: ConnectorId, seen: Seen, service: Connectors, response: Response
 ) -> ConnectorAnswer:
@@ -197,7 +244,12 @@ async def activate_connector(
     return _answer(await service.set_active(connector_id, True, seen), service, response)
 
 
-@router.post("/connectors/{connectorId}/deactivate", tags=["actions"], responses=_responses(200, 404, 412))
+@router.post(
+    "/connectors/{connectorId}/deactivate",
+    tags=["actions"],
+    dependencies=[needs(Act.CHANGE)],
+    responses=_responses(200, 404, 412),
+)
 async def deactivate_connector(
     connector_id: ConnectorId, seen: Seen, service: Connectors, response: Response
 ) -> ConnectorAnswer:
@@ -205,13 +257,25 @@ async def deactivate_connector(
     return _answer(await service.set_active(connector_id, False, seen), service, response)
 
 
-@router.post("/connectors/{connectorId}/retry", status_code=202, tags=["actions"], responses=_responses(202, 404))
+@router.post(
+    "/connectors/{connectorId}/retry",
+    status_code=202,
+    tags=["actions"],
+    dependencies=[needs(Act.RUN)],
+    responses=_responses(202, 404),
+)
 async def retry_connector(connector_id: ConnectorId, service: Connectors, response: Response) -> ConnectorAnswer:
     """Have the controller compare a connector with Prefect at once, instead of at its next try."""
     return _answer(await service.retry(connector_id), service, response)
 
 
-@router.post("/connectors/{connectorId}/run", status_code=202, tags=["actions"], responses=problems(404, 409))
+@router.post(
+    "/connectors/{connectorId}/run",
+    status_code=202,
+    tags=["actions"],
+    dependencies=[needs(Act.RUN)],
+    responses=problems(404, 409),
+)
 async def run_connector(
     connector_id: ConnectorId, service: Connectors, idempotency_key: IdempotencyKey = None
 ) -> RunAnswer:
@@ -223,7 +287,9 @@ async def run_connector(
     return RunAnswer.of(await service.run(connector_id, idempotency_key))
 
 
-@router.post("/connectors/{connectorId}/test", tags=["actions"], responses=problems(404))
+@router.post(
+    "/connectors/{connectorId}/test", tags=["actions"], dependencies=[needs(Act.TEST)], responses=problems(404)
+)
 async def test_connector(
     connector_id: ConnectorId, service: Connectors, tester: Annotated[Tester, Depends(_tester)]
 ) -> ProbeAnswer:
@@ -232,16 +298,16 @@ async def test_connector(
     It is reached from where the API runs, with the secrets that the API may read. What only a worker can reach is tried
     by the form `test-connector` in the Prefect UI.
     """
-    return await tester((await service.get(connector_id)).row)
+    return await tester((await service.get(connector_id, Act.TEST)).row)
 
 
-@router.get("/connectors/{connectorId}/runs", tags=["runs"], responses=problems(404))
+@router.get("/connectors/{connectorId}/runs", tags=["runs"], dependencies=[needs(Act.READ)], responses=problems(404))
 async def list_runs(connector_id: ConnectorId, service: Connectors, query: Annotated[RunsQuery, Query()]) -> RunsAnswer:
     """List a connector's last runs: their states, times, and rows loaded."""
     return RunsAnswer(items=[RunAnswer.of(run) for run in await service.last_runs(connector_id, query.limit)])
 
 
-@router.post("/schedules/preview", tags=["schedules"], responses=problems(*_BODY))
+@router.post("/schedules/preview", tags=["schedules"], dependencies=[needs(Act.READ)], responses=problems(*_BODY))
 async def preview_schedule(body: SchedulePreviewInput, service: Connectors) -> SchedulePreview:
     """Say what a schedule means before it is saved: in words, in dates, and what may surprise about it."""
     try:

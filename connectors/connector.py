@@ -6,6 +6,7 @@ This module is pure: no I/O, no clock, no Prefect.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -93,6 +94,10 @@ class ConnectorRow:
     generation: int
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    team: str | None = None
+    """None: everybody's."""
+    owner: str | None = None
+    tags: Sequence[str] = ()
     content: str | None = field(default=None, compare=False)
     """A hash of what stands in the row; None where nobody has asked for it."""
     stamped: str | None = field(default=None, compare=False)
@@ -132,6 +137,8 @@ class Connector:
     work_queue_name: str | None
     prefect_deployment_id: UUID | None = None
     generation: int = field(default=1, compare=False)
+    team: str | None = None
+    """None: everybody's."""
 
     @property
     def dataset(self) -> str:
@@ -151,8 +158,16 @@ _POLICY = TypeAdapter(RunPolicy)
 NAME_LENGTH = 200
 """Most characters of a connector's name."""
 
-UNUSED_BY_LOADS = {"/name", "/schedule", "/timezone", "/work_pool_name", "/work_queue_name"}
-"""What says when and where a connector runs, and not what is loaded."""
+UNUSED_BY_LOADS = {
+    "/name", "/schedule", "/timezone", "/work_pool_name", "/work_queue_name", "/team", "/owner", "/tags",
+}  # fmt: skip
+"""What says when and where a connector runs, and whose it is, and not what is loaded."""
+
+TEAM_LENGTH = 100
+"""Most characters of a team's name, of an owner's and of a tag."""
+
+MOST_TAGS = 50
+"""Most tags of a connector."""
 
 
 def validate(row: ConnectorRow) -> Connector:
@@ -219,6 +234,7 @@ def _examined(row: ConnectorRow) -> tuple[Connector | None, tuple[Refusal, ...]]
     elif isinstance(destination, DuckdbDestination):
         clash = destination.clash(row.dataset_name or default_dataset(row.id))
         refusals += [Refusal("/dataset_name", clash)] if clash else []
+    refusals += _of_people(row)
     if source is None or policy is None:
         return None, tuple(refusals)
     connector = Connector(
@@ -235,8 +251,31 @@ def _examined(row: ConnectorRow) -> tuple[Connector | None, tuple[Refusal, ...]]
         work_queue_name=row.work_queue_name,
         prefect_deployment_id=row.prefect_deployment_id,
         generation=row.generation,
+        team=row.team,
     )
     return connector, tuple(refusals)
+
+
+def _of_people(row: ConnectorRow) -> list[Refusal]:
+    """What is wrong with whose connector it is, and with its tags."""
+    refusals = []
+    for column, value in (("team", row.team), ("owner", row.owner)):
+        if value is not None and (why := why_no_team(value)) is not None:
+            refusals.append(Refusal(f"/{column}", f"{column} {why}"))
+    tags = row.tags or ()
+    for place, tag in enumerate(tags[:MOST_TAGS]):
+        if (why := why_no_team(tag)) is not None:
+            refusals.append(Refusal(f"/tags/{place}", f"tags.{place} {why}"))
+    if len(tags) > MOST_TAGS:
+        refusals.append(Refusal("/tags", f"tags must be no more than {MOST_TAGS}."))
+    return refusals
+
+
+def why_no_team(value: str | None) -> str | None:
+    """Why this cannot be the name of a team, an owner or a tag, as the end of a sentence; None when it can."""
+    if not value or value != value.strip() or len(value) > TEAM_LENGTH:
+        return f"must have 1 to {TEAM_LENGTH} characters, without blanks around them, such as 'oncology'."
+    return why_no_name(value)
 
 
 def _is_dataset_name(value: str) -> bool:

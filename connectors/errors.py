@@ -2,7 +2,10 @@ r"""Errors of requests, whichever door they came through.
 
     RequestError
     ├── NotFoundError              there is no such connector
+    ├── NoSuchTokenError           there is no such token, for whoever asks
+    ├── ForbiddenError             the role of whoever asks is too low
     ├── NameTakenError             another connector has the name
+    ├── TokenNameTakenError        another token has the name
     ├── StaleError                 somebody changed the connector in between
     ├── ConstraintError            a constraint or trigger of the database's refuses it
     │   └── ClashError             because of other rows
@@ -24,11 +27,29 @@ class NotFoundError(RequestError):
         super().__init__(f"There is no connector {connector_id}.")
 
 
+class NoSuchTokenError(RequestError):
+    """There is no token of this number, or it is another team's."""
+
+    def __init__(self, token_id: int) -> None:
+        super().__init__(f"There is no token {token_id}.")
+
+
+class ForbiddenError(RequestError):
+    """Whoever asks may not do it, and may know that it is there."""
+
+
 class NameTakenError(RequestError):
     """Names are unique."""
 
     def __init__(self) -> None:
         super().__init__("Another connector already has this name: choose another one.")
+
+
+class TokenNameTakenError(RequestError):
+    """Names of tokens are unique: a name in the history is one token."""
+
+    def __init__(self) -> None:
+        super().__init__("Another token already has this name: choose another one.")
 
 
 class StaleError(RequestError):

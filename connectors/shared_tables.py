@@ -32,6 +32,14 @@ class Writer:
     """Its tables by the name under which they land, and whether each load replaces them."""
     shares: bool
     """Whether it says that others may write them too."""
+    team: str | None = None
+    """Whose it is; None: everybody's."""
+
+    def called(self, team: str | None) -> str:
+        """How a connector of `team` is told of this one: another team's is not named."""
+        if self.team not in {None, team}:
+            return "a connector of another team"
+        return f"connector {self.connector_id} ('{self.name}')"
 
 
 def writer_of(connector: Connector, places: Places) -> Writer | None:
@@ -52,6 +60,7 @@ def writer_of(connector: Connector, places: Places) -> Writer | None:
             for table, landing in connector.source.landings().items()
         },
         destination.shared_tables,
+        connector.team,
     )
 
 
@@ -75,7 +84,7 @@ def clash(mine: Writer, others: Iterable[Writer]) -> Refusal | None:
         if not (mine.shares and other.shares):
             return Refusal(
                 "/dataset_name",
-                f"dataset_name is the dataset of connector {other.connector_id} ('{other.name}') too, which also "
+                f"dataset_name is the dataset of {other.called(mine.team)} too, which also "
                 f"writes "
                 f"{tables}: their rows would mix or replace each other's. Choose another dataset_name, or other "
                 f"tables; "
@@ -84,7 +93,7 @@ def clash(mine: Writer, others: Iterable[Writer]) -> Refusal | None:
         if replaced := [table for table in both if mine.replaced[table] or other.replaced[table]]:
             return Refusal(
                 "/dataset_name",
-                f"dataset_name holds '{replaced[0]}', which connector {other.connector_id} ('{other.name}') writes too "
+                f"dataset_name holds '{replaced[0]}', which {other.called(mine.team)} writes too "
                 "and one of the two replaces: a replaced table can't be shared, so choose another dataset_name.",
             )
     return None

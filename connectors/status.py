@@ -37,6 +37,7 @@ class Reason(StrEnum):
     INVALID_DATASET = "InvalidDataset"
     INVALID_RUN_POLICY = "InvalidRunPolicy"
     INVALID_WORK_POOL = "InvalidWorkPool"
+    INVALID_TEAM = "InvalidTeam"
 
     SERVER_UNAVAILABLE = "ServerUnavailable"
     REQUEST_REFUSED = "RequestRefused"
@@ -64,6 +65,9 @@ REASONS = {
     "run_policy": Reason.INVALID_RUN_POLICY,
     "work_pool_name": Reason.INVALID_WORK_POOL,
     "work_queue_name": Reason.INVALID_WORK_POOL,
+    "team": Reason.INVALID_TEAM,
+    "owner": Reason.INVALID_TEAM,
+    "tags": Reason.INVALID_TEAM,
 }
 """Why a row is invalid, by the column that is refused."""
 

@@ -42,6 +42,8 @@ class Filter:
     phase: Phase | None = None
     freshness: Freshness | None = None
     text: str | None = None
+    teams: Collection[str] | None = None
+    """Only those of these teams and everybody's; None: all there are."""
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -91,6 +93,7 @@ async def facts(engine: AsyncEngine, which: Filter, *, limit: int, after: int | 
         query = query.where(row.is_active.is_(which.is_active))
     if which.phase is not None:
         query = query.where(sa.func.coalesce(tables.status.c.phase, Phase.PENDING.value) == which.phase.value)
+    query = query.where(_of(which.teams))
     if which.text:
         columns = (row.name, row.description)
         query = query.where(sa.or_(*(column.icontains(which.text, autoescape=True) for column in columns)))
@@ -99,12 +102,24 @@ async def facts(engine: AsyncEngine, which: Filter, *, limit: int, after: int | 
         return [_facts(each) for each in (await connection.execute(query)).mappings()]
 
 
-async def schedules(engine: AsyncEngine, *, but: int) -> Sequence[tuple[str, str, int]]:
-    """Schedule, time zone and id of every active connector that has a schedule, but for one."""
+async def schedules(
+    engine: AsyncEngine, *, but: int, teams: Collection[str] | None = None
+) -> Sequence[tuple[str, str, int]]:
+    """Schedule, time zone and id of every active connector that has a schedule, but for one; of these teams alone."""
     row = tables.connectors.c
-    query = sa.select(row.schedule, row.timezone, row.id).where(row.is_active, row.schedule.is_not(None), row.id != but)
+    query = sa.select(row.schedule, row.timezone, row.id).where(
+        row.is_active, row.schedule.is_not(None), row.id != but, _of(teams)
+    )
     async with engine.connect() as connection:
         return [(cron, timezone, number) for cron, timezone, number in await connection.execute(query)]
+
+
+def _of(teams: Collection[str] | None) -> sa.ColumnElement[bool]:
+    """The connectors of these teams, and everybody's; all of them for None, and none at all without a team."""
+    team = tables.connectors.c.team
+    if teams is None:
+        return sa.true()
+    return sa.or_(team.is_(None), team.in_(sorted(teams))) if teams else sa.false()
 
 
 def _within_reach(column: sa.Column[Any]) -> sa.ColumnElement[Any]:

@@ -5,7 +5,7 @@ controller. The triggers, constraints and the adoption of a back end's older tab
 """
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TIMESTAMP, UUID
 
 CHANNEL = "cai_connectors"
 """The channel that carries the id of every connector whose row changed in a way that matters to Prefect."""
@@ -27,6 +27,9 @@ connectors = sa.Table(
     sa.Column("run_policy", JSONB(none_as_null=True), nullable=False, server_default=sa.text("'{}'::jsonb")),
     sa.Column("work_pool_name", sa.Text),
     sa.Column("work_queue_name", sa.Text),
+    sa.Column("team", sa.Text),
+    sa.Column("owner", sa.Text),
+    sa.Column("tags", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'::text[]")),
     sa.Column("prefect_deployment_id", UUID(as_uuid=True)),
     sa.Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("updated_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
@@ -143,4 +146,45 @@ audit = sa.Table(
     sa.Column("previous_id", sa.BigInteger),
     sa.Column("previous", sa.Text),
     sa.Column("digest", sa.Text, nullable=False, server_default=""),
+)
+
+tokens = sa.Table(
+    "cai_tokens",
+    metadata,
+    # The API's tokens, without the tokens themselves: a digest finds the row, and nothing makes a token of it.
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("digest", BYTEA, nullable=False, unique=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("team", sa.Text),
+    sa.Column("expires_at", TIMESTAMP(timezone=True)),
+    sa.Column("last_used_at", TIMESTAMP(timezone=True)),
+    sa.Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("created_by", sa.Text, nullable=False),
+)
+
+credentials = sa.Table(
+    "cai_credentials",
+    metadata,
+    # What connectors may name as a secret: where it is, whose, and to which hosts it may be sent. Never its value.
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("team", sa.Text),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("reference", sa.Text, nullable=False),
+    sa.Column("hosts", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'::text[]")),
+    sa.Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("created_by", sa.Text, nullable=False),
+)
+
+sessions = sa.Table(
+    "cai_sessions",
+    metadata,
+    # Who is logged in at the page. The cookie holds a random text, and the row that text's digest.
+    sa.Column("digest", BYTEA, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("grants", JSONB(none_as_null=True), nullable=False),
+    sa.Column("csrf", sa.Text, nullable=False),
+    sa.Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("expires_at", TIMESTAMP(timezone=True), nullable=False),
 )

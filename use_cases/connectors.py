@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connectors.connector import ConnectorRow, InvalidConnectorError, validate
 from connectors.destinations.places import outside
-from connectors.errors import NotFoundError, NotRunnableError, StaleError
+from connectors.errors import ForbiddenError, NotFoundError, NotRunnableError, StaleError
 from connectors.limits.ids import is_id
 from connectors.limits.jsonb import unstorable
+from connectors.people import Act, Verdict, may, may_for_all
 from connectors.refusals import Refusal
 from connectors.runs import Run
 from connectors.shared_tables import clash, writer_of, writers_of
@@ -34,21 +35,30 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """What a connector has where the user says nothing; `name` and `source` have no default."""
 
+WHOSE: Mapping[str, Any] = {"team": None, "owner": None, "tags": []}
+"""The same of whose it is. It stays as it is when a connector is replaced: what is a team's must not become everybody's
+because somebody left it out."""
+
 Values = Mapping[str, Any]
 """Columns of `cai_connectors` that users own, by name, with what is to stand in them."""
 
 Versions = Collection[str] | None
 """The versions that the caller has seen, one of which the row must still have; None when it does not care."""
 
-_USER_COLUMNS = ("name", "source", *DEFAULTS)
+_USER_COLUMNS = ("name", "source", *DEFAULTS, *WHOSE)
 
 
 class Service(Queries):
     """The use cases on one database. Every method may raise what SQLAlchemy and the driver do when it is down."""
 
     async def create(self, values: Values) -> Entry:
-        """Save a new connector. Raises `InvalidConnectorError`, `NameTakenError`."""
-        complete = _complete(values)
+        """Save a new connector, of the person's own team where none is named.
+
+        Raises:
+            InvalidConnectorError, NameTakenError, ForbiddenError: and nothing is saved.
+        """
+        complete = _complete({**WHOSE, "team": self._person.home, **values})
+        self._require_team(None, complete["team"], new=True)
         self._judge(complete, connector_id=0)  # whether an `H` is valid does not depend on the id that there is to be
         async with connectors.changing(self._engine, name=complete["name"], own_id=None) as connection:
             row = await connectors.insert(connection, complete)
@@ -61,11 +71,12 @@ class Service(Queries):
         Deactivating alone is not refused, whatever else is wrong with the row: to stop must always be possible.
 
         Raises:
-            NotFoundError, StaleError, InvalidConnectorError, NameTakenError: and nothing has changed.
+            NotFoundError, ForbiddenError, StaleError, InvalidConnectorError, NameTakenError: and nothing has changed.
         """
         changes = _stripped(values)
         async with connectors.changing(self._engine, name=changes.get("name"), own_id=connector_id) as connection:
-            row = await _lock(connection, connector_id, seen)
+            row = await self._lock(connection, connector_id, seen)
+            self._require_team(row.team, changes.get("team", row.team))
             judged = changes != {"is_active": False}
             if judged:
                 self._judge({**_user_values(row), **changes}, connector_id)
@@ -83,9 +94,9 @@ class Service(Queries):
         """Activate or deactivate. Where the row already says so, the controller looks at once what Prefect says.
 
         Raises:
-            NotFoundError, StaleError: and, when activating, InvalidConnectorError.
+            NotFoundError, ForbiddenError, StaleError: and, when activating, InvalidConnectorError.
         """
-        entry = await self.get(connector_id)
+        entry = await self.get(connector_id, Act.CHANGE)
         already = entry.row.is_active is is_active
         entry = await self.update(connector_id, {"is_active": is_active}, seen)
         if already:
@@ -95,14 +106,18 @@ class Service(Queries):
         return entry
 
     async def delete(self, connector_id: int, seen: Versions = None) -> None:
-        """Remove the row; the controller then removes the deployment. Raises `NotFoundError`, `StaleError`."""
+        """Remove the row; the controller then removes the deployment.
+
+        Raises:
+            NotFoundError, ForbiddenError, StaleError: and nothing has changed.
+        """
         async with connectors.changing(self._engine, name=None, own_id=connector_id) as connection:
-            await _lock(connection, connector_id, seen)
+            await self._lock(connection, connector_id, seen)
             await connectors.delete(connection, connector_id)
 
     async def retry(self, connector_id: int) -> Entry:
-        """Have the controller reconcile a connector now instead of at its next try. Raises `NotFoundError`."""
-        entry = await self.get(connector_id)
+        """Have the controller reconcile a connector now instead of at its next try. Raises what `get` does."""
+        entry = await self.get(connector_id, Act.RUN)
         await connectors.hint(self._engine, connector_id)
         return entry
 
@@ -110,10 +125,10 @@ class Service(Queries):
         """Start a run now; with a `key` one run, however often it is sent.
 
         Raises:
-            NotFoundError, PrefectUnavailableError: and
+            NotFoundError, ForbiddenError, PrefectUnavailableError: and
             NotRunnableError: it is deactivated or invalid, or Prefect does not hold its deployment (yet).
         """
-        entry = await self.get(connector_id)
+        entry = await self.get(connector_id, Act.RUN)
         if not entry.row.is_active:
             raise NotRunnableError("The connector is deactivated, and a run would load nothing: activate it first.")
         try:
@@ -129,6 +144,29 @@ class Service(Queries):
                 "the connector's status says what it waits for."
             )
         return run
+
+    def _require_team(self, before: str | None, after: str | None, *, new: bool = False) -> None:
+        """Return when the person may make a connector of team `before` one of team `after`. Raises `ForbiddenError`."""
+        if before == after and not new:
+            return
+        if may(self._person, Act.CHANGE, after) is not Verdict.ALLOWED:
+            raise ForbiddenError(f"You may not {Act.CHANGE} of that team: name a team that you are an editor of.")
+        if not new and before is None and not may_for_all(self._person, Act.CHANGE):
+            raise ForbiddenError(
+                "This connector is everybody's, and only an editor for all teams may give it to one of them."
+            )
+
+    async def _lock(self, connection: AsyncConnection, connector_id: int, seen: Versions) -> ConnectorRow:
+        """The row, kept for this transaction: whoever else would change it waits, and then sees what we wrote."""
+        if not is_id(connector_id):
+            raise NotFoundError(connector_id)
+        row = await connectors.lock(connection, connector_id)
+        if row is None:
+            raise NotFoundError(connector_id)
+        self._require(Act.CHANGE, row)
+        if seen is not None and row.version not in seen:
+            raise StaleError(row.generation)
+        return row
 
     def _judge(self, values: Values, connector_id: int) -> None:
         """Refuse what may not be saved. Raises `InvalidConnectorError`."""
@@ -169,15 +207,3 @@ def _stripped(values: Values) -> dict[str, Any]:
     if "name" in changes:
         changes["name"] = changes["name"].strip()
     return changes
-
-
-async def _lock(connection: AsyncConnection, connector_id: int, seen: Versions) -> ConnectorRow:
-    """The row, kept for this transaction: whoever else would change it waits, and then sees what we wrote."""
-    if not is_id(connector_id):
-        raise NotFoundError(connector_id)
-    row = await connectors.lock(connection, connector_id)
-    if row is None:
-        raise NotFoundError(connector_id)
-    if seen is not None and row.version not in seen:
-        raise StaleError(row.generation)
-    return row

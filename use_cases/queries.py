@@ -4,19 +4,22 @@ Nothing is changed here, and nothing is known of SQL: `database` has the stateme
 """
 
 import asyncio
+import copy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Self
 from uuid import UUID
 
 from connectors.connector import ConnectorRow, InvalidConnectorError
 from connectors.destinations.places import Places
 from connectors.diagnosis import Explanation, View, explain
-from connectors.errors import NotFoundError, PrefectUnavailableError
+from connectors.errors import ForbiddenError, NotFoundError, PrefectUnavailableError
 from connectors.freshness import Facts, Freshness, Promise, judge
 from connectors.limits.ids import is_id
 from connectors.loads import Load
+from connectors.people import LEAST_ROLE, PLATFORM, Act, Person, Verdict, may
 from connectors.refusals import Refusal
 from connectors.runs import PrefectRuns, Run
 from connectors.schedules.cron import Schedule, ScheduleError, local, next_runs, parse, warnings, words
@@ -89,17 +92,33 @@ class Queries:
         self._instance = instance
         self._places = places
         self._clock = clock
+        self._person = PLATFORM
+
+    def acting_for(self, person: Person) -> Self:
+        """The same use cases, done for somebody: as far as their roles go, and in their name."""
+        theirs = copy.copy(self)
+        theirs._person = person
+        return theirs
 
     async def ready(self) -> None:
         """Return when the database answers and holds the table; raise what it says otherwise."""
         await connectors.ready(self._engine)
 
-    async def get(self, connector_id: int) -> Entry:
-        """One connector. Raises `NotFoundError`."""
+    async def get(self, connector_id: int, act: Act = Act.READ) -> Entry:
+        """One connector, for this act. Raises `NotFoundError`, and `ForbiddenError` when the role is too low for it."""
         row = await self._store.row(connector_id) if is_id(connector_id) else None
         if row is None:
             raise NotFoundError(connector_id)
+        self._require(act, row)
         return (await self._entries([row]))[0]
+
+    def _require(self, act: Act, row: ConnectorRow) -> None:
+        """Return when the person may do this to the row. Raises `NotFoundError`, `ForbiddenError`."""
+        verdict = may(self._person, act, row.team)
+        if verdict is Verdict.HIDDEN:
+            raise NotFoundError(row.id)
+        if verdict is Verdict.REFUSED:
+            raise ForbiddenError(too_low(act))
 
     def freshness(self, entry: Entry) -> Freshness:
         """Whether a connector's data is as fresh as its schedule promises."""
@@ -107,6 +126,7 @@ class Queries:
 
     async def page(self, which: Filter, *, limit: int, after: int | None = None) -> Page:
         """The first `limit` connectors that fit, of those with an id above `after`, or of all."""
+        which = replace(which, teams=self._person.teams)
         found = await connectors.facts(self._engine, which, limit=limit + 1, after=after)
         now = self._clock()
         fitting = (each.connector_id for each in found if which.freshness in {None, judge(each, now).freshness})
@@ -154,11 +174,16 @@ class Queries:
         notes = warnings(schedule, now)
         if connector_id is None and schedule.cron != cron.strip() and not cron.strip().startswith("@"):
             notes.insert(0, "H stands for a time of the connector's own, known once it is saved: this is an example.")
-        others = await connectors.schedules(self._engine, but=connector_id or 0)
+        others = await connectors.schedules(self._engine, but=connector_id or 0, teams=self._person.teams)
         # Ten thousand connectors take half a second of computing: not in the event loop.
         notes += await asyncio.to_thread(lambda: herd_warnings(schedule, _parsed(others), now))
         shown = tuple(local(run, schedule.timezone) for run in next_runs(schedule, now, PREVIEWED_RUNS))
         return Preview(words(schedule), shown, tuple(notes))
+
+
+def too_low(act: Act) -> str:
+    """What is said to somebody whose role is too low."""
+    return f"You may not {act}: that needs the role {LEAST_ROLE[act]}. Ask an admin of your team for it."
 
 
 def _parsed(others: Iterable[tuple[str, str, int]]) -> Iterable[Schedule]:

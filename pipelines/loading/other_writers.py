@@ -14,7 +14,7 @@ from settings import Settings
 OTHERS = """
     SELECT json_agg(json_build_object(
         'id', id, 'name', name, 'is_active', is_active, 'source', source, 'destination', destination,
-        'dataset_name', dataset_name, 'run_policy', run_policy)) AS found
+        'dataset_name', dataset_name, 'run_policy', run_policy, 'team', team)) AS found
     FROM cai_connectors
     WHERE id <> %(id)s AND coalesce(dataset_name, 'connector_' || id) = %(dataset)s
 """

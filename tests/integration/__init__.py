@@ -1,1 +1,1 @@
-"""Parts of the platform on a real PostgreSQL, a real Prefect server and real HTTP."""
+"""Tests on a real PostgreSQL, Prefect server or HTTP server, in one process."""

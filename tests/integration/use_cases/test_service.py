@@ -31,7 +31,7 @@ from database.connectors import Filter
 from database.statuses import StatusRecord
 from database.store import Store
 from database.tables import CHANNEL, connectors, lease
-from use_cases.connectors import DEFAULTS, Service
+from use_cases.connectors import DEFAULTS, WHOSE, Service
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DEPLOYMENT = UUID(int=7)
@@ -352,9 +352,10 @@ async def test_a_page_costs_as_many_queries_whatever_is_on_it(service: Service, 
 async def test_a_change_of_any_column_that_users_write_counts(service: Service, store: Store) -> None:
     """The trigger that counts has to name each of them."""
     made = (await service.create(VALUES)).row.id
-    for generation, name in enumerate(("name", "source", *DEFAULTS), 2):
+    for generation, name in enumerate(("name", "source", *DEFAULTS, *WHOSE), 2):
         kind = connectors.c[name].type
-        value = {"x": 1} if isinstance(kind, JSONB) else "x" if isinstance(kind, sa.Text) else False
+        value: Any = {"x": 1} if isinstance(kind, JSONB) else "x" if isinstance(kind, sa.Text) else False
+        value = ["x"] if isinstance(kind, sa.ARRAY) else value
         await change(store, made, **{name: value})
         row = await store.row(made)
         assert row is not None
@@ -364,7 +365,7 @@ async def test_a_change_of_any_column_that_users_write_counts(service: Service, 
 def test_every_column_that_users_write_is_required_or_has_a_default() -> None:
     """Without its entry in DEFAULTS, a new column makes every save fail."""
     ours = {"id", "prefect_deployment_id", "created_at", "updated_at", "generation"}
-    assert set(connectors.c.keys()) - ours == {"name", "source", *DEFAULTS}
+    assert set(connectors.c.keys()) - ours == {"name", "source", *DEFAULTS, *WHOSE}
 
 
 async def test_a_preview_leaves_the_connector_itself_out_of_the_herd(service: Service) -> None:

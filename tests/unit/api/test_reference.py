@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from api import access_bodies, problems
 from api import bodies as api_models
-from api import problems
 from api.app import create_app
 from api.reference import current
 from api.source_test import reach
@@ -34,7 +34,7 @@ def test_every_route_and_parameter_is_described() -> None:
 def test_every_field_of_the_apis_own_bodies_is_described() -> None:
     own = {
         name
-        for module in (api_models, problems)
+        for module in (access_bodies, api_models, problems)
         for name, value in vars(module).items()
         if getattr(value, "__module__", None) == module.__name__
     }
@@ -94,5 +94,7 @@ def test_every_route_of_the_contract_is_there() -> None:
         *(("POST", f"{connector}/{action}") for action in ("activate", "deactivate", "retry", "run", "test")),
         ("GET", f"{connector}/runs"),
         ("POST", "/api/v1/schedules/preview"),
+        *((method, "/api/v1/tokens") for method in ("POST", "GET")),
+        ("DELETE", "/api/v1/tokens/{tokenId}"),
         *(("GET", path) for path in ("/health", "/ready", "/metrics")),
     }

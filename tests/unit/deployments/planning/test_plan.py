@@ -29,7 +29,7 @@ from deployments.planning.spec import Observed, Spec, connector_id_of, creation
 from tests.support.control_plane.fake_prefect import Server, carry_out_patch
 from tests.support.control_plane.rig import PLATFORM
 from tests.support.control_plane.samples import NOW, TAG, deployment_id, held, known, row, spec, wanted
-from use_cases.connectors import DEFAULTS
+from use_cases.connectors import DEFAULTS, WHOSE
 
 BAD: dict[str, Any] = {"schedule": "61 * * * *"}
 """What makes a row invalid."""
@@ -345,7 +345,7 @@ ALWAYS_VALID = {"description", "is_active"}
 
 def test_every_column_of_a_user_has_a_reason_to_be_invalid_or_is_always_valid() -> None:
     """A refusal of a column without one would be a fault of ours."""
-    assert REASONS.keys() == {*DEFAULTS, "name", "source"} - ALWAYS_VALID
+    assert REASONS.keys() == {*DEFAULTS, *WHOSE, "name", "source"} - ALWAYS_VALID
 
 
 def test_a_conflict_says_whose_it_is_and_what_operations_do() -> None:

@@ -1,0 +1,49 @@
+"""People for tests of access: connectors of teams, and clients that hold a token with a role."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from fastapi.routing import iter_route_contexts
+from starlette.routing import BaseRoute
+
+from connectors.people import Role
+from tests.support.api_rig import BODY, CONNECTORS
+
+OWN, OTHER, NOBODYS = "oncology", "cardiology", None
+"""The team of whoever asks, another one, and what is everybody's."""
+
+TOKENS = "/api/v1/tokens"
+
+
+async def made_token(admin: httpx.AsyncClient, role: Role, team: str | None, **more: Any) -> dict[str, Any]:
+    """A token as the API answers it."""
+    name = more.pop("name", f"{role}-of-{team}")
+    answer = await admin.post(TOKENS, json={"name": name, "role": role, "team": team, **more})
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+async def made_connector(admin: httpx.AsyncClient, team: str | None, **changes: Any) -> dict[str, Any]:
+    """A connector of a team, named after it."""
+    body = {**BODY, "name": f"Secret study of {team}", "team": team, "isActive": False, **changes}
+    answer = await admin.post(CONNECTORS, json=body)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+@asynccontextmanager
+async def holding(admin: httpx.AsyncClient, token: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the same API that sends this token."""
+    transport = httpx.ASGITransport(app=admin._transport.app, raise_app_exceptions=False)  # type: ignore[attr-defined]
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(transport=transport, base_url=admin.base_url, headers=headers) as client:
+        yield client
+
+
+def routes_of(routes: Iterable[BaseRoute]) -> set[tuple[str, str]]:
+    """Every (method, path) of an app, as its router has them; HEAD is answered as GET."""
+    contexts = iter_route_contexts(list(routes))
+    named = ((method, context.path or "") for context in contexts for method in context.methods or ())
+    return {(method, path) for method, path in named if method != "HEAD"}
