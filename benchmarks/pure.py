@@ -13,7 +13,8 @@ from uuid import UUID
 
 from benchmarks.figures import ROUNDS, Figure, in_turns, median_ratio, shown
 from connectors.connector import ConnectorRow
-from connectors.schedules.cron import next_runs, parse
+from connectors.schedules.cron import parse
+from connectors.schedules.dates import next_runs
 from deployments.planning.plan import Desired, Observation, Policy, desire, plan
 from deployments.planning.spec import Observed, Platform, Spec
 

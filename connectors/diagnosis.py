@@ -14,7 +14,8 @@ from typing import Literal
 from connectors.connector import Connector, ConnectorRow, InvalidConnectorError, validate
 from connectors.freshness import Facts, Freshness, judge, lateness, said
 from connectors.runs import Held, Run
-from connectors.schedules.cron import next_runs, words
+from connectors.schedules.dates import next_runs
+from connectors.schedules.wording import words
 from connectors.status import Phase, Reason, Status
 
 

@@ -11,7 +11,8 @@ from enum import StrEnum
 from functools import lru_cache
 
 from connectors.loads import Load
-from connectors.schedules.cron import Schedule, ScheduleError, next_runs, parse
+from connectors.schedules.cron import Schedule, ScheduleError, parse
+from connectors.schedules.dates import next_runs
 from connectors.status import Phase
 
 MOST_REMEMBERED = 20_000

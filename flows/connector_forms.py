@@ -32,7 +32,8 @@ from connectors.connector import (
 )
 from connectors.destinations.places import places_of
 from connectors.errors import RequestError
-from connectors.schedules.cron import local, next_runs, words
+from connectors.schedules.dates import local, next_runs
+from connectors.schedules.wording import words
 from connectors.status import Phase
 from database.connection.engine import DATABASE_ERRORS, open_engine
 from database.connection.errors import HELD, Trouble, told, trouble_of

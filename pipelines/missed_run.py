@@ -10,7 +10,8 @@ from datetime import datetime
 from uuid import UUID
 
 from connectors.connector import MissedRuns
-from connectors.schedules.cron import Schedule, previous_run
+from connectors.schedules.cron import Schedule
+from connectors.schedules.dates import previous_run
 
 
 @dataclass(frozen=True, slots=True)

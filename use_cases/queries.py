@@ -22,8 +22,11 @@ from connectors.loads import Load
 from connectors.people import LEAST_ROLE, PLATFORM, Act, Person, Verdict, may
 from connectors.refusals import Refusal
 from connectors.runs import PrefectRuns, Run
-from connectors.schedules.cron import Schedule, ScheduleError, local, next_runs, parse, warnings, words
+from connectors.schedules.cron import Schedule, ScheduleError, parse
 from connectors.schedules.crowding import herd_warnings
+from connectors.schedules.dates import local, next_runs
+from connectors.schedules.warnings import warnings
+from connectors.schedules.wording import words
 from connectors.status import Status
 from database import connectors
 from database.connectors import Filter

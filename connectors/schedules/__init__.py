@@ -1,1 +1,1 @@
-"""Schedules: cron texts, their dates and words, and connectors that start together."""
+"""Schedules: cron texts, their dates, words and warnings, and connectors that start together. Pure."""

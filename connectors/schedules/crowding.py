@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from croniter import croniter
 
-from connectors.schedules.cron import Schedule, local, next_runs
+from connectors.schedules.cron import Schedule
+from connectors.schedules.dates import local, next_runs
 
 HERD = 5
 """Other connectors in the same minute from which on the user is warned."""

@@ -16,7 +16,7 @@ import orjson
 from connectors.connector import default_dataset
 from connectors.freshness import Freshness, Judgement, as_it_runs, lateness, next_dates, said
 from connectors.loads import Outcome
-from connectors.schedules.cron import words
+from connectors.schedules.wording import words
 from connectors.standing import Standing
 from connectors.status import Phase
 

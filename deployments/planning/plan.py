@@ -15,7 +15,8 @@ from uuid import UUID
 from connectors.connector import ConnectorRow, InvalidConnectorError, MissedRuns, validate
 from connectors.limits.ids import is_id, refusal
 from connectors.loads import Load, auto_pause
-from connectors.schedules.cron import Schedule, next_runs
+from connectors.schedules.cron import Schedule
+from connectors.schedules.dates import next_runs
 from connectors.status import REASONS, Phase, Reason, Status
 from deployments.planning.spec import (
     MANAGED_BY,

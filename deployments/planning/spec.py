@@ -14,7 +14,7 @@ from uuid import UUID
 
 from connectors.connector import Connector, Overlap
 from connectors.limits.ids import parse_number
-from connectors.schedules.cron import words
+from connectors.schedules.wording import words
 from deployments.monitoring.fleet_pages import page_key
 
 FLOW_NAME = "run_connector_pipeline"

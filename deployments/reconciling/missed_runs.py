@@ -8,7 +8,8 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
-from connectors.schedules.cron import Schedule, next_runs
+from connectors.schedules.cron import Schedule
+from connectors.schedules.dates import next_runs
 from connectors.status import Phase, Status
 from deployments.planning.plan import Desired
 from deployments.reconciling.gateway import Gateway

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from connectors.schedules.cron import Schedule, may_be_due
+from connectors.schedules.cron import Schedule
+from connectors.schedules.dates import may_be_due
 from connectors.status import Status
 from deployments.planning.spec import Observed
 from deployments.reconciling.gateway import Gateway, PendingRun, ScheduledRun

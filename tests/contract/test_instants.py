@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from prefect.server.schemas.schedules import CronSchedule
 
-from connectors.schedules.cron import Schedule, local, may_be_due, next_runs, parse, previous_run
+from connectors.schedules.cron import Schedule, parse
+from connectors.schedules.dates import local, may_be_due, next_runs, previous_run
 from deployments.planning.spec import ScheduleFields
 from deployments.reconciling.gateway import ScheduledRun
 from deployments.reconciling.missed_runs import missed_dates

@@ -48,7 +48,6 @@ NOT_YET_SMALL_CLASSES = {
     "pipelines.sources.paging.pages:_Reading",
 }
 NOT_YET_SHORT_FILES = {
-    "connectors.schedules.cron",
     "deployments.reconciling.reconciler",
     "flows.connector_forms",
     "local.embedded_postgres",

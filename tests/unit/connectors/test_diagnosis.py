@@ -11,7 +11,8 @@ from connectors.connector import ConnectorRow
 from connectors.diagnosis import Explanation, Obstacle, View, explain
 from connectors.freshness import Facts, Freshness
 from connectors.runs import Held, Pool, Run
-from connectors.schedules.cron import parse, words
+from connectors.schedules.cron import parse
+from connectors.schedules.wording import words
 from connectors.status import Phase, Reason, Status
 from tests.support.control_plane.samples import row as sample
 

@@ -14,7 +14,10 @@ from croniter import croniter
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from connectors.schedules.cron import Schedule, ScheduleError, next_runs, parse, previous_run, warnings, words
+from connectors.schedules.cron import Schedule, ScheduleError, parse
+from connectors.schedules.dates import next_runs, previous_run
+from connectors.schedules.warnings import warnings
+from connectors.schedules.wording import words
 
 NEW_YORK = "America/New_York"
 NOVEMBER = datetime(2026, 11, 24, 12, tzinfo=UTC)
