@@ -20,6 +20,25 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+class FailureKind(StrEnum):
+    """The closed set of why a load failed, by who must act: `kind` of the event `connector.load.failed`."""
+
+    CONFIGURATION = "configuration"
+    """The user."""
+    TRANSIENT = "transient"
+    """Nobody: the next run may succeed."""
+    TIME_LIMIT = "timelimit"
+    """It took longer than `run_policy.timeout_seconds`."""
+    UNEXPECTED = "unexpected"
+    """Operations."""
+    LOCK_LOST = "locklost"
+    """The platform's database was lost, and another run may have begun."""
+    ROW_HELD = "rowheld"
+    """Somebody's open transaction held a row of the platform's database."""
+    DIED = "died"
+    """Its process ended without a word: told by the run after it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """One row of `cai_connector_loads`. Times are aware, in UTC."""

@@ -22,6 +22,7 @@ from connectors.status import Phase
 from database import tables
 from database.connection.engine import any_of
 from database.connection.errors import PASSED_BY, Trouble, because_of_others, of_rows, refusal, trouble_of
+from database.runs import CHANNEL
 
 EARLIEST, LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 """The moments that Python can tell in any time zone."""
@@ -235,7 +236,7 @@ async def others_of_dataset(connection: AsyncConnection, dataset: str, own_id: i
 async def hint(engine: AsyncEngine, connector_id: int) -> None:
     """Wake the controller for one connector. A lost hint costs nothing but its next audit or try."""
     async with engine.begin() as connection:
-        await connection.execute(sa.select(sa.func.pg_notify(tables.CHANNEL, str(connector_id))))
+        await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, str(connector_id))))
 
 
 async def _taken(engine: AsyncEngine, name: str, own_id: int | None) -> bool:

@@ -7,9 +7,6 @@ controller. The triggers, constraints and the adoption of a back end's older tab
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TIMESTAMP, UUID
 
-CHANNEL = "cai_connectors"
-"""The channel that carries the id of every connector whose row changed in a way that matters to Prefect."""
-
 metadata = sa.MetaData()
 
 connectors = sa.Table(

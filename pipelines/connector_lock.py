@@ -20,6 +20,7 @@ import psycopg2.errors  # type: ignore[import-untyped]
 import psycopg2.extensions  # type: ignore[import-untyped]
 import psycopg2.extras  # type: ignore[import-untyped]
 
+from connectors.loads import FailureKind
 from database.connection.address import dsn
 from database.connection.session_check import POOLED, is_pooled
 from pipelines.errors import RunError, UnexpectedError, as_fault
@@ -52,12 +53,16 @@ logger = logging.getLogger("prefect.pipelines")
 class RowHeldError(RunError):
     """A row of the platform's database is held by somebody else's open transaction."""
 
+    kind = FailureKind.ROW_HELD
+
     def __init__(self) -> None:
         super().__init__("Another session's open transaction holds the row in the platform's database.")
 
 
 class LockLostError(RunError):
     """The locks fell with their connection, and another run may have had them meanwhile: no retry of a step helps."""
+
+    kind = FailureKind.LOCK_LOST
 
     def __init__(self, message: str = "") -> None:
         super().__init__(

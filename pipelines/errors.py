@@ -16,8 +16,9 @@ import errno
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
+from connectors.loads import FailureKind
 from pipelines.error_causes import database_errors, http_errors
 from pipelines.error_causes.database_errors import Kind, Side
 from pipelines.error_causes.rules import state_of
@@ -33,17 +34,25 @@ PASSING = frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507, 509, *range(52
 class RunError(Exception):
     """A run failed. The message is one sentence without secrets, fit for the state of the flow run."""
 
+    kind: ClassVar[FailureKind] = FailureKind.UNEXPECTED
+
 
 class ConfigurationError(RunError):
     """The user must act."""
+
+    kind = FailureKind.CONFIGURATION
 
 
 class TransientError(RunError):
     """Worth another try."""
 
+    kind = FailureKind.TRANSIENT
+
 
 class TimeLimitError(RunError):
     """The run was ended because it took too long."""
+
+    kind = FailureKind.TIME_LIMIT
 
 
 class UnexpectedError(RunError):

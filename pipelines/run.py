@@ -25,6 +25,7 @@ from connectors.destinations.duckdb import DuckdbDestination
 from connectors.limits.ids import is_id, refusal
 from connectors.refusals import from_pydantic
 from connectors.sources.write_rules import normalised
+from database import runs
 from pipelines.access.secrets import Secrets
 from pipelines.connector_lock import Locks, connector_key
 from pipelines.errors import ConfigurationError, Step, TimeLimitError, as_fault
@@ -146,18 +147,9 @@ def run_connector(
                 return summary
 
 
-def read_row(locks: Locks, connector_id: int) -> ConnectorRow | None:
-    """The connector's row as it stands now, or None when it is gone."""
-    found = locks.query("SELECT * FROM cai_connectors WHERE id = %(id)s", {"id": connector_id})
-    if found is None:
-        return None
-    # A back end's own table may have more columns than ours.
-    return ConnectorRow(**{name: found[name] for name in ConnectorRow.__slots__ if name in found})
-
-
 def _active_row(locks: Locks, connector_id: int) -> ConnectorRow | Skipped:
     """The connector's row as it stands now, unless it asks for no load."""
-    row = read_row(locks, connector_id)
+    row = runs.connector(locks.query, connector_id)
     if row is None:
         return Skipped(f"Connector {connector_id} was deleted: nothing was loaded.")
     if not row.is_active:

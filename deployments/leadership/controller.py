@@ -22,8 +22,8 @@ from database.connection.notifications import listen
 from database.control.cycle_requests import CHANNEL as CONTROLLER_CHANNEL
 from database.control.cycle_requests import GIVE_WAY, Requests
 from database.fleet import Totals, totals
+from database.runs import CHANNEL as CONNECTORS_CHANNEL
 from database.store import Store
-from database.tables import CHANNEL as CONNECTORS_CHANNEL
 from deployments.leadership.leader import BeatsHeart, Conclusion, Ending, Inbox, Leader
 from deployments.leadership.lease import Lease
 from deployments.leadership.start_options import Mandate, WhenLed

@@ -7,17 +7,10 @@ moment, are only seen here.
 from connectors.connector import Connector, ConnectorRow
 from connectors.destinations.places import places_of
 from connectors.shared_tables import clash, sharing, writer_of, writers_of
+from database import runs
 from pipelines.connector_lock import Locks
 from pipelines.errors import ConfigurationError, quoted
 from settings import Settings
-
-OTHERS = """
-    SELECT json_agg(json_build_object(
-        'id', id, 'name', name, 'is_active', is_active, 'source', source, 'destination', destination,
-        'dataset_name', dataset_name, 'run_policy', run_policy, 'team', team)) AS found
-    FROM cai_connectors
-    WHERE id <> %(id)s AND coalesce(dataset_name, 'connector_' || id) = %(dataset)s
-"""
 
 
 def refuse_other_writers(locks: Locks, connector: Connector, settings: Settings, *, full_refresh: bool) -> None:
@@ -28,9 +21,9 @@ def refuse_other_writers(locks: Locks, connector: Connector, settings: Settings,
     """
     places = places_of(settings)
     mine = writer_of(connector, places)
-    found = (locks.query(OTHERS, {"id": connector.id, "dataset": connector.dataset}) or {}).get("found")
-    if mine is None or not found:
+    if mine is None:
         return
+    found = runs.others_of_dataset(locks.query, connector.id, connector.dataset)
     others = list(writers_of((_row(each) for each in found), places))
     if (refusal := clash(mine, others)) is not None:
         raise ConfigurationError(refusal.message)

@@ -11,13 +11,13 @@ import pytest
 
 from connectors.connector import ConnectorRow, RunPolicy
 from connectors.loads import Load, Outcome, auto_pause
+from database import runs
 from pipelines import connector_lock as module_of_locks
 from pipelines.connector_lock import Locks
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.load_events import teller
 from pipelines.load_history import DIED, LoadRecord, Told, count_the_dead, recorded
 from pipelines.loading.summary import Summary
-from pipelines.run import read_row
 from prefect_api.names import ALERT, connector_resource_id
 from tests.support.data_plane.platform import Platform, Sql
 from tests.support.servers.prefect_server import PrefectServer
@@ -43,7 +43,7 @@ def locks(database_url: str) -> Iterator[Locks]:
 
 
 def row_of(locks: Locks, number: int) -> ConnectorRow:
-    row = read_row(locks, number)
+    row = runs.connector(locks.query, number)
     assert row is not None
     return row
 

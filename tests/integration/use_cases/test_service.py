@@ -28,9 +28,10 @@ from connectors.status import Phase, Reason, Status
 from database import tables
 from database.connection.address import dsn
 from database.connectors import Filter
+from database.runs import CHANNEL
 from database.statuses import StatusRecord
 from database.store import Store
-from database.tables import CHANNEL, connectors, lease
+from database.tables import connectors, lease
 from use_cases.connectors import DEFAULTS, WHOSE, Service
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
