@@ -32,7 +32,7 @@ from pipelines.loading.remarks import Remarks
 from pipelines.loading.summary import Summary
 from pipelines.protection.masking import Mask, hashed, mask_of, masking_key
 from pipelines.rows import to_arrow
-from pipelines.rows.fitting import Fitter, never, remarks_of
+from pipelines.rows.fitting import Fitter, never, remarks_of, rows_left_out
 from pipelines.rows.known_types import column_types
 from pipelines.sources import Context, Window, open_source
 from pipelines.sources.cursors.incremental import Increment, increment_of, value_of
@@ -88,6 +88,7 @@ class Engine:
         self._known = Known()
         self._fitters: dict[str, Fitter] = {}
         self._versions: dict[str, newest_rows.Versions] = {}
+        self._rows_left_out = 0
         self._mask_key: bytes | None = None
 
     def extract(self) -> None:
@@ -122,8 +123,10 @@ class Engine:
         self.mask.check(every_table=len(resources) == len(found))
         newest_rows.keep_newest(self.pipeline, extracted, run.directory, self._versions)
         for table, fitter in self._fitters.items():
-            for sentence in remarks_of(table, fitter, left_out=self._discards()):
+            columns = self.pipeline.default_schema.tables.get(table, {}).get("columns", {})
+            for sentence in remarks_of(table, fitter, columns, by_row=self._contract_is("discard_row")):
                 self.remarks.add(sentence)
+            self._rows_left_out += rows_left_out(fitter, columns)
         if not self.full_refresh and self.pipeline.default_schema_name:
             tables = run.connector.source.landings()
             hold_empty(self.pipeline, [name for name, how in tables.items() if how and how.allow_empty], self.remarks)
@@ -187,6 +190,7 @@ class Engine:
             since=self.since,
             full_refresh=self.full_refresh,
             masked=self.mask.met,
+            rows_left_out=self._rows_left_out,
             remarks=tuple(self.remarks),
         )
 
@@ -221,7 +225,7 @@ class Engine:
             # A full refresh drops what was there.
             self._known = Known() if self.full_refresh else known_columns(self.pipeline)
             self._widening = Widening(self.pipeline, self._alone)
-        self._fitters, self._versions = {}, {}
+        self._fitters, self._versions, self._rows_left_out = {}, {}, 0
         self.since = {} if self.full_refresh else self._cursors()
 
     def _cursors(self) -> dict[str, str]:
@@ -279,7 +283,8 @@ class Engine:
             self._known.tables.get(table, {}),
             landed_name(self.pipeline),
             () if schema is None else required_columns(schema, table),
-            widen=self._widening.of_table(table) if self._evolves() else never,
+            widen=self._widening.of_table(table) if self._contract_is(None, "evolve") else never,
+            by_row=self._contract_is("discard_row"),
             without_nul=isinstance(self.run.destination, PostgresDestination),
         )
         if resource.write_disposition == "merge":
@@ -293,15 +298,9 @@ class Engine:
             self._versions[table] = versions
             self._leave_out_what_stands_there(resource, increment, schema, versions)
 
-    def _evolves(self) -> bool:
-        """Whether a table may get other types."""
-        contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract
-        return contract in {None, "evolve"}
-
-    def _discards(self) -> bool:
-        """Whether values for which a table has no column are left out."""
-        contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract
-        return contract in {"discard_row", "discard_value"}
+    def _contract_is(self, *modes: str | None) -> bool:
+        """Whether what a table may become is one of these; None for what is said nowhere."""
+        return (self.run.connector.source.schema_contract or self.run.destination.schema_contract) in modes
 
     def _leave_out_what_stands_there(
         self,

@@ -22,6 +22,8 @@ class Summary:
     full_refresh: bool = False
     masked: tuple[str, ...] = ()
     """The masked columns that were among what was read."""
+    rows_left_out: int = 0
+    """Rows that a schema contract kept out."""
     remarks: tuple[str, ...] = ()
     """What people must know of the rows: a sentence each, without any value of a row."""
 
@@ -48,6 +50,8 @@ class Summary:
 
     @property
     def _outcome(self) -> str:
+        if not self.total_rows and self.rows_left_out:
+            return "No rows were loaded."
         if not self.total_rows:
             return "Nothing new at the source: no rows were loaded."
         tables = ", ".join(f"{name} {count:,}" for name, count in self.rows.items() if count)

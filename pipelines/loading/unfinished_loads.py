@@ -16,6 +16,7 @@ from dlt import Pipeline, Schema
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
+from pipelines.loading.columns.adding import bring_tables_up_to_date
 from pipelines.loading.load_markers import ANNOUNCED, ANNOUNCED_REFRESH, Ledger, ledger_of
 
 
@@ -25,7 +26,7 @@ def announce(pipeline: Pipeline, load_ids: Iterable[str], *, full_refresh: bool)
     If the process dies after this, the next run finds nothing of them, or half of them, and removes that.
     """
     if not full_refresh or not _makes_own_tables(pipeline):
-        pipeline.sync_schema()
+        bring_tables_up_to_date(pipeline)
     with _ledger(pipeline, pipeline.default_schema) as ledger:
         for load_id in load_ids if ledger else ():
             ledger.announce(load_id, ANNOUNCED_REFRESH if full_refresh else ANNOUNCED)  # type: ignore[union-attr]

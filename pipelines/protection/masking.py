@@ -207,7 +207,7 @@ class Mask:
                 # Each distinct value once: identifiers repeat. Lists and structs can't be looked up.
                 once = of_value if pa.types.is_nested(field.type) else functools.cache(of_value)
                 values = pa.array([once(value) for value in table.column(index).to_pylist()], pa.string())
-                table = table.set_column(index, pa.field(field.name, pa.string()), values)
+                table = table.set_column(index, pa.field(field.name, pa.string(), metadata=field.metadata), values)
         return table
 
 

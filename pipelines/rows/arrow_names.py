@@ -7,6 +7,7 @@ import pyarrow as pa
 from connectors.sources.write_rules import BESIDE, normalised
 from pipelines.rows.arrivals import JSON_TEXT, json_column
 from pipelines.rows.declared_types import as_declared
+from pipelines.rows.marks import is_beside, with_own
 from pipelines.rows.table import Table
 from pipelines.rows.valueless import table_of
 
@@ -17,9 +18,12 @@ def renamed(found: pa.Table, table: Table, json: Collection[str] = ()) -> pa.Tab
     plain = [name for name in found.column_names if name not in beside]
     landed = dict(zip(plain, table.columns(plain), strict=True))
     arrays: dict[str, pa.ChunkedArray] = {}
+    own: set[str] = set()
     for name, values in zip(found.column_names, found.columns, strict=True):
         if name in beside:
-            arrays[landed[beside[name]] + name[name.index(BESIDE) :]] = values
+            place = landed[beside[name]] + name[name.index(BESIDE) :]
+            arrays[place] = values
+            own |= set() if is_beside(found.schema.field(name)) else {place}
         elif declared := table.declared(name, landed[name]):
             for column, array, _ in as_declared(landed[name], values.to_pylist(), declared):
                 arrays[column] = pa.chunked_array([array])
@@ -27,7 +31,7 @@ def renamed(found: pa.Table, table: Table, json: Collection[str] = ()) -> pa.Tab
             arrays[landed[name]] = pa.chunked_array([json_column(chunk) for chunk in values.chunks], JSON_TEXT)
         else:
             arrays[landed[name]] = values
-    return table_of(arrays, found.num_rows)
+    return with_own(table_of(arrays, found.num_rows), own)
 
 
 def _beside(names: Sequence[str]) -> dict[str, str]:

@@ -5,9 +5,10 @@ a column of whole numbers, and other bits by PostgreSQL's binary COPY). Here a v
 column's type is put into `column__v_type`, and into `column__v_text` when it doesn't fit that either.
 """
 
+import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from pipelines.errors import ConfigurationError, quoted
 from pipelines.rows.arrivals import plain
 from pipelines.rows.columns import JSON, TEXT, Column, as_signed, new_column, wider
 from pipelines.rows.conversions import as_text, converted
+from pipelines.rows.marks import is_own
 from pipelines.rows.valueless import table_of
 
 _NUL = re.compile(b"\0")
@@ -45,28 +47,73 @@ class Fitter:
     """How many values stand beside, by column and the column beside it."""
     nul: Counter[str] = field(default_factory=Counter)
     """How many texts have lost NULs, by column."""
+    rows: int = 0
+    """How many rows are written."""
+    new: Counter[str] = field(default_factory=Counter)
+    """How many values the columns have that a table of loads before did not have."""
+    new_rows: Counter[frozenset[str]] = field(default_factory=Counter)
+    """How many rows have values of such columns, by the columns that a page has of them."""
     landed_name: Callable[[str], str] = str
     """What a destination calls a column beside another: names of its own may be shorter than those."""
     _bases: dict[str, str] = field(default_factory=dict)
     """Of each column that stands beside another, that one."""
     _arrived: set[str] = field(default_factory=set)
+    _own: dict[str, bool] = field(default_factory=dict)
+    """Columns that are called like those beside others, and whether all that stands there is the source's own."""
+
+    def __post_init__(self) -> None:
+        self._before = frozenset(self.known)
 
     def fit(self, table: pa.Table) -> pa.Table:
         """The table with the types of the destination's columns. Columns without any type are left out."""
         landed: dict[str, pa.ChunkedArray] = {}
-        for name, values in zip(table.column_names, table.columns, strict=True):
+        own: set[str] = set()
+        for source, values in zip(table.schema, table.columns, strict=True):
+            name = source.name
             found, is_json = plain(values)
             if pa.types.is_null(found.type):
                 continue
             if (base := name.partition(BESIDE)[0]) != name and base in {*table.column_names, *self.known}:
-                name = self._place(base, name[len(base) + len(BESIDE) :])  # noqa: PLW2901
+                name = self._place(base, name[len(base) + len(BESIDE) :])
+                own |= {name} if is_own(source) else set()
             for place, part in self._placed(name, found, is_json or self._is_json(name, found)):
+                if place in landed and place in own:
+                    self._refuse_both(place, landed[place], part)
+                self._own[place] = self._own.get(place, True) and place == name and place in own
                 landed[place] = part if place not in landed else pc.coalesce(landed[place], part)
         self._arrived.update(landed)
         if self.without_nul:
             landed = {name: self._cleaned(name, values) for name, values in landed.items()}
-        self._count(landed)
         return table_of(landed, table.num_rows)
+
+    def count(self, table: pa.Table, *, by_row: bool) -> None:
+        """Count what is told of a table that is written: values beside, and those of columns that are new.
+
+        `by_row`: rows with values of new columns may be left out, so they are counted too.
+        """
+        self.rows += table.num_rows
+        new = {}
+        for name, values in zip(table.column_names, table.columns, strict=True):
+            if not (count := len(values) - values.null_count):
+                continue
+            base, is_beside = self._base(name)
+            if is_beside and not self._own.get(name):
+                self.beside[base, name] += count
+            if self._before and name not in self._before:
+                new[name] = count
+        self.new.update(new)
+        if new and by_row:
+            has_any = functools.reduce(pc.or_, (pc.is_valid(table.column(name)) for name in new))
+            self.new_rows[frozenset(new)] += pc.sum(has_any).as_py()
+
+    @staticmethod
+    def _refuse_both(place: str, one: pa.ChunkedArray, other: pa.ChunkedArray) -> None:
+        if pc.any(pc.and_(pc.is_valid(one), pc.is_valid(other)), min_count=0).as_py():
+            raise ConfigurationError(
+                f"Column '{place}' of the source has the name of the place where values stand that do not fit "
+                f"'{place.partition(BESIDE)[0]}', and there are some, so nothing was loaded: rename it at the source, "
+                "or leave one of them out."
+            )
 
     def _is_json(self, name: str, values: pa.ChunkedArray) -> bool:
         return name in self.json and bool(pa.types.is_string(values.type))
@@ -129,12 +176,6 @@ class Fitter:
             return pc.replace_substring(values, "\0", "")
         return values
 
-    def _count(self, landed: Mapping[str, pa.ChunkedArray]) -> None:
-        for name, values in landed.items():
-            base, is_beside = self._base(name)
-            if is_beside and (count := len(values) - values.null_count):
-                self.beside[base, name] += count
-
 
 def _bits(column: Column) -> int:
     return 0 if column.arrow is None else int(column.arrow.bit_width)
@@ -149,18 +190,53 @@ def _may_hold_nul(chunk: pa.Array) -> bool:
     return texts is not None and _NUL.search(texts) is not None
 
 
-def remarks_of(table: str, fitter: Fitter, *, left_out: bool) -> Iterator[str]:
-    """What people must know of the values that are not in their column, or not whole."""
+def rows_left_out(fitter: Fitter, columns: Collection[str]) -> int:
+    """How many rows a contract kept out, for the table has no column for them. `columns`: those that it has."""
+    missing = fitter.new.keys() - columns
+    return sum(count for names, count in fitter.new_rows.items() if names & missing)
+
+
+def remarks_of(table: str, fitter: Fitter, columns: Collection[str], *, by_row: bool) -> Iterator[str]:
+    """What people must know of the values that are not in their column, not whole, or left out by a contract.
+
+    `columns`: those that the table has after the source was read. `by_row`: whole rows are left out.
+    """
+    if not fitter.rows:
+        return
     for (name, place), count in sorted(fitter.beside.items()):
+        if place in columns:
+            do = "stands" if count == 1 else "stand"
+            where = f"{do} in {quoted([place])}"
+        elif by_row:
+            continue
+        else:
+            where = f"{'was' if count == 1 else 'were'} left out, as schema_contract says"
         kind = column.kind if (column := fitter.known.get(name)) else "of before"
-        do, were = ("stands", "was") if count == 1 else ("stand", "were")
-        where = f"{were} left out, as schema_contract says" if left_out else f"{do} in {quoted([place])}"
         values = f"{_counted(count, 'value')} of {quoted([name])} of table {table}"
         yield f"{values} did not fit its type {kind} and {where}."
+    yield from _left_out(table, fitter, columns, by_row=by_row)
     for name, count in sorted(fitter.nul.items()):
         yield (
             f"{_counted(count, 'text')} of {quoted([name])} of table {table} landed without the character NUL, "
             "which PostgreSQL can't hold."
+        )
+
+
+def _left_out(table: str, fitter: Fitter, columns: Collection[str], *, by_row: bool) -> Iterator[str]:
+    """What a contract left out, for the table has no column for it."""
+    missing = fitter.new.keys() - columns
+    if by_row:
+        if rows := rows_left_out(fitter, columns):
+            yield (
+                f"{_counted(rows, 'row')} of table {table} {'was' if rows == 1 else 'were'} left out, as "
+                f"schema_contract says, for the table has no column {quoted(sorted(missing))}."
+            )
+        return
+    for name in sorted(missing - {place for _, place in fitter.beside}):
+        count = fitter.new[name]
+        yield (
+            f"{_counted(count, 'value')} of {quoted([name])} of table {table} {'was' if count == 1 else 'were'} left "
+            "out, as schema_contract says, for the table has no such column."
         )
 
 

@@ -55,16 +55,35 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
             yield fitted
 
 
+class Counting(ItemTransform[Any, dict[str, Any]]):
+    """The very last step: counts what is told of the rows that are written, without those that stand there already."""
+
+    placement_affinity: ClassVar[float] = 5
+
+    def __init__(self, fitter: Fitter, *, by_row: bool) -> None:
+        super().__init__(lambda page: page)
+        self._fitter = fitter
+        self._by_row = by_row
+
+    def __call__(self, item: Any, meta: Any = None) -> Any:
+        """The item as it is."""
+        if isinstance(item, pa.Table):
+            self._fitter.count(item, by_row=self._by_row)
+        return item
+
+
 def put_into(
     resource: DltResource,
     known: Mapping[str, Column],
     landed_name: Callable[[str], str],
     required: Iterable[str] = (),
+    *,
+    by_row: bool = False,
     **rules: Any,
 ) -> Fitter:
     """Let a resource's pipe fit what it reads to the columns that are known of its table.
 
-    `required`: those that take no empty value in the destination.
+    `required`: those that take no empty value in the destination. `by_row`: a contract leaves whole rows out.
     """
     hints = resource.columns if isinstance(resource.columns, dict) else {}
     json = frozenset(landed_name(name) for name, hint in hints.items() if hint.get("data_type") == "json")
@@ -81,6 +100,7 @@ def put_into(
     before = tuple(name for name in required if name not in key)
     standing = frozenset(known if resource.write_disposition == "merge" else ())
     resource.add_step(Fitting(fitter, Keys(resource.name, key, before, standing)))
+    resource.add_step(Counting(fitter, by_row=by_row))
     return fitter
 
 

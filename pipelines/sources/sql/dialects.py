@@ -16,6 +16,7 @@ from dlt.sources.sql_database.helpers import TableLoader
 from sqlalchemy.dialects import mssql, mysql, oracle
 
 from pipelines.errors import ConfigurationError
+from pipelines.rows.marks import with_beside
 from pipelines.sources.sql.beside import beside
 from pipelines.sources.sql.values import fitted, without_broken_json
 
@@ -193,13 +194,15 @@ class RowsLoader(TableLoader):
         for partition in result.partitions(size=self.chunk_size):
             columns = zip(*(tuple(row) for row in partition), strict=True)
             landed: dict[str, pa.Array] = {}
+            placed = []
             for (name, kind), values in zip(kinds, columns, strict=True):
                 landed[name], others = fitted(kind, values)
                 if isinstance(self.table.c[name].type, sa.JSON) and self.engine.dialect.name == "sqlite":
                     landed[name], others = without_broken_json(landed[name], others)
                 if others is not None:
-                    landed[beside(name, [known for known, _ in kinds])] = others
-            yield pa.table(landed)
+                    placed.append(beside(name, [known for known, _ in kinds]))
+                    landed[placed[-1]] = others
+            yield with_beside(pa.table(landed), placed)
 
 
 _ARROW: tuple[tuple[type[Any], Callable[[Any], pa.DataType]], ...] = (

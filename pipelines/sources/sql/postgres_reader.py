@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from dlt.sources.sql_database import BaseTableLoader
 from sqlalchemy.dialects import postgresql
 
+from pipelines.rows.marks import with_beside
 from pipelines.rows.read_ahead import ahead
 from pipelines.sources.sql import postgres_values
 from pipelines.sources.sql.beside import beside
@@ -95,6 +96,7 @@ class PostgresLoader(BaseTableLoader):
 
     def _landed(self, batch: pa.RecordBatch) -> pa.Table:
         landed: dict[str, pa.Array] = {}
+        placed = []
         for field, array in zip(batch.schema, batch.columns, strict=True):
             values = array.storage if isinstance(field.type, pa.BaseExtensionType) else array
             # By the type and not by dlt's hint, which calls a masked column text: its hash is that of the number.
@@ -102,8 +104,9 @@ class PostgresLoader(BaseTableLoader):
             # Without the driver's metadata, which would differ from the next driver's.
             landed[field.name] = values
             if others is not None:
-                landed[beside(field.name, batch.schema.names)] = others
-        return pa.table(landed)
+                placed.append(beside(field.name, batch.schema.names))
+                landed[placed[-1]] = others
+        return with_beside(pa.table(landed), placed)
 
 
 def _selected(column: "sa.Column[Any]") -> Any:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.errors import ConfigurationError
 from pipelines.rows.arrivals import json_column
 from pipelines.rows.columns import (
     BIGINT,
@@ -30,6 +31,7 @@ from pipelines.rows.columns import (
     of_hint,
 )
 from pipelines.rows.fitting import Fitter, remarks_of
+from pipelines.rows.marks import with_own
 
 INT = Column("bigint", pa.int32())
 D = Decimal
@@ -228,12 +230,49 @@ def test_what_a_reader_put_beside_and_what_does_not_fit_here_share_a_column() ->
 
 def test_the_first_table_of_a_load_decides_for_the_next() -> None:
     fitter = Fitter()
-    fitter.fit(pa.table({"x": pa.array([1])}))
-    assert fitter.fit(pa.table({"x": pa.array([1.5])})).to_pydict() == {"x": [None], "x__v_double": [1.5]}
-    assert list(remarks_of("t", fitter, left_out=False)) == [
+    fitter.count(fitter.fit(pa.table({"x": pa.array([1])})), by_row=False)
+    second = fitter.fit(pa.table({"x": pa.array([1.5])}))
+    assert second.to_pydict() == {"x": [None], "x__v_double": [1.5]}
+    fitter.count(second, by_row=False)
+    assert list(remarks_of("t", fitter, {"x", "x__v_double"}, by_row=False)) == [
         "1 value of 'x' of table t did not fit its type bigint and stands in 'x__v_double'."
     ]
-    assert "left out" in next(remarks_of("t", fitter, left_out=True))
+    assert "left out" in next(remarks_of("t", fitter, {"x"}, by_row=False))
+
+
+def test_what_a_contract_leaves_out_is_counted_by_value_or_by_row() -> None:
+    fitter = Fitter(known={"x": BIGINT})
+    pages = [{"x": [1, 2, 3], "y": ["a", None, "b"]}, {"x": [4, 5], "z": [1, None]}, {"x": ["c"]}]
+    for page in pages:
+        fitter.count(fitter.fit(pa.table(page)), by_row=True)
+    assert list(remarks_of("t", fitter, {"x", "z"}, by_row=False)) == [
+        "1 value of 'x' of table t did not fit its type bigint and was left out, as schema_contract says.",
+        "2 values of 'y' of table t were left out, as schema_contract says, for the table has no such column.",
+    ]
+    assert list(remarks_of("t", fitter, {"x"}, by_row=True)) == [
+        "4 rows of table t were left out, as schema_contract says, for the table has no column 'x__v_text', 'y', 'z'."
+    ]
+    assert list(remarks_of("t", fitter, {"x", "y", "z", "x__v_text"}, by_row=False)) == [
+        "1 value of 'x' of table t did not fit its type bigint and stands in 'x__v_text'."
+    ]
+
+
+def test_a_column_of_the_sources_own_is_no_misfit_whatever_its_name() -> None:
+    fitter = Fitter(known={"x": BIGINT})
+    own = with_own(pa.table({"x": [1, None], "x__v_text": [None, "b"]}), {"x__v_text"})
+    assert fitter.fit(own).to_pydict() == {"x": [1, None], "x__v_text": [None, "b"]}
+    fitter.count(fitter.fit(own), by_row=False)
+    assert list(remarks_of("t", fitter, {"x", "x__v_text"}, by_row=False)) == []
+    both = with_own(pa.table({"x": ["canary"], "x__v_text": ["canary"]}), {"x__v_text"})
+    with pytest.raises(ConfigurationError, match="Column 'x__v_text' of the source has the name of the place") as told:
+        fitter.fit(both)
+    assert "canary" not in str(told.value)
+
+
+def test_a_run_that_writes_nothing_has_nothing_to_tell() -> None:
+    fitter = Fitter(known={"x": BIGINT}, without_nul=True)
+    fitter.count(fitter.fit(pa.table({"x": ["a\0"]})).slice(1), by_row=True)
+    assert list(remarks_of("t", fitter, {"x", "x__v_text"}, by_row=False)) == []
 
 
 @pytest.mark.parametrize(
@@ -281,8 +320,10 @@ def test_a_column_that_this_load_has_written_stays_as_it_is() -> None:
 def test_a_text_lands_without_nul_where_the_destination_has_none() -> None:
     fitter = Fitter(without_nul=True)
     table = pa.table({"x": pa.array(["a\0b", "c", None, "\0"]), "y": pa.array(["d", "e", "f", "g"])})
-    assert fitter.fit(table).to_pydict() == {"x": ["ab", "c", None, ""], "y": ["d", "e", "f", "g"]}
-    assert list(remarks_of("t", fitter, left_out=False)) == [
+    cleaned = fitter.fit(table)
+    assert cleaned.to_pydict() == {"x": ["ab", "c", None, ""], "y": ["d", "e", "f", "g"]}
+    fitter.count(cleaned, by_row=False)
+    assert list(remarks_of("t", fitter, {"x", "y"}, by_row=False)) == [
         "2 texts of 'x' of table t landed without the character NUL, which PostgreSQL can't hold."
     ]
     assert Fitter().fit(table).to_pydict()["x"][0] == "a\0b"
