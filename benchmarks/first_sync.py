@@ -14,8 +14,9 @@ from benchmarks.figures import LONG_ROUNDS, Figure, median_ratio, rate
 from benchmarks.parts import CONCURRENCY, by_hand, send_all
 from benchmarks.stage import SCHEDULE, Server, Stage, wanted
 from deployments.leadership.start_options import Mandate
-from deployments.planning.spec import FLOW_NAME, creation
 from flows.controller import controller_of
+from prefect_api.deployment import creation
+from prefect_api.names import FLOW_NAME
 from settings import ROOT, Settings
 
 FLEET = 1_000

@@ -11,9 +11,9 @@ from benchmarks.figures import LONG_ROUNDS, Figure, in_turns_async, median_ratio
 from benchmarks.parts import by_hand, parts, send_all
 from benchmarks.stage import SCHEDULE, Server, Stage, wanted
 from database.tables import connectors
-from deployments.planning.spec import FieldChange, deployment_name, patch
-from deployments.reconciling.gateway import BULK_SIZE, chunks
-from prefect_api.calls import OUR_FLOW, PAGE_SIZE
+from prefect_api.calls import BULK_SIZE, OUR_FLOW, PAGE_SIZE, chunks
+from prefect_api.deployment import FieldChange, patch
+from prefect_api.names import deployment_name
 
 FLEET = 10_000
 CHANGES = 500

@@ -16,7 +16,8 @@ from connectors.connector import ConnectorRow
 from connectors.schedules.cron import parse
 from connectors.schedules.dates import next_runs
 from deployments.planning.plan import Desired, Observation, Policy, desire, plan
-from deployments.planning.spec import Observed, Platform, Spec
+from deployments.planning.spec import Platform
+from prefect_api.deployment import Observed, Spec
 
 PLATFORM = Platform("bench", "default", "default", {"command": "python -m prefect.engine"}, {"type": "object"})
 POLICY = Policy(tag=PLATFORM.tag)

@@ -31,11 +31,12 @@ from prefect.utilities.callables import parameter_schema
 
 from connectors.connector import ConnectorRow
 from deployments.planning.plan import desire
-from deployments.planning.spec import Platform, Spec, job_variables
+from deployments.planning.spec import Platform, job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from local.embedded_postgres import WITH_TRIGRAMS, EmbeddedPostgres
 from local.environment import ZONES
 from local.processes import Child, tail
+from prefect_api.deployment import Spec
 from prefect_api.deployment_calls import open_gateway
 from settings import ROOT
 from tests.support.migrated import migrate

@@ -25,22 +25,32 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
 from deployments.monitoring import heartbeat
-from deployments.monitoring.lateness import OVERDUE, RECOVERED
-from deployments.monitoring.silence_recovery import silence_name
-from deployments.planning.spec import FLOW_NAME, HEARTBEAT_SECONDS, job_variables
-from prefect_api.event_feed import REJECTED
-from prefect_api.names import ALERT, Alert, connector_resource_id
+from deployments.planning.spec import HEARTBEAT_SECONDS, job_variables
+from prefect_api.names import (
+    ALERT,
+    CONTROLLER_DEPLOYMENT,
+    CONTROLLER_ENTRYPOINT,
+    CONTROLLER_FLOW,
+    CONTROLLER_QUEUE,
+    CONTROLLER_SILENT,
+    FLOW_NAME,
+    FORM_DEPLOYMENT,
+    FORMS,
+    Alert,
+    ControllerEvent,
+    DeploymentEvent,
+    FreshnessEvent,
+    LoadEvent,
+    connector_resource_id,
+    controller_resource_id,
+    dead_run_automation,
+    form_entrypoint,
+    notification_automation,
+    silence_automation,
+)
 from settings import ROOT, Settings
 
 logger = logging.getLogger(__name__)
-
-CONTROLLER_FLOW = "connector-controller"
-CONTROLLER_DEPLOYMENT = "controller"
-CONTROLLER_QUEUE = "controller"
-CONTROLLER_ENTRYPOINT = "flows/controller.py:connector_controller"
-
-FORM_DEPLOYMENT = "form"
-FORMS = ("create", "update", "activate", "deactivate", "delete", "test")
 
 MISSED_HEARTBEATS = 3
 ENDED = ("Completed", "Failed", "Cancelled", "Crashed", "AwaitingRetry", "Paused", "Suspended")
@@ -77,7 +87,7 @@ def static_deployments(settings: Settings) -> list[tuple[str, str, str]]:
 
     `prefect.yaml` lists the same for those who deploy by hand.
     """
-    forms = [f"flows/connector_forms.py:{what}_connector" for what in FORMS]
+    forms = [form_entrypoint(what) for what in FORMS]
     return [
         (CONTROLLER_DEPLOYMENT, CONTROLLER_ENTRYPOINT, CONTROLLER_QUEUE),
         *((FORM_DEPLOYMENT, entrypoint, settings.work_queue) for entrypoint in forms),
@@ -185,14 +195,14 @@ def automations(settings: Settings, controller_deployment: UUID) -> list[Automat
     silent_after = heartbeat.SILENT_AFTER_BEATS * settings.heartbeat_seconds
     return [
         AutomationCore(
-            name=silence_name(instance, people=False),
+            name=silence_automation(instance),
             description=(
                 f"No sign of a moving controller for {silent_after:.0f} s (crashed, cancelled, hung, "
                 "or never started): starts one, which leaves again when another leads."
             ),
             trigger=EventTrigger(
-                expect={heartbeat.EVENT},
-                match=ResourceSpecification({"prefect.resource.id": heartbeat.resource_id(instance)}),
+                expect={ControllerEvent.HEARTBEAT},
+                match=ResourceSpecification({"prefect.resource.id": controller_resource_id(instance)}),
                 posture=Posture.Proactive,
                 threshold=1,
                 within=timedelta(seconds=silent_after),
@@ -202,7 +212,7 @@ def automations(settings: Settings, controller_deployment: UUID) -> list[Automat
             ],
         ),
         AutomationCore(
-            name=f"{instance}: dead run",
+            name=dead_run_automation(instance),
             description=f"A run whose process gave no sign for {MISSED_HEARTBEATS} heartbeats is marked Crashed.",
             trigger=EventTrigger(
                 # Running too: a run that dies before its first heartbeat would never be missed.
@@ -229,13 +239,15 @@ def automations(settings: Settings, controller_deployment: UUID) -> list[Automat
 def notifications(settings: Settings, block: UUID | None) -> list[AutomationCore]:
     """The automations that tell people, each once when something begins, and where it ends by itself once then."""
     instance = settings.instance
-    controller = heartbeat.resource_id(instance)
+    controller = controller_resource_id(instance)
     connectors = connector_resource_id(instance, "*")
     silent_after = timedelta(seconds=heartbeat.SILENT_AFTER_BEATS * settings.heartbeat_seconds)
 
     def told(name: str, why: str, trigger: EventTrigger, body: str) -> AutomationCore:
         action = SendNotification(block_document_id=block or UUID(int=0), subject=f"[{instance}] {name}", body=body)
-        return AutomationCore(name=f"{instance}: tell {name}", description=why, trigger=trigger, actions=[action])
+        return AutomationCore(
+            name=notification_automation(instance, name), description=why, trigger=trigger, actions=[action]
+        )
 
     def once(expect: set[str], resource: str, alert: Alert | None) -> EventTrigger:
         labels = {"prefect.resource.id": resource} | ({} if alert is None else {ALERT: alert.value})
@@ -249,46 +261,46 @@ def notifications(settings: Settings, block: UUID | None) -> list[AutomationCore
         told(
             "connector failing",
             f"A connector's loads have failed {settings.alert_after_failures} times in a row: told once.",
-            once({"connector.load.failed"}, connectors, Alert.BEGIN),
+            once({LoadEvent.FAILED}, connectors, Alert.BEGIN),
             said,
         ),
         told(
             "connector recovered",
             "A connector that was failing has loaded again: told once.",
-            once({"connector.load.completed"}, connectors, Alert.END),
+            once({LoadEvent.COMPLETED}, connectors, Alert.END),
             said,
         ),
         told(
             "connector invalid",
             "A connector's row asks for what cannot be had: told once, and again when it was changed and still does.",
-            once({REJECTED}, connectors, None),
+            once({DeploymentEvent.REJECTED}, connectors, None),
             said,
         ),
         told(
             "connector overdue",
             "A connector has not loaded for more than twice its interval, or has never loaded: told once.",
-            once({OVERDUE}, connectors, Alert.BEGIN),
+            once({FreshnessEvent.OVERDUE}, connectors, Alert.BEGIN),
             said,
         ),
         told(
             "connector on time",
             "A connector that was overdue has loaded again, or need not any more: told once.",
-            once({RECOVERED}, connectors, Alert.END),
+            once({FreshnessEvent.RECOVERED}, connectors, Alert.END),
             said,
         ),
         told(
             "controller back",
             "A controller whose silence was told gives signs again: told once.",
-            once({"controller.recovered"}, controller, Alert.END),
+            once({ControllerEvent.RECOVERED}, controller, Alert.END),
             "{{ event.payload['message'] }}",
         ),
         told(
-            "controller silent",
+            CONTROLLER_SILENT,
             f"The controller has given no sign for {silent_after.seconds} s: told once.",
             # After one heartbeat the next is expected: so this fires once, and not again and again.
             EventTrigger(
-                after={heartbeat.EVENT},
-                expect={heartbeat.EVENT},
+                after={ControllerEvent.HEARTBEAT},
+                expect={ControllerEvent.HEARTBEAT},
                 match=ResourceSpecification({"prefect.resource.id": controller}),
                 for_each={"prefect.resource.id"},
                 posture=Posture.Proactive,

@@ -38,8 +38,8 @@ from connectors.status import Phase
 from database.connection.engine import DATABASE_ERRORS, open_engine
 from database.connection.errors import HELD, Trouble, told, trouble_of
 from database.store import Store
-from deployments.monitoring.fleet_pages import page_key
 from flows.forms.shapes import DestinationForm, JsonForm, SourceForm, label, lost, sentence
+from prefect_api.names import deleted_page_key, form_page_key, page_key, source_test_page_key
 from prefect_api.run_queries import open_runs
 from settings import MissingDatabaseError, Settings
 from use_cases.connectors import Service
@@ -278,13 +278,13 @@ async def delete_connector(connector_id: int, name: str) -> State[Any]:
         # Before the delete: if the process dies in between, the connector and its definition are both there.
         await acreate_markdown_artifact(
             markdown=definition_page(row),
-            key=f"connector-{connector_id}-deleted",
+            key=deleted_page_key(connector_id),
             description=f"Connector {connector_id}, as it was before it was deleted.",
         )
         await service.delete(connector_id, {row.version})
         return Completed(
             message=f"Connector {connector_id} was deleted; its deployment goes in a moment. Its rows stay in dataset "
-            f"{_dataset(row)}. The artifact connector-{connector_id}-deleted says how to have it back."
+            f"{_dataset(row)}. The artifact {deleted_page_key(connector_id)} says how to have it back."
         )
 
     return await _submit(delete)
@@ -309,7 +309,7 @@ async def test_connector(connector_id: int) -> State[Any]:
         lines += [f"| {sample.table} | {', '.join(sample.columns)} |" for sample in found.samples]
         await acreate_markdown_artifact(
             markdown="\n".join(lines),
-            key=f"connector-{connector_id}-test",
+            key=source_test_page_key(connector_id),
             description=f"Connector {connector_id}, its source.",
         )
         return Completed(message=found.message)
@@ -323,7 +323,7 @@ async def _shown(service: Service, entry: Entry, done: str) -> State[Any]:
     await acreate_markdown_artifact(
         markdown=connector_page(entry, datetime.now(UTC)),
         # Its page in the fleet, `connector-{id}`, is the controller's own.
-        key=f"{page_key(entry.row.id)}-form",
+        key=form_page_key(entry.row.id),
         description=f"Connector {entry.row.id}, {done}.",
     )
     return Completed(message=f"Connector {entry.row.id} was {done}.")

@@ -37,7 +37,6 @@ from database.connection.engine import CONNECT_TIMEOUT_SECONDS, DATABASE_ERRORS
 from database.connection.errors import told
 from database.connection.session_check import POOLED, is_pooled
 from deployments.alive import ALIVE_FILE
-from deployments.bootstrap import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW
 from deployments.leadership.controller import Controller
 from deployments.leadership.leader import Conclusion, Ending
 from deployments.leadership.start_options import Mandate, WhenLed
@@ -48,6 +47,7 @@ from flows.dlt_pipeline_flow import run_connector_pipeline
 from logs import show_logs
 from prefect_api.errors import ReconcileError, WrongInstanceError
 from prefect_api.event_feed import Events
+from prefect_api.names import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW
 from settings import MissingDatabaseError, Settings
 
 logger = logging.getLogger(__name__)

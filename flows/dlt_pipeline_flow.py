@@ -15,6 +15,8 @@ from prefect.states import Completed, Failed
 from prefect.utilities.timeout import timeout
 from pydantic import Field
 
+from prefect_api.names import FLOW_NAME
+
 if TYPE_CHECKING:
     from connectors.connector import RunPolicy
 
@@ -23,7 +25,7 @@ MOST_DELAYS = 50
 """Prefect takes no longer list of delays, and repeats the last one."""
 
 
-@flow(name="run_connector_pipeline", flow_run_name="connector-{connector_id}", persist_result=False)
+@flow(name=FLOW_NAME, flow_run_name="connector-{connector_id}", persist_result=False)
 def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Prefect's UI
     connector_id: int,
     full_refresh: bool = False,

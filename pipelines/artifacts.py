@@ -10,6 +10,7 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
 from pipelines.loading.summary import Summary
+from prefect_api.names import load_page_key
 
 logger = logging.getLogger("prefect.pipelines")
 
@@ -38,7 +39,7 @@ def show(summary: Summary) -> None:
     try:
         create_markdown_artifact(
             summary.markdown,
-            key=f"connector-{summary.connector_id}-load",
+            key=load_page_key(summary.connector_id),
             description=summary.sentence,
             _sync=True,  # type: ignore[call-arg]
         )

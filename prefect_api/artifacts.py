@@ -7,16 +7,15 @@ server wrote under one of our keys is left alone, as its deployments are; what o
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import PrefectClient
 
-from deployments.monitoring.fleet_pages import FLEET_KEY, Artifact, is_ours
-from prefect_api.calls import PAGE_SIZE, Observe, PrefectCalls, nobody, whole
+from prefect_api.calls import PAGE_SIZE, CallKind, PrefectCalls, whole
 from prefect_api.errors import RefusedError
+from prefect_api.names import ALL_OF_OURS, FLEET_KEY, is_fleet_page
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +28,15 @@ installation, so it is written over where a page of ours belongs, and never dele
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """The content of one artifact, as Prefect takes it."""
+
+    type: str
+    data: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Held:
     """One artifact as Prefect was last seen, or made, to hold it."""
 
@@ -36,20 +44,12 @@ class _Held:
     artifact: Artifact
 
 
-class Artifacts(PrefectCalls):
+class Artifacts:
     """The artifacts of one installation. Every method may raise what `prefect_api.errors` draws."""
 
-    def __init__(
-        self,
-        client: PrefectClient,
-        tag: str,
-        *,
-        timeout_seconds: float,
-        may_write: Callable[[], None] = lambda: None,
-        observe: Observe = nobody,
-    ) -> None:
-        """`tag` is what tells ours from another installation's; `may_write` is asked before every write."""
-        super().__init__(client, timeout_seconds, may_write, observe)
+    def __init__(self, prefect: PrefectCalls, tag: str) -> None:
+        """`tag` is what tells ours from another installation's."""
+        self._prefect = prefect
         self._tag = tag
         self._held: dict[str, _Held] | None = None
         self._foreign: set[str] = set()
@@ -71,7 +71,7 @@ class Artifacts(PrefectCalls):
         for key in changes[:MOST_WRITES]:
             held[key] = await self._write(key, wanted[key], held.get(key))
         for key in surplus[:MOST_WRITES]:
-            await self.call("artifact", "DELETE", f"/artifacts/{held[key].id}", gone_is_fine=True)
+            await self._prefect.request(CallKind.ARTIFACT, "DELETE", f"/artifacts/{held[key].id}", gone_is_fine=True)
             del held[key]
         return max(len(changes), len(surplus)) <= MOST_WRITES
 
@@ -84,12 +84,12 @@ class Artifacts(PrefectCalls):
         known, self._foreign = self._foreign, set()
         offset = count = 0
         while count == offset:  # every page so far was full
-            only = {"key": {"like_": "connector-%"}, "type": {"any_": ["table", "markdown"]}}
+            only = {"key": {"like_": f"{ALL_OF_OURS}%"}, "type": {"any_": ["table", "markdown"]}}
             body = {"artifacts": only, "sort": "KEY_ASC", "limit": PAGE_SIZE, "offset": offset}
-            rows = await self.call("list", "POST", "/artifacts/latest/filter", body)
+            rows = await self._prefect.request(CallKind.LIST, "POST", "/artifacts/latest/filter", body)
             with whole():
                 for row in rows:
-                    if not is_ours(row["key"]):
+                    if not is_fleet_page(row["key"]):
                         continue
                     description = row["description"] or ""
                     if f"({self._tag})" in description or FORM_WROTE.fullmatch(description):
@@ -109,12 +109,14 @@ class Artifacts(PrefectCalls):
         content = {"data": artifact.data, "description": artifact.description}
         if held is not None and held.artifact.type == artifact.type:
             try:
-                await self.call("artifact", "PATCH", f"/artifacts/{held.id}", content)
+                await self._prefect.request(CallKind.ARTIFACT, "PATCH", f"/artifacts/{held.id}", content)
                 return _Held(held.id, artifact)
             except RefusedError as error:
                 if error.status_code != httpx.codes.NOT_FOUND:
                     raise
                 # Somebody deleted it: it is made again.
-        made = await self.call("artifact", "POST", "/artifacts/", {"key": key, "type": artifact.type, **content})
+        made = await self._prefect.request(
+            CallKind.ARTIFACT, "POST", "/artifacts/", {"key": key, "type": artifact.type, **content}
+        )
         with whole():
             return _Held(UUID(made["id"]), artifact)

@@ -1,25 +1,34 @@
-"""The only module that talks to Prefect's deployment API.
+"""Deployments in Prefect: read, made, patched, paused and deleted, and the gateway that joins them with their runs.
 
-How a call is made and what its failure means is `prefect_calls`; runs and slots are `waiting_runs`. The client's
-retries are switched off: with them a dead server holds a call for a minute, inside our loop, and the controller backs
-off by itself.
+The only module that writes deployments. How a call is made and what its failure means is `prefect_api.calls`; runs and
+slots are `prefect_api.run_calls`. The client's retries are switched off: with them a dead server holds a call for a
+minute, inside our loop, and the controller backs off by itself.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import VariableCreate, VariableUpdate
 
-from deployments.planning import spec
-from deployments.planning.plan import Patch
-from deployments.planning.pools import WorkPool
-from deployments.planning.spec import FLOW_NAME, Observed, Spec
-from deployments.reconciling.gateway import BULK_SIZE, Listing, chunks
-from prefect_api.calls import OUR_FLOW, PAGE_SIZE, Observe, nobody, pool_missing, whole
+from prefect_api import deployment
+from prefect_api.calls import (
+    BULK_SIZE,
+    OUR_FLOW,
+    PAGE_SIZE,
+    CallKind,
+    Observe,
+    PrefectCalls,
+    chunks,
+    nobody,
+    pool_missing,
+    whole,
+)
 from prefect_api.client import open_client
+from prefect_api.deployment import Listing, Observed, Patch, Spec, WorkPool
 from prefect_api.errors import (
     RefusedError,
     ServerError,
@@ -27,24 +36,18 @@ from prefect_api.errors import (
     TransientError,
     WrongInstanceError,
 )
+from prefect_api.names import FLOW_NAME
 from prefect_api.run_calls import RunCalls
 
 LISTING_TRIES = 3
 """Rows shift between pages when somebody creates or deletes meanwhile; then the listing starts anew."""
 
 
-class PrefectGateway(RunCalls):
-    """`Gateway` over Prefect's REST API. Counts its calls by kind in `calls`."""
+class DeploymentCalls:
+    """The part of the gateway that is about deployments, their work pools, and whose they are."""
 
-    def __init__(
-        self,
-        client: PrefectClient,
-        timeout_seconds: float,
-        may_write: Callable[[], None] = lambda: None,
-        observe: Observe = nobody,
-    ) -> None:
-        """`may_write` is asked before every call that changes something, and raises when we may not."""
-        super().__init__(client, timeout_seconds, may_write, observe)
+    def __init__(self, prefect: PrefectCalls) -> None:
+        self._prefect = prefect
         self._flow_id: str | None = None
 
     async def probe(self) -> None:
@@ -53,7 +56,7 @@ class PrefectGateway(RunCalls):
         Reads one flow rather than `/health`, which answers without credentials and while the database is down.
         """
         try:
-            await self.call("probe", "POST", "/flows/filter", {"limit": 1, "flows": OUR_FLOW})
+            await self._prefect.request(CallKind.PROBE, "POST", "/flows/filter", {"limit": 1, "flows": OUR_FLOW})
         except ServerUnavailableError:
             raise
         except (TransientError, RefusedError) as error:
@@ -75,9 +78,9 @@ class PrefectGateway(RunCalls):
         number, pages = 1, 1
         while number <= pages:
             body = {"limit": PAGE_SIZE, "page": number, "sort": "NAME_ASC", "flows": OUR_FLOW}
-            answer = await self.call("list", "POST", "/deployments/paginate", body)
+            answer = await self._prefect.request(CallKind.LIST, "POST", "/deployments/paginate", body)
             with whole():
-                found = [spec.observed(row) for row in answer["results"]]
+                found = [deployment.observed(row) for row in answer["results"]]
                 count, pages = int(answer["count"]), int(answer["pages"])
             yield found, count
             number += 1
@@ -94,9 +97,9 @@ class PrefectGateway(RunCalls):
         found: list[Observed] = []
         for chunk in chunks(values, PAGE_SIZE):
             body = {"limit": PAGE_SIZE, "flows": OUR_FLOW, "deployments": {by: {"any_": list(chunk)}}}
-            answer = await self.call("read", "POST", "/deployments/filter", body)
+            answer = await self._prefect.request(CallKind.READ, "POST", "/deployments/filter", body)
             with whole():
-                found += [spec.observed(row) for row in answer]
+                found += [deployment.observed(row) for row in answer]
         return found
 
     async def read_pools(self, names: Sequence[str]) -> list[WorkPool]:
@@ -104,7 +107,7 @@ class PrefectGateway(RunCalls):
         found: list[WorkPool] = []
         for chunk in chunks(names, PAGE_SIZE):
             body = {"limit": PAGE_SIZE, "work_pools": {"name": {"any_": list(chunk)}}}
-            answer = await self.call("read", "POST", "/work_pools/filter", body)
+            answer = await self._prefect.request(CallKind.READ, "POST", "/work_pools/filter", body)
             with whole():
                 found += [WorkPool(row["name"], row["type"], row.get("base_job_template") or {}) for row in answer]
         return found
@@ -117,7 +120,9 @@ class PrefectGateway(RunCalls):
         its name and tag and stores it.
         """
         try:
-            answer = await self.call("create", "POST", "/deployments/", spec.creation(wanted, await self._flow()))
+            answer = await self._prefect.request(
+                CallKind.CREATE, "POST", "/deployments/", deployment.creation(wanted, await self._flow())
+            )
         except (RefusedError, ServerError):
             self._flow_id = None  # somebody may have deleted the flow: ask for it again at the next try
             raise
@@ -127,9 +132,8 @@ class PrefectGateway(RunCalls):
     async def _flow(self) -> str:
         """The id of our flow, made when there is none: `POST /flows/` is get-or-create."""
         if self._flow_id is None:
-            answer = await self.call("flow", "POST", "/flows/", {"name": FLOW_NAME})
-            with whole():
-                self._flow_id = str(UUID(answer["id"]))
+            found = await self._prefect.ask(CallKind.FLOW, lambda client: client.create_flow_from_name(FLOW_NAME))
+            self._flow_id = str(found)
         return self._flow_id
 
     async def patch(self, patch: Patch) -> None:
@@ -140,33 +144,39 @@ class PrefectGateway(RunCalls):
         """
         held, wanted = patch.held, patch.spec
         for schedule_id in patch.remove_schedules:
-            await self.call("patch", "DELETE", f"/deployments/{held.id}/schedules/{schedule_id}", gone_is_fine=True)
-        body = spec.patch(wanted, patch.changes)
+            await self._prefect.request(
+                CallKind.PATCH, "DELETE", f"/deployments/{held.id}/schedules/{schedule_id}", gone_is_fine=True
+            )
+        body = deployment.patch(wanted, patch.changes)
         if "work_pool_name" in body:
             await self._check_pool(body["work_pool_name"])
         if body:
-            await self.call("patch", "PATCH", f"/deployments/{held.id}", body)
+            await self._prefect.request(CallKind.PATCH, "PATCH", f"/deployments/{held.id}", body)
         if any(change.field == "paused" for change in patch.changes) and wanted.fields.paused:
             await self.pause(held.id)
 
     async def _check_pool(self, name: str) -> None:
         """Refuse a work pool that does not exist; a PATCH that names one answers 500 with no reason (3.8.8)."""
-        if not await self.call("read", "POST", "/work_pools/filter", {"work_pools": {"name": {"any_": [name]}}}):
+        if not await self._prefect.request(
+            CallKind.READ, "POST", "/work_pools/filter", {"work_pools": {"name": {"any_": [name]}}}
+        ):
             raise pool_missing(name)
 
     async def pause(self, deployment_id: UUID) -> None:
         """Pause by Prefect's own call, which clears late runs as well as future ones; finished ones stay."""
-        await self.call("pause", "POST", f"/deployments/{deployment_id}/pause_deployment")
+        await self._prefect.request(CallKind.PAUSE, "POST", f"/deployments/{deployment_id}/pause_deployment")
 
     async def delete(self, deployment_ids: Sequence[UUID]) -> None:
         """Delete deployments with their scheduled runs, 50 a call; an id that does not exist is no error."""
         for chunk in chunks(deployment_ids, BULK_SIZE):
             body = {"deployments": {"id": {"any_": [str(held) for held in chunk]}}, "limit": BULK_SIZE}
-            await self.call("delete", "POST", "/deployments/bulk_delete", body)
+            await self._prefect.request(CallKind.DELETE, "POST", "/deployments/bulk_delete", body)
 
     async def owner(self, name: str) -> str | None:
         """The value of the Prefect Variable `name`; None when there is none."""
-        found = await self.call("read", "POST", "/variables/filter", {"variables": {"name": {"any_": [name]}}})
+        found = await self._prefect.request(
+            CallKind.READ, "POST", "/variables/filter", {"variables": {"name": {"any_": [name]}}}
+        )
         with whole():
             return str(found[0]["value"]) if len(found) else None
 
@@ -183,15 +193,35 @@ class PrefectGateway(RunCalls):
         if holds == owner:
             return
         if holds is None:
-            await self.call("claim", "POST", "/variables/", {"name": name, "value": owner})
+            wanted = VariableCreate(name=name, value=owner)
+            await self._prefect.ask(CallKind.CLAIM, lambda client: client.create_variable(wanted))
         elif take_over:
-            await self.call("claim", "PATCH", f"/variables/name/{name}", {"value": owner})
+            other = VariableUpdate(name=name, value=owner)
+            await self._prefect.ask(CallKind.CLAIM, lambda client: client.update_variable(other))
         else:
             raise WrongInstanceError(
                 f"The deployments of this instance in Prefect belong to another database ({holds}; this one is "
                 f"{owner}), so nothing is written. Give this database a Prefect server of its own, or, if it is "
                 "their rightful home now, start the controller once with --take-over."
             )
+
+
+class PrefectGateway(DeploymentCalls, RunCalls):
+    """`Gateway` over Prefect's REST API, on one way to call it."""
+
+    def __init__(self, prefect: PrefectCalls) -> None:
+        DeploymentCalls.__init__(self, prefect)
+        RunCalls.__init__(self, prefect)
+
+    @property
+    def calls(self) -> Counter[str]:
+        """How many calls were made, by kind."""
+        return self._prefect.calls
+
+    @property
+    def writes(self) -> int:
+        """How many calls that change something were made."""
+        return self._prefect.writes
 
 
 @asynccontextmanager
@@ -209,7 +239,7 @@ async def open_gateway(
         timeout_seconds: how long one call may take: a third of the lease's TTL, so that none outlives the lease.
         connections: how many calls may be in flight.
         may_write: asked before every call that changes something.
-        observe: told of each call and how it ended.
+        observe: takes each call and how it ended.
         transport: what carries the requests; the tests put their faults here.
     """
     options: dict[str, Any] = {
@@ -219,4 +249,4 @@ async def open_gateway(
     if transport is not None:
         options["transport"] = transport
     async with open_client(**options) as client:
-        yield PrefectGateway(client, timeout_seconds, may_write, observe)
+        yield PrefectGateway(PrefectCalls(client, timeout_seconds, may_write, observe))

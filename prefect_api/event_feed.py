@@ -15,18 +15,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 import orjson
 from prefect.client.orchestration import PrefectClient
 
-from connectors.status import Phase, Reason, Status
-from deployments.planning.plan import Create, Decision, Delete, Patch, Pause
+from prefect_api.calls import CallKind, PrefectCalls
+from prefect_api.errors import RefusedError, TransientError
 from prefect_api.names import connector_resource, controller_resource
 
 logger = logging.getLogger(__name__)
-
-REJECTED = "connector.deployment.rejected"
-"""A row has become invalid, or was changed and still is."""
 
 MOST_WAITING = 5000
 """Events that are kept while Prefect is away, a few MB at most; then the oldest ones go."""
@@ -76,7 +72,7 @@ class Events:
         self._waiting.append(
             {
                 "id": str(event_id or uuid4()),
-                "event": name,
+                "event": str(name),
                 "occurred": datetime.now(UTC).isoformat(),
                 "resource": dict(resource),
                 "related": [dict(each) for each in related],
@@ -114,7 +110,7 @@ class Events:
         resource = connector_resource(self.instance, connector_id, title) | dict(labels or {})
         self.emit(name, resource, related=related, payload=payload, event_id=event_id)
 
-    async def send(self, client: PrefectClient) -> None:
+    async def send(self, prefect: PrefectCalls) -> None:
         """Send what waits, for ever. A batch that Prefect refuses is dropped; one that it does not take waits."""
         pause = 0.0
         while True:
@@ -125,10 +121,9 @@ class Events:
                 await self._gather()
             batch = list(self._waiting)[:BATCH]
             try:
-                async with asyncio.timeout(CALL_SECONDS):
-                    await _post(client, batch)
+                await _post(prefect, batch)
             except Exception as error:  # whatever Prefect or its client raises must not reach the controller
-                status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
+                status = error.status_code if isinstance(error, RefusedError | TransientError) else None
                 if not pause:
                     logger.warning("Events could not be sent (%s); they wait.", status or type(error).__name__)
                 pause = min(LONGEST_WAIT_SECONDS, 2 * pause or 1.0)
@@ -165,62 +160,23 @@ class Events:
             logger.warning("%s events were not sent.", len(self._waiting))
 
 
-async def _post(client: PrefectClient, batch: list[dict[str, Any]]) -> None:
-    request: Any = client.request  # it types its routes as literals, and this one is missing there
-    await request("POST", "/events", content=orjson.dumps(batch), headers={"Content-Type": "application/json"})
+async def _post(prefect: PrefectCalls, batch: list[dict[str, Any]]) -> None:
+    content, headers = orjson.dumps(batch), {"Content-Type": "application/json"}
+
+    async def send(client: PrefectClient) -> None:
+        request: Any = client.request  # it types its routes as literals, and this one is missing there
+        await request("POST", "/events", content=content, headers=headers)
+
+    await prefect.ask(CallKind.EVENT, send)
 
 
 @asynccontextmanager
 async def sending(events: Events, client: PrefectClient) -> AsyncIterator[None]:
     """Send the events while inside, and what is left of them at the end, for a moment."""
-    sender = asyncio.create_task(events.send(client))
+    sender = asyncio.create_task(events.send(PrefectCalls(client, CALL_SECONDS)))
     try:
         yield
     finally:
         await events.drain()
         sender.cancel()
         await asyncio.gather(sender, return_exceptions=True)
-
-
-def carried_out(decision: Decision, before: Status | None) -> str | None:
-    """The event of a decision that was carried out; None when nothing was done. `before` is the status until then."""
-    match decision.action:
-        case Create():
-            what = "created"
-        case Patch(held=held, changes=changes):
-            paused = [change.new for change in changes if change.field == "paused"]
-            if before is None or before.deployment_id != held.id:
-                what = "adopted"
-            elif paused:
-                what = "paused" if paused[0] else "resumed"
-            else:
-                what = "updated"
-        case Pause():
-            what = "paused"
-        case Delete():
-            what = "deleted"
-        case None:
-            return None
-    return f"connector.deployment.{what}"
-
-
-def fallen(before: Status | None, after: Status) -> str | None:
-    """The event of a status that says something went wrong just now: not one that says so still.
-
-    A fault of ours is no user's: nobody is told of each connector that we stumble over. Nor are they told again when
-    the same trouble of the same row is said in other words, as a new release may say it.
-    """
-    if after.phase is Phase.INVALID:
-        if before is not None and _trouble(before) == _trouble(after):
-            return None
-        return "connector.deployment.failed" if after.reason is Reason.INTERNAL_ERROR else REJECTED
-    if after.phase is Phase.CONFLICT:
-        news = before is None or (before.phase, before.reason) != (after.phase, after.reason)
-        return "connector.deployment.failed" if news else None
-    if after.attempts == 1 and after.reason is not Reason.SERVER_UNAVAILABLE:
-        return "connector.deployment.failed"
-    return None
-
-
-def _trouble(status: Status) -> tuple[object, ...]:
-    return status.phase, status.reason, status.observed_generation

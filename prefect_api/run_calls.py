@@ -1,20 +1,45 @@
 """Calls about Prefect's runs, as far as they concern the controller: that wait, that hold a slot, that were missed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from deployments.reconciling.gateway import BULK_SIZE, PendingRun, ScheduledRun, chunks
-from prefect_api.calls import OUR_FLOW, PAGE_SIZE, PrefectCalls, whole
+from prefect_api.calls import BULK_SIZE, OUR_FLOW, PAGE_SIZE, CallKind, PrefectCalls, chunks, whole
+from prefect_api.names import ALL_OF_OURS
 
 WAITING = {"type": {"any_": ["SCHEDULED"]}}
 """The filter for runs that have not started."""
 
 
-class RunCalls(PrefectCalls):
+@dataclass(frozen=True, slots=True)
+class ScheduledRun:
+    """A run that Prefect's scheduler made and that has not started."""
+
+    id: UUID
+    deployment_id: UUID | None
+    expected_start_time: datetime
+    tags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRun:
+    """A run that a worker has claimed and that has not begun. `since` is when it was claimed, aware."""
+
+    id: UUID
+    name: str
+    deployment_id: UUID
+    work_pool: str | None
+    since: datetime
+
+
+class RunCalls:
     """The part of the gateway that is about runs and their slots."""
+
+    def __init__(self, prefect: PrefectCalls) -> None:
+        self._prefect = prefect
 
     async def scheduled_runs(
         self, *, deployment_ids: Sequence[UUID] | None = None, paused: bool = False
@@ -35,8 +60,8 @@ class RunCalls(PrefectCalls):
             offset = 0
             while True:
                 body = {"limit": PAGE_SIZE, "offset": offset, "sort": "ID_DESC", "flows": OUR_FLOW}
-                answer = await self.call(
-                    "read", "POST", "/flow_runs/filter", {**body, **deployments, "flow_runs": flow_runs}
+                answer = await self._prefect.request(
+                    CallKind.READ, "POST", "/flow_runs/filter", {**body, **deployments, "flow_runs": flow_runs}
                 )
                 with whole():
                     found |= {run.id: run for row in answer if (run := _scheduled_run(row)) is not None}
@@ -48,9 +73,9 @@ class RunCalls(PrefectCalls):
     async def count_scheduled_runs(self) -> tuple[int, int]:
         """How many runs of our flow wait to start, and how many of these have a deployment."""
         body = {"flows": OUR_FLOW, "flow_runs": {"state": WAITING, "deployment_id": {"is_null_": False}}}
-        everything = await self.call("read", "POST", "/flow_runs/count", body)
-        joined = {**body, "deployments": {"name": {"like_": "connector-"}}}
-        with_deployment = await self.call("read", "POST", "/flow_runs/count", joined)
+        everything = await self._prefect.request(CallKind.READ, "POST", "/flow_runs/count", body)
+        joined = {**body, "deployments": {"name": {"like_": ALL_OF_OURS}}}
+        with_deployment = await self._prefect.request(CallKind.READ, "POST", "/flow_runs/count", joined)
         with whole():
             return int(everything), int(with_deployment)
 
@@ -58,7 +83,7 @@ class RunCalls(PrefectCalls):
         """Delete runs that still wait to start, 50 a call; an id that does not exist is no error."""
         for chunk in chunks(ids, BULK_SIZE):
             body = {"flow_runs": {"id": {"any_": [str(i) for i in chunk]}, "state": WAITING}, "limit": BULK_SIZE}
-            await self.call("sweep", "POST", "/flow_runs/bulk_delete", body)
+            await self._prefect.request(CallKind.SWEEP, "POST", "/flow_runs/bulk_delete", body)
 
     async def busy_deployments(self, ids: Sequence[UUID]) -> set[UUID]:
         """Those of these deployments that have a pending, running or cancelling run."""
@@ -71,7 +96,7 @@ class RunCalls(PrefectCalls):
                 "flows": OUR_FLOW,
                 "flow_runs": {"state": states, "deployment_id": {"any_": [str(i) for i in chunk]}},
             }
-            answer = await self.call("read", "POST", "/flow_runs/filter", body)
+            answer = await self._prefect.request(CallKind.READ, "POST", "/flow_runs/filter", body)
             with whole():
                 busy |= {UUID(row["deployment_id"]) for row in answer}
             if len(answer) == PAGE_SIZE:
@@ -85,7 +110,7 @@ class RunCalls(PrefectCalls):
             flow_runs = {"state": {"type": {"any_": ["PENDING"]}}, "deployment_id": {"any_": [str(i) for i in chunk]}}
             # A page of them a chunk: what is cut off is seen by the next audit, when these are gone.
             body = {"limit": PAGE_SIZE, "sort": "START_TIME_ASC", "flows": OUR_FLOW, "flow_runs": flow_runs}
-            answer = await self.call("read", "POST", "/flow_runs/filter", body)
+            answer = await self._prefect.request(CallKind.READ, "POST", "/flow_runs/filter", body)
             with whole():
                 found += [
                     PendingRun(
@@ -103,18 +128,18 @@ class RunCalls(PrefectCalls):
         """Since when each worker of a pool that is alive has been known; none for a pool that is gone."""
         path = f"/work_pools/{quote(work_pool, safe='')}/workers/filter"
         body = {"limit": PAGE_SIZE, "workers": {"status": {"any_": ["ONLINE"]}}}
-        answer = await self.call("read", "POST", path, body, gone_is_fine=True)
+        answer = await self._prefect.request(CallKind.READ, "POST", path, body, gone_is_fine=True)
         with whole():
             return [datetime.fromisoformat(row["created"]) for row in answer or ()]
 
     async def crash_run(self, run_id: UUID, message: str) -> None:
         """Mark a run as crashed, with a sentence; one that has ended meanwhile stays as it is."""
         body = {"state": {"type": "CRASHED", "name": "Crashed", "message": message}, "force": False}
-        await self.call("crash", "POST", f"/flow_runs/{run_id}/set_state", body, gone_is_fine=True)
+        await self._prefect.request(CallKind.CRASH, "POST", f"/flow_runs/{run_id}/set_state", body, gone_is_fine=True)
 
     async def free_slots(self, limit_id: UUID) -> None:
         """Set a concurrency limit's taken slots to none."""
-        await self.call("free", "PATCH", f"/v2/concurrency_limits/{limit_id}", {"active_slots": 0})
+        await self._prefect.request(CallKind.FREE, "PATCH", f"/v2/concurrency_limits/{limit_id}", {"active_slots": 0})
 
     async def run_dates(self, deployment_id: UUID, since: datetime, until: datetime) -> set[datetime]:
         """When the runs of a deployment that exist were due, between two moments."""
@@ -124,7 +149,7 @@ class RunCalls(PrefectCalls):
         offset = 0
         while True:
             body = {"limit": PAGE_SIZE, "offset": offset, "sort": "ID_DESC", "flow_runs": flow_runs}
-            answer = await self.call("read", "POST", "/flow_runs/filter", body)
+            answer = await self._prefect.request(CallKind.READ, "POST", "/flow_runs/filter", body)
             with whole():
                 dates |= {datetime.fromisoformat(row["expected_start_time"]) for row in answer}
             if len(answer) < PAGE_SIZE:
@@ -135,7 +160,7 @@ class RunCalls(PrefectCalls):
         """Make a run that was due at a moment; one with the same key is made once only."""
         state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
         body = {"state": state, "idempotency_key": key}
-        await self.call("run", "POST", f"/deployments/{deployment_id}/create_flow_run", body)
+        await self._prefect.request(CallKind.RUN, "POST", f"/deployments/{deployment_id}/create_flow_run", body)
 
 
 _NOT_STARTED = frozenset({"Scheduled", "Late"})

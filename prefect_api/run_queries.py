@@ -1,4 +1,4 @@
-"""Asking Prefect about runs, and starting one, over its own client.
+"""Queries of a deployment's runs, and the start of one, for the people who wait for an answer.
 
 Whoever asks waits for the answer, so a call gives up after a few seconds instead of trying again: Prefect's client
 would by default try for more than a minute. Only a server that is merely busy is asked again, within those seconds.
@@ -14,22 +14,25 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
-import httpx
-from prefect.client.orchestration import PrefectClient
 from prefect.settings import PREFECT_API_URL
 from prefect.utilities.urls import url_for
 
 from connectors.errors import PrefectUnavailableError
 from connectors.runs import Held, Pool, Run
-from prefect_api.client import BUSY, open_client
+from prefect_api.calls import CallKind, PrefectCalls
+from prefect_api.client import open_client
+from prefect_api.errors import (
+    ConnectionLostError,
+    OverloadedError,
+    RefusedError,
+    ServerUnavailableError,
+    TransientError,
+)
 
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 3.0
 """How long one answer of ours may wait for Prefect, all its calls together."""
-
-BUSY_PAUSE_SECONDS = 0.2
-"""Between two tries at a busy server: one on SQLite answers 503 while its scheduler writes, mostly for less."""
 
 POLLED_WITHIN = timedelta(seconds=60)
 """A worker asks every 10 to 15 s; Prefect's own UI takes a queue that nobody asked for a minute for not ready."""
@@ -50,8 +53,8 @@ _LOADED = re.compile(r"Loaded ([\d,]+) rows? ")
 class PrefectClientRuns:
     """`connectors.runs.PrefectRuns` over the server of `PREFECT_API_URL`."""
 
-    def __init__(self, client: PrefectClient) -> None:
-        self._client = client
+    def __init__(self, prefect: PrefectCalls) -> None:
+        self._prefect = prefect
 
     async def start(self, deployment_id: UUID, key: str | None = None) -> Run | None:
         """Start a run of the deployment now; None when Prefect does not hold it any more.
@@ -123,23 +126,24 @@ class PrefectClientRuns:
 
     async def _call(self, method: str, path: str, body: Any = None) -> Any:
         """One request, again while the server is busy; its parsed answer, or None for 404. `_within` ends it."""
-        # The client types its routes as literals; several that the server has are missing there.
-        request: Any = self._client.request
-        while True:
-            try:
-                response: httpx.Response = await request(method, path, json=body)
-                return response.json()
-            except httpx.HTTPStatusError as error:
-                code = error.response.status_code
-                if code == httpx.codes.NOT_FOUND:
-                    return None
-                if code not in BUSY:
-                    raise PrefectUnavailableError(f"it answered {code}.") from None
-            except httpx.TransportError:
-                raise PrefectUnavailableError("it cannot be reached.") from None
-            except ValueError:
-                raise PrefectUnavailableError("its answer was not understood; check PREFECT_API_URL.") from None
-            await asyncio.sleep(BUSY_PAUSE_SECONDS)
+        kind = CallKind.RUN if path.endswith("/create_flow_run") else CallKind.READ
+        try:
+            return await self._prefect.request(kind, method, path, body, gone_is_fine=True)
+        except (RefusedError, TransientError) as error:
+            raise PrefectUnavailableError(_why(error)) from None
+
+
+def _why(error: RefusedError | TransientError) -> str:
+    """Why there is no answer, for whoever asked."""
+    if error.status_code is not None:
+        return f"it answered {error.status_code}."
+    match error:
+        case OverloadedError():
+            return "it did not answer in time."
+        case ConnectionLostError() | ServerUnavailableError():
+            return "it cannot be reached."
+        case _:
+            return "its answer was not understood; check PREFECT_API_URL."
 
 
 class NoPrefect:
@@ -169,7 +173,8 @@ async def open_runs() -> AsyncIterator[PrefectClientRuns | NoPrefect]:
         yield NoPrefect()
         return
     async with open_client(timeout=TIMEOUT_SECONDS) as client:
-        yield PrefectClientRuns(client)
+        # A reading, or a start with its key: it does not matter whether the first try was carried out.
+        yield PrefectClientRuns(PrefectCalls(client, TIMEOUT_SECONDS, repeat_after=OverloadedError))
 
 
 def _run(answer: Mapping[str, Any]) -> Run:

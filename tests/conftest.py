@@ -18,8 +18,8 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 from database.connection.engine import open_engine
 from database.store import Store
-from deployments.planning.spec import FLOW_NAME
 from local.embedded_postgres import EmbeddedPostgres
+from prefect_api.names import FLOW_NAME
 from tests.support.control_plane import tally
 from tests.support.migrated import migrate
 from tests.support.servers.prefect_server import Patient, PrefectServer

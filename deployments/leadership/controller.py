@@ -32,13 +32,14 @@ from deployments.monitoring.database_health import DatabaseHealth
 from deployments.monitoring.fleet_watch import watching
 from deployments.monitoring.metrics import Metrics
 from deployments.planning.spec import Platform
-from deployments.reconciling.concurrency_limit import AdaptiveLimiter
-from deployments.reconciling.reconciler import Options, Reconciler
+from deployments.reconciling.reconciler import Options, Reconciler, assemble
 from deployments.reconciling.server_health import ServerHealth
 from prefect_api.client import open_client
+from prefect_api.concurrency_limit import AdaptiveLimiter
 from prefect_api.deployment_calls import PrefectGateway, open_gateway
 from prefect_api.errors import LeaseLostError, ReconcileError, WrongInstanceError
 from prefect_api.event_feed import CALL_SECONDS, Events, sending
+from prefect_api.names import ControllerEvent, owner_variable
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ class Controller:
         engine = open_engine(self._url)
         try:
             nobody = Lease(engine, name="", holder="", ttl_seconds=30)
-            async with self._reconciler(nobody, Store(engine), Mandate()) as reconciler:
+            async with self._reconciler(nobody, Store(engine), Mandate(), self._alerts(engine)) as reconciler:
                 return await reconciler.preview()
         finally:
             await engine.dispose()
@@ -211,7 +212,7 @@ class Controller:
     @property
     def _variable(self) -> str:
         """The Prefect Variable that says whose this instance's deployments are."""
-        return f"cai_instance_{self._settings.instance}"
+        return owner_variable(self._settings.instance)
 
     def _alerts(self, engine: AsyncEngine) -> Alerts:
         """What operations are told of, with its rows there."""
@@ -229,10 +230,11 @@ class Controller:
         )
 
     @asynccontextmanager
-    async def _reconciler(self, lease: Lease, store: Store, mandate: Mandate) -> AsyncIterator[Reconciler]:
+    async def _reconciler(
+        self, lease: Lease, store: Store, mandate: Mandate, alerts: Alerts
+    ) -> AsyncIterator[Reconciler]:
         """A reconciler on an open gateway that writes only while the lease lasts."""
         settings = self._settings
-        alerts = self._alerts(store.engine)
         async with self._gateway(lease.check) as gateway:
             server = ServerHealth(alerts, settings.server_backoff_max_seconds, settings.alert_after_seconds, self._rng)
 
@@ -246,7 +248,7 @@ class Controller:
                 mandate.take_over = False
                 alerts.end(INSTANCE_ALERT, "This instance's deployments in Prefect belong to this database.")
 
-            reconciler = Reconciler(
+            reconciler = assemble(
                 store=store,
                 gateway=gateway,
                 claim=claim,
@@ -280,9 +282,10 @@ class Controller:
         stopper = asyncio.create_task(stop.wait())
         watcher = asyncio.create_task(self._watch_fleet(store))
         self.metrics.leads(lambda: lease.held)
+        alerts = self._alerts(store.engine)
         try:
             async with (
-                self._reconciler(lease, store, mandate) as reconciler,
+                self._reconciler(lease, store, mandate, alerts) as reconciler,
                 contextlib.AsyncExitStack() as watched,
             ):
                 leader = Leader(
@@ -294,9 +297,10 @@ class Controller:
                     inbox=self._inbox,
                     heartbeat=self._heartbeat,
                     database=self._database,
+                    alerts=alerts,
                 )
                 if not mandate.once:
-                    self._events.of_controller("controller.started", {"token": lease.token})
+                    self._events.of_controller(ControllerEvent.STARTED, {"token": lease.token})
                     await watched.enter_async_context(self._watching(lease, store, reconciler))
                 worker = asyncio.create_task(leader.once() if mandate.once else leader.lead())
                 try:
@@ -320,7 +324,7 @@ class Controller:
                 await lease.release()
                 await requests.notify("free")
             if not mandate.once:
-                self._events.of_controller("controller.handed-over")
+                self._events.of_controller(ControllerEvent.HANDED_OVER)
 
     def _watching(
         self, lease: Lease, store: Store, reconciler: Reconciler
@@ -329,7 +333,8 @@ class Controller:
         return watching(
             self._settings,
             store=store,
-            lease=lease,
+            fence=lease.fence,
+            may_write=lease.check,
             events=self._events,
             tag=self._platform.tag,
             in_touch=lambda: reconciler.in_touch,

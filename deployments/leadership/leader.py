@@ -19,8 +19,10 @@ from database.connection.engine import DATABASE_ERRORS
 from database.control.cycle_requests import CHANNEL, GIVE_WAY, CycleResult, Requests
 from deployments.leadership.lease import Lease
 from deployments.leadership.start_options import Mandate
+from deployments.monitoring.alerts import Alerts
 from deployments.monitoring.database_health import DatabaseHealth
-from deployments.reconciling.reconciler import Reconciler, Report
+from deployments.reconciling.reconciler import Reconciler
+from deployments.reconciling.rounds import Report
 from prefect_api.errors import TerminalError
 from settings import Settings
 
@@ -132,6 +134,7 @@ class Leader:
         inbox: Inbox,
         heartbeat: BeatsHeart,
         database: DatabaseHealth,
+        alerts: Alerts,
     ) -> None:
         """`heartbeat` is called as long as the loop moves; `database` is told how the database does."""
         self._settings = settings
@@ -140,7 +143,7 @@ class Leader:
         self._lease = lease
         self._requests = requests
         self._inbox = inbox
-        self._alerts = reconciler.alerts
+        self._alerts = alerts
         self._heartbeat = heartbeat
         self._database = database
         self._failures = 0

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from database.connection.engine import DATABASE_ERRORS
 from database.control.alerts import open_keys, write_down
 from prefect_api.event_feed import Events
+from prefect_api.names import ControllerEvent
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class Alerts:
         if key not in self._open:
             self._open.add(key)
             logger.error("ALERT %s: %s", key, sentence)
-            self._tell("controller.degraded", _News(key, sentence, begins=True))
+            self._tell(ControllerEvent.DEGRADED, _News(key, sentence, begins=True))
         self._send_what_waits()
 
     def end(self, key: str, sentence: str) -> None:
@@ -96,7 +97,7 @@ class Alerts:
         if key in self._open:
             self._open.discard(key)
             logger.warning("RECOVERED %s: %s", key, sentence)
-            self._tell("controller.recovered", _News(key, sentence, begins=False))
+            self._tell(ControllerEvent.RECOVERED, _News(key, sentence, begins=False))
         self._send_what_waits()
 
     def _tell(self, event: str, news: _News) -> None:

@@ -19,8 +19,9 @@ from connectors.loads import Outcome
 from connectors.schedules.wording import words
 from connectors.standing import Standing
 from connectors.status import Phase
+from prefect_api.artifacts import Artifact
+from prefect_api.names import FLEET_KEY, page_key
 
-FLEET_KEY = "connector-fleet"
 MOST_ROWS = 1000
 """Of the table: the worst ones. Beyond, a browser is slow, and nobody reads on."""
 
@@ -36,25 +37,6 @@ _WORST_FIRST = (
     Freshness.MANUAL,
     Freshness.PAUSED,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """The content of one artifact, as Prefect takes it."""
-
-    type: str
-    data: str
-    description: str
-
-
-def page_key(connector_id: int) -> str:
-    """The key of the artifact about one connector."""
-    return f"connector-{connector_id}"
-
-
-def is_ours(key: str) -> bool:
-    """Whether a key is one of those that are written here."""
-    return key == FLEET_KEY or re.fullmatch(r"connector--?\d+", key) is not None
 
 
 @dataclass(frozen=True, slots=True)

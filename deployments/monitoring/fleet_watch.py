@@ -17,17 +17,16 @@ from connectors.freshness import Judgement
 from connectors.standing import Standing
 from database.connection.engine import DATABASE_ERRORS, Fence
 from database.store import Store
-from deployments.leadership.lease import Lease
 from deployments.monitoring import heartbeat
-from deployments.monitoring.fleet_pages import FLEET_KEY, Artifact, Entry, entry, fleet, page, page_key
+from deployments.monitoring.fleet_pages import Entry, entry, fleet, page
 from deployments.monitoring.lateness import News, Turn, turn
 from deployments.monitoring.silence_recovery import Silence
-from prefect_api.artifacts import Artifacts
-from prefect_api.calls import Observe
+from prefect_api.artifacts import Artifact, Artifacts
+from prefect_api.calls import Observe, PrefectCalls
 from prefect_api.client import open_client
 from prefect_api.errors import ReconcileError, TerminalError
 from prefect_api.event_feed import CALL_SECONDS, Events
-from prefect_api.names import ALERT
+from prefect_api.names import ALERT, FLEET_KEY, page_key
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -205,7 +204,8 @@ async def watching(
     settings: Settings,
     *,
     store: Store,
-    lease: Lease,
+    fence: Fence,
+    may_write: Callable[[], None],
     events: Events,
     tag: str,
     in_touch: Callable[[], bool],
@@ -215,13 +215,14 @@ async def watching(
     """Watch over the fleet while inside."""
     silent_after = timedelta(seconds=heartbeat.SILENT_AFTER_BEATS * settings.heartbeat_seconds)
     async with open_client(timeout=CALL_SECONDS) as client:
-        artifacts = Artifacts(client, tag, timeout_seconds=CALL_SECONDS, may_write=lease.check, observe=observe)
+        prefect = PrefectCalls(client, CALL_SECONDS, may_write, observe)
+        artifacts = Artifacts(prefect, tag)
         watch = Watch(
             store=store,
-            fence=lease.fence,
+            fence=fence,
             events=events,
             artifacts=artifacts,
-            silence=Silence(artifacts, events),
+            silence=Silence(prefect, events),
             tag=tag,
             alert_after_failures=settings.alert_after_failures,
             silent_after=silent_after,

@@ -11,19 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from prefect_api.event_feed import Events
-from prefect_api.names import controller_resource
+from prefect_api.names import ControllerEvent
 
 logger = logging.getLogger(__name__)
 
-EVENT = "controller.heartbeat"
-
 SILENT_AFTER_BEATS = 5
 """A controller that was not heard of for so many heartbeats is taken for gone."""
-
-
-def resource_id(instance: str) -> str:
-    """The id by which Prefect's events speak of this instance's controller."""
-    return controller_resource(instance)["prefect.resource.id"]
 
 
 class Heartbeat:
@@ -45,7 +38,7 @@ class Heartbeat:
         self._touch()
         if leading and self._monotonic() >= self._next:
             self._next = self._monotonic() + self._every
-            self._events.of_controller(EVENT)
+            self._events.of_controller(ControllerEvent.HEARTBEAT)
 
     def _touch(self) -> None:
         """Leave the sign for the probe. A full disk costs the sign and not the controller; it is told once."""

@@ -12,18 +12,14 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from connectors.freshness import Freshness, Judgement, Promise, judge, lateness, promised, said
 from connectors.standing import Standing
-from prefect_api.names import Alert
-
-LATE = "connector.freshness.late"
-OVERDUE = "connector.freshness.overdue"
-RECOVERED = "connector.freshness.recovered"
+from prefect_api.names import Alert, FreshnessEvent
 
 
 @dataclass(frozen=True, slots=True)
 class News:
     """One thing to tell of a connector's freshness."""
 
-    event: str
+    event: FreshnessEvent
     message: str
     freshness: Freshness
     late_since: datetime | None
@@ -58,10 +54,10 @@ def turn(standing: Standing, now: datetime, *, hold: bool, alert_after_failures:
     judged = judge(standing.facts, now)
     news = tuple(_news(standing, promise, judged, hold=hold, alert_after_failures=alert_after_failures))
     for each in news:
-        if each.event == RECOVERED:
+        if each.event is FreshnessEvent.RECOVERED:
             promise = replace(promise, told=None, late_since=None, alerted=False)
         else:
-            told = Freshness.OVERDUE if each.event == OVERDUE else Freshness.LATE
+            told = Freshness.OVERDUE if each.event is FreshnessEvent.OVERDUE else Freshness.LATE
             alerted = promise.alerted or each.alert is Alert.BEGIN
             promise = replace(promise, told=told, late_since=each.late_since, alerted=alerted)
     return Turn(replace(standing, promise=promise), judged, news)
@@ -86,18 +82,18 @@ def _news(
     if not judged.late:
         if promise.told is not None:
             end = Alert.END if promise.alerted else None
-            yield News(RECOVERED, _why_over(standing, judged), judged.freshness, promise.late_since, end)
+            yield News(FreshnessEvent.RECOVERED, _why_over(standing, judged), judged.freshness, promise.late_since, end)
         return
     if hold:
         return
     sentence = lateness(judged, facts)
     if promise.told is None:
-        yield News(LATE, sentence, judged.freshness, judged.late_from)
+        yield News(FreshnessEvent.LATE, sentence, judged.freshness, judged.late_from)
     if judged.overdue and promise.told is not Freshness.OVERDUE:
         begin = Alert.BEGIN if facts.failures < alert_after_failures else None
         # The lateness that was told goes on, even if its dates are counted from elsewhere by now.
         since = judged.late_from if promise.told is None else promise.late_since
-        yield News(OVERDUE, sentence, judged.freshness, since, begin)
+        yield News(FreshnessEvent.OVERDUE, sentence, judged.freshness, since, begin)
 
 
 def _why_over(standing: Standing, judged: Judgement) -> str:

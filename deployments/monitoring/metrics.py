@@ -21,7 +21,9 @@ from connectors.freshness import Freshness, Judgement
 from connectors.loads import Outcome
 from connectors.status import Phase
 from database.fleet import NEVER, Ended, Totals
-from prefect_api.errors import ConnectionLostError, OverloadedError, RefusedError, ServerUnavailableError
+from prefect_api.calls import CallKind, CallResult
+from prefect_api.deployment import ActionKind
+from prefect_api.errors import result_of
 from prefect_api.event_feed import Events
 
 logger = logging.getLogger(__name__)
@@ -134,9 +136,9 @@ class Metrics(Collector):
         self._cycles.labels(result).observe(seconds)
         self._depth.set(waiting)
 
-    def acted(self, action: object, error: Exception | None) -> None:
+    def acted(self, kind: ActionKind, error: Exception | None) -> None:
         """An action of a plan was carried out, or an error prevented it."""
-        self._actions.labels(type(action).__name__.lower(), _outcome(error)).inc()
+        self._actions.labels(kind, result_of(error)).inc()
 
     def runs(self, *, swept: int, caught_up: int) -> None:
         """Scheduled runs were removed or made."""
@@ -147,11 +149,11 @@ class Metrics(Collector):
         """So many deletes are withheld now."""
         self._withheld.set(count)
 
-    def called(self, kind: str, result: str, seconds: float) -> None:
+    def called(self, kind: CallKind, result: CallResult, seconds: float) -> None:
         """A call to Prefect has ended."""
         self._calls.labels(result).inc()
-        if kind == "probe" and result != "cancelled":
-            self._prefect_up = result == "2xx"
+        if kind is CallKind.PROBE and result is not CallResult.CANCELLED:
+            self._prefect_up = result is CallResult.ANSWERED
         self._call_seconds.labels(kind).observe(seconds)
 
     def led_by_another(self, led: bool) -> None:
@@ -270,21 +272,6 @@ def _by(name: str, documentation: str, label: str, counts: dict[str, int]) -> Ga
     for value, count in counts.items():
         family.add_metric([value], count)
     return family
-
-
-def _outcome(error: Exception | None) -> str:
-    """What became of an action, as the label says it."""
-    match error:
-        case None:
-            return "done"
-        case RefusedError():
-            return "refused"
-        case ServerUnavailableError():
-            return "unavailable"
-        case OverloadedError() | ConnectionLostError():
-            return "unanswered"
-        case _:
-            return "failed"
 
 
 @contextmanager

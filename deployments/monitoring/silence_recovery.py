@@ -9,18 +9,20 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from deployments.monitoring import heartbeat
-from prefect_api.calls import PrefectCalls, whole
+from prefect_api.calls import CallKind, PrefectCalls, whole
 from prefect_api.event_feed import Events
-from prefect_api.names import ALERT, Alert
+from prefect_api.names import (
+    ALERT,
+    CONTROLLER_SILENT,
+    Alert,
+    ControllerEvent,
+    controller_resource_id,
+    notification_automation,
+    silence_automation,
+)
 
 LOOK_BACK = timedelta(days=7)
 """Prefect keeps events that long by default."""
-
-
-def silence_name(instance: str, *, people: bool) -> str:
-    """The name of the automation that acts on a silent controller: the one that tells people, or starts another."""
-    return f"{instance}: tell controller silent" if people else f"{instance}: controller silent"
 
 
 class Silence:
@@ -38,7 +40,7 @@ class Silence:
         the next controller's, sends it; its id is made of the silence's, so it is one event however often it is sent.
         """
         instance = self._events.instance
-        names = [silence_name(instance, people=people) for people in (True, False)]
+        names = [notification_automation(instance, CONTROLLER_SILENT), silence_automation(instance)]
         found = await self._ask("/automations/filter", {"automations": {"name": {"any_": names}}})
         with whole():
             automations = {row["name"]: f"prefect.automation.{row['id']}" for row in found}
@@ -48,7 +50,7 @@ class Silence:
         told = await self._last("prefect.automation.triggered", automation, now - LOOK_BACK)
         if told is None or told["id"] == self._ended:
             return
-        beat = await self._last(heartbeat.EVENT, heartbeat.resource_id(instance), _time(told["occurred"]))
+        beat = await self._last(ControllerEvent.HEARTBEAT, controller_resource_id(instance), _time(told["occurred"]))
         if beat is None or _time(beat["occurred"]) <= _time(told["occurred"]):
             return
         event_id = uuid5(NAMESPACE_URL, f"cai:{instance}:{told['id']}")
@@ -57,7 +59,7 @@ class Silence:
             if not known["events"]:
                 message = f"The controller gives signs again since {_time(beat['occurred']):%Y-%m-%d %H:%M} UTC."
                 payload = {"what": "silent", "message": message}
-                self._events.of_controller("controller.recovered", payload, {ALERT: Alert.END}, event_id)
+                self._events.of_controller(ControllerEvent.RECOVERED, payload, {ALERT: Alert.END}, event_id)
         self._ended = told["id"]
 
     async def _last(self, name: str, resource: str, since: datetime) -> dict[str, Any] | None:
@@ -68,7 +70,7 @@ class Silence:
             return answer["events"][0] if answer["events"] else None
 
     async def _ask(self, path: str, body: dict[str, Any]) -> Any:
-        return await self._prefect.call("read", "POST", path, body)
+        return await self._prefect.request(CallKind.READ, "POST", path, body)
 
 
 def _time(text: str) -> datetime:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import ClassVar
 from uuid import UUID
 
 from connectors.connector import ConnectorRow, InvalidConnectorError, MissedRuns, validate
@@ -18,16 +19,9 @@ from connectors.loads import Load, auto_pause
 from connectors.schedules.cron import Schedule
 from connectors.schedules.dates import next_runs
 from connectors.status import REASONS, Phase, Reason, Status
-from deployments.planning.spec import (
-    MANAGED_BY,
-    FieldChange,
-    Observed,
-    Platform,
-    Spec,
-    desired_spec,
-    drift,
-    obsolete_schedules,
-)
+from deployments.planning.spec import Platform, desired_spec
+from prefect_api.deployment import ActionKind, Observed, Patch, Spec, drift, obsolete_schedules
+from prefect_api.names import MANAGED_BY
 
 ROLL_OUT_MARGIN = timedelta(seconds=15)
 """Prefect's scheduler refills a patched deployment within 5 s (measured); three times that is safe."""
@@ -97,23 +91,15 @@ class Policy:
 class Create:
     """Make the deployment; nothing of its name exists."""
 
+    kind: ClassVar = ActionKind.CREATE
     spec: Spec
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """Repair the owned fields that differ, in place."""
-
-    held: Observed
-    spec: Spec
-    changes: tuple[FieldChange, ...]
-    remove_schedules: tuple[UUID, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
     """Pause, and change nothing else: the row is not valid."""
 
+    kind: ClassVar = ActionKind.PAUSE
     held: Observed
 
 
@@ -121,6 +107,7 @@ class Pause:
 class Delete:
     """Delete the deployment and its future runs."""
 
+    kind: ClassVar = ActionKind.DELETE
     held: Observed
 
 

@@ -8,8 +8,9 @@ image or a directory of its own is taken to know what it does.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from prefect_api.deployment import WorkPool
 
 PROCESS = "process"
 CONTAINERS = frozenset({"docker", "kubernetes"})
@@ -17,16 +18,6 @@ CONTAINERS = frozenset({"docker", "kubernetes"})
 
 _STOCK_IMAGE = re.compile(r"(?:[\w.-]+/)?prefecthq/prefect(?:[:@-].*)?")
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-
-
-@dataclass(frozen=True, slots=True)
-class WorkPool:
-    """A work pool as Prefect holds it."""
-
-    name: str
-    type: str
-    template: Mapping[str, Any]
-    """The base job template; empty for the type's own."""
 
 
 def why_unfit(pool: WorkPool) -> str | None:

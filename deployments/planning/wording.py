@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from connectors.status import Status
-from deployments.planning.plan import Create, Decision, Delete, Patch, Pause
-from deployments.planning.spec import ScheduleFields
+from deployments.planning.plan import Create, Decision, Delete, Pause
+from prefect_api.deployment import Patch, ScheduleFields
 
 
 def describe(decision: Decision, known: Mapping[int, Status]) -> list[str]:

@@ -10,9 +10,11 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from deployments.planning.plan import Create, Decision, Delete, Patch, Pause, Plan
-from deployments.reconciling.concurrency_limit import AdaptiveLimiter
-from deployments.reconciling.gateway import BULK_SIZE, Gateway, chunks
+from deployments.planning.plan import Create, Decision, Delete, Pause, Plan
+from deployments.reconciling.gateway import Gateway
+from prefect_api.calls import BULK_SIZE, chunks
+from prefect_api.concurrency_limit import AdaptiveLimiter
+from prefect_api.deployment import Patch
 from prefect_api.errors import ReconcileError, ServerUnavailableError, TerminalError
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Changes of rows since they were last read, found by one cheap query a poll.
+"""Rows: which were changed since they were last read, by one cheap query a poll, and what they ask for.
 
 The generation counts every change that the table's triggers see. With triggers off (a restore, a replica's apply, a
 back end's own repair) none is counted, but PostgreSQL itself marks each row with the transaction that wrote it: a row
@@ -6,13 +6,19 @@ with another mark and the same generation is looked at, and has changed if its c
 survive: at its start a controller judges every row anyway.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from connectors.status import Phase, Status
+from connectors.connector import ConnectorRow
+from connectors.loads import Load
+from connectors.status import Phase, Reason, Status
 from database.connectors import Mark
 from database.store import Store
-from deployments.planning.plan import Desired
+from deployments.planning.plan import Desired, Invalid, desire
+from deployments.planning.spec import Platform
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,10 @@ class Changes:
         self._store = store
         self._marks: Mapping[int, Mark] = {}
         self.known = Known()
-        """Put back what it was, and all that was found since is found again."""
+
+    def put_back(self, known: Known) -> None:
+        """Take the rows for read as they were then: all that was found since is found again."""
+        self.known = known
 
     def start(self, statuses: Iterable[Status]) -> None:
         """What was settled for a row's generation needs nothing again; the first audit judges all of it anyway."""
@@ -75,3 +84,31 @@ class Changes:
             {i: mark.written for i, mark in left.items()},
             {i: desired[i].content if i in desired else before[i] for i in left if i in desired or i in before},
         )
+
+
+class Rows:
+    """What the rows ask for, as they are read now."""
+
+    def __init__(self, store: Store, platform: Platform, learn: Callable[[Mapping[int, str]], None]) -> None:
+        """`learn` takes the names of the connectors that were read."""
+        self._store = store
+        self._platform = platform
+        self._learn = learn
+
+    async def desired(self, ids: Collection[int] | None) -> dict[int, Desired]:
+        """What the rows of these connectors (of all for None) ask for, by connector id."""
+        rows, loads = await self._store.rows(ids), await self._store.loads(ids)
+        self._learn({row.id: row.name for row in rows})
+        return {row.id: self._judged(row, loads.get(row.id)) for row in rows}
+
+    def _judged(self, row: ConnectorRow, load: Load | None) -> Desired:
+        """What a row asks for. One that our own code stumbles over is invalid, and the others go on."""
+        try:
+            return desire(row, self._platform, load)
+        except Exception:
+            logger.exception("connector %s could not be judged", row.id, extra={"connector_id": row.id})
+            fault = Invalid(
+                Reason.INTERNAL_ERROR,
+                "This connector cannot be judged, by a fault of ours. Operations find it in the controller's log.",
+            )
+            return Desired(row.id, row.generation, row.is_active, row.prefect_deployment_id, fault)

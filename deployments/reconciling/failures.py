@@ -7,7 +7,7 @@ from uuid import UUID
 
 from connectors.status import Phase, Reason, Status, Unrecorded
 from deployments.planning.plan import Create, Decision, Delete, Desired
-from prefect_api.errors import RefusedError, TransientError, WorkPoolMissingError, WorkPoolUnfitError
+from prefect_api.errors import reason_of
 
 ALERT_AFTER_TRIES = 5
 """A connector that failed this often in a row is operations' business."""
@@ -76,7 +76,7 @@ def failed(
     return Status(
         decision.connector_id,
         Phase.DELETING if isinstance(decision.action, Delete) else Phase.RETRYING,
-        _reason(error),
+        reason_of(error),
         f"{error} Tried {attempts} times." if attempts > 1 else str(error),
         deployment_id=deployment_of(decision, known),
         spec_version=known.spec_version if known is not None else None,
@@ -137,17 +137,3 @@ def deployment_of(decision: Decision, known: Status | None) -> UUID | None:
     if decision.action is not None and not isinstance(decision.action, Create):
         return decision.action.held.id
     return known.deployment_id if known is not None else None
-
-
-def _reason(error: Exception) -> Reason:
-    match error:
-        case WorkPoolMissingError():
-            return Reason.WORK_POOL_MISSING
-        case WorkPoolUnfitError():
-            return Reason.WORK_POOL_UNFIT
-        case RefusedError():
-            return Reason.REQUEST_REFUSED
-        case TransientError():
-            return Reason.SERVER_ERROR
-        case _:
-            return Reason.INTERNAL_ERROR

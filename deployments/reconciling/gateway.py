@@ -1,55 +1,20 @@
 """Gateway to Prefect: the one interface between deciding and doing.
 
-`PrefectGateway` is the real one; the tests have a working fake, and one contract suite holds both to this.
+Two protocols: deployments, which a plan changes, and runs, which are swept and caught up. `PrefectGateway` is the real
+one; the tests have a working fake, and one contract suite holds both to this.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Protocol
 from uuid import UUID
 
-from deployments.planning.plan import Patch
-from deployments.planning.pools import WorkPool
-from deployments.planning.spec import Observed, Spec
-
-T = TypeVar("T")
-
-BULK_SIZE = 50
-"""Prefect's own limit of one bulk delete."""
+from prefect_api.deployment import Listing, Observed, Patch, Spec, WorkPool
+from prefect_api.run_calls import PendingRun, ScheduledRun
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Every deployment of our flow, and whether the pages add up to the count that Prefect gave."""
-
-    deployments: tuple[Observed, ...]
-    complete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledRun:
-    """A run that Prefect's scheduler made and that has not started."""
-
-    id: UUID
-    deployment_id: UUID | None
-    expected_start_time: datetime
-    tags: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class PendingRun:
-    """A run that a worker has claimed and that has not begun. `since` is when it was claimed, aware."""
-
-    id: UUID
-    name: str
-    deployment_id: UUID
-    work_pool: str | None
-    since: datetime
-
-
-class Gateway(Protocol):
-    """What the controller needs of Prefect."""
+class DeploymentGateway(Protocol):
+    """Prefect's deployments and work pools."""
 
     async def probe(self) -> None:
         """Return when Prefect answers and lets us in; raise `ServerUnavailableError` otherwise."""
@@ -59,6 +24,9 @@ class Gateway(Protocol):
 
     async def read_deployments(self, names: Sequence[str]) -> list[Observed]:
         """Those deployments of these names that exist."""
+
+    async def read_deployments_by_id(self, ids: Sequence[UUID]) -> list[Observed]:
+        """Those deployments of these ids that exist."""
 
     async def read_pools(self, names: Sequence[str]) -> list[WorkPool]:
         """Those work pools of these names that exist."""
@@ -75,8 +43,9 @@ class Gateway(Protocol):
     async def delete(self, deployment_ids: Sequence[UUID]) -> None:
         """Delete deployments with their scheduled runs; an id that does not exist is no error."""
 
-    async def read_deployments_by_id(self, ids: Sequence[UUID]) -> list[Observed]:
-        """Those deployments of these ids that exist."""
+
+class RunGateway(Protocol):
+    """The runs of our flow, their slots and their workers."""
 
     async def scheduled_runs(
         self, *, deployment_ids: Sequence[UUID] | None = None, paused: bool = False
@@ -111,6 +80,5 @@ class Gateway(Protocol):
         """Make a run that was due at a moment; one with the same key is made once only."""
 
 
-def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """`items` in pieces of at most `size`."""
-    return (items[start : start + size] for start in range(0, len(items), size))
+class Gateway(DeploymentGateway, RunGateway, Protocol):
+    """What the controller needs of Prefect."""

@@ -1,4 +1,4 @@
-"""Runs that Prefect never scheduled, because it was down when it should have: made afterwards, for who wants them all.
+"""Missed runs: those that Prefect never scheduled because it was down, made afterwards for who wants them all.
 
 Prefect schedules a few runs ahead, and these are there, late, when it comes back. What lies beyond them was never made.
 Connectors with `missed_runs: all` get them now, under keys that make each of them once however often this is tried.
@@ -12,7 +12,7 @@ from connectors.schedules.cron import Schedule
 from connectors.schedules.dates import next_runs
 from connectors.status import Phase, Status
 from deployments.planning.plan import Desired
-from deployments.reconciling.gateway import Gateway
+from deployments.reconciling.gateway import RunGateway
 from prefect_api.errors import RefusedError
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def missed_dates(schedule: Schedule, since: datetime, until: datetime, existing:
 async def catch_up(
     desired: Iterable[Desired],
     known: Mapping[int, Status],
-    gateway: Gateway,
+    gateway: RunGateway,
     now: datetime,
     progress: Callable[[], None] = lambda: None,
 ) -> int:
@@ -85,3 +85,16 @@ async def catch_up(
     if made:
         logger.info("Made %s runs that were missed while Prefect was down.", made)
     return made
+
+
+class MissedRuns:
+    """`catch_up` on one gateway, by one clock."""
+
+    def __init__(self, gateway: RunGateway, clock: Callable[[], datetime], progress: Callable[[], None]) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._progress = progress
+
+    async def make(self, desired: Iterable[Desired], known: Mapping[int, Status]) -> int:
+        """Make the runs that were missed; how many."""
+        return await catch_up(desired, known, self._gateway, self._clock(), self._progress)

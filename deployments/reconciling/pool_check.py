@@ -1,4 +1,4 @@
-"""The check of a plan's work pools: of connectors whose pool can start no run it is said, and Prefect not asked.
+"""Check of a plan's work pools: connectors whose pool can start no run are refused, and Prefect is not asked.
 
 The pools are read in each audit, and again as long as one of them is unfit: so that what operations mend is seen at the
 connector's next try. In between they are remembered, and a change of a connector costs no call more.
@@ -10,16 +10,16 @@ from dataclasses import replace
 from connectors.status import Phase
 from deployments.planning.plan import Desired, Plan
 from deployments.planning.pools import why_unfit
-from deployments.planning.spec import Spec
 from deployments.reconciling.apply import ActionOutcome
-from deployments.reconciling.gateway import Gateway
+from deployments.reconciling.gateway import DeploymentGateway
+from prefect_api.deployment import Spec
 from prefect_api.errors import WorkPoolUnfitError
 
 
 class PoolCheck:
     """The work pools of one controller's connectors, as they were last read."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: DeploymentGateway) -> None:
         self._gateway = gateway
         self._unfit: dict[str, str | None] = {}
         """Why no run can start in a pool, by its name; None where nothing speaks against it."""

@@ -14,8 +14,9 @@ from uuid import UUID
 from connectors.schedules.cron import Schedule
 from connectors.schedules.dates import may_be_due
 from connectors.status import Status
-from deployments.planning.spec import Observed
-from deployments.reconciling.gateway import Gateway, PendingRun, ScheduledRun
+from deployments.reconciling.gateway import Gateway
+from prefect_api.deployment import Observed
+from prefect_api.run_calls import PendingRun, ScheduledRun
 
 logger = logging.getLogger(__name__)
 

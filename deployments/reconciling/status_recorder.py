@@ -16,17 +16,19 @@ from database.connection.engine import Fence
 from database.statuses import StatusRecord
 from database.store import Store
 from deployments.monitoring.alerts import Alerts
-from deployments.planning.plan import Decision, Delete, Desired, Patch
+from deployments.planning.plan import Decision, Delete, Desired
 from deployments.planning.wording import describe
-from deployments.reconciling import failures as setbacks
+from deployments.reconciling import failures
 from deployments.reconciling.apply import ActionOutcome
+from deployments.reconciling.connector_events import carried_out, fallen
 from deployments.reconciling.retry_queue import RetryQueue
-from prefect_api.event_feed import Events, carried_out, fallen
+from prefect_api.deployment import Patch
+from prefect_api.event_feed import Events
 
 logger = logging.getLogger(__name__)
 
 
-class Ledger:
+class StatusRecorder:
     """The statuses as they were last read or written, and the only one who writes them."""
 
     def __init__(
@@ -47,23 +49,50 @@ class Ledger:
         self._clock = clock
         self._backoff = backoff
         self.known: dict[int, Status] = {}
-        self.names: dict[int, str] = {}
+        self._names: dict[int, str] = {}
         """The connectors' names, for events; of those that were read."""
-        self.queue = RetryQueue()
-        self.past_is_open = True
-        """Nobody has looked yet for the runs that were missed before a recovery, or the start."""
+        self._queue = RetryQueue()
+        self._past_is_open = True
         self._unstamped: set[int] = set()
         self._changed = True
 
     async def start(self) -> None:
-        """Take over where the last controller stopped: its statuses, and with them its backoff."""
+        """Take over where the last controller stopped: its open alerts, its statuses, and with them its backoff."""
+        await self._alerts.load()
         self.known = await self._store.statuses()
-        self.queue.load(self.known.values())
-        self.past_is_open = self._changed = True
+        self._queue.load(self.known.values())
+        self._past_is_open = self._changed = True
+
+    @property
+    def past_is_open(self) -> bool:
+        """Nobody has looked yet for the runs that were missed before a recovery, or the start."""
+        return self._past_is_open
+
+    @property
+    def waiting_count(self) -> int:
+        """How many connectors wait for their next try."""
+        return len(self._queue)
+
+    def due(self) -> set[int]:
+        """The connectors whose next try is due."""
+        return self._queue.due(self._clock())
+
+    def seconds_until_due(self) -> float | None:
+        """Seconds until the next one's is; None when nothing waits."""
+        return self._queue.seconds_until_next(self._clock())
+
+    def prefect_is_back(self) -> None:
+        """What waited for Prefect is due, and what was missed meanwhile is to be looked for."""
+        self._queue.hurry(self._clock())
+        self._past_is_open = True
+
+    def learn(self, names: Mapping[int, str]) -> None:
+        """Remember the names of connectors, for their events."""
+        self._names |= names
 
     async def close_past(self) -> None:
         """The missed runs are made: from now on a connector's past begins when it was last brought in line."""
-        self.past_is_open = False
+        self._past_is_open = False
         now, late = self._clock(), self._unstamped & self.known.keys()
         self._unstamped = set()
         await self._record([StatusRecord(i, replace(self.known[i], last_synced_at=now)) for i in sorted(late)])
@@ -110,10 +139,21 @@ class Ledger:
         """Say of this work that it waits for Prefect, and until when."""
         records = []
         for i in sorted(ids):
-            status = setbacks.waiting(i, desired.get(i), self.known.get(i), next_probe_at)
+            status = failures.waiting(i, desired.get(i), self.known.get(i), next_probe_at)
             if status is not None and status != self.known.get(i):
                 records.append(StatusRecord(i, status))
         await self._record(records)
+
+    def alert_withheld(self, count: int) -> None:
+        """Alert operations to deletes that are withheld, and to the end of it."""
+        if count:
+            sentence = (
+                f"{count} deletes were withheld because they are too many at once. If they are meant, run the "
+                "controller with allow_mass_prune."
+            )
+            self._alerts.begin("prune", sentence)
+        else:
+            self._alerts.end("prune", "No deletes are withheld any more.")
 
     def alert(self) -> None:
         """Tell operations which connectors cannot be synced: by reason, when it begins and when they are many.
@@ -125,19 +165,19 @@ class Ledger:
         self._changed = False
         stuck: dict[Reason, list[Status]] = defaultdict(list)
         for status in self.known.values():
-            if status.phase in setbacks.STUCK_PHASES and status.reason in setbacks.STUCK_REASONS:
+            if status.phase in failures.STUCK_PHASES and status.reason in failures.STUCK_REASONS:
                 stuck[status.reason].append(status)
-        for reason in setbacks.STUCK_REASONS:
+        for reason in failures.STUCK_REASONS:
             few, many = f"sync:{reason}", f"sync:{reason}:many"
             found = stuck[reason]
-            lasting = [status for status in found if setbacks.lasts(status)]
-            if len(lasting) >= setbacks.MANY:
-                self._alerts.begin(many, setbacks.told(reason, found))
+            lasting = [status for status in found if failures.lasts(status)]
+            if len(lasting) >= failures.MANY:
+                self._alerts.begin(many, failures.told(reason, found))
             elif lasting:
-                self._alerts.begin(few, setbacks.told(reason, found))
+                self._alerts.begin(few, failures.told(reason, found))
             none = f"No connector fails with {reason} any more."
-            if len(found) < setbacks.MANY:
-                self._alerts.end(many, f"Fewer than {setbacks.MANY} connectors fail with {reason}." if found else none)
+            if len(found) < failures.MANY:
+                self._alerts.end(many, f"Fewer than {failures.MANY} connectors fail with {reason}." if found else none)
             if not found:
                 self._alerts.end(few, none)
 
@@ -149,16 +189,16 @@ class Ledger:
         for line in lines:
             logger.info(line, extra={"connector_id": decision.connector_id})
         if (event := carried_out(decision, known)) is not None:
-            deployment_id = setbacks.deployment_of(decision, None) or outcome.deployment_id
+            deployment_id = failures.deployment_of(decision, None) or outcome.deployment_id
             self._tell(event, decision.connector_id, deployment_id, "; ".join(lines))
         return lines
 
     def _failure(self, decision: Decision, error: Exception) -> Status:
         """The status of a connector whose action failed, told to the log."""
         known = self.known.get(decision.connector_id)
-        attempts = setbacks.attempts_after(decision, known)
+        attempts = failures.attempts_after(decision, known)
         wait = self._backoff(attempts)
-        status = setbacks.failed(decision, error, known, attempts=attempts, wait_seconds=wait, now=self._clock())
+        status = failures.failed(decision, error, known, attempts=attempts, wait_seconds=wait, now=self._clock())
         line = f"connector {decision.connector_id}: {status.message} Next try in {wait:.0f} s."
         logger.warning(line, extra={"connector_id": decision.connector_id})
         return status
@@ -175,13 +215,13 @@ class Ledger:
         if status.phase not in {Phase.SYNCED, Phase.PAUSED}:
             return replace(status, last_synced_at=before)
         same = known is not None and known.deployment_id == status.deployment_id and _keeps_its_dates(decision)
-        if self.past_is_open and before is not None and same and wanted is not None and wanted.catch_up is not None:
+        if self._past_is_open and before is not None and same and wanted is not None and wanted.catch_up is not None:
             self._unstamped.add(status.connector_id)
             return replace(status, last_synced_at=before)
         return replace(status, last_synced_at=self._clock())
 
     def _tell(self, event: str, connector_id: int, deployment_id: UUID | None, message: str) -> None:
-        title, payload = self.names.get(connector_id), {"message": message}
+        title, payload = self._names.get(connector_id), {"message": message}
         self._events.of_connector(event, connector_id, title=title, deployment_id=deployment_id, payload=payload)
 
     async def _record(self, records: Sequence[StatusRecord]) -> None:
@@ -193,10 +233,10 @@ class Ledger:
             await self._store.note(waiting, self._fence)
         self._changed = self._changed or bool(records)
         for record in records:
-            self.queue.follow(record.connector_id, record.status)
+            self._queue.follow(record.connector_id, record.status)
             if record.status is None:
                 self.known.pop(record.connector_id, None)
-                self.names.pop(record.connector_id, None)
+                self._names.pop(record.connector_id, None)
                 continue
             before, after = self.known.get(record.connector_id), record.status
             if (event := fallen(before, after)) is not None:
@@ -210,7 +250,7 @@ class Ledger:
         known = self.known.get(record.connector_id)
         attempts = known.attempts + 1 if known is not None and known.reason is lost.reason else 1
         wait = self._backoff(attempts)
-        status = setbacks.unrecorded(
+        status = failures.unrecorded(
             lost, record.status, known, attempts=attempts, wait_seconds=wait, now=self._clock()
         )
         logger.warning(

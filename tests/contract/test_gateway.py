@@ -14,10 +14,10 @@ import orjson
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.planning.plan import Patch
-from deployments.planning.spec import FLOW_NAME, Observed, Spec, deployment_name, drift, obsolete_schedules
 from deployments.reconciling.gateway import Gateway
 from prefect_api import deployment_calls as prefect_gateway
+from prefect_api.calls import CallKind
+from prefect_api.deployment import Observed, Patch, Spec, drift, obsolete_schedules
 from prefect_api.deployment_calls import PrefectGateway, open_gateway
 from prefect_api.errors import (
     BusyError,
@@ -31,6 +31,7 @@ from prefect_api.errors import (
     WorkPoolMissingError,
     WrongInstanceError,
 )
+from prefect_api.names import FLOW_NAME, deployment_name
 from tests.support.control_plane.fake_prefect import AGENT_POOL, FakePrefect, Server
 from tests.support.control_plane.samples import spec
 from tests.support.servers.prefect_server import AsyncPatient, Patient, PrefectServer
@@ -396,15 +397,15 @@ async def test_a_listing_whose_pages_do_not_add_up_is_made_anew_and_then_called_
         await real.create(spec(i))
     monkeypatch.setattr(prefect_gateway, "PAGE_SIZE", 2)
     person = Curl(prefect_server.url)
-    call = real.call
+    request = real._prefect.request
 
-    async def busy(kind: str, method: str, path: str, body: Any = None, **options: Any) -> Any:
-        answer = await call(kind, method, path, body, **options)
+    async def busy(kind: CallKind, method: str, path: str, body: Any = None, **options: Any) -> Any:
+        answer = await request(kind, method, path, body, **options)
         if body["page"] == 1:
             person.delete([UUID(answer["results"][0]["id"])])
         return answer
 
-    monkeypatch.setattr(real, "call", busy)
+    monkeypatch.setattr(real._prefect, "request", busy)
     listing = await real.list_deployments()
     assert not listing.complete
     assert real.calls["list"] >= 2 * prefect_gateway.LISTING_TRIES

@@ -13,10 +13,10 @@ from prefect.server.schemas.schedules import CronSchedule
 
 from connectors.schedules.cron import Schedule, parse
 from connectors.schedules.dates import local, may_be_due, next_runs, previous_run
-from deployments.planning.spec import ScheduleFields
-from deployments.reconciling.gateway import ScheduledRun
 from deployments.reconciling.missed_runs import missed_dates
 from deployments.reconciling.stale_runs import is_stale
+from prefect_api.deployment import ScheduleFields
+from prefect_api.run_calls import ScheduledRun
 from tests.support.control_plane.samples import held, spec
 
 FIRST, LAST = datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)

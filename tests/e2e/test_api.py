@@ -11,8 +11,8 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.planning.spec import FLOW_NAME
 from local.processes import Child, tail
+from prefect_api.names import FLOW_NAME
 from prefect_api.run_queries import open_runs
 from settings import ROOT
 from tests.e2e.test_connector_life import until

@@ -14,8 +14,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from database.store import Store
 from database.tables import lease
-from deployments.bootstrap import CONTROLLER_FLOW, bootstrap
+from deployments.bootstrap import bootstrap
 from local.processes import Child, end
+from prefect_api.names import CONTROLLER_FLOW
 from settings import ROOT, Settings
 from tests.e2e.test_connector_life import own_prefect_server, until
 from tests.support.servers.prefect_server import PrefectServer

@@ -12,7 +12,8 @@ from connectors.freshness import Freshness, Judgement
 from connectors.status import Phase
 from database.fleet import Ended, Totals
 from deployments.monitoring.metrics import Cycle, Metrics
-from deployments.planning.plan import Pause
+from prefect_api.calls import CallKind, CallResult
+from prefect_api.deployment import ActionKind
 from prefect_api.event_feed import Events
 
 
@@ -34,9 +35,9 @@ def controllers() -> list[Family]:
     metrics = Metrics(Events("clinical-ai"))
     metrics.leads(lambda: True)
     metrics.cycle(Cycle.QUIET, 0.01, waiting=0)
-    metrics.acted(Pause.__new__(Pause), None)
+    metrics.acted(ActionKind.PAUSE, None)
     metrics.runs(swept=0, caught_up=0)
-    metrics.called("probe", "2xx", 0.1)
+    metrics.called(CallKind.PROBE, CallResult.ANSWERED, 0.1)
     for number in (1, 2):
         metrics.fleet(Totals(datetime.now(UTC), {Phase.SYNCED: 1}, {"completed": 1}, 0.0, {7: Ended(number, 0, 5)}))
     metrics.judged([Judgement(Freshness.MANUAL)])

@@ -21,7 +21,7 @@ from connectors.status import Phase, Reason, Status
 from database import tables
 from database.statuses import StatusRecord
 from database.store import Store
-from deployments.planning.spec import FLOW_NAME
+from prefect_api.names import FLOW_NAME
 from prefect_api.run_queries import open_runs
 from tests.support.api_rig import BODY, CONNECTORS, assert_problem, client, create
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer, free_port

@@ -28,9 +28,10 @@ from database.connection.engine import open_engine
 from database.store import Store
 from database.tables import connectors, lease, status
 from deployments.planning.plan import desire
-from deployments.planning.spec import FLOW_NAME, Observed, Spec, connector_id_of, deployment_name, drift
+from prefect_api.deployment import Observed, Spec, drift
 from prefect_api.deployment_calls import PrefectGateway, open_gateway
 from prefect_api.errors import LeaseLostError
+from prefect_api.names import FLOW_NAME, connector_id_of, deployment_name
 from tests.conftest import empty_prefect
 from tests.support.control_plane import tally
 from tests.support.control_plane.faults import FaultyTransport

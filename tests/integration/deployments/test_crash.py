@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from database.store import Store
 from database.tables import lease
 from deployments.planning.plan import desire
-from deployments.planning.spec import Spec, connector_id_of, drift
+from prefect_api.deployment import Spec, drift
 from prefect_api.deployment_calls import PrefectGateway
+from prefect_api.names import connector_id_of
 from settings import ROOT
 from tests.support.control_plane import tally
 from tests.support.control_plane.rig import PLATFORM, Rig, insert, rig

@@ -9,8 +9,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from connectors.status import Phase, Reason
 from database.store import Store
 from deployments.monitoring.alerts import Alerts
-from deployments.planning.spec import connector_id_of, deployment_name
 from prefect_api.deployment_calls import PrefectGateway, open_gateway
+from prefect_api.names import connector_id_of, deployment_name
 from tests.support.control_plane.rig import Rig, rig
 from tests.support.servers.prefect_server import PrefectServer
 from tests.support.servers.webhook import Webhook

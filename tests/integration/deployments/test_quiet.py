@@ -21,10 +21,10 @@ from database.store import Store
 from deployments.leadership import leader
 from deployments.leadership.start_options import Mandate, WhenLed
 from deployments.monitoring import fleet_watch as watch
-from deployments.monitoring.heartbeat import EVENT
 from flows.controller import controller_of
 from logs import LOGGERS
 from prefect_api.calls import READS
+from prefect_api.names import ControllerEvent
 from settings import Settings
 from tests.e2e.test_connector_life import own_prefect_server, until
 from tests.support.control_plane.rig import insert
@@ -131,7 +131,7 @@ async def test_a_thousand_quiet_cycles_add_no_row_but_heartbeats_and_no_line(
             assert counted("cai_connectors_by_freshness", freshness="manual") == CONNECTORS
 
             async def persisted() -> bool:
-                return EVENT in database.events(begun)
+                return ControllerEvent.HEARTBEAT in database.events(begun)
 
             await until("Prefect has a heartbeat of this time, and so what was told before it", persisted, 60)
             after = database.rows()
@@ -139,4 +139,4 @@ async def test_a_thousand_quiet_cycles_add_no_row_but_heartbeats_and_no_line(
             stop.set()
             await asyncio.gather(task, return_exceptions=True)
     assert {name: count for name, count in after.items() if count != before.get(name)}.keys() <= OF_EVENTS
-    assert database.events(begun) <= {EVENT, "controller.handed-over"}, "the last one is of its end"
+    assert database.events(begun) <= {ControllerEvent.HEARTBEAT, "controller.handed-over"}, "the last one is of its end"

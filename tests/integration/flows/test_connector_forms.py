@@ -21,7 +21,6 @@ from connectors.connector import ConnectorRow, validate
 from connectors.status import Phase, Reason, Status
 from database.store import Store
 from database.tables import connectors
-from deployments.monitoring.fleet_pages import Artifact, page_key
 from flows import connector_forms
 from flows.forms.shapes import (
     DuckdbForm,
@@ -37,8 +36,10 @@ from flows.forms.shapes import (
     label,
     lost,
 )
-from prefect_api.artifacts import Artifacts
+from prefect_api.artifacts import Artifact, Artifacts
+from prefect_api.calls import PrefectCalls
 from prefect_api.client import open_client
+from prefect_api.names import page_key
 from settings import ROOT
 from tests.support.api_rig import client
 from tests.support.control_plane.samples import row as sample
@@ -314,7 +315,7 @@ async def test_the_fleet_keeps_its_page_of_a_connector_that_a_form_has_made(
     (row,) = await store.rows()
     key = page_key(row.id)
     async with open_client(transport=AsyncPatient()) as prefect:
-        fleet = Artifacts(prefect, "managed-by:forms", timeout_seconds=60)
+        fleet = Artifacts(PrefectCalls(prefect, 60), "managed-by:forms")
         assert await fleet.show({key: Artifact("markdown", "# Visits, on time", "Visits (managed-by:forms)")})
         assert shown(prefect_server, key)["data"] == "# Visits, on time"
         await submit(connector_forms.update_connector, connector_id=row.id, description="New")

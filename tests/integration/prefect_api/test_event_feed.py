@@ -1,7 +1,6 @@
 """Events: each real change once, none for what stands still, and never a harm to the controller."""
 
 import asyncio
-import re
 from typing import Any, cast
 
 import httpx
@@ -11,8 +10,11 @@ from prefect.client.orchestration import PrefectClient
 
 from connectors.status import Phase, Reason, Status
 from database.store import Store
+from deployments.reconciling.connector_events import fallen
+from prefect_api.calls import PrefectCalls
 from prefect_api.client import open_client
-from prefect_api.event_feed import BATCH, GATHER_SECONDS, MOST_WAITING, REJECTED, Events, fallen, sending
+from prefect_api.event_feed import BATCH, GATHER_SECONDS, MOST_WAITING, Events, sending
+from prefect_api.names import ControllerEvent, DeploymentEvent, FreshnessEvent, LoadEvent
 from settings import ROOT
 from tests.e2e.test_connector_life import until
 from tests.support.control_plane.fake_prefect import FakePrefect
@@ -56,10 +58,10 @@ def test_an_invalid_row_is_told_again_when_it_was_changed_and_not_when_it_is_sai
         return Status(1, Phase.INVALID, reason, message, observed_generation=generation)
 
     first = invalid("no", 1)
-    assert fallen(None, first) == REJECTED
+    assert fallen(None, first) == "connector.deployment.rejected"
     assert fallen(first, invalid("No, says a new release.", 1)) is None
-    assert fallen(first, invalid("no", 2)) == REJECTED
-    assert fallen(first, invalid("no", 1, Reason.INVALID_NAME)) == REJECTED
+    assert fallen(first, invalid("no", 2)) == "connector.deployment.rejected"
+    assert fallen(first, invalid("no", 1, Reason.INVALID_NAME)) == "connector.deployment.rejected"
 
 
 def test_a_row_that_we_stumble_over_is_no_users_fault() -> None:
@@ -101,7 +103,7 @@ async def test_events_wait_for_a_prefect_that_is_away_and_the_oldest_go_first(
         sent.append(len(content))
 
     client = cast(PrefectClient, type("Client", (), {"request": staticmethod(request)})())
-    sender = asyncio.create_task(events.send(client))
+    sender = asyncio.create_task(events.send(PrefectCalls(client, 10)))
 
     async def all_gone() -> bool:
         return len(events) == 0
@@ -129,16 +131,6 @@ async def test_the_events_of_one_cycle_go_out_together_and_at_once_where_somebod
 
 def test_every_event_that_the_code_names_is_documented() -> None:
     page = (ROOT / "docs/events.md").read_text()
-    code = "".join(
-        (ROOT / path).read_text() for path in ("prefect_api/event_feed.py", "deployments/leadership/controller.py")
-    )
-    code += (ROOT / "deployments/monitoring/heartbeat.py").read_text() + (
-        ROOT / "deployments/monitoring/alerts.py"
-    ).read_text()
-    code += (ROOT / "deployments/monitoring/lateness.py").read_text() + (
-        ROOT / "deployments/monitoring/silence_recovery.py"
-    ).read_text()
-    named = set(re.findall(r'"((?:controller|connector)\.[a-z.-]+)"', code))
-    assert named
+    named = [*ControllerEvent, *DeploymentEvent, *LoadEvent, *FreshnessEvent]
     for name in named:
         assert f"`{name}`" in page or f"`{name.rsplit('.', 1)[1]}`" in page, name

@@ -12,8 +12,8 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED, temporary_settings
 
 from connectors.errors import PrefectUnavailableError
-from deployments.planning.spec import FLOW_NAME
 from pipelines.loading.summary import Summary
+from prefect_api.names import FLOW_NAME
 from prefect_api.run_queries import TIMEOUT_SECONDS, NoPrefect, PrefectClientRuns, open_runs
 from tests.support.servers.prefect_server import PrefectServer, free_port
 

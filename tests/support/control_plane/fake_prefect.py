@@ -14,12 +14,10 @@ from uuid import UUID, uuid4
 
 import orjson
 
-from deployments.planning import spec
-from deployments.planning.plan import Patch
-from deployments.planning.pools import WorkPool
-from deployments.planning.spec import Observed, Spec
-from deployments.reconciling.gateway import Listing, PendingRun, ScheduledRun
+from prefect_api import deployment
+from prefect_api.deployment import Listing, Observed, Patch, Spec, WorkPool
 from prefect_api.errors import RefusedError, WorkPoolMissingError
+from prefect_api.run_calls import PendingRun, ScheduledRun
 
 AGENT_POOL = "default-agent-pool"
 
@@ -141,7 +139,7 @@ class Server:
 
     def observed(self, number: UUID) -> Observed:
         """One deployment in the controller's shape."""
-        return spec.observed(self._held(number))
+        return deployment.observed(self._held(number))
 
     def _held(self, number: UUID) -> dict[str, Any]:
         if number not in self.deployments:
@@ -204,15 +202,15 @@ class FakePrefect:
     async def list_deployments(self) -> Listing:
         """Every deployment, by name."""
         rows = sorted(self.server.deployments.values(), key=lambda row: str(row["name"]))
-        return Listing(tuple(spec.observed(row) for row in rows), complete=True)
+        return Listing(tuple(deployment.observed(row) for row in rows), complete=True)
 
     async def read_deployments(self, names: Sequence[str]) -> list[Observed]:
         """Those of these names."""
-        return [spec.observed(row) for row in self.server.deployments.values() if row["name"] in names]
+        return [deployment.observed(row) for row in self.server.deployments.values() if row["name"] in names]
 
     async def read_deployments_by_id(self, ids: Sequence[UUID]) -> list[Observed]:
         """Those of these ids."""
-        return [spec.observed(row) for number, row in self.server.deployments.items() if number in ids]
+        return [deployment.observed(row) for number, row in self.server.deployments.items() if number in ids]
 
     async def read_pools(self, names: Sequence[str]) -> list[WorkPool]:
         """Those of these names: of processes, unless a person has made them otherwise."""
@@ -222,7 +220,7 @@ class FakePrefect:
     async def create(self, wanted: Spec) -> UUID:
         """Make one."""
         self.calls["create"] += 1
-        return self.server.post(spec.creation(wanted, "flow"))
+        return self.server.post(deployment.creation(wanted, "flow"))
 
     async def patch(self, patch: Patch) -> None:
         """Carry out one patch of a plan, with the bodies that the real gateway sends."""
@@ -314,7 +312,7 @@ def carry_out_patch(server: Server, patch: Patch) -> None:
     for schedule_id in patch.remove_schedules:
         with suppress(RefusedError):
             server.remove_schedule(number, schedule_id)
-    body = spec.patch(patch.spec, patch.changes)
+    body = deployment.patch(patch.spec, patch.changes)
     if body:
         server.edit(number, body)
     if any(change.field == "paused" for change in patch.changes) and patch.spec.fields.paused:

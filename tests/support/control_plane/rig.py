@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,10 +18,11 @@ from deployments.leadership.lease import Lease
 from deployments.monitoring.alerts import Alerts
 from deployments.monitoring.metrics import Metrics
 from deployments.planning.spec import Platform
-from deployments.reconciling.concurrency_limit import AdaptiveLimiter
 from deployments.reconciling.gateway import Gateway
-from deployments.reconciling.reconciler import Options, Reconciler, Report
+from deployments.reconciling.reconciler import Options, Reconciler, assemble
+from deployments.reconciling.rounds import Report
 from deployments.reconciling.server_health import ServerHealth
+from prefect_api.concurrency_limit import AdaptiveLimiter
 from prefect_api.event_feed import Events
 from tests.support.control_plane.fake_prefect import FakePrefect
 
@@ -133,6 +134,7 @@ async def rig(
     alerts: Alerts | None = None,
     events: Events | None = None,
     metrics: Metrics | None = None,
+    progress: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Rig]:
     """A leading controller's parts, started.
 
@@ -148,7 +150,7 @@ async def rig(
     async def claim() -> None:
         return None
 
-    reconciler = Reconciler(
+    reconciler = assemble(
         store=store,
         gateway=gateway,
         platform=platform,
@@ -164,6 +166,7 @@ async def rig(
         clock=clock,
         rng=rng,
         claim=claim,
+        progress=progress,
         events=events,
         metrics=metrics,
         monotonic=lambda: clock.passed,

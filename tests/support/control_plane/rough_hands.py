@@ -10,7 +10,7 @@ import httpx
 import psycopg2  # type: ignore[import-untyped]
 import psycopg2.errors  # type: ignore[import-untyped]
 
-from deployments.planning.spec import FLOW_NAME
+from prefect_api.names import FLOW_NAME
 
 CONSTRAINT = "back_end_has_its_own_ideas"
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 from connectors.connector import ConnectorRow
 from connectors.status import Phase, Reason, Status
 from deployments.planning.plan import Desired, desire
-from deployments.planning.spec import Observed, Spec
+from prefect_api.deployment import Observed, Spec
 from tests.support.control_plane.rig import FILES_SOURCE, PLATFORM
 
 NOW = datetime(2026, 3, 2, 10, 7, tzinfo=UTC)

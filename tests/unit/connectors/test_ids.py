@@ -120,7 +120,8 @@ async def test_rows_numbered_below_one_are_listed_and_refused_everywhere_alike(
 
 async def test_a_row_numbered_below_one_gets_no_deployment_and_an_old_one_of_its_goes(store: Store) -> None:
     from connectors.status import Phase, Reason
-    from deployments.planning.spec import creation, deployment_name
+    from prefect_api.deployment import creation
+    from prefect_api.names import deployment_name
     from tests.support.control_plane.fake_prefect import FakePrefect
     from tests.support.control_plane.rig import rig
     from tests.support.control_plane.samples import spec

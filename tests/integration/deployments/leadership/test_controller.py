@@ -25,11 +25,11 @@ from database.store import Store
 from deployments.leadership import controller
 from deployments.leadership.leader import Conclusion, Ending
 from deployments.leadership.start_options import Mandate, WhenLed
-from deployments.planning.spec import deployment_name
 from flows import controller as command
 from flows.controller import controller_of
 from local.embedded_postgres import EmbeddedPostgres
 from prefect_api.errors import WrongInstanceError
+from prefect_api.names import deployment_name
 from settings import ROOT, Settings
 from tests.support.control_plane.rig import insert
 from tests.support.migrated import migrate

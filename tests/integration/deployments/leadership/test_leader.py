@@ -14,7 +14,7 @@ from deployments.leadership.leader import ALERT_AFTER_CYCLES, Conclusion, Ending
 from deployments.leadership.start_options import Mandate
 from deployments.monitoring.alerts import Alerts
 from deployments.monitoring.database_health import DatabaseHealth
-from deployments.reconciling.reconciler import Report
+from deployments.reconciling.rounds import Report
 from prefect_api.errors import ServerUnavailableError
 from settings import Settings
 from tests.e2e.test_connector_life import until
@@ -37,6 +37,7 @@ async def leading(
         inbox=inbox or Inbox(),
         heartbeat=lambda *, leading: None,
         database=DatabaseHealth(parts.alerts, 120),
+        alerts=parts.alerts,
     )
     task = asyncio.create_task(leader.lead())
     try:

@@ -16,10 +16,10 @@ from connectors.freshness import Judgement
 from database.store import Store
 from database.tables import connectors, loads
 from deployments.leadership.lease import Lease
-from deployments.monitoring.fleet_pages import Artifact
 from deployments.monitoring.fleet_watch import Watch
 from deployments.monitoring.silence_recovery import Silence
-from prefect_api.artifacts import Artifacts
+from prefect_api.artifacts import Artifact, Artifacts
+from prefect_api.calls import PrefectCalls
 from prefect_api.client import open_client
 from prefect_api.errors import ServerUnavailableError
 from prefect_api.event_feed import Events
@@ -39,7 +39,7 @@ def tag() -> str:
 @pytest.fixture
 async def artifacts(prefect_server: PrefectServer, tag: str) -> AsyncIterator[Artifacts]:
     async with open_client(transport=AsyncPatient()) as client:
-        artifacts = Artifacts(client, tag, timeout_seconds=60)
+        artifacts = Artifacts(PrefectCalls(client, 60), tag)
         yield artifacts
         await artifacts.show({})
 
@@ -69,7 +69,7 @@ def watch_of(store: Store, lease: Lease, artifacts: Artifacts, events: Events, t
         fence=lease.fence,
         events=events,
         artifacts=artifacts,
-        silence=Silence(artifacts, events),
+        silence=Silence(artifacts._prefect, events),
         tag=tag,
         alert_after_failures=3,
         silent_after=timedelta(minutes=5),
@@ -108,19 +108,19 @@ async def test_300_connectors_are_in_the_table_and_only_what_happens_is_written(
     rows = orjson.loads(shown(api, "connector-fleet")["data"])
     assert [row["connector"] for row in rows] == [f"Ward {number} ({i})" for number, i in enumerate(ids)]
     assert Counter(row["freshness"] for row in rows) == {"on time": CONNECTORS}
-    before, calls = counted(api), artifacts.calls["artifact"]
+    before, calls = counted(api), artifacts._prefect.calls["artifact"]
     assert calls == CONNECTORS + 1
 
     for _ in range(20):  # nothing happens but time, within the interval
         clock.advance(60)
         await watch.look()
-    assert artifacts.calls["artifact"] == calls
+    assert artifacts._prefect.calls["artifact"] == calls
 
     async with store.engine.begin() as connection:
         values = {"outcome": "completed", "rows": 5, "started_at": clock(), "ended_at": clock()}
         await connection.execute(sa.insert(loads).values(connector_id=ids[3], last_success_at=clock(), **values))
     await watch.look()
-    assert artifacts.calls["artifact"] == calls + 2
+    assert artifacts._prefect.calls["artifact"] == calls + 2
     assert counted(api) == before
     assert orjson.loads(shown(api, "connector-fleet")["data"])[3]["rows"] == 5
 
@@ -148,9 +148,9 @@ async def test_what_is_deleted_by_hand_is_made_again_and_what_others_wrote_is_le
     assert await artifacts.show({**wanted, "connector-7": changed})
     assert shown(api, "connector-7")["data"] == "# Labs, mended"
 
-    again = Artifacts(artifacts._client, tag, timeout_seconds=60)  # the next controller
+    again = Artifacts(PrefectCalls(artifacts._prefect._client, 60), tag)  # the next controller
     assert await again.show({"connector-7": changed})
-    assert again.calls["artifact"] == 0
+    assert again._prefect.calls["artifact"] == 0
     assert await again.show({})
     assert api.get("/artifacts/connector-7/latest").status_code == httpx.codes.NOT_FOUND
     api.delete(f"/artifacts/{other['id']}").raise_for_status()
@@ -189,9 +189,9 @@ async def test_a_busy_prefect_is_asked_again_at_once_and_not_after_the_clients_o
             return await super().handle_async_request(request)
 
     async with open_client(timeout=60, transport=Busy()) as client:
-        artifacts = Artifacts(client, tag, timeout_seconds=1.9)
+        artifacts = Artifacts(PrefectCalls(client, 1.9), tag)
         assert await artifacts.show({})
-        assert artifacts.calls["list"] == 4
+        assert artifacts._prefect.calls["list"] == 4
 
 
 async def test_artifacts_that_cannot_be_written_harm_nothing(

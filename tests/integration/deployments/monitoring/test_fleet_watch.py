@@ -20,6 +20,7 @@ from deployments.monitoring.fleet_watch import Watch
 from deployments.monitoring.silence_recovery import Silence
 from flows.controller import controller_of
 from prefect_api.artifacts import Artifacts
+from prefect_api.calls import PrefectCalls
 from prefect_api.event_feed import Events
 from settings import Settings
 from tests.e2e.test_connector_life import until
@@ -46,10 +47,11 @@ class Away:
 
 def watch_of(store: Store, lease: Lease, events: Events, clock: Clock, **values: Any) -> Watch:
     """A watch that may not touch Prefect: it is away."""
-    artifacts = Artifacts(cast(PrefectClient, Away()), "managed-by:watch", timeout_seconds=1)
+    prefect = PrefectCalls(cast(PrefectClient, Away()), 1)
+    artifacts = Artifacts(prefect, "managed-by:watch")
     usual: dict[str, Any] = {
         "artifacts": artifacts,
-        "silence": Silence(artifacts, events),
+        "silence": Silence(prefect, events),
         "tag": "managed-by:watch",
         "alert_after_failures": 3,
         "silent_after": timedelta(minutes=5),

@@ -21,6 +21,7 @@ from deployments.monitoring.fleet_watch import Watch
 from deployments.monitoring.heartbeat import Heartbeat
 from deployments.monitoring.silence_recovery import Silence
 from prefect_api.artifacts import Artifacts
+from prefect_api.calls import PrefectCalls
 from prefect_api.client import open_client
 from prefect_api.event_feed import Events, sending
 from prefect_api.names import connector_resource_id
@@ -63,7 +64,8 @@ async def leader(store: Store, client: PrefectClient, clock: Clock) -> AsyncIter
     lease = Lease(store.engine, name=INSTANCE, holder="test", ttl_seconds=600)
     assert await lease.acquire()
     events = Events(INSTANCE)
-    artifacts = Artifacts(client, f"managed-by:{INSTANCE}", timeout_seconds=60)
+    prefect = PrefectCalls(client, 60)
+    artifacts = Artifacts(prefect, f"managed-by:{INSTANCE}")
     async with sending(events, client):
         yield (
             Watch(
@@ -71,7 +73,7 @@ async def leader(store: Store, client: PrefectClient, clock: Clock) -> AsyncIter
                 fence=lease.fence,
                 events=events,
                 artifacts=artifacts,
-                silence=Silence(artifacts, events),
+                silence=Silence(prefect, events),
                 tag=f"managed-by:{INSTANCE}",
                 alert_after_failures=3,
                 silent_after=timedelta(0),

@@ -15,6 +15,8 @@ from database import tables
 from database.fleet import NEVER, Ended, Totals, totals
 from database.store import Store
 from deployments.monitoring.metrics import Metrics, served
+from prefect_api.calls import CallKind, CallResult
+from prefect_api.deployment import ActionKind
 from prefect_api.deployment_calls import open_gateway
 from prefect_api.errors import OverloadedError, ReconcileError, RefusedError, ServerUnavailableError
 from prefect_api.event_feed import Events
@@ -83,8 +85,8 @@ async def test_a_cycles_actions_are_counted_by_kind_and_outcome(store: Store) ->
 )
 def test_what_became_of_an_action_is_one_of_a_few_words(error: Exception | None, outcome: str) -> None:
     metrics = Metrics(Events("clinical-ai"))
-    metrics.acted(object(), error)
-    assert actions(metrics) == {("object", outcome): 1}
+    metrics.acted(ActionKind.PATCH, error)
+    assert actions(metrics) == {("patch", outcome): 1}
 
 
 async def test_calls_to_prefect_are_counted_by_how_they_ended() -> None:
@@ -121,14 +123,14 @@ def test_whether_prefect_is_up_is_what_the_leaders_last_probe_found() -> None:
         return value(metrics, "cai_controller_prefect_up")
 
     assert up() is None, "nobody has asked"
-    metrics.called("probe", "2xx", 0.1)
-    metrics.called("read", "timeout", 0.1)
+    metrics.called(CallKind("probe"), CallResult("2xx"), 0.1)
+    metrics.called(CallKind("read"), CallResult("timeout"), 0.1)
     assert up() == 1
     for result in ("refused", "unreachable", "5xx", "4xx", "busy"):
-        metrics.called("probe", result, 0.1)
+        metrics.called(CallKind("probe"), CallResult(result), 0.1)
         assert up() == 0
-        metrics.called("probe", "2xx", 0.1)
-    metrics.called("probe", "cancelled", 0.1)
+        metrics.called(CallKind("probe"), CallResult("2xx"), 0.1)
+    metrics.called(CallKind("probe"), CallResult("cancelled"), 0.1)
     assert up() == 1
     metrics.leads_no_more()
     assert up() is None, "a standby does not know"

@@ -15,11 +15,10 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.bootstrap import bootstrap
-from deployments.monitoring.heartbeat import EVENT as HEARTBEAT
 from local.processes import Child
 from prefect_api.client import open_client
 from prefect_api.event_feed import Events, sending
-from prefect_api.names import ALERT, Alert
+from prefect_api.names import ALERT, Alert, ControllerEvent
 from settings import ROOT, Settings
 from tests.e2e.test_connector_life import own_prefect_server, until
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer, free_port
@@ -128,7 +127,7 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
             await until("an invalid row is told", lambda: said(3), 60)
 
             # A controller that is killed for good.
-            await settled(api, HEARTBEAT, 1)
+            await settled(api, ControllerEvent.HEARTBEAT, 1)
 
             async def leads() -> bool:
                 said = await scraped(metrics)

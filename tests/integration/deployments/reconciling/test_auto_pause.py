@@ -11,8 +11,9 @@ from connectors.loads import Load, Outcome
 from connectors.status import Phase, Reason
 from database.store import Store
 from database.tables import loads
-from deployments.planning.plan import Create, Observation, Patch, Policy, desire, plan
-from deployments.planning.spec import Observed, Spec, deployment_name
+from deployments.planning.plan import Create, Observation, Policy, desire, plan
+from prefect_api.deployment import Observed, Patch, Spec
+from prefect_api.names import deployment_name
 from prefect_api.run_queries import NoPrefect
 from tests.support.control_plane.fake_prefect import FakePrefect
 from tests.support.control_plane.rig import PLATFORM, Rig, rig

@@ -20,11 +20,11 @@ from database.connection.engine import Fence
 from database.statuses import StatusRecord
 from database.store import Store
 from deployments.monitoring.alerts import Alerts
-from deployments.planning.plan import Desired, Patch, desire
-from deployments.planning.spec import Observed, Platform, Spec, creation
+from deployments.planning.plan import Desired, desire
+from deployments.planning.spec import Platform
 from deployments.reconciling import reconciler as reconcile
-from deployments.reconciling.gateway import Listing
 from deployments.reconciling.reconciler import Options
+from prefect_api.deployment import Listing, Observed, Patch, Spec, creation
 from prefect_api.errors import (
     ConnectionLostError,
     LeaseLostError,

@@ -10,10 +10,10 @@ from connectors.schedules.cron import Schedule
 from connectors.status import Phase
 from database.store import Store
 from database.tables import status as status_table
-from deployments.planning.spec import deployment_name
 from deployments.reconciling.missed_runs import MOST_RUNS, missed_dates
 from prefect_api.deployment_calls import PrefectGateway
 from prefect_api.errors import RefusedError
+from prefect_api.names import deployment_name
 from tests.integration.deployments.reconciling.test_failures import Mortal
 from tests.support.control_plane.rig import Clock, Rig, rig
 
@@ -131,8 +131,7 @@ async def test_a_connector_whose_missed_runs_are_refused_is_no_outage_and_stops_
 
 async def test_many_missed_runs_show_that_the_controller_lives(store: Store) -> None:
     beats: list[None] = []
-    async with rig(store, Mortal(), clock=Clock(NOON)) as parts:
-        parts.reconciler._progress = lambda: beats.append(None)
+    async with rig(store, Mortal(), clock=Clock(NOON), progress=lambda: beats.append(None)) as parts:
         for name in ("a", "b"):
             await parts.insert(name=name, schedule="0 * * * *", run_policy=POLICY)
         await parts.cycle(audit=True)

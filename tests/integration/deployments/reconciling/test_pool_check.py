@@ -8,8 +8,9 @@ import pytest
 from connectors.diagnosis import Obstacle
 from connectors.status import Phase, Reason
 from database.store import Store
-from deployments.planning.pools import WorkPool, why_unfit
-from deployments.planning.spec import deployment_name
+from deployments.planning.pools import why_unfit
+from prefect_api.deployment import WorkPool
+from prefect_api.names import deployment_name
 from prefect_api.run_queries import open_runs
 from tests.support.control_plane.fake_prefect import FakePrefect
 from tests.support.control_plane.rig import Rig, rig

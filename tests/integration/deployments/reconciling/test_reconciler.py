@@ -6,8 +6,9 @@ import httpx
 import pytest
 
 from connectors.status import Phase, Reason
-from deployments.planning.spec import ENTRYPOINT, Observed, deployment_name
+from prefect_api.deployment import Observed
 from prefect_api.deployment_calls import PrefectGateway
+from prefect_api.names import ENTRYPOINT, deployment_name
 from tests.support.control_plane.rig import PLATFORM, SCHEMA, Rig
 
 

@@ -9,10 +9,11 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from deployments.planning.spec import Observed, deployment_name
-from deployments.reconciling.gateway import PendingRun, ScheduledRun
 from deployments.reconciling.stale_runs import ABANDONED, is_abandoned, is_stale
+from prefect_api.deployment import Observed
 from prefect_api.deployment_calls import PrefectGateway
+from prefect_api.names import deployment_name
+from prefect_api.run_calls import PendingRun, ScheduledRun
 from tests.support.control_plane.rig import Rig
 from tests.support.servers.prefect_server import PrefectServer
 

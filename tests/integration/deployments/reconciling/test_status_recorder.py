@@ -4,9 +4,9 @@ from uuid import UUID
 
 from database.store import Store
 from deployments.monitoring.alerts import Alerts
-from deployments.planning.spec import deployment_name
 from deployments.reconciling.failures import MANY
 from prefect_api.errors import RefusedError, ServerUnavailableError
+from prefect_api.names import deployment_name
 from tests.integration.deployments.reconciling.test_failures import FailingCreates, insert_many
 from tests.support.control_plane.fake_prefect import FakePrefect
 from tests.support.control_plane.rig import rig

@@ -10,7 +10,8 @@ from connectors.freshness import Freshness, Promise, judge
 from connectors.loads import Load, Outcome
 from connectors.standing import Standing
 from connectors.status import Phase, Reason
-from deployments.monitoring.fleet_pages import MOST_ROWS, entry, fleet, is_ours, page
+from deployments.monitoring.fleet_pages import MOST_ROWS, entry, fleet, page
+from prefect_api.names import is_fleet_page
 
 NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 LABS = Standing(
@@ -112,4 +113,4 @@ def test_the_worst_come_first_and_the_summary_counts_all() -> None:
 
 def test_only_our_keys_are_ours() -> None:
     keys = ("connector-fleet", "connector-7", "connector-x", "my-connector-7", "connector-7-x")
-    assert [is_ours(key) for key in keys] == [True, True, False, False, False]
+    assert [is_fleet_page(key) for key in keys] == [True, True, False, False, False]

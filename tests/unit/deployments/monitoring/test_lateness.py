@@ -12,8 +12,8 @@ from connectors.freshness import Freshness, Promise
 from connectors.loads import Load
 from connectors.standing import Standing
 from connectors.status import Phase
-from deployments.monitoring.lateness import LATE, OVERDUE, RECOVERED, Turn, turn
-from prefect_api.names import Alert
+from deployments.monitoring.lateness import Turn, turn
+from prefect_api.names import Alert, FreshnessEvent
 
 NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -40,10 +40,10 @@ def test_a_connector_that_never_loads_is_told_late_once_and_becomes_one_alert_an
         turned = look(standing, NOW + timedelta(minutes=minute))
         standing = turned.standing
         events += [(minute, event, alert) for event, alert in told(turned)]
-    assert events == [(90, LATE, None), (150, OVERDUE, Alert.BEGIN)]
+    assert events == [(90, FreshnessEvent.LATE, None), (150, FreshnessEvent.OVERDUE, Alert.BEGIN)]
     at = NOW + timedelta(minutes=601)
     turned = look(replace(standing, load=Load(7, last_success_at=at)), at)
-    assert told(turned) == [(RECOVERED, Alert.END)]
+    assert told(turned) == [(FreshnessEvent.RECOVERED, Alert.END)]
     assert turned.news[0].message == "It loaded at 2026-11-24 22:31 UTC."
     assert turned.standing.promise is not None
     assert (turned.standing.promise.told, turned.standing.promise.alerted) == (None, False)
@@ -60,23 +60,25 @@ def test_a_connector_that_never_loads_is_told_late_once_and_becomes_one_alert_an
 )
 def test_an_alert_ends_too_when_nothing_is_due_any_more(change: dict[str, Any], message: str) -> None:
     began = look(loaded(5 * HOUR))
-    assert told(began) == [(LATE, None), (OVERDUE, Alert.BEGIN)]
+    assert told(began) == [(FreshnessEvent.LATE, None), (FreshnessEvent.OVERDUE, Alert.BEGIN)]
     ended = look(replace(began.standing, **change))
-    assert told(ended) == [(RECOVERED, Alert.END)]
+    assert told(ended) == [(FreshnessEvent.RECOVERED, Alert.END)]
     assert ended.news[0].message == message
 
 
 def test_nothing_new_is_told_while_prefect_is_away_but_an_end_is() -> None:
     assert told(look(loaded(5 * HOUR), hold=True)) == []
     began = look(loaded(5 * HOUR))
-    assert told(look(replace(began.standing, load=loaded(HOUR / 2).load), hold=True)) == [(RECOVERED, Alert.END)]
+    assert told(look(replace(began.standing, load=loaded(HOUR / 2).load), hold=True)) == [
+        (FreshnessEvent.RECOVERED, Alert.END)
+    ]
 
 
 def test_people_who_were_told_that_it_fails_are_not_told_that_it_is_overdue() -> None:
     began = look(loaded(5 * HOUR, failures=3))
-    assert told(began) == [(LATE, None), (OVERDUE, None)]
+    assert told(began) == [(FreshnessEvent.LATE, None), (FreshnessEvent.OVERDUE, None)]
     assert began.judgement.freshness is Freshness.FAILING
-    assert told(look(replace(began.standing, load=loaded(HOUR / 2).load))) == [(RECOVERED, None)]
+    assert told(look(replace(began.standing, load=loaded(HOUR / 2).load))) == [(FreshnessEvent.RECOVERED, None)]
 
 
 def test_a_first_look_promises_from_now_on_and_an_edit_that_is_no_other_schedule_changes_nothing() -> None:
@@ -120,9 +122,11 @@ def test_whatever_happens_each_lateness_is_told_once_and_ends_once(steps: list[t
         turned = look(standing, now, hold=what == "hold")
         standing = turned.standing
         for event, alert in told(turned):
-            expected = {LATE: [], OVERDUE: [LATE]}.get(event)
+            expected = {FreshnessEvent.LATE: [], FreshnessEvent.OVERDUE: [FreshnessEvent.LATE]}.get(
+                FreshnessEvent(event)
+            )
             assert open_events == expected if expected is not None else open_events
-            open_events = [] if event == RECOVERED else [*open_events, event]
+            open_events = [] if event == FreshnessEvent.RECOVERED else [*open_events, event]
             alerts += {Alert.BEGIN: 1, Alert.END: -1, None: 0}[alert]
             assert alerts in {0, 1}
         if not turned.judgement.late:

@@ -18,14 +18,14 @@ from deployments.planning.plan import (
     Delete,
     Desired,
     Observation,
-    Patch,
     Pause,
     Plan,
     Policy,
     desire,
     plan,
 )
-from deployments.planning.spec import Observed, Spec, connector_id_of, creation
+from prefect_api.deployment import Observed, Patch, Spec, creation
+from prefect_api.names import connector_id_of
 from tests.support.control_plane.fake_prefect import Server, carry_out_patch
 from tests.support.control_plane.rig import PLATFORM
 from tests.support.control_plane.samples import NOW, TAG, deployment_id, held, known, row, spec, wanted

@@ -11,20 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.planning.spec import (
-    ENGINE,
+from deployments.planning.spec import ENGINE, spec_version
+from prefect_api.deployment import (
     OWNED,
     OwnedFields,
     ScheduleFields,
-    connector_id_of,
     creation,
-    deployment_name,
     drift,
     observed,
     obsolete_schedules,
     patch,
-    spec_version,
 )
+from prefect_api.names import connector_id_of, deployment_name
 from tests.support.control_plane.fake_prefect import Server
 from tests.support.control_plane.rig import PLATFORM
 from tests.support.control_plane.samples import held, spec

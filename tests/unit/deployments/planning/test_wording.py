@@ -4,8 +4,8 @@ from typing import Any
 
 from connectors.status import Status
 from deployments.planning.plan import Observation, Policy, plan
-from deployments.planning.spec import Observed, ScheduleFields
 from deployments.planning.wording import describe
+from prefect_api.deployment import Observed, ScheduleFields
 from tests.support.control_plane.samples import NOW, TAG, deployment_id, held, known, spec, wanted
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from deployments.reconciling.concurrency_limit import SHORTEST_PAUSE, START, AdaptiveLimiter
+from prefect_api.concurrency_limit import SHORTEST_PAUSE, START, AdaptiveLimiter
 from prefect_api.errors import OverloadedError, ServerError
 
 
