@@ -22,7 +22,7 @@ from database.store import Store
 from deployments.monitoring.alerts import Alerts
 from deployments.planning.plan import Desired, desire
 from deployments.planning.spec import Platform
-from deployments.reconciling import reconciler as reconcile
+from deployments.reconciling import changes
 from deployments.reconciling.reconciler import Options
 from prefect_api.deployment import Listing, Observed, Patch, Spec, creation
 from prefect_api.errors import (
@@ -682,7 +682,7 @@ async def test_a_row_that_our_own_code_stumbles_over_is_invalid_by_our_fault_and
             raise KeyError("a fault of ours")
         return desire(row, platform, load)
 
-    monkeypatch.setattr(reconcile, "desire", stumbling)
+    monkeypatch.setattr(changes, "desire", stumbling)
     with Webhook() as operations:
         alerts = Alerts([operations.url], "clinical-ai")
         async with rig(store, FakePrefect(), alerts=alerts) as parts:
