@@ -160,8 +160,7 @@ class Walk(RuleBasedStateMachine):
     @rule()
     def prefect_is_restored(self) -> None:
         self.operator.restore()
-        for name in [name for name in self.foreign if not self.operator.holds(name)]:
-            del self.foreign[name]  # it came after the backup
+        self.foreign.clear()  # one that came after the backup is gone, one that was taken over since is ours again
         for name in self.operator.foreign_names(FOREIGN):
             self._remember_foreign(name)
 

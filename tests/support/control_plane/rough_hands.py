@@ -111,10 +111,6 @@ class Operator:
                 for row in self._backup[name]:
                     database.execute(f"INSERT INTO {name} VALUES ({', '.join('?' * len(row))})", row)
 
-    def holds(self, name: str) -> bool:
-        """Whether there is a deployment of that name of our flow."""
-        return self._api.get(f"/deployments/name/{FLOW_NAME}/{name}").is_success
-
     def foreign_names(self, tag: str) -> list[str]:
         """The names of our flow's deployments that carry a tag."""
         body = {"flows": {"name": {"any_": [FLOW_NAME]}}, "deployments": {"tags": {"all_": [tag]}}, "limit": 200}
