@@ -112,6 +112,25 @@ class ConnectorRow:
         return f"{self.generation}" if self.content == self.stamped else f"{self.generation}-{self.content}"
 
 
+USER_COLUMNS = (
+    "name",
+    "description",
+    "schedule",
+    "timezone",
+    "is_active",
+    "source",
+    "destination",
+    "dataset_name",
+    "run_policy",
+    "work_pool_name",
+    "work_queue_name",
+    "team",
+    "owner",
+    "tags",
+)
+"""The columns that people write, in the order in which a connector is shown: its definition."""
+
+
 class InvalidConnectorError(ValueError):
     """The user must act: no retry helps until the row changes. Carries every refusal, in the order of the fields."""
 

@@ -6,10 +6,8 @@ leaves an artifact with the connector as it now is. All of it is `use_cases.conn
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -18,34 +16,27 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from prefect.utilities.urls import url_for
-from pydantic.alias_generators import to_camel
 
-from api.bodies import ConnectorInput
 from connectors.connector import (
-    Connector,
-    ConnectorRow,
     InvalidConnectorError,
     MissedRuns,
     Overlap,
-    default_dataset,
     validate,
 )
 from connectors.destinations.places import places_of
 from connectors.errors import RequestError
-from connectors.schedules.dates import local, next_runs
-from connectors.schedules.wording import words
-from connectors.status import Phase
 from database.connection.engine import DATABASE_ERRORS, open_engine
 from database.connection.errors import HELD, Trouble, told, trouble_of
 from database.store import Store
-from flows.forms.shapes import DestinationForm, JsonForm, SourceForm, label, lost, sentence
-from prefect_api.names import deleted_page_key, form_page_key, page_key, source_test_page_key
+from flows.forms.changes import Changes, filled_in, refusal
+from flows.forms.pages import connector_page, dataset_of, definition_page
+from flows.forms.shapes import DestinationForm, SourceForm, sentence
+from prefect_api.names import deleted_page_key, form_page_key, source_test_page_key
 from prefect_api.run_queries import open_runs
 from settings import MissingDatabaseError, Settings
 from use_cases.connectors import Service
 from use_cases.queries import Entry
 
-SHOWN_RUNS = 5
 SETTLING_SECONDS = 10.0
 """How long a form waits for the controller, so that it can show the deployment."""
 
@@ -179,56 +170,28 @@ async def update_connector(  # noqa: PLR0917  # its parameters are a form in Pre
         "destination": destination.connector_json() if destination is not None else None,
         "dataset_name": dataset_name,
     }
-    filled_in = {key: value for key, value in given.items() if value not in (None, "")}
     policy = {"overlap": overlap, "missed_runs": missed_runs, "retries": retries, "timeout_seconds": timeout_seconds}
-    changed_policy = {key: value for key, value in policy.items() if value not in (None, "")}
-    if both := [field for field in take_away if field in filled_in]:
-        return Failed(
-            message=f"You filled in {' and '.join(both)}, and chose the same under take_away, so nothing was changed: "
-            "do one of the two."
-        )
-    if not (filled_in or changed_policy or take_away):
-        return Failed(message="You filled in nothing, so nothing was changed.")
+    columns, policy = filled_in(given), filled_in(policy)
+    if (why := refusal(take_away, columns, policy)) is not None:
+        return Failed(message=why)
+    changes = Changes(columns | dict.fromkeys(take_away), policy, source, destination)
 
     async def update(service: Service) -> State[Any]:
-        row = (await service.get(connector_id)).row
-        changes: dict[str, Any] = {**filled_in, **dict.fromkeys(take_away)}
-        if changed_policy:
-            # The policy is one column: what the form leaves out stays.
-            old = row.run_policy if isinstance(row.run_policy, dict) else {}
-            new = {**old, **changed_policy}
-            changes["run_policy"] = {key: value for key, value in new.items() if (key, value) != ("timeout_seconds", 0)}
-        if gone := _gone(row, replace(row, **changes), source, destination):
-            return Failed(
-                message=f"This would take away what is saved: {'; '.join(gone)}. So nothing was changed: fill that in "
-                "too. What has no field goes into the tab Other (JSON), with all the rest: there alone can something "
-                "be taken away."
-            )
-        # What somebody else changes from here on must not be overwritten with what was just read.
-        return await _shown(service, await service.update(connector_id, changes, {row.version}), "changed")
+        return await _updated(service, connector_id, changes)
 
     return await _submit(update, source, destination)
 
 
-def _gone(
-    old: ConnectorRow, new: ConnectorRow, source: SourceForm | None, destination: DestinationForm | None
-) -> list[str]:
-    """What `new` would silently lack because the tabs that were filled in have no field for it, or an empty one.
-
-    Raises:
-        InvalidConnectorError: `new` can't be saved anyway.
-    """
-    connector = validate(new)
-    sides = (
-        ("Source", source, old.source, connector.source),
-        ("Destination", destination, old.destination, connector.destination),
-    )
-    return [
-        f"{side}, {label(form, way)}"
-        for side, form, saved, meant in sides
-        if form is not None and meant is not None and not isinstance(form, JsonForm)
-        for way in lost(saved, form.connector_json(), meant.model_dump(mode="json", by_alias=True))
-    ]
+async def _updated(service: Service, connector_id: int, changes: Changes) -> State[Any]:
+    row = (await service.get(connector_id)).row
+    if lacking := changes.lost(row):
+        return Failed(
+            message=f"This would take away what is saved: {'; '.join(lacking)}. So nothing was changed: fill that in "
+            "too. What has no field goes into the tab Other (JSON), with all the rest: there alone can something "
+            "be taken away."
+        )
+    # What somebody else changes from here on must not be overwritten with what was just read.
+    return await _shown(service, await service.update(connector_id, changes.of(row), {row.version}), "changed")
 
 
 @flow(name="activate-connector", flow_run_name="activate connector {connector_id}", persist_result=False)
@@ -284,7 +247,7 @@ async def delete_connector(connector_id: int, name: str) -> State[Any]:
         await service.delete(connector_id, {row.version})
         return Completed(
             message=f"Connector {connector_id} was deleted; its deployment goes in a moment. Its rows stay in dataset "
-            f"{_dataset(row)}. The artifact {deleted_page_key(connector_id)} says how to have it back."
+            f"{dataset_of(row)}. The artifact {deleted_page_key(connector_id)} says how to have it back."
         )
 
     return await _submit(delete)
@@ -320,8 +283,10 @@ async def test_connector(connector_id: int) -> State[Any]:
 async def _shown(service: Service, entry: Entry, done: str) -> State[Any]:
     """The run's end, with the connector as an artifact."""
     entry = await _settled(service, entry)
+    row, number = entry.row, entry.row.prefect_deployment_id
+    deployment = None if number is None else url_for("deployment", obj_id=number)
     await acreate_markdown_artifact(
-        markdown=connector_page(entry, datetime.now(UTC)),
+        markdown=connector_page(row, entry.status, deployment, datetime.now(UTC)),
         # Its page in the fleet, `connector-{id}`, is the controller's own.
         key=form_page_key(entry.row.id),
         description=f"Connector {entry.row.id}, {done}.",
@@ -338,91 +303,3 @@ async def _settled(service: Service, entry: Entry) -> Entry:
         await asyncio.sleep(0.25)
         entry = await service.get(entry.row.id)
     return entry
-
-
-def connector_page(entry: Entry, now: datetime) -> str:
-    """The artifact: the connector, its schedule in words, its next runs and links, as Markdown."""
-    row = entry.row
-    lines = [f"# {row.name}", ""]
-    if row.description:
-        lines += [row.description, ""]
-    head = f"Connector **{row.id}**, {'active' if row.is_active else 'deactivated'}"
-    try:
-        connector = validate(row)
-    except InvalidConnectorError as error:  # one of these can still be deactivated
-        lines += [f"{head}. Before it can run again: {error}", ""]
-    else:
-        lines += [f"{head}: {_route(connector)}.", "", *_runs(connector, now), "", _readiness(entry, connector), ""]
-    links = [f"[How its loads go](/artifacts/key/{page_key(row.id)})"]
-    if row.prefect_deployment_id is not None:
-        links.insert(0, f"[Its deployment and runs]({url_for('deployment', obj_id=row.prefect_deployment_id)})")
-    lines += [" · ".join(links), "", *_definition(row)]
-    return "\n".join(lines)
-
-
-def definition_page(row: ConnectorRow) -> str:
-    """The artifact of a connector that is deleted: what it was, and how to have it back, as Markdown."""
-    lines = [
-        f"# {row.name}",
-        "",
-        f"What connector {row.id} was before it was deleted. Its rows stay in dataset `{_dataset(row)}`.",
-        "",
-        "To have it back, create it again from what stands here: with the form *create-connector*, where `source` and "
-        "`destination` go into the tab *Other (JSON)*, or with `POST /api/v1/connectors`, which takes it as it stands. "
-        "Its first run loads everything again. In that dataset it updates the rows of tables with a primary key; rows "
-        "of tables without one would be there twice, so leave the dataset's name out for those.",
-        "",
-        *_definition(replace(row, dataset_name=_dataset(row))),
-    ]
-    return "\n".join(lines)
-
-
-def _definition(row: ConnectorRow) -> list[str]:
-    """The row as the REST API takes it; nothing of an invalid one, which may hold a secret."""
-    try:
-        validate(row)
-    except InvalidConnectorError:
-        return ["Its definition is not shown here: it is not valid, and might hold a secret."]
-    said = {to_camel(name): getattr(row, name) for name in ConnectorInput.model_fields}
-    return ["As it is saved:", "", "```json", json.dumps(said, indent=2, ensure_ascii=False), "```"]
-
-
-def _dataset(row: ConnectorRow) -> str:
-    return row.dataset_name or default_dataset(row.id)
-
-
-_SOURCES = {
-    "sql_database": "a SQL database",
-    "rest_api": "a REST API",
-    "fhir": "a FHIR server",
-    "redcap": "a REDCap project",
-}
-_DESTINATIONS = {"duckdb": "a DuckDB file", "postgres": "a PostgreSQL database", "filesystem": "files"}
-
-
-def _route(connector: Connector) -> str:
-    source, destination = connector.source.type, connector.destination
-    into = "the platform's own destination"
-    if destination is not None:
-        into = _DESTINATIONS.get(destination.type, destination.type)
-    return f"from {_SOURCES.get(source, source)} into {into}, dataset `{connector.dataset}`"
-
-
-def _readiness(entry: Entry, connector: Connector) -> str:
-    """What is still to come, and from whom."""
-    row, status = entry.row, entry.status
-    if status is None or status.observed_generation != row.generation:
-        return "It is saved and will be ready in a moment; nothing is left to do for you."
-    if status.phase is Phase.SYNCED:
-        return f"Ready: it {'runs by itself' if connector.schedule else 'can be started'}."
-    return status.message or ""
-
-
-def _runs(connector: Connector, now: datetime) -> list[str]:
-    if connector.schedule is None:
-        return ["It has no schedule: it runs only when started by hand."]
-    when = f"Runs **{words(connector.schedule)}**."
-    if not connector.is_active:
-        return [when]
-    runs = [local(run, connector.schedule.timezone) for run in next_runs(connector.schedule, now, SHOWN_RUNS)]
-    return [when, "", "| next runs |", "|---|", *(f"| {run:%A, %d %B %Y, %H:%M} |" for run in runs)]

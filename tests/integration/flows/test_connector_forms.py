@@ -16,12 +16,14 @@ from prefect.client.schemas.objects import State
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.urls import url_for
 
 from connectors.connector import ConnectorRow, validate
 from connectors.status import Phase, Reason, Status
 from database.store import Store
 from database.tables import connectors
 from flows import connector_forms
+from flows.forms.pages import connector_page
 from flows.forms.shapes import (
     DuckdbForm,
     FhirForm,
@@ -44,7 +46,6 @@ from settings import ROOT
 from tests.support.api_rig import client
 from tests.support.control_plane.samples import row as sample
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer
-from use_cases.queries import Entry
 
 SOURCE = SqlDatabaseForm(
     credentials="sqlalchemy-connector/emr",
@@ -291,7 +292,8 @@ async def test_the_page_says_when_nothing_is_left_to_do(prefect_server: PrefectS
     status = Status(1, Phase.SYNCED, Reason.IN_SYNC, "Runs every day at 00:00 (UTC).", observed_generation=1)
 
     def page(row: ConnectorRow, status: Status | None) -> str:
-        return connector_forms.connector_page(Entry(row, status), datetime.now(UTC))
+        link = url_for("deployment", obj_id=row.prefect_deployment_id) if row.prefect_deployment_id else None
+        return connector_page(row, status, link, datetime.now(UTC))
 
     ready = page(row, status)
     assert "from a SQL database into the platform's own destination, dataset `connector_1`." in ready

@@ -1,0 +1,59 @@
+"""Changes that a filled-in update form asks for: only what is filled in, and nothing is lost in silence. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from connectors.connector import ConnectorRow, validate
+from flows.forms.shapes import DestinationForm, JsonForm, SourceForm, label, lost
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A form as it is filled in: columns, parts of the run policy, and the tabs that columns came from."""
+
+    columns: Mapping[str, Any]
+    policy: Mapping[str, Any]
+    source: SourceForm | None
+    destination: DestinationForm | None
+
+    def of(self, row: ConnectorRow) -> dict[str, Any]:
+        """The columns to change: the run policy is one, and what the form leaves out of it stays."""
+        if not self.policy:
+            return dict(self.columns)
+        old = row.run_policy if isinstance(row.run_policy, dict) else {}
+        new = {key: value for key, value in {**old, **self.policy}.items() if (key, value) != ("timeout_seconds", 0)}
+        return {**self.columns, "run_policy": new}
+
+    def lost(self, row: ConnectorRow) -> list[str]:
+        """What the connector would silently lack because tabs have no field for it, or an empty one.
+
+        Raises:
+            InvalidConnectorError: it can't be saved so anyway.
+        """
+        connector = validate(replace(row, **self.of(row)))
+        sides = (
+            ("Source", self.source, row.source, connector.source),
+            ("Destination", self.destination, row.destination, connector.destination),
+        )
+        return [
+            f"{side}, {label(form, way)}"
+            for side, form, saved, meant in sides
+            if form is not None and meant is not None and not isinstance(form, JsonForm)
+            for way in lost(saved, form.connector_json(), meant.model_dump(mode="json", by_alias=True))
+        ]
+
+
+def filled_in(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that somebody filled in: a field of a form that is left empty is not given."""
+    return {key: value for key, value in values.items() if value not in (None, "")}
+
+
+def refusal(taken_away: Sequence[str], given: Mapping[str, Any], policy: Mapping[str, Any]) -> str | None:
+    """Why a form cannot be meant as it is filled in, or None."""
+    if both := [field for field in taken_away if field in given]:
+        return (
+            f"You filled in {' and '.join(both)}, and chose the same under take_away, so nothing was changed: "
+            "do one of the two."
+        )
+    return None if given or policy or taken_away else "You filled in nothing, so nothing was changed."
