@@ -16,8 +16,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCol
 
 from api import problems, token_routes
 from api import routes as api_routes
+from api.answers import Health
 from api.authentication import Authenticated
-from api.bodies import Health
 from api.middleware import Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
 from connectors.destinations.places import places_of
 from connectors.runs import PrefectRuns

@@ -1,4 +1,4 @@
-"""Who asks: each request under `/api` is somebody's, or is answered with 401 before its body is read.
+"""Authentication: each request under `/api` is somebody's, or is answered with 401 before its body is read.
 
 A bearer token is one of CAI_API_TOKEN, which is an admin named `environment`, or one that an admin has made
 (`cai_tokens`). Where the installation has no way to tell people apart, whoever reaches it on this machine is an admin;

@@ -8,21 +8,16 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.security import HTTPBearer
 from pydantic import BeforeValidator
 
-from api.bodies import (
+from api.answers import (
     ConnectorAnswer,
     ConnectorDetail,
-    ConnectorInput,
     ConnectorPage,
-    ConnectorPatch,
-    ConnectorQuery,
     ProbeAnswer,
     RunAnswer,
     RunsAnswer,
-    RunsQuery,
     SchedulePreview,
-    SchedulePreviewInput,
-    plain_digits,
 )
+from api.bodies import ConnectorInput, ConnectorPatch, ConnectorQuery, RunsQuery, SchedulePreviewInput, plain_digits
 from api.problems import MEDIA_TYPE
 from connectors.connector import ConnectorRow, InvalidConnectorError
 from connectors.errors import ForbiddenError

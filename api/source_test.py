@@ -10,7 +10,7 @@ import multiprocessing
 from multiprocessing.connection import Connection
 from typing import Any
 
-from api.bodies import ProbeAnswer, ProbedTable
+from api.answers import ProbeAnswer, ProbedTable
 from connectors.connector import ConnectorRow, InvalidConnectorError, validate
 from settings import Settings
 

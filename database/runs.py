@@ -1,4 +1,4 @@
-"""What a run reads and writes of our tables, on the one session that holds its locks.
+"""Statements of a run: what it reads and writes of our tables, on the one session that holds its locks.
 
 A run has a driver of its own (psycopg2, without SQLAlchemy: a run that is skipped must not pay seconds for imports), so
 each function here takes the run's way to ask, `query`, and each is one statement, which is one transaction.

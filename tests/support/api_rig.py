@@ -8,8 +8,8 @@ from uuid import UUID
 import httpx
 from pydantic import SecretStr
 
+from api.answers import ProbeAnswer
 from api.app import OpenRuns, create_app
-from api.bodies import ProbeAnswer
 from api.routes import Tester
 from connectors.connector import ConnectorRow
 from connectors.errors import PrefectUnavailableError

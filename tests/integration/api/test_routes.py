@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from api.bodies import ProbeAnswer
+from api.answers import ProbeAnswer
 from api.camel_case import in_camel_case
 from api.middleware import LONGEST_BODY
 from api.source_test import reach
