@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from api import access_bodies, problems
-from api import bodies as api_models
+from api import access_bodies, answers, bodies, problems
 from api.app import create_app
 from api.reference import current
 from api.source_test import reach
@@ -34,7 +33,7 @@ def test_every_route_and_parameter_is_described() -> None:
 def test_every_field_of_the_apis_own_bodies_is_described() -> None:
     own = {
         name
-        for module in (access_bodies, api_models, problems)
+        for module in (access_bodies, answers, bodies, problems)
         for name, value in vars(module).items()
         if getattr(value, "__module__", None) == module.__name__
     }
