@@ -19,10 +19,9 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 from database.connection.engine import open_engine
 from database.store import Store
 from local.embedded_postgres import EmbeddedPostgres
-from prefect_api.names import FLOW_NAME
 from tests.support.control_plane import tally
 from tests.support.migrated import migrate
-from tests.support.servers.prefect_server import Patient, PrefectServer
+from tests.support.servers.prefect_server import PrefectServer, empty_prefect
 
 pytest_plugins = ["tests.support.control_plane.fixtures", "tests.support.data_plane.platform"]
 
@@ -97,24 +96,6 @@ def prefect_server(shared_prefect_server: PrefectServer) -> Iterator[PrefectServ
     empty_prefect(shared_prefect_server.url)
     with temporary_settings({PREFECT_API_URL: shared_prefect_server.url, PREFECT_HOME: shared_prefect_server.home}):
         yield shared_prefect_server
-
-
-def empty_prefect(url: str) -> None:
-    """Delete every deployment and run of our flow, and what controllers left."""
-    ours = {"name": {"any_": [FLOW_NAME]}}
-    with httpx.Client(base_url=url, timeout=60, transport=Patient()) as client:
-        while listed := client.post("/deployments/filter", json={"flows": ours, "limit": 50}).json():
-            body = {"deployments": {"id": {"any_": [row["id"] for row in listed]}}, "limit": 50}
-            client.post("/deployments/bulk_delete", json=body).raise_for_status()
-        while runs := client.post("/flow_runs/filter", json={"flows": ours, "limit": 50}).json():
-            body = {"flow_runs": {"id": {"any_": [run["id"] for run in runs]}}, "limit": 50}
-            client.post("/flow_runs/bulk_delete", json=body).raise_for_status()
-        for variable in client.post("/variables/filter", json={}).json():
-            client.delete(f"/variables/{variable['id']}")
-        fleet = {"artifacts": {"key": {"like_": "connector-%"}}, "limit": 200}
-        while artifacts := client.post("/artifacts/latest/filter", json=fleet).json():
-            for artifact in artifacts:
-                client.delete(f"/artifacts/{artifact['latest_id']}").raise_for_status()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,9 +15,9 @@ from local.processes import Child, tail
 from prefect_api.names import FLOW_NAME
 from prefect_api.run_queries import open_runs
 from settings import ROOT
-from tests.e2e.test_connector_life import until
 from tests.support.api_rig import BODY, client
 from tests.support.servers.prefect_server import PrefectServer
+from tests.support.waiting import until
 
 CREATED = 200
 SOON_SECONDS = 20

@@ -18,10 +18,8 @@ from deployments.bootstrap import bootstrap
 from local.processes import Child, end
 from prefect_api.names import CONTROLLER_FLOW
 from settings import ROOT, Settings
-from tests.e2e.test_connector_life import own_prefect_server, until
 from tests.support.servers.prefect_server import PrefectServer
-
-__all__ = ["own_prefect_server"]
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """One connector's life with nothing replaced: SQL, a controller process, the Prefect server, a worker, DuckDB."""
 
-import asyncio
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +19,7 @@ from prefect_api.deployment_calls import open_gateway
 from settings import ROOT
 from tests.support.control_plane.rig import rig
 from tests.support.servers.prefect_server import PrefectServer
-
-
-async def until(what: str, condition: Callable[[], Awaitable[Any]], seconds: float) -> Any:
-    """Wait until `condition` gives something true, and return that."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := await condition():
-            return found
-        await asyncio.sleep(0.05)
-    pytest.fail(f"Not within {seconds:.0f} s: {what}")
+from tests.support.waiting import until
 
 
 async def test_the_locked_set_turns_a_deployment_into_a_scheduled_run(
@@ -60,16 +49,6 @@ class Platform:
         answer = await self.api.get(f"/deployments/name/run_connector_pipeline/connector-{number}-pipeline")
         found: dict[str, Any] | None = answer.json() if answer.is_success else None
         return found
-
-
-@pytest.fixture
-def own_prefect_server(tmp_path: Path) -> Iterator[PrefectServer]:
-    home = tmp_path / "prefect"
-    home.mkdir()
-    server = PrefectServer(home)
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

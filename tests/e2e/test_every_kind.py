@@ -14,14 +14,12 @@ from deployments.planning.spec import job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from local.processes import Child
 from settings import ROOT
-from tests.integration.pipelines.sources.fhir.test_fhir import FhirServer, patient
-from tests.integration.pipelines.sources.test_redcap import TOKEN, Redcap
-from tests.integration.pipelines.test_run import omop
-from tests.support.data_plane.platform import Platform, clinic, clinic_url, platform
+from tests.support.data_plane.platform import Platform
+from tests.support.data_plane.samples import omop
+from tests.support.servers.fhir import FhirServer, patient
 from tests.support.servers.http_server import Asked, WebServer
 from tests.support.servers.prefect_server import Patient, PrefectServer
-
-__all__ = ["clinic", "clinic_url", "platform"]
+from tests.support.servers.redcap import TOKEN, Redcap
 
 SECONDS = 150
 

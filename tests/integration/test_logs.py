@@ -14,9 +14,9 @@ import pytest
 from local.processes import Child
 from logs import CONSOLE, LOGGERS, show_logs
 from settings import ROOT
-from tests.e2e.test_connector_life import until
 from tests.support.api_rig import CONNECTORS, client, create
 from tests.support.servers.prefect_server import free_port
+from tests.support.waiting import until
 
 
 @pytest.fixture

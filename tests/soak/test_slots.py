@@ -15,12 +15,10 @@ from deployments.planning.spec import job_variables
 from local.processes import Child
 from prefect_api.deployment_calls import open_gateway
 from settings import ROOT
-from tests.e2e.test_connector_life import own_prefect_server, until
 from tests.support.control_plane.rig import PLATFORM, rig
 from tests.support.servers.http_server import WebServer
 from tests.support.servers.prefect_server import PrefectServer
-
-__all__ = ["own_prefect_server"]
+from tests.support.waiting import until
 
 PAGE_SECONDS = 30
 PAGES = 10

@@ -3,17 +3,13 @@
 import itertools
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from settings import ROOT, describe
-from tests.support.servers.prefect_server import PrefectServer
 
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
-CURL = re.compile(r"^    ((?:curl|FLOW_ID=|ID=).*PREFECT_API_URL.*)$", re.MULTILINE)
 
 
 def settings_page() -> str:
@@ -56,18 +52,6 @@ def test_every_row_of_a_table_of_promises_names_tests_that_exist(page: str) -> N
         code = "".join((ROOT / path).read_text() for path in paths)
         for name in re.findall(r"`(test_\w+)`", proof):
             assert f"def {name}(" in code, f"{name} is named by {page}"
-
-
-def test_the_calls_that_the_readme_shows_work(prefect_server: PrefectServer, tmp_path: Path) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
-    calls = CURL.findall((ROOT / "README.md").read_text())
-    assert len(calls) >= 8
-    script = tmp_path / "readme.sh"
-    script.write_text("set -euo pipefail\n" + "\n".join(call.replace("curl -s", "curl -sf") for call in calls))
-    environment = {**os.environ, "PREFECT_API_URL": prefect_server.url}
-    done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr + done.stdout
 
 
 def test_the_targets_that_the_readme_names_exist() -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from database.store import Store
-from tests.integration.database.test_constraints import run
 from tests.support.api_rig import CONNECTORS, client, create
+from tests.support.back_end import run
 
 ALTERATIONS = [
     "ALTER TABLE cai_connectors ALTER COLUMN description TYPE varchar(200)",

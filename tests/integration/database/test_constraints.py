@@ -10,6 +10,7 @@ from connectors.errors import ConstraintError
 from database.connection.errors import told
 from database.store import Store
 from tests.support.api_rig import BODY, CONNECTORS, DeadPrefect, assert_problem, client, create
+from tests.support.back_end import run
 from use_cases.connectors import Service
 
 MINE = "mine, and nobody else's"
@@ -39,15 +40,6 @@ async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API, without tokens."""
     async with client(database_url) as http:
         yield http
-
-
-async def run(database_url: str, statements: str) -> None:
-    """As a back end's owner."""
-    connection = await asyncpg.connect(database_url)
-    try:
-        await connection.execute(statements)
-    finally:
-        await connection.close()
 
 
 @pytest.mark.parametrize(("statements", "status", "name", "words"), CONSTRAINTS)

@@ -32,12 +32,11 @@ from prefect_api.deployment import Observed, Spec, drift
 from prefect_api.deployment_calls import PrefectGateway, open_gateway
 from prefect_api.errors import LeaseLostError
 from prefect_api.names import FLOW_NAME, connector_id_of, deployment_name
-from tests.conftest import empty_prefect
 from tests.support.control_plane import tally
 from tests.support.control_plane.faults import FaultyTransport
 from tests.support.control_plane.rig import PLATFORM, Clock, Rig, insert, rig
 from tests.support.control_plane.rough_hands import BackEnd, Operator
-from tests.support.servers.prefect_server import PrefectServer
+from tests.support.servers.prefect_server import PrefectServer, empty_prefect
 
 SCHEDULES = ("0 * * * *", "30 2 * * *", "H H * * *", None, "61 * * * *", "@daily")
 ZONES = ("UTC", "America/New_York", "Africa/Casablanca", "Australia/Lord_Howe", "Europe/Berlin")

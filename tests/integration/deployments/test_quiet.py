@@ -26,11 +26,9 @@ from logs import LOGGERS
 from prefect_api.calls import READS
 from prefect_api.names import ControllerEvent
 from settings import Settings
-from tests.e2e.test_connector_life import own_prefect_server, until
 from tests.support.control_plane.rig import insert
 from tests.support.servers.prefect_server import PrefectServer
-
-__all__ = ["own_prefect_server"]
+from tests.support.waiting import until
 
 CYCLES = 1000
 CONNECTORS = 10

@@ -16,11 +16,9 @@ from prefect.client.schemas.objects import State
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from pipelines.connector_lock import Locks, connector_key
 from settings import ROOT
-from tests.integration.pipelines.test_run import EMR, omop
 from tests.support.data_plane.listening import listening
-from tests.support.data_plane.platform import Platform, clinic, clinic_url, emr, platform
-
-__all__ = ["clinic", "clinic_url", "emr", "platform"]
+from tests.support.data_plane.platform import Platform
+from tests.support.data_plane.samples import EMR, omop
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -9,8 +9,8 @@ import pytest
 
 from pipelines.errors import ConfigurationError
 from pipelines.protection.masking import hashed, masking_key
-from tests.integration.pipelines.test_run import EMR, omop
 from tests.support.data_plane.platform import Platform
+from tests.support.data_plane.samples import EMR, omop
 from tests.support.servers.http_server import Asked, WebServer
 
 Sql = Callable[[str], list[tuple[Any, ...]]]

@@ -17,8 +17,8 @@ from flows.dlt_pipeline_flow import run_connector_pipeline
 from pipelines.errors import ConfigurationError, RunError, as_fault
 from pipelines.load_history import Told
 from pipelines.run import Options, run_connector
-from tests.integration.pipelines.test_run import EMR
 from tests.support.data_plane.platform import Platform
+from tests.support.data_plane.samples import EMR
 from tests.support.servers.http_server import Answer, Asked, WebServer
 from tests.support.servers.prefect_server import PrefectServer
 

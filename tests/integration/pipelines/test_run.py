@@ -18,15 +18,9 @@ from pipelines.missed_run import Due
 from pipelines.run import Options, Skipped, run_connector
 from tests.support.data_plane.listening import listening
 from tests.support.data_plane.platform import Platform
+from tests.support.data_plane.samples import EMR, omop
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
-EMR = {"env": "CAI_SECRET_EMR"}
-
-
-def omop(credentials: dict[str, str], *names: str) -> dict[str, Any]:
-    """A source with these tables of the clinic."""
-    tables = [{"name": name, "primary_key": list(TABLES[name])} for name in names or TABLES]
-    return {"type": "sql_database", "credentials": credentials, "schema": "public", "tables": tables}
 
 
 def test_real_clinical_rows_land_in_duckdb(platform: Platform, clinic: dict[str, str], clinic_url: str) -> None:

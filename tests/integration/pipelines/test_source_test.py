@@ -15,8 +15,8 @@ from pipelines.access.secrets import Secrets
 from pipelines.load_history import Told
 from pipelines.protection.masking import hashed, masking_key
 from pipelines.source_test import Probe, probe
-from tests.integration.pipelines.test_run import omop
 from tests.support.data_plane.platform import Platform, Sql
+from tests.support.data_plane.samples import omop
 from tests.support.servers.http_server import Answer, Asked, WebServer
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)

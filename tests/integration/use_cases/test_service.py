@@ -2,10 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -23,7 +21,7 @@ from connectors.errors import (
     StaleError,
 )
 from connectors.freshness import Freshness
-from connectors.runs import Held, Pool, Run
+from connectors.runs import Held, Pool
 from connectors.status import Phase, Reason, Status
 from database import tables
 from database.connection.address import dsn
@@ -32,41 +30,10 @@ from database.runs import CHANNEL
 from database.statuses import StatusRecord
 from database.store import Store
 from database.tables import connectors, lease
+from tests.support.known_runs import DEPLOYMENT, NOW, RUN, KnownRuns
 from use_cases.connectors import DEFAULTS, WHOSE, Service
 
-NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-DEPLOYMENT = UUID(int=7)
 VALUES: dict[str, Any] = {"name": "Labs", "source": {"type": "files", "url": "/data/labs"}, "schedule": "0 2 * * *"}
-RUN = Run(UUID(int=1), "run", "SCHEDULED", "Scheduled", None, NOW, None, None, None, "http://prefect/runs/1")
-
-
-@dataclass
-class KnownRuns:
-    """Prefect as a test says it is."""
-
-    holds: Held | None = None
-    down: bool = False
-    started: list[tuple[UUID, str | None]] = field(default_factory=list)
-
-    async def start(self, deployment_id: UUID, key: str | None = None) -> Run | None:
-        """A run, where the deployment is held."""
-        self._answer()
-        self.started.append((deployment_id, key))
-        return RUN if self.holds is not None else None
-
-    async def last(self, deployment_id: UUID, limit: int) -> list[Run]:
-        """One run."""
-        self._answer()
-        return [RUN][:limit]
-
-    async def held(self, deployment_id: UUID) -> Held | None:
-        """What the test says."""
-        self._answer()
-        return self.holds
-
-    def _answer(self) -> None:
-        if self.down:
-            raise PrefectUnavailableError("it cannot be reached.")
 
 
 @pytest.fixture

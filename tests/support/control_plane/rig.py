@@ -176,3 +176,7 @@ async def rig(
         yield Rig(store, gateway, reconciler, clock, lease, alerts)
     finally:
         await lease.release()
+
+
+async def insert_many(parts: Rig, count: int) -> list[int]:
+    return [await parts.insert(name=f"Connector {number}") for number in range(count)]

@@ -10,6 +10,7 @@ import httpx
 
 from local.environment import ZONES
 from local.processes import Child, tail
+from prefect_api.names import FLOW_NAME
 
 START_SECONDS = 90
 PATIENCE = 20
@@ -98,3 +99,21 @@ class AsyncPatient(httpx.AsyncHTTPTransport):
             if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
         return response
+
+
+def empty_prefect(url: str) -> None:
+    """Delete every deployment and run of our flow, and what controllers left."""
+    ours = {"name": {"any_": [FLOW_NAME]}}
+    with httpx.Client(base_url=url, timeout=60, transport=Patient()) as client:
+        while listed := client.post("/deployments/filter", json={"flows": ours, "limit": 50}).json():
+            body = {"deployments": {"id": {"any_": [row["id"] for row in listed]}}, "limit": 50}
+            client.post("/deployments/bulk_delete", json=body).raise_for_status()
+        while runs := client.post("/flow_runs/filter", json={"flows": ours, "limit": 50}).json():
+            body = {"flow_runs": {"id": {"any_": [run["id"] for run in runs]}}, "limit": 50}
+            client.post("/flow_runs/bulk_delete", json=body).raise_for_status()
+        for variable in client.post("/variables/filter", json={}).json():
+            client.delete(f"/variables/{variable['id']}")
+        fleet = {"artifacts": {"key": {"like_": "connector-%"}}, "limit": 200}
+        while artifacts := client.post("/artifacts/latest/filter", json=fleet).json():
+            for artifact in artifacts:
+                client.delete(f"/artifacts/{artifact['latest_id']}").raise_for_status()

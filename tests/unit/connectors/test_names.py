@@ -1,9 +1,7 @@
 """Names that look like others, and names that Prefect's routes cannot take: refused when saved, through every door."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -12,12 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from connectors.connector import InvalidConnectorError, validate
 from connectors.limits.names import NOT_IN_PATHS, why_no_name, why_no_pool
-from connectors.status import Phase, Reason
-from database.store import Store
 from settings import Settings
-from tests.support.api_rig import BODY, CONNECTORS, assert_problem, client, create
-from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import rig
 from tests.support.control_plane.samples import row
 
 UNSEEN = ["a\tb", "a\nb", "a\x00b", "a\x1bb", "a\x7fb", "a\u200bb", "\u200b", "a\u2060b", "\ufeffa", "a\u202eb",
@@ -66,50 +59,6 @@ def test_prefects_own_rule_is_the_one_that_is_known_here() -> None:
         except ValidationError:
             refused.add(character)
     assert refused == set(NOT_IN_PATHS)
-
-
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the API, without tokens."""
-    async with client(database_url) as http:
-        yield http
-
-
-async def test_the_api_refuses_them_in_a_sentence(api: httpx.AsyncClient) -> None:
-    made = await create(api)
-    for change, pointer in (
-        ({"name": "Labs\u200b"}, "/name"),
-        ({"name": "Lab\x01s"}, "/name"),
-        ({"workPoolName": "a/b"}, "/workPoolName"),
-        ({"workQueueName": "a%b"}, "/workQueueName"),
-    ):
-        for answer in (
-            await api.post(CONNECTORS, json={**BODY, **change}),
-            await api.patch(f"{CONNECTORS}/{made['id']}", json=change),
-        ):
-            problem = assert_problem(answer, 422, pointer)
-            assert pointer[1:] in problem["detail"]
-
-
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
-        ({"name": "Labs\u200b"}, Reason.INVALID_NAME),
-        ({"work_pool_name": "a/b"}, Reason.INVALID_WORK_POOL),
-        ({"work_queue_name": "a&b"}, Reason.INVALID_WORK_POOL),
-    ],
-)
-async def test_a_row_that_was_written_by_sql_is_invalid_and_prefect_is_not_asked(
-    store: Store, values: dict[str, str], reason: Reason
-) -> None:
-    gateway = FakePrefect()
-    async with rig(store, gateway) as parts:
-        number = await parts.insert(**values)
-        await parts.cycle()
-        status = await parts.status(number)
-        assert status is not None
-        assert (status.phase, status.reason, status.next_attempt_at) == (Phase.INVALID, reason, None)
-        assert gateway.server.deployments == {}
 
 
 @pytest.mark.parametrize("field", ["work_pool", "work_queue"])

@@ -17,10 +17,10 @@ from deployments.monitoring.database_health import DatabaseHealth
 from deployments.reconciling.rounds import Report
 from prefect_api.errors import ServerUnavailableError
 from settings import Settings
-from tests.e2e.test_connector_life import until
 from tests.support.control_plane.fake_prefect import FakePrefect
 from tests.support.control_plane.rig import Rig, rig
 from tests.support.servers.webhook import Webhook
+from tests.support.waiting import until
 
 
 @asynccontextmanager

@@ -23,9 +23,9 @@ from prefect_api.artifacts import Artifacts
 from prefect_api.calls import PrefectCalls
 from prefect_api.event_feed import Events
 from settings import Settings
-from tests.e2e.test_connector_life import until
 from tests.support.control_plane.rig import Clock, insert
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer
+from tests.support.waiting import until
 
 HOUR = 3600.0
 

@@ -26,12 +26,9 @@ from prefect_api.client import open_client
 from prefect_api.event_feed import Events, sending
 from prefect_api.names import connector_resource_id
 from settings import Settings
-from tests.e2e.test_connector_life import until
-from tests.integration.deployments.monitoring.test_notifications import heard
 from tests.support.control_plane.rig import Clock, insert
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer
-
-__all__ = ["heard"]
+from tests.support.waiting import until
 
 INSTANCE = "freshness-alerts"
 """Ours alone on the shared server, so that nobody else's events or automations are among what is heard."""

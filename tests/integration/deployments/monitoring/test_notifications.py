@@ -3,11 +3,8 @@
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -20,30 +17,8 @@ from prefect_api.client import open_client
 from prefect_api.event_feed import Events, sending
 from prefect_api.names import ALERT, Alert, ControllerEvent
 from settings import ROOT, Settings
-from tests.e2e.test_connector_life import own_prefect_server, until
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer, free_port
-
-__all__ = ["own_prefect_server"]
-
-
-@pytest.fixture
-def heard() -> Iterator[tuple[str, list[str]]]:
-    """A webhook's address on loopback, and what it was told."""
-    told: list[str] = []
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/", told
-    server.shutdown()
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -24,18 +24,18 @@ from deployments.planning.plan import Desired, desire
 from deployments.planning.spec import Platform
 from deployments.reconciling import changes
 from deployments.reconciling.reconciler import Options
-from prefect_api.deployment import Listing, Observed, Patch, Spec, creation
+from prefect_api.deployment import Listing, Spec, creation
 from prefect_api.errors import (
     ConnectionLostError,
     LeaseLostError,
     OverloadedError,
     RefusedError,
     ServerError,
-    ServerUnavailableError,
     TerminalError,
 )
+from tests.support.control_plane.failing_prefect import FailingCreates, Mortal
 from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import FILES_SOURCE, PLATFORM, Clock, Rig, rig
+from tests.support.control_plane.rig import FILES_SOURCE, PLATFORM, Clock, Rig, insert_many, rig
 from tests.support.control_plane.samples import TAG, spec
 from tests.support.servers.webhook import Webhook
 
@@ -46,29 +46,6 @@ async def status_of(parts: Rig, connector_id: int) -> Status:
     status = await parts.status(connector_id)
     assert status is not None
     return status
-
-
-async def insert_many(parts: Rig, count: int) -> list[int]:
-    return [await parts.insert(name=f"Connector {number}") for number in range(count)]
-
-
-class FailingCreates(FakePrefect):
-    """Creates of some connectors raise; with `applied`, after they were carried out."""
-
-    def __init__(self, error: Exception, *connector_ids: int, applied: bool = False) -> None:
-        super().__init__()
-        self.error = error
-        self.failing = set(connector_ids)
-        self.applied = applied
-        self.tries = 0
-
-    async def create(self, wanted: Spec) -> UUID:
-        if wanted.connector_id in self.failing:
-            self.tries += 1
-            if self.applied:
-                await super().create(wanted)
-            raise self.error
-        return await super().create(wanted)
 
 
 ERRORS: list[tuple[Exception, Reason]] = [
@@ -192,49 +169,6 @@ async def test_what_a_busy_server_refused_is_done_within_the_cycle_and_nobody_he
         assert (await parts.failed(), report.server_down) == ({}, None)
         assert {(await status_of(parts, number)).phase for number in numbers} == {Phase.SYNCED}
         assert gateway.calls["create"] == 30
-
-
-class Mortal(FakePrefect):
-    """A server that may be gone."""
-
-    alive = True
-    creates_left = 10**9
-    patches_left = 10**9
-    probes = 0
-
-    async def probe(self) -> None:
-        self.probes += 1
-        self._check()
-
-    async def create(self, wanted: Spec) -> UUID:
-        self.creates_left -= 1
-        if self.creates_left < 0:
-            self.alive = False
-        self._check()
-        return await super().create(wanted)
-
-    async def list_deployments(self) -> Listing:
-        self._check()
-        return await super().list_deployments()
-
-    async def read_deployments(self, names: Sequence[str]) -> list[Observed]:
-        self._check()
-        return await super().read_deployments(names)
-
-    async def patch(self, patch: Patch) -> None:
-        self.patches_left -= 1
-        if self.patches_left < 0:
-            self.alive = False
-        self._check()
-        await super().patch(patch)
-
-    async def delete(self, deployment_ids: Sequence[UUID]) -> None:
-        self._check()
-        await super().delete(deployment_ids)
-
-    def _check(self) -> None:
-        if not self.alive:
-            raise ServerUnavailableError("Prefect cannot be reached.")
 
 
 async def test_a_server_that_goes_in_mid_apply_loses_nothing_and_blames_nobody(store: Store) -> None:

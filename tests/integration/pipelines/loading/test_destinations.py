@@ -15,9 +15,9 @@ from pipelines.errors import ConfigurationError
 from pipelines.loading.one_schema import staged
 from pipelines.loading.summary import Summary
 from pipelines.run import Options, run_connector
-from tests.integration.pipelines.test_run import EMR, omop
 from tests.support.data_plane.listening import listening
 from tests.support.data_plane.platform import Platform
+from tests.support.data_plane.samples import EMR, omop
 from tests.support.servers.http_server import WebServer
 
 Sql = Callable[[str], list[tuple[Any, ...]]]

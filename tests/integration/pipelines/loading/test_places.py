@@ -16,8 +16,8 @@ from pipelines.errors import ConfigurationError
 from pipelines.loading.destinations import local_paths, make_duckdb_file
 from pipelines.run import Options, run_connector
 from settings import Settings
-from tests.integration.pipelines.test_run import EMR
 from tests.support.data_plane.platform import Platform
+from tests.support.data_plane.samples import EMR
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
 POSTGRES = {"type": "postgres", "credentials": {"env": "CAI_SECRET_WAREHOUSE"}}

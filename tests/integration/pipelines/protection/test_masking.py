@@ -16,8 +16,8 @@ import pytest
 from pipelines.errors import ConfigurationError
 from pipelines.protection.masking import Mask, hashed, masking_key
 from settings import Settings
-from tests.integration.pipelines.test_run import EMR
 from tests.support.data_plane.platform import Platform
+from tests.support.data_plane.samples import EMR
 from tests.support.servers.http_server import WebServer
 
 Sql = Callable[[str], list[tuple[Any, ...]]]

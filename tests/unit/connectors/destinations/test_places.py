@@ -6,13 +6,10 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from connectors.connector import Connector, ConnectorRow, InvalidConnectorError, validate
+from connectors.connector import Connector, ConnectorRow, validate
 from connectors.destinations import Destination
 from connectors.destinations.places import Places, is_below, outside
 from connectors.shared_tables import Writer, clash, sharing, writer_of
-from database.store import Store
-from tests.integration.use_cases.test_service import KnownRuns
-from use_cases.connectors import Service
 
 PLACES = Places(Path("/data"), (Path("/mnt/lake"),), {"type": "duckdb", "path": "/data/warehouse.duckdb"})
 SQL = {"type": "sql_database", "credentials": {"env": "CAI_SECRET_X"}}
@@ -92,27 +89,3 @@ def test_two_connectors_write_one_table_only_on_purpose(mine: Writer, other: Wri
 def test_tables_that_are_shared_on_purpose_are_known() -> None:
     mine, other = writer(1, "visit", "a", destination=SHARED), writer(2, "visit", "b", destination=SHARED)
     assert sharing(mine, [other]) == ["visit"]
-
-
-@pytest.fixture
-def service(store: Store) -> Service:
-    return Service(store, KnownRuns(), instance="clinical-ai", places=PLACES)
-
-
-async def test_what_would_write_another_connectors_table_is_not_saved(service: Service) -> None:
-    source = {**SQL, "tables": [{"name": "visit"}]}
-    first = await service.create({"name": "a", "source": source, "dataset_name": "shared"})
-    with pytest.raises(InvalidConnectorError, match="also writes 'visit'"):
-        await service.create({"name": "b", "source": source, "dataset_name": "shared"})
-    second = await service.create({"name": "b", "source": source})
-    with pytest.raises(InvalidConnectorError, match=f"connector {first.row.id}"):
-        await service.update(second.row.id, {"dataset_name": "shared"})
-    assert (await service.get(second.row.id)).row.dataset_name is None
-    await service.update(first.row.id, {"description": "its own table is no other's"})
-
-
-async def test_a_destination_outside_of_the_data_directory_is_not_saved(service: Service) -> None:
-    values = {"name": "a", "source": {**SQL, "tables": [{"name": "visit"}]}}
-    with pytest.raises(InvalidConnectorError, match="CAI_LOCAL_DESTINATION_ROOTS") as caught:
-        await service.create({**values, "destination": {"type": "duckdb", "path": "../outside/x.duckdb"}})
-    assert caught.value.refusals[0].pointer == "/destination/path"

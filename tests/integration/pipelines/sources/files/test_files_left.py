@@ -19,7 +19,7 @@ from pipelines.sources.files.finding import Choice, find
 from pipelines.sources.files.holding import Held, WholeFiles
 from pipelines.sources.files.stores import Found, Store
 from tests.support.data_plane.platform import Platform
-from tests.unit.pipelines.sources.files.test_finding import source
+from tests.support.data_plane.samples import files_source
 
 
 def files(inbox: Path, **keys: Any) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def left(inbox: Path, names: list[str], *, young: bool = False, **keys: Any) -> 
         if not young:
             os.utime(inbox / name, (1, 1))
     context = Context(Secrets(), local_file_roots=(inbox,), rehearsal=True)
-    asked = source(url=str(inbox), write_disposition="replace", **keys)
+    asked = files_source(url=str(inbox), write_disposition="replace", **keys)
     store, choice = find(asked, context)
     reading = _Reading(asked, context, Restless(store.root, roots=store.roots), choice, whole_files())
     rows: list[Any] = []
@@ -168,7 +168,7 @@ def test_a_file_that_is_gone_is_told(inbox: Path) -> None:
 def test_a_table_is_not_replaced_as_long_as_a_file_is_written(inbox: Path) -> None:
     (inbox / "read.csv").write_text("id\n1\n")
     os.utime(inbox / "read.csv", (1, 1))
-    asked = source(url=str(inbox), write_disposition="replace")
+    asked = files_source(url=str(inbox), write_disposition="replace")
     store, choice = find(asked, Context(Secrets(), local_file_roots=(inbox,)))
     reading = _Reading(asked, Context(Secrets()), Restless(store.root, roots=store.roots), choice, whole_files())
     with pytest.raises(TransientError, match="the next run reads it"):
@@ -200,7 +200,7 @@ def test_a_parquet_file_with_a_damaged_page_is_named(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[1000:60_000] = bytes(59_000)
     path.write_bytes(content)
-    asked = source(url=str(tmp_path), format="parquet", write_disposition="replace")
+    asked = files_source(url=str(tmp_path), format="parquet", write_disposition="replace")
     context = Context(Secrets(), local_file_roots=(tmp_path,))
     with pytest.raises(ConfigurationError, match=r"a\.parquet is no whole parquet file"):
         list(_Reading(asked, context, *find(asked, context), whole_files()).pages())
@@ -232,5 +232,5 @@ def test_a_broken_file_leaves_no_trace_in_names_and_types(platform: Platform, in
 
 
 def test_a_run_that_finds_nothing_new_says_nothing_of_it(inbox: Path) -> None:
-    asked = source(url=str(inbox), write_disposition="replace")
+    asked = files_source(url=str(inbox), write_disposition="replace")
     assert list(_Reading(asked, Context(Secrets()), Store(str(inbox)), Choice(), whole_files()).pages()) == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import ConfigurationError, RunError, TransientError
 from pipelines.sources.http import waiting
-from tests.integration.pipelines.sources.paging.test_pages import read
+from tests.support.data_plane.page_reading import read
 from tests.support.servers.hostile_http import Address, Api, End, Fault, Paging, Total, Writing
 
 SHAPES: list[dict[str, Any] | None] = [

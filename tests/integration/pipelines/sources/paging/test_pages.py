@@ -5,37 +5,17 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from pydantic import TypeAdapter
 
-from connectors.sources.http import Paginator
-from pipelines.access.secrets import Secrets
-from pipelines.errors import ConfigurationError, Fields, RunError, TransientError
-from pipelines.sources import Context
+from pipelines.errors import ConfigurationError, RunError, TransientError
 from pipelines.sources.http import waiting
-from pipelines.sources.http.client import source_client
-from pipelines.sources.paging.pages import MOST_EMPTY_PAGES, Question, read_pages
-from tests.support.servers.hostile_http import Address, Answer, Api, End, Fault, HostileServer, Paging, Total, Writing
-
-FIELDS = Fields("source.base_url", "the path", "source.auth", "the request")
-SHAPES: TypeAdapter[Any] = TypeAdapter(Paginator)
+from pipelines.sources.paging.pages import MOST_EMPTY_PAGES
+from tests.support.data_plane.page_reading import read
+from tests.support.servers.hostile_http import Address, Answer, Api, End, Fault, Paging, Total, Writing
 
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "FIRST_WAIT", 0.001)
-
-
-def read(
-    api: Api, paginator: dict[str, Any] | None = None, extra: Any = None, **question: Any
-) -> tuple[list[Any], list[str], list[str]]:
-    """The rows that were read, the remarks, and what was asked for."""
-    context = Context(Secrets(), rehearsal=True)
-    with HostileServer(api, extra) as server:
-        client = source_client(server.url + "/api", {}, None, context, FIELDS)
-        shape = SHAPES.validate_python(paginator) if paginator else None
-        asks = Question(table="visits", path="visits", paginator=shape, **question)
-        rows = [row for page in read_pages(client, asks) for row in page]
-    return rows, list(context.remarks), server.requests
 
 
 def ids(rows: list[Any]) -> list[int]:

@@ -6,22 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
-from connectors.sources.files import FilesSource
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 from pipelines.sources.files.finding import Choice, chosen, find
 from pipelines.sources.files.stores import Found
-
-
-def source(**keys: Any) -> FilesSource:
-    return TypeAdapter(FilesSource).validate_python({"type": "files", "url": "/in", "format": "csv", **keys})
+from tests.support.data_plane.samples import files_source
 
 
 def choice(names: str, **keys: Any) -> Choice:
-    return chosen([Found(f"/in/{name}", name, "") for name in names.split("|")], source(**keys))
+    return chosen([Found(f"/in/{name}", name, "") for name in names.split("|")], files_source(**keys))
 
 
 def found(names: str, **keys: Any) -> str:
@@ -65,12 +60,12 @@ def test_what_is_left_alone_is_told() -> None:
 
 def test_files_are_read_in_the_order_in_which_they_came() -> None:
     files = [Found("", "b.csv", "", 5), Found("", "a.csv", "", 9), Found("", "c.csv", "", 5), Found("", "d.csv", "", 1)]
-    assert [file.name for file in chosen(files, source()).files] == ["d.csv", "b.csv", "c.csv", "a.csv"]
+    assert [file.name for file in chosen(files, files_source()).files] == ["d.csv", "b.csv", "c.csv", "a.csv"]
 
 
 def read_from(directory: Path, url: Path, **keys: Any) -> Choice:
     context = Context(Secrets(), local_file_roots=(directory,))
-    return find(source(url=str(url), **keys), context)[1]
+    return find(files_source(url=str(url), **keys), context)[1]
 
 
 def test_a_url_names_one_file_as_it_stands(tmp_path: Path) -> None:
