@@ -6,10 +6,14 @@ IMAGE ?= clinical-ai-prefect:0.1.0
 BIN := .venv/bin
 PACKAGES := settings.py logs.py flows api use_cases database prefect_api connectors deployments pipelines local helm tests benchmarks
 
-.PHONY: run test soak pythons bench bench-data lint image venv
+.PHONY: run unit test soak pythons bench bench-data lint image venv
 
 run: venv
 	@DEMO=$(DEMO) exec $(BIN)/python -m local.stack
+
+# What needs no process, no database and no server: in half a minute, whoever changes a line knows.
+unit: venv
+	$(BIN)/python -m pytest tests/unit -q -n 2 --dist loadfile
 
 # On both cores, a file's tests together, for they share a server; then whole platforms, one at a time.
 test: venv

@@ -3,13 +3,10 @@
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from prefect.types.names import Name, NonEmptyishName
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from connectors.connector import InvalidConnectorError, validate
-from connectors.limits.names import NOT_IN_PATHS, why_no_name, why_no_pool
+from connectors.limits.names import why_no_name
 from settings import Settings
 from tests.support.control_plane.samples import row
 
@@ -41,24 +38,6 @@ def test_what_prefects_routes_cannot_take_is_refused_for_pools_and_queues(field:
     with pytest.raises(InvalidConnectorError, match=f"^{field} ") as refused:
         validate(row(1, **dict[str, Any]({field: name})))
     assert len(refused.value.refusals) == 1
-
-
-@given(st.text(max_size=8))
-@example("'")
-@example("a/b")
-def test_whatever_is_taken_is_taken_by_the_installed_prefect_too(name: str) -> None:
-    if why_no_pool(name) is None:
-        TypeAdapter(NonEmptyishName).validate_python(name)
-
-
-def test_prefects_own_rule_is_the_one_that_is_known_here() -> None:
-    refused = set()
-    for character in map(chr, range(32, 0x3000)):
-        try:
-            TypeAdapter(Name).validate_python(character)
-        except ValidationError:
-            refused.add(character)
-    assert refused == set(NOT_IN_PATHS)
 
 
 @pytest.mark.parametrize("field", ["work_pool", "work_queue"])

@@ -1,7 +1,6 @@
 """What an exception means: whether a retry may help, and what the user is told."""
 
 import errno
-import importlib
 import logging
 import re
 
@@ -100,25 +99,3 @@ def test_what_a_sentence_leaves_out_is_in_the_log(caplog: pytest.LogCaptureFixtu
 def test_rows_that_a_database_quotes_are_left_out() -> None:
     told = 'duplicate key value violates unique constraint "k"\nDETAIL:  Key (mrn)=(canary) already exists.'
     assert "canary" not in str(classify(PgError(told, "23505"), "load"))
-
-
-RECOGNISED = {
-    "dlt.common.exceptions": "MissingDependencyException TransientException",
-    "dlt.common.schema.exceptions": "DataValidationError",
-    "dlt.common.configuration.exceptions": "ConfigurationException InvalidNativeValue",
-    "dlt.common.configuration.specs.exceptions": "InvalidConnectionString",
-    "dlt.destinations.exceptions": "DestinationConnectionError",
-    "dlt.extract.incremental.exceptions": "IncrementalCursorInvalidCoercion IncrementalCursorPathMissing "
-    "IncrementalCursorPathHasValueNone",
-    "botocore.exceptions": "ClientError EndpointConnectionError HTTPClientError",
-    "azure.core.exceptions": "AzureError",
-    "gcsfs.retry": "HttpError",
-    "google.auth.exceptions": "RefreshError",
-    "paramiko.ssh_exception": "AuthenticationException NoValidConnectionsError SSHException",
-}
-"""Errors that are known by their names alone, so that no run imports what it does not need."""
-
-
-@pytest.mark.parametrize(("module", "names"), RECOGNISED.items())
-def test_an_error_that_is_known_by_its_name_still_has_it(module: str, names: str) -> None:
-    assert [name for name in names.split() if not hasattr(importlib.import_module(module), name)] == []

@@ -2,11 +2,12 @@
 
 import pytest
 from prefect.blocks.system import Secret
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from connectors.sources.secret_references import BlockRef, SecretRef
 from pipelines.access.secrets import Secrets
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, TransientError
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import omop
 from tests.support.servers.prefect_server import PrefectServer
@@ -39,3 +40,11 @@ def test_a_block_that_is_not_there_is_named() -> None:
         Secrets().resolve(SecretRef(secret="nowhere"))
     with pytest.raises(ConfigurationError, match="no block 'aws-credentials/lake'"):
         Secrets().resolve(BlockRef(block="aws-credentials/lake"))
+
+
+def test_a_prefect_that_does_not_answer_is_told_without_names_of_classes(caplog: pytest.LogCaptureFixture) -> None:
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), pytest.raises(TransientError) as caught:
+        Secrets().resolve(SecretRef(secret="clinic"))
+    assert "check that its server runs" in str(caught.value)
+    assert "Error" not in str(caught.value)
+    assert "ConnectError" in caplog.text

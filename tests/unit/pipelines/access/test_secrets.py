@@ -10,19 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from connectors.sources.secret_references import EnvRef, SecretRef
+from connectors.sources.secret_references import EnvRef
 from pipelines.access.secrets import Secrets
-from pipelines.errors import ConfigurationError, RunError, TransientError, as_fault
-
-
-def test_a_prefect_that_does_not_answer_is_told_without_names_of_classes(caplog: pytest.LogCaptureFixture) -> None:
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), pytest.raises(TransientError) as caught:
-        Secrets().resolve(SecretRef(secret="clinic"))
-    assert "check that its server runs" in str(caught.value)
-    assert "Error" not in str(caught.value)
-    assert "ConnectError" in caplog.text
+from pipelines.errors import ConfigurationError, RunError, as_fault
 
 
 def test_a_variable_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
