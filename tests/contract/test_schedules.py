@@ -168,22 +168,6 @@ def test_a_run_in_the_hour_that_clocks_skip_is_announced_with_the_time_at_which_
 
 
 # Around these instants clocks change: by an hour, half an hour, two hours and a day; at midnight; with negative DST.
-CHANGES = [
-    (NEW_YORK, datetime(2027, 3, 14, 7, tzinfo=UTC)),
-    (NEW_YORK, datetime(2027, 11, 7, 6, tzinfo=UTC)),
-    ("Europe/Berlin", datetime(2027, 3, 28, 1, tzinfo=UTC)),
-    ("Europe/Dublin", datetime(2027, 10, 31, 1, tzinfo=UTC)),
-    ("Australia/Lord_Howe", datetime(2026, 10, 3, 15, 30, tzinfo=UTC)),
-    ("Australia/Lord_Howe", datetime(2027, 4, 3, 15, tzinfo=UTC)),
-    ("Antarctica/Troll", datetime(2027, 3, 28, 1, tzinfo=UTC)),
-    ("America/Havana", datetime(2027, 3, 14, 5, tzinfo=UTC)),
-    ("America/Havana", datetime(2027, 11, 7, 5, tzinfo=UTC)),
-    ("Africa/Casablanca", datetime(2027, 2, 7, 2, tzinfo=UTC)),
-    ("Pacific/Chatham", datetime(2027, 4, 3, 14, tzinfo=UTC)),
-    ("Pacific/Apia", datetime(2011, 12, 30, 10, tzinfo=UTC)),
-    ("Asia/Kathmandu", datetime(2027, 6, 1, tzinfo=UTC)),
-    ("UTC", datetime(2027, 12, 31, 23, 59, tzinfo=UTC)),
-]
 
 
 @settings(max_examples=100, deadline=None)
