@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from benchmarks.figures import LONG_ROUNDS, Figure, median_ratio, rate
 from benchmarks.parts import CONCURRENCY, by_hand, send_all
 from benchmarks.stage import SCHEDULE, Server, Stage, wanted
-from deployments.leadership.start_options import Mandate
+from deployments.leadership.start_options import StartOptions
 from flows.controller import controller_of
 from prefect_api.deployment import creation
 from prefect_api.names import FLOW_NAME
@@ -72,7 +72,7 @@ def _synced(server: Server, database: str) -> float:
     settings = Settings(database_url=SecretStr(database))
     with temporary_settings({PREFECT_API_URL: server.api}):
         began = time.perf_counter()
-        conclusion = asyncio.run(controller_of(settings).run(Mandate(once=True), asyncio.Event()))
+        conclusion = asyncio.run(controller_of(settings).run(StartOptions(once=True), asyncio.Event()))
         seconds = time.perf_counter() - began
     assert conclusion.result is not None
     assert conclusion.result.ok, conclusion.result.summary

@@ -1,7 +1,7 @@
 """Bootstrap of an empty Prefect, before the controller can start: `python -m deployments.bootstrap`.
 
 Work pool and queues, the static deployments (the controller and the forms), and the automations: two that keep a
-controller running without a person, and those that tell people. Idempotent: what is there as it should be is left
+controller running without a person, and those that notify people. Idempotent: what is there as it should be is left
 alone, and what differs is replaced in place.
 """
 
@@ -10,50 +10,31 @@ import asyncio
 import json
 import logging
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import StateType, WorkPoolStorageConfiguration
-from prefect.events import AutomationCore, EventTrigger, Posture, ResourceSpecification
-from prefect.events.actions import ChangeFlowRunState, RunDeployment, SendNotification
+from prefect.client.schemas.objects import WorkPoolStorageConfiguration
+from prefect.events import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from deployments.monitoring import heartbeat
-from deployments.planning.spec import HEARTBEAT_SECONDS, job_variables
+from deployments.automations import automations, notifications
+from deployments.planning.spec import job_variables
 from prefect_api.names import (
-    ALERT,
     CONTROLLER_DEPLOYMENT,
     CONTROLLER_ENTRYPOINT,
-    CONTROLLER_FLOW,
     CONTROLLER_QUEUE,
-    CONTROLLER_SILENT,
-    FLOW_NAME,
     FORM_DEPLOYMENT,
     FORMS,
-    Alert,
-    ControllerEvent,
-    DeploymentEvent,
-    FreshnessEvent,
-    LoadEvent,
-    connector_resource_id,
-    controller_resource_id,
-    dead_run_automation,
     form_entrypoint,
-    notification_automation,
-    silence_automation,
 )
 from settings import ROOT, Settings
 
 logger = logging.getLogger(__name__)
-
-MISSED_HEARTBEATS = 3
-ENDED = ("Completed", "Failed", "Cancelled", "Crashed", "AwaitingRetry", "Paused", "Suspended")
 
 
 async def bootstrap(settings: Settings, *, pool_type: str, base_job_template: dict[str, Any] | None) -> None:
@@ -166,10 +147,10 @@ async def _deployment(client: PrefectClient, settings: Settings, name: str, entr
 
 
 async def _notifications(client: PrefectClient, settings: Settings) -> None:
-    """The automations that tell people through the block of the settings; none when none is named.
+    """The automations that notify people through the block of the settings; none when none is named.
 
-    A block that is not there yet, as on a new Prefect, must not keep the rest from starting, nor take away what people
-    are told by now.
+    A block that is not there yet, as on a new Prefect, must not keep the rest from starting, nor take away the
+    notifications that people get by now.
     """
     block: UUID | None = None
     if settings.notification_block is not None:
@@ -187,129 +168,6 @@ async def _notifications(client: PrefectClient, settings: Settings) -> None:
             return
     for automation in notifications(settings, block):
         await (_automation(client, automation) if block else _no_automation(client, automation.name))
-
-
-def automations(settings: Settings, controller_deployment: UUID) -> list[AutomationCore]:
-    """The automations that the control plane lives by. Their names are how they are found again."""
-    instance = settings.instance
-    silent_after = heartbeat.SILENT_AFTER_BEATS * settings.heartbeat_seconds
-    return [
-        AutomationCore(
-            name=silence_automation(instance),
-            description=(
-                f"No sign of a moving controller for {silent_after:.0f} s (crashed, cancelled, hung, "
-                "or never started): starts one, which leaves again when another leads."
-            ),
-            trigger=EventTrigger(
-                expect={ControllerEvent.HEARTBEAT},
-                match=ResourceSpecification({"prefect.resource.id": controller_resource_id(instance)}),
-                posture=Posture.Proactive,
-                threshold=1,
-                within=timedelta(seconds=silent_after),
-            ),
-            actions=[
-                RunDeployment(source="selected", deployment_id=controller_deployment, parameters={"when_led": "leave"})
-            ],
-        ),
-        AutomationCore(
-            name=dead_run_automation(instance),
-            description=f"A run whose process gave no sign for {MISSED_HEARTBEATS} heartbeats is marked Crashed.",
-            trigger=EventTrigger(
-                # Running too: a run that dies before its first heartbeat would never be missed.
-                after={"prefect.flow-run.Running", "prefect.flow-run.heartbeat"},
-                expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in ENDED)},
-                match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-                match_related=ResourceSpecification(
-                    {"prefect.resource.role": "flow", "prefect.resource.name": [FLOW_NAME, CONTROLLER_FLOW]}
-                ),
-                for_each={"prefect.resource.id"},
-                posture=Posture.Proactive,
-                threshold=1,
-                within=timedelta(seconds=MISSED_HEARTBEATS * HEARTBEAT_SECONDS),
-            ),
-            actions=[
-                ChangeFlowRunState(
-                    state=StateType.CRASHED, message="The run's process gave no sign any more and was given up."
-                )
-            ],
-        ),
-    ]
-
-
-def notifications(settings: Settings, block: UUID | None) -> list[AutomationCore]:
-    """The automations that tell people, each once when something begins, and where it ends by itself once then."""
-    instance = settings.instance
-    controller = controller_resource_id(instance)
-    connectors = connector_resource_id(instance, "*")
-    silent_after = timedelta(seconds=heartbeat.SILENT_AFTER_BEATS * settings.heartbeat_seconds)
-
-    def told(name: str, why: str, trigger: EventTrigger, body: str) -> AutomationCore:
-        action = SendNotification(block_document_id=block or UUID(int=0), subject=f"[{instance}] {name}", body=body)
-        return AutomationCore(
-            name=notification_automation(instance, name), description=why, trigger=trigger, actions=[action]
-        )
-
-    def once(expect: set[str], resource: str, alert: Alert | None) -> EventTrigger:
-        labels = {"prefect.resource.id": resource} | ({} if alert is None else {ALERT: alert.value})
-        match = ResourceSpecification(labels)
-        return EventTrigger(
-            expect=expect, match=match, posture=Posture.Reactive, threshold=1, within=timedelta(seconds=0)
-        )
-
-    said = "{{ event.resource['prefect.resource.name'] }}: {{ event.payload['message'] }}"
-    return [
-        told(
-            "connector failing",
-            f"A connector's loads have failed {settings.alert_after_failures} times in a row: told once.",
-            once({LoadEvent.FAILED}, connectors, Alert.BEGIN),
-            said,
-        ),
-        told(
-            "connector recovered",
-            "A connector that was failing has loaded again: told once.",
-            once({LoadEvent.COMPLETED}, connectors, Alert.END),
-            said,
-        ),
-        told(
-            "connector invalid",
-            "A connector's row asks for what cannot be had: told once, and again when it was changed and still does.",
-            once({DeploymentEvent.REJECTED}, connectors, None),
-            said,
-        ),
-        told(
-            "connector overdue",
-            "A connector has not loaded for more than twice its interval, or has never loaded: told once.",
-            once({FreshnessEvent.OVERDUE}, connectors, Alert.BEGIN),
-            said,
-        ),
-        told(
-            "connector on time",
-            "A connector that was overdue has loaded again, or need not any more: told once.",
-            once({FreshnessEvent.RECOVERED}, connectors, Alert.END),
-            said,
-        ),
-        told(
-            "controller back",
-            "A controller whose silence was told gives signs again: told once.",
-            once({ControllerEvent.RECOVERED}, controller, Alert.END),
-            "{{ event.payload['message'] }}",
-        ),
-        told(
-            CONTROLLER_SILENT,
-            f"The controller has given no sign for {silent_after.seconds} s: told once.",
-            # After one heartbeat the next is expected: so this fires once, and not again and again.
-            EventTrigger(
-                after={ControllerEvent.HEARTBEAT},
-                expect={ControllerEvent.HEARTBEAT},
-                match=ResourceSpecification({"prefect.resource.id": controller}),
-                for_each={"prefect.resource.id"},
-                posture=Posture.Proactive,
-                threshold=1,
-                within=silent_after,
-            ),
-            f"The controller has given no sign for {silent_after.seconds} s: changes of connectors wait.",
-        ),
-    ]
 
 
 async def _no_automation(client: PrefectClient, name: str) -> None:

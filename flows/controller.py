@@ -39,7 +39,7 @@ from database.connection.session_check import POOLED, is_pooled
 from deployments.alive import ALIVE_FILE
 from deployments.leadership.controller import Controller
 from deployments.leadership.leader import Conclusion, Ending
-from deployments.leadership.start_options import Mandate, WhenLed
+from deployments.leadership.start_options import StartOptions, WhenLed
 from deployments.monitoring.heartbeat import Heartbeat
 from deployments.monitoring.metrics import served
 from deployments.planning.spec import HEARTBEAT_SECONDS, Platform, job_variables
@@ -114,8 +114,8 @@ async def connector_controller(
         return Completed(message="\n".join(lines) or "Nothing to do.")
     # Run again, as after its node was drained, it finds its parameters as they were: what they allowed may be spent.
     first_try = flow_run.run_count <= 1
-    mandate = Mandate(when_led, once, allow_mass_prune and first_try, take_over and first_try)
-    conclusion = await controller.run(mandate, asyncio.Event())
+    start_options = StartOptions(when_led, once, allow_mass_prune and first_try, take_over and first_try)
+    conclusion = await controller.run(start_options, asyncio.Event())
     if conclusion.ending is Ending.EXPIRED:
         await _call_successor()
     return _state(conclusion)
@@ -149,14 +149,14 @@ async def _call_successor() -> None:
         logger.warning("There is no deployment %s/%s to go on.", CONTROLLER_FLOW, CONTROLLER_DEPLOYMENT)
 
 
-async def foreground(mandate: Mandate, settings: Settings, stop: asyncio.Event) -> Conclusion:
+async def foreground(start_options: StartOptions, settings: Settings, stop: asyncio.Event) -> Conclusion:
     """Run a controller in this process until `stop`, shown in Prefect as a flow run whenever Prefect is there."""
     controller = controller_of(settings)
-    if mandate.once:
-        return await controller.run(mandate, stop)
+    if start_options.once:
+        return await controller.run(start_options, stop)
     # Not where the controller is a flow run: a worker runs several beside each other, and nobody knows their addresses.
     with served(controller.metrics, settings.metrics_port):
-        work = asyncio.create_task(_terms(controller, mandate, stop))
+        work = asyncio.create_task(_terms(controller, start_options, stop))
         report = asyncio.create_task(_report(work, settings, stop))
         try:
             return await work
@@ -171,10 +171,10 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
-async def _terms(controller: Controller, mandate: Mandate, stop: asyncio.Event) -> Conclusion:
+async def _terms(controller: Controller, start_options: StartOptions, stop: asyncio.Event) -> Conclusion:
     """One term after the other: this process is its own successor."""
     while True:
-        conclusion = await controller.run(mandate, stop)
+        conclusion = await controller.run(start_options, stop)
         if conclusion.ending is not Ending.EXPIRED:
             return conclusion
 
@@ -265,14 +265,14 @@ async def _main(arguments: argparse.Namespace, settings: Settings) -> int:
         lines = await controller_of(settings).preview()
         print("\n".join(lines) or "Nothing to do.")
         return Exit.GOOD
-    mandate = Mandate(
+    start_options = StartOptions(
         WhenLed(arguments.when_led),
         arguments.once,
         arguments.allow_mass_prune,
         arguments.take_over,
         foreground=not arguments.once,
     )
-    conclusion = await foreground(mandate, settings, stop)
+    conclusion = await foreground(start_options, settings, stop)
     if conclusion.result is None:
         return Exit.GOOD if not arguments.once else Exit.NOT_SYNCED
     print("\n".join([*conclusion.result.lines, f"{conclusion.result.summary}."]))

@@ -1,4 +1,4 @@
-"""The controller: leads when it may, and until then asks, stands by or leaves, as its mandate says.
+"""The controller: leads when it may, and until then asks, stands by or leaves, as its start options say.
 
 It holds no state that a crash could lose: the rows say what must be, the status rows what was tried, Prefect what is.
 """
@@ -10,9 +10,10 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,14 +22,16 @@ from database.connection.engine import DATABASE_ERRORS, open_engine
 from database.connection.notifications import listen
 from database.control.cycle_requests import CHANNEL as CONTROLLER_CHANNEL
 from database.control.cycle_requests import GIVE_WAY, Requests
-from database.fleet import Totals, totals
 from database.runs import CHANNEL as CONNECTORS_CHANNEL
 from database.store import Store
-from deployments.leadership.leader import BeatsHeart, Conclusion, Ending, Inbox, Leader
+from deployments.leadership.inbox import Inbox
+from deployments.leadership.instance_claim import claim, wait_for_claim
+from deployments.leadership.leader import BeatsHeart, Conclusion, Ending, Leader
 from deployments.leadership.lease import Lease
-from deployments.leadership.start_options import Mandate, WhenLed
+from deployments.leadership.start_options import StartOptions, WhenLed
 from deployments.monitoring.alerts import SEND_TIMEOUT_SECONDS, Alerts
 from deployments.monitoring.database_health import DatabaseHealth
+from deployments.monitoring.fleet_counts import count_fleet
 from deployments.monitoring.fleet_watch import watching
 from deployments.monitoring.metrics import Metrics
 from deployments.planning.spec import Platform
@@ -36,24 +39,16 @@ from deployments.reconciling.reconciler import Options, Reconciler, assemble
 from deployments.reconciling.server_health import ServerHealth
 from prefect_api.client import open_client
 from prefect_api.concurrency_limit import AdaptiveLimiter
-from prefect_api.deployment_calls import PrefectGateway, open_gateway
-from prefect_api.errors import LeaseLostError, ReconcileError, WrongInstanceError
+from prefect_api.deployment_calls import open_gateway
+from prefect_api.errors import LeaseLostError, WrongInstanceError
 from prefect_api.event_feed import CALL_SECONDS, Events, sending
-from prefect_api.names import ControllerEvent, owner_variable
+from prefect_api.names import ControllerEvent
 from settings import Settings
 
 logger = logging.getLogger(__name__)
 
-FLEET_SECONDS = 15.0
-"""How often a leader that is scraped reads the fleet's numbers: three aggregates and what has loaded since."""
-
-INSTANCE_ALERT = "instance"
-
 GIVE_WAY_SECONDS = 1.0
 """How long the lease is left to the one that was given way to, before it is asked."""
-
-CLAIM_SECONDS = 60.0
-"""How often a controller that found another database's deployments looks whether they are ours by now."""
 
 
 class Controller:
@@ -77,7 +72,13 @@ class Controller:
         self.metrics = metrics if metrics is not None else Metrics(events)
         self._settings = settings
         self._platform = platform
-        self._transport = transport
+        self._gateway = partial(
+            open_gateway,
+            timeout_seconds=max(1.0, settings.lease_ttl_seconds / 3),
+            connections=settings.apply_concurrency,
+            observe=self.metrics.called,
+            transport=transport,
+        )
         self._heartbeat = heartbeat
         self._url = settings.resolved_database_url()
         self._rng = random.Random()  # noqa: S311 - jitter
@@ -85,8 +86,8 @@ class Controller:
         self._open_alerts: set[str] = set()
         """What was told to Prefect's feed and is not over, over all terms, where no rows of alerts are kept."""
 
-    async def run(self, mandate: Mandate, stop: asyncio.Event) -> Conclusion:
-        """Lead, stand by, ask or leave, as the mandate says, until `stop`.
+    async def run(self, start_options: StartOptions, stop: asyncio.Event) -> Conclusion:
+        """Lead, stand by, ask or leave, as the start options say, until `stop`.
 
         Raises:
             WrongInstanceError: when Prefect's deployments belong to another database; in the foreground it is told,
@@ -108,21 +109,21 @@ class Controller:
         try:
             async with open_client(timeout=CALL_SECONDS) as client, sending(self._events, client):
                 while True:
-                    taken = await self._obtain(lease, requests, mandate, stop)
+                    taken = await self._obtain(lease, requests, start_options, stop)
                     if taken is not None:
                         return taken
                     try:
-                        conclusion = await self._lead(lease, store, requests, mandate, stop)
+                        conclusion = await self._lead(lease, store, requests, start_options, stop)
                     except WrongInstanceError:
-                        if not mandate.foreground:
+                        if not start_options.foreground:
                             raise
                         await self._wait_for_claim(store, stop)
                         continue
-                    if conclusion.ending is Ending.GAVE_WAY and mandate.unanswered:
+                    if conclusion.ending is Ending.GAVE_WAY and start_options.unanswered:
                         logger.info("Gave way before there was a full cycle; the next leader is asked for it.")
                         await asyncio.sleep(GIVE_WAY_SECONDS)
                         continue
-                    if conclusion.ending is not Ending.LOST or mandate.once:
+                    if conclusion.ending is not Ending.LOST or start_options.once:
                         return conclusion
                     logger.warning("The lease was lost; standing by.")
         finally:
@@ -140,20 +141,20 @@ class Controller:
         engine = open_engine(self._url)
         try:
             nobody = Lease(engine, name="", holder="", ttl_seconds=30)
-            async with self._reconciler(nobody, Store(engine), Mandate(), self._alerts(engine)) as reconciler:
+            async with self._reconciler(nobody, Store(engine), StartOptions(), self._alerts(engine)) as reconciler:
                 return await reconciler.preview()
         finally:
             await engine.dispose()
 
     async def _obtain(
-        self, lease: Lease, requests: Requests, mandate: Mandate, stop: asyncio.Event
+        self, lease: Lease, requests: Requests, start_options: StartOptions, stop: asyncio.Event
     ) -> Conclusion | None:
         """Wait for the lease; None once it is ours, else how it ended instead.
 
         Who asks, asks at once and waits for whichever comes first, the answer or the lease. Who leaves must know that
         the leader lives: a lease that a dead one left is told from it by its expiry, which only a live one moves.
         """
-        asks = mandate.once or mandate.when_led is WhenLed.ASK
+        asks = start_options.once or start_options.when_led is WhenLed.ASK
         request: int | None = None
         first_seen: object = None
         while not stop.is_set():
@@ -166,21 +167,21 @@ class Controller:
                     logger.info("Leading as instance %s (token %s).", self._settings.instance, lease.token)
                     return None
                 self.metrics.led_by_another(True)
-                if mandate.foreground and mandate.when_led is WhenLed.STAND_BY:
+                if start_options.foreground and start_options.when_led is WhenLed.STAND_BY:
                     # Again and again: a notification may be lost, and whoever leads next must hear it too.
                     await requests.notify(GIVE_WAY)
                 if asks and request is None:
                     logger.info("Another controller leads; it is asked for a cycle.")
-                    request = await requests.ask(allow_mass_prune=mandate.allow_mass_prune)
+                    request = await requests.ask(allow_mass_prune=start_options.allow_mass_prune)
                 if request is not None and (result := await requests.answer_of(request)) is not None:
                     return Conclusion(Ending.ANSWERED, result)
                 if request is not None:
                     await requests.remind(request)
                 expiry = await lease.expires_at()
-                if mandate.when_led is WhenLed.LEAVE and expiry != (first_seen := first_seen or expiry):
+                if start_options.when_led is WhenLed.LEAVE and expiry != (first_seen := first_seen or expiry):
                     return Conclusion(Ending.LEFT)
             except DATABASE_ERRORS as error:
-                if mandate.once:
+                if start_options.once:
                     raise  # somebody waits for the exit code
                 self.metrics.led_by_another(False)
                 await self._database.failed(error)
@@ -193,72 +194,28 @@ class Controller:
         return Conclusion(Ending.STOPPED)
 
     async def _wait_for_claim(self, store: Store, stop: asyncio.Event) -> None:
-        """Wait until Prefect's deployments of this instance are ours or nobody's, or until `stop`.
-
-        Nothing is written, and the lease is left to whoever may lead. A process that ended instead would be started
-        again and again, and tell operations each time.
-        """
         async with self._gateway() as gateway:
-            while not stop.is_set():
-                self._heartbeat(leading=False)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), CLAIM_SECONDS)
-                try:
-                    if await gateway.owner(self._variable) in {None, await store.database_id()}:
-                        return
-                except (ReconcileError, *DATABASE_ERRORS) as error:
-                    logger.info("Whose Prefect's deployments are could not be asked: %s", type(error).__name__)
-
-    @property
-    def _variable(self) -> str:
-        """The Prefect Variable that says whose this instance's deployments are."""
-        return owner_variable(self._settings.instance)
+            await wait_for_claim(gateway, store, self._settings.instance, stop, lambda: self._heartbeat(leading=False))
 
     def _alerts(self, engine: AsyncEngine) -> Alerts:
-        """What operations are told of, with its rows there."""
+        """Alerts to operations, with their rows there."""
         return Alerts(self._settings.alert_urls, self._settings.instance, self._events, engine, self._open_alerts)
-
-    def _gateway(
-        self, may_write: Callable[[], None] = lambda: None
-    ) -> contextlib.AbstractAsyncContextManager[PrefectGateway]:
-        return open_gateway(
-            timeout_seconds=max(1.0, self._settings.lease_ttl_seconds / 3),
-            connections=self._settings.apply_concurrency,
-            may_write=may_write,
-            observe=self.metrics.called,
-            transport=self._transport,
-        )
 
     @asynccontextmanager
     async def _reconciler(
-        self, lease: Lease, store: Store, mandate: Mandate, alerts: Alerts
+        self, lease: Lease, store: Store, start_options: StartOptions, alerts: Alerts
     ) -> AsyncIterator[Reconciler]:
         """A reconciler on an open gateway that writes only while the lease lasts."""
         settings = self._settings
-        async with self._gateway(lease.check) as gateway:
+        async with self._gateway(may_write=lease.check) as gateway:
             server = ServerHealth(alerts, settings.server_backoff_max_seconds, settings.alert_after_seconds, self._rng)
-
-            async def claim() -> None:
-                owner = await store.database_id()
-                try:
-                    await gateway.claim(self._variable, owner, take_over=mandate.take_over)
-                except WrongInstanceError as error:
-                    alerts.begin(INSTANCE_ALERT, str(error))
-                    raise
-                mandate.take_over = False
-                alerts.end(INSTANCE_ALERT, "This instance's deployments in Prefect belong to this database.")
-
             reconciler = assemble(
                 store=store,
                 gateway=gateway,
-                claim=claim,
+                claim=partial(claim, gateway, store, settings.instance, alerts, start_options),
                 progress=lambda: self._heartbeat(leading=True),
                 platform=self._platform,
-                options=Options(
-                    max_prune_fraction=settings.max_prune_fraction,
-                    retry_base_seconds=settings.retry_base_seconds,
-                    retry_max_seconds=settings.retry_max_seconds,
-                ),
+                options=Options(settings.max_prune_fraction, settings.retry_base_seconds, settings.retry_max_seconds),
                 fence=lease.fence,
                 alerts=alerts,
                 server=server,
@@ -275,23 +232,25 @@ class Controller:
                 await alerts.drain(SEND_TIMEOUT_SECONDS)
 
     async def _lead(
-        self, lease: Lease, store: Store, requests: Requests, mandate: Mandate, stop: asyncio.Event
+        self, lease: Lease, store: Store, requests: Requests, start_options: StartOptions, stop: asyncio.Event
     ) -> Conclusion:
         """Lead until stopped, expired or no longer in possession of the lease, which is given back at the end."""
         keeper = asyncio.create_task(lease.keep())
         stopper = asyncio.create_task(stop.wait())
-        watcher = asyncio.create_task(self._watch_fleet(store))
+        watcher = asyncio.create_task(
+            count_fleet(store.engine, self.metrics, scraped=bool(self._settings.metrics_port))
+        )
         self.metrics.leads(lambda: lease.held)
         alerts = self._alerts(store.engine)
         try:
             async with (
-                self._reconciler(lease, store, mandate, alerts) as reconciler,
+                self._reconciler(lease, store, start_options, alerts) as reconciler,
                 contextlib.AsyncExitStack() as watched,
             ):
                 leader = Leader(
                     self._settings,
                     reconciler,
-                    mandate=mandate,
+                    start_options=start_options,
                     lease=lease,
                     requests=requests,
                     inbox=self._inbox,
@@ -299,10 +258,10 @@ class Controller:
                     database=self._database,
                     alerts=alerts,
                 )
-                if not mandate.once:
+                if not start_options.once:
                     self._events.of_controller(ControllerEvent.STARTED, {"token": lease.token})
                     await watched.enter_async_context(self._watching(lease, store, reconciler))
-                worker = asyncio.create_task(leader.once() if mandate.once else leader.lead())
+                worker = asyncio.create_task(leader.once() if start_options.once else leader.lead())
                 try:
                     await asyncio.wait({worker, keeper, stopper}, return_when=asyncio.FIRST_COMPLETED)
                     if worker.done():
@@ -323,7 +282,7 @@ class Controller:
             with contextlib.suppress(*DATABASE_ERRORS):
                 await lease.release()
                 await requests.notify("free")
-            if not mandate.once:
+            if not start_options.once:
                 self._events.of_controller(ControllerEvent.HANDED_OVER)
 
     def _watching(
@@ -341,16 +300,3 @@ class Controller:
             judged=self.metrics.judged,
             observe=self.metrics.called,
         )
-
-    async def _watch_fleet(self, store: Store) -> None:
-        """Read the fleet's numbers now and then, for ever, where somebody scrapes them. No cycle waits for it."""
-        read: Totals | None = None
-        while self._settings.metrics_port:
-            try:
-                read = await totals(store.engine, None if read is None else read.at)
-                self.metrics.fleet(read)
-            except DATABASE_ERRORS as error:
-                logger.debug("The fleet could not be counted: %s", type(error).__name__)  # the cycles tell of it
-            except Exception:  # a fault of ours here must not take the control plane down
-                logger.exception("The fleet could not be counted, as nobody expected; it is tried again.")
-            await asyncio.sleep(FLEET_SECONDS)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from connectors.limits.ids import parse_number
 from connectors.status import Phase
 from database.connection.engine import DATABASE_ERRORS
-from database.control.cycle_requests import CHANNEL, GIVE_WAY, CycleResult, Requests
+from database.control.cycle_requests import CycleResult, Requests
+from deployments.leadership.inbox import Inbox
 from deployments.leadership.lease import Lease
-from deployments.leadership.start_options import Mandate
+from deployments.leadership.start_options import StartOptions
 from deployments.monitoring.alerts import Alerts
 from deployments.monitoring.database_health import DatabaseHealth
 from deployments.reconciling.reconciler import Reconciler
@@ -30,9 +30,6 @@ logger = logging.getLogger(__name__)
 
 PROBE_SECONDS = 30.0
 """How often a quiet controller asks whether Prefect is there."""
-
-SETTLE_SECONDS = 0.02
-"""Changes that are committed within this time of each other are dealt with in one cycle."""
 
 SHORTEST_WAIT_SECONDS = 0.2
 
@@ -70,56 +67,6 @@ class Conclusion:
     result: CycleResult | None = None
 
 
-class Inbox:
-    """What the database's notifications said since the leader last looked."""
-
-    def __init__(self) -> None:
-        self._wake = asyncio.Event()
-        self._hints: set[int] = set()
-        self._asked = True  # somebody may have asked before we listened
-        self.contended = False
-        """A controller in the foreground stands by. No reason for a cycle, so it wakes nobody."""
-
-    def hear(self, channel: str, payload: str) -> None:
-        """Take one notification."""
-        if channel == CHANNEL and payload == GIVE_WAY:
-            self.contended = True
-            return
-        if channel == CHANNEL:
-            self._asked = True
-        elif (number := parse_number(payload)) is not None:
-            self._hints.add(number)
-        self._wake.set()
-
-    def look(self) -> None:
-        """Something may have been missed: look at the tables."""
-        self._asked = True
-        self._wake.set()
-
-    def take(self) -> tuple[set[int], bool]:
-        """The connectors named since the last call, and whether somebody may wait for a cycle."""
-        taken = self._hints, self._asked
-        self._hints, self._asked = set(), False
-        return taken
-
-    def put_back(self, hints: set[int]) -> None:
-        """Keep what could not be dealt with."""
-        self._hints |= hints
-        self._asked = True
-
-    async def wait(self, seconds: float, stop: asyncio.Event) -> None:
-        """Wait, but not past `stop` or a notification; a burst of these comes as one."""
-        waits = [asyncio.create_task(event.wait()) for event in (stop, self._wake)]
-        try:
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        if self._wake.is_set() and not stop.is_set():
-            await asyncio.sleep(SETTLE_SECONDS)
-            self._wake.clear()
-
-
 class Leader:
     """One term of leading."""
 
@@ -128,7 +75,7 @@ class Leader:
         settings: Settings,
         reconciler: Reconciler,
         *,
-        mandate: Mandate,
+        start_options: StartOptions,
         lease: Lease,
         requests: Requests,
         inbox: Inbox,
@@ -139,7 +86,7 @@ class Leader:
         """`heartbeat` is called as long as the loop moves; `database` is told how the database does."""
         self._settings = settings
         self._reconciler = reconciler
-        self._mandate = mandate
+        self._start_options = start_options
         self._lease = lease
         self._requests = requests
         self._inbox = inbox
@@ -163,7 +110,7 @@ class Leader:
             One of DATABASE_ERRORS: when the database does not answer.
         """
         await self._reconciler.start()
-        return Conclusion(Ending.STOPPED, await self._full_cycle(self._mandate.allow_mass_prune))
+        return Conclusion(Ending.STOPPED, await self._full_cycle(self._start_options.allow_mass_prune))
 
     async def lead(self) -> Conclusion:
         """Run cycles until the allotted time is over, or one in the foreground stands by; cancelled to stop earlier.
@@ -174,7 +121,7 @@ class Leader:
         started = False
         while time.monotonic() < self._ends_at:
             self._heartbeat(leading=True)
-            if self._inbox.contended and not self._mandate.foreground:
+            if self._inbox.contended and not self._start_options.foreground:
                 return Conclusion(Ending.GAVE_WAY)
             hints, asked = self._inbox.take()
             try:
@@ -216,13 +163,15 @@ class Leader:
         """One cycle, full if one is due or asked for."""
         pending = await self._requests.pending() if asked else []
         if pending:
-            allow = self._mandate.allow_mass_prune or any(request.allow_mass_prune for request in pending)
+            allow = self._start_options.allow_mass_prune or any(request.allow_mass_prune for request in pending)
             result = await self._full_cycle(allow)
             await self._requests.answer(pending, result, self._lease.fence)
             return
         wanted = time.monotonic() >= min(self._audits) or self._reconciler.back_from_outage
         due = wanted and self._reconciler.server_answers
-        report = await self._reconciler.cycle(audit=due, hints=hints, allow_mass_prune=self._mandate.allow_mass_prune)
+        report = await self._reconciler.cycle(
+            audit=due, hints=hints, allow_mass_prune=self._start_options.allow_mass_prune
+        )
         self._note(report)
         now = time.monotonic()
         if report.audited:
@@ -236,10 +185,10 @@ class Leader:
             self._next_probe = now + PROBE_SECONDS
 
     def _note(self, report: Report) -> None:
-        """What the mandate asks and allows is one full cycle, in whichever term that is."""
+        """What the start options ask and allow is one full cycle, in whichever term that is."""
         if report.audited:
-            self._mandate.fulfilled = True
-            self._mandate.allow_mass_prune = False
+            self._start_options.fulfilled = True
+            self._start_options.allow_mass_prune = False
 
     def _seconds_until_reason(self) -> float:
         now = time.monotonic()

@@ -13,7 +13,7 @@ class WhenLed(StrEnum):
 
 
 @dataclass(slots=True)
-class Mandate:
+class StartOptions:
     """What one start of a controller was asked to do, over all of its terms.
 
     The two permissions are good once: whoever has acted on one takes it back, so that no later term finds it.

@@ -20,7 +20,7 @@ from database.store import Store
 from deployments.monitoring import heartbeat
 from deployments.monitoring.fleet_pages import Entry, entry, fleet, page
 from deployments.monitoring.lateness import News, Turn, turn
-from deployments.monitoring.silence_recovery import Silence
+from deployments.monitoring.silence_recovery import SilenceRecovery
 from prefect_api.artifacts import Artifact, Artifacts
 from prefect_api.calls import Observe, PrefectCalls
 from prefect_api.client import open_client
@@ -63,7 +63,7 @@ class Watch:
         fence: Fence,
         events: Events,
         artifacts: Artifacts,
-        silence: Silence,
+        silence_recovery: SilenceRecovery,
         tag: str,
         alert_after_failures: int,
         silent_after: timedelta,
@@ -82,7 +82,7 @@ class Watch:
         self._fence = fence
         self._events = events
         self._artifacts = artifacts
-        self._silence = silence
+        self._silence_recovery = silence_recovery
         self._tag = tag
         self._alert_after_failures = alert_after_failures
         self._silent_after = silent_after
@@ -169,7 +169,7 @@ class Watch:
         """What needs Prefect; a failure there is one line, and the next look tries again."""
         try:
             if self._silence_asked is None or now - self._silence_asked >= self._silent_after:
-                await self._silence.end(now)
+                await self._silence_recovery.end(now)
                 self._silence_asked = now
             if self._shown_anew is None or now - self._shown_anew >= self._audit_every:
                 self._artifacts.forget()
@@ -222,7 +222,7 @@ async def watching(
             fence=fence,
             events=events,
             artifacts=artifacts,
-            silence=Silence(prefect, events),
+            silence_recovery=SilenceRecovery(prefect, events),
             tag=tag,
             alert_after_failures=settings.alert_after_failures,
             silent_after=silent_after,

@@ -20,7 +20,7 @@ SILENT_AFTER_BEATS = 5
 
 
 class Heartbeat:
-    """Called at every turn of the loop; tells at most every so many seconds, and raises nothing."""
+    """Called at every turn of the loop; sends at most every so many seconds, and raises nothing."""
 
     def __init__(
         self, events: Events, alive: Path, every_seconds: float, monotonic: Callable[[], float] = time.monotonic

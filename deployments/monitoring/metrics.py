@@ -55,6 +55,76 @@ class _Fleet:
     read_at: float
 
 
+class _CycleNumbers:
+    """What cycles did."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.cycles = Histogram(
+            "cai_controller_cycle_seconds",
+            f"Seconds that a cycle took, by what came of it: {_words(Cycle)}.",
+            ["result"],
+            buckets=CYCLE_BUCKETS,
+            registry=registry,
+        )
+        self.actions = Counter(
+            "cai_controller_actions",
+            "Actions on deployments: create, patch, pause, delete; done, refused, unanswered, unavailable or failed.",
+            ["kind", "outcome"],
+            registry=registry,
+        )
+        self.runs = Counter(
+            "cai_controller_runs",
+            "Scheduled runs that were swept (nothing asks for them any more) or caught_up (Prefect never made them).",
+            ["kind"],
+            registry=registry,
+        )
+        self.depth = Gauge(
+            "cai_controller_queue_depth",
+            "Connectors that wait for their next try or their turn in a roll-out.",
+            registry=registry,
+        )
+        self.withheld = Gauge(
+            "cai_controller_withheld_deletes",
+            "Deletes that the guard withholds until a run with allow_mass_prune.",
+            registry=registry,
+        )
+
+
+class _CallNumbers:
+    """How calls to Prefect ended."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls = Counter(
+            "cai_controller_prefect_calls",
+            "Calls to Prefect by result: the status's class, refused (our credentials: 401, 403), busy (429, 503), "
+            "timeout, unreachable, broken, unreadable or cancelled.",
+            ["result"],
+            registry=registry,
+        )
+        self.call_seconds = Histogram(
+            "cai_controller_prefect_call_seconds",
+            "Seconds that calls to Prefect took, by kind.",
+            ["kind"],
+            buckets=CALL_BUCKETS,
+            registry=registry,
+        )
+
+
+class _LoadNumbers:
+    """Loads that ended while this controller led."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.loads = Counter(
+            "cai_connector_loads",
+            "Loads that ended while this controller led: completed or failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in (Outcome.COMPLETED, Outcome.FAILED):
+            self.loads.labels(outcome)  # from 0 on: a rate does not see what a series begins with
+        self.rows = Counter("cai_connector_rows_loaded", "Rows that these loads brought.", registry=registry)
+
+
 class Metrics(Collector):
     """The numbers of one controller process, over all its terms of leading."""
 
@@ -76,85 +146,36 @@ class Metrics(Collector):
         self._fleet: _Fleet | None = None
         self._judgements: tuple[Judgement, ...] | None = None
         self._ended: dict[int, Ended] | None = None
-        self._cycles = Histogram(
-            "cai_controller_cycle_seconds",
-            f"Seconds that a cycle took, by what came of it: {_words(Cycle)}.",
-            ["result"],
-            buckets=CYCLE_BUCKETS,
-            registry=self.registry,
-        )
-        self._actions = Counter(
-            "cai_controller_actions",
-            "Actions on deployments: create, patch, pause, delete; done, refused, unanswered, unavailable or failed.",
-            ["kind", "outcome"],
-            registry=self.registry,
-        )
-        self._runs = Counter(
-            "cai_controller_runs",
-            "Scheduled runs that were swept (nothing asks for them any more) or caught_up (Prefect never made them).",
-            ["kind"],
-            registry=self.registry,
-        )
-        self._depth = Gauge(
-            "cai_controller_queue_depth",
-            "Connectors that wait for their next try or their turn in a roll-out.",
-            registry=self.registry,
-        )
-        self._withheld = Gauge(
-            "cai_controller_withheld_deletes",
-            "Deletes that the guard withholds until a run with allow_mass_prune.",
-            registry=self.registry,
-        )
-        self._calls = Counter(
-            "cai_controller_prefect_calls",
-            "Calls to Prefect by result: the status's class, refused (our credentials: 401, 403), busy (429, 503), "
-            "timeout, unreachable, broken, unreadable or cancelled.",
-            ["result"],
-            registry=self.registry,
-        )
-        self._call_seconds = Histogram(
-            "cai_controller_prefect_call_seconds",
-            "Seconds that calls to Prefect took, by kind.",
-            ["kind"],
-            buckets=CALL_BUCKETS,
-            registry=self.registry,
-        )
-        self._loads = Counter(
-            "cai_connector_loads",
-            "Loads that ended while this controller led: completed or failed.",
-            ["outcome"],
-            registry=self.registry,
-        )
-        for outcome in (Outcome.COMPLETED, Outcome.FAILED):
-            self._loads.labels(outcome)  # from 0 on: a rate does not see what a series begins with
-        self._rows = Counter("cai_connector_rows_loaded", "Rows that these loads brought.", registry=self.registry)
+        self._of_cycles = _CycleNumbers(self.registry)
+        self._of_calls = _CallNumbers(self.registry)
+        self._of_loads = _LoadNumbers(self.registry)
         ProcessCollector(registry=self.registry)
         self.registry.register(self)
 
     def cycle(self, result: Cycle, seconds: float, *, waiting: int) -> None:
         """A cycle has ended; `waiting` connectors wait for their next try or turn."""
-        self._cycles.labels(result).observe(seconds)
-        self._depth.set(waiting)
+        self._of_cycles.cycles.labels(result).observe(seconds)
+        self._of_cycles.depth.set(waiting)
 
     def acted(self, kind: ActionKind, error: Exception | None) -> None:
         """An action of a plan was carried out, or an error prevented it."""
-        self._actions.labels(kind, result_of(error)).inc()
+        self._of_cycles.actions.labels(kind, result_of(error)).inc()
 
     def runs(self, *, swept: int, caught_up: int) -> None:
         """Scheduled runs were removed or made."""
-        self._runs.labels("swept").inc(swept)
-        self._runs.labels("caught_up").inc(caught_up)
+        self._of_cycles.runs.labels("swept").inc(swept)
+        self._of_cycles.runs.labels("caught_up").inc(caught_up)
 
     def withheld(self, count: int) -> None:
         """So many deletes are withheld now."""
-        self._withheld.set(count)
+        self._of_cycles.withheld.set(count)
 
     def called(self, kind: CallKind, result: CallResult, seconds: float) -> None:
         """A call to Prefect has ended."""
-        self._calls.labels(result).inc()
+        self._of_calls.calls.labels(result).inc()
         if kind is CallKind.PROBE and result is not CallResult.CANCELLED:
             self._prefect_up = result is CallResult.ANSWERED
-        self._call_seconds.labels(kind).observe(seconds)
+        self._of_calls.call_seconds.labels(kind).observe(seconds)
 
     def led_by_another(self, led: bool) -> None:
         """Whether another controller was seen to lead, at this one's last look."""
@@ -168,8 +189,8 @@ class Metrics(Collector):
     def leads_no_more(self) -> None:
         """What a standby remembers of the fleet is old, and would be counted beside what the leader says of it."""
         self._holds = self._fleet = self._judgements = self._ended = self._prefect_up = None
-        self._depth.set(0)
-        self._withheld.set(0)
+        self._of_cycles.depth.set(0)
+        self._of_cycles.withheld.set(0)
 
     def fleet(self, totals: Totals) -> None:
         """The fleet was read. Loads are counted from the first reading of a term on."""
@@ -180,9 +201,9 @@ class Metrics(Collector):
             for number, now in totals.ended.items():
                 before = known.get(number, Ended(0, 0, 0))
                 # Less than before: the connector was deleted, and its number came back with a table that was restored.
-                self._loads.labels(Outcome.COMPLETED).inc(max(0, now.completed - before.completed))
-                self._loads.labels(Outcome.FAILED).inc(max(0, now.failed - before.failed))
-                self._rows.inc(max(0, now.rows - before.rows))
+                self._of_loads.loads.labels(Outcome.COMPLETED).inc(max(0, now.completed - before.completed))
+                self._of_loads.loads.labels(Outcome.FAILED).inc(max(0, now.failed - before.failed))
+                self._of_loads.rows.inc(max(0, now.rows - before.rows))
                 known[number] = now
         self._fleet = _Fleet(totals, self._monotonic())
 

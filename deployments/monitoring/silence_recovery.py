@@ -1,8 +1,8 @@
-"""The end of *controller silent*: that automation tells people once; this tells them once that it is over.
+"""Recovery of a silent controller: sends `controller.recovered` once Prefect has notified people of its silence.
 
-Asked of Prefect, which is what has told them, and not guessed from a clock of ours: a controller that was killed, one
-that hung, and one that moved all along while Prefect could not hear it end the same way, and none is ended that was
-never told. Two small questions every few minutes, whatever the number of connectors.
+Asked of Prefect, whose automation has notified them, and not guessed from a clock of ours: a controller that was
+killed, one that hung, and one that moved all along while Prefect could not hear it end the same way, and none is ended
+of which nobody was notified. Two small questions every few minutes, whatever the number of connectors.
 """
 
 from datetime import datetime, timedelta
@@ -25,8 +25,8 @@ LOOK_BACK = timedelta(days=7)
 """Prefect keeps events that long by default."""
 
 
-class Silence:
-    """What was told of one instance's silence."""
+class SilenceRecovery:
+    """The silence of one instance's controller, as Prefect has seen it."""
 
     def __init__(self, prefect: PrefectCalls, events: Events) -> None:
         self._prefect = prefect
@@ -34,7 +34,7 @@ class Silence:
         self._ended: str | None = None
 
     async def end(self, now: datetime) -> None:
-        """Tell that the controller is back, if its silence was told and it has been heard since.
+        """Send that the controller is back, if people were notified of its silence and it has been heard since.
 
         May raise what `prefect_api.errors` draws. Should the process die before the event is sent, the next look, or
         the next controller's, sends it; its id is made of the silence's, so it is one event however often it is sent.
@@ -47,20 +47,22 @@ class Silence:
         automation = next((automations[name] for name in names if name in automations), None)
         if automation is None:
             return
-        told = await self._last("prefect.automation.triggered", automation, now - LOOK_BACK)
-        if told is None or told["id"] == self._ended:
+        triggered = await self._last("prefect.automation.triggered", automation, now - LOOK_BACK)
+        if triggered is None or triggered["id"] == self._ended:
             return
-        beat = await self._last(ControllerEvent.HEARTBEAT, controller_resource_id(instance), _time(told["occurred"]))
-        if beat is None or _time(beat["occurred"]) <= _time(told["occurred"]):
+        beat = await self._last(
+            ControllerEvent.HEARTBEAT, controller_resource_id(instance), _time(triggered["occurred"])
+        )
+        if beat is None or _time(beat["occurred"]) <= _time(triggered["occurred"]):
             return
-        event_id = uuid5(NAMESPACE_URL, f"cai:{instance}:{told['id']}")
+        event_id = uuid5(NAMESPACE_URL, f"cai:{instance}:{triggered['id']}")
         known = await self._ask("/events/filter", {"filter": {"id": {"id": [str(event_id)]}}, "limit": 1})
         with whole():
             if not known["events"]:
                 message = f"The controller gives signs again since {_time(beat['occurred']):%Y-%m-%d %H:%M} UTC."
                 payload = {"what": "silent", "message": message}
                 self._events.of_controller(ControllerEvent.RECOVERED, payload, {ALERT: Alert.END}, event_id)
-        self._ended = told["id"]
+        self._ended = triggered["id"]
 
     async def _last(self, name: str, resource: str, since: datetime) -> dict[str, Any] | None:
         """The last event of this name and resource."""

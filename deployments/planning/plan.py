@@ -9,7 +9,6 @@ hand edit all heal the same way.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
@@ -19,9 +18,9 @@ from connectors.loads import Load, auto_pause
 from connectors.schedules.cron import Schedule
 from connectors.schedules.dates import next_runs
 from connectors.status import REASONS, Phase, Reason, Status
+from deployments.planning.ownership import Ownership, conflict, ownership
 from deployments.planning.spec import Platform, desired_spec
 from prefect_api.deployment import ActionKind, Observed, Patch, Spec, drift, obsolete_schedules
-from prefect_api.names import MANAGED_BY
 
 ROLL_OUT_MARGIN = timedelta(seconds=15)
 """Prefect's scheduler refills a patched deployment within 5 s (measured); three times that is safe."""
@@ -137,15 +136,6 @@ class Plan:
     """Connectors whose patch waits for a later cycle of the roll-out."""
 
 
-class Ownership(StrEnum):
-    """Whose a deployment of one of our names is."""
-
-    OURS = "ours"
-    ADOPTABLE = "adoptable"
-    FOREIGN = "foreign"
-    UNKNOWN = "unknown"
-
-
 def desire(row: ConnectorRow, platform: Platform, load: Load | None = None) -> Desired:
     """What a row asks for: its spec, or the refusal that makes it invalid. `load` is how its loads go."""
     if not is_id(row.id):
@@ -169,26 +159,6 @@ def _invalid(row: ConnectorRow, reason: Reason, message: str) -> Desired:
     return Desired(
         row.id, row.generation, row.is_active, row.prefect_deployment_id, Invalid(reason, message), content=row.content
     )
-
-
-def ownership(held: Observed, connector_id: int, recorded: Iterable[UUID | None], tag: str) -> Ownership:
-    """Whose `held` is. `recorded` are the ids that the row and its status hold.
-
-    Another installation's tag makes it foreign, ours or a recorded id makes it ours; the parameter alone says that an
-    older back end made it for this connector.
-    """
-    managers = _managers(held)
-    if managers - {tag}:
-        return Ownership.FOREIGN
-    if tag in managers or held.id in recorded:
-        return Ownership.OURS
-    if held.fields.parameters.get("connector_id") == connector_id:
-        return Ownership.ADOPTABLE
-    return Ownership.UNKNOWN
-
-
-def _managers(held: Observed) -> set[str]:
-    return {own for own in held.fields.tags if own.startswith(MANAGED_BY)}
 
 
 def plan(
@@ -234,7 +204,7 @@ def _decide_valid(wanted: Desired, spec: Spec, held: Observed | None, known: Sta
         return Decision(wanted.connector_id, Create(spec) if wanted.runs else None, status)
     whose = ownership(held, wanted.connector_id, _recorded(wanted, known), tag)
     if whose in {Ownership.FOREIGN, Ownership.UNKNOWN}:
-        return Decision(wanted.connector_id, None, _conflict(wanted, held, whose, tag))
+        return Decision(wanted.connector_id, None, conflict(wanted.connector_id, wanted.generation, held, whose, tag))
     changes = drift(spec, held)
     if not changes:
         return Decision(wanted.connector_id, None, status)
@@ -315,24 +285,6 @@ def _settled(wanted: Desired, spec: Spec, deployment_id: UUID | None) -> Status:
         spec_version=spec.fields.version if deployment_id is not None or wanted.runs else None,
         observed_generation=wanted.generation,
     )
-
-
-def _conflict(wanted: Desired, held: Observed, whose: Ownership, tag: str) -> Status:
-    if whose is Ownership.FOREIGN:
-        others = sorted(own.removeprefix(MANAGED_BY) for own in _managers(held) - {tag})
-        reason, rest = (
-            Reason.FOREIGN_DEPLOYMENT,
-            f"belongs to the installation {' and '.join(map(repr, others))} on the same Prefect server. It is left "
-            "alone. Operations: give one of the two a Prefect server of its own.",
-        )
-    else:
-        reason, rest = (
-            Reason.UNKNOWN_DEPLOYMENT,
-            "was made by somebody else and runs something else. It is left alone. Operations: delete it in the Prefect "
-            "UI if nobody needs it; the connector is then brought in line by itself.",
-        )
-    message = f"Prefect already holds a deployment named {held.name} that {rest}"
-    return Status(wanted.connector_id, Phase.CONFLICT, reason, message, observed_generation=wanted.generation)
 
 
 def _guard_prunes(decisions: list[Decision], policy: Policy, fleet_size: int) -> tuple[list[Decision], tuple[int, ...]]:

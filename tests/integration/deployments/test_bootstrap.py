@@ -12,7 +12,7 @@ import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
 from deployments import bootstrap as module
-from deployments.bootstrap import notifications
+from deployments.automations import notifications
 from prefect_api.names import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW, FORM_DEPLOYMENT
 from settings import ROOT, Settings
 from tests.support.servers.prefect_server import PrefectServer

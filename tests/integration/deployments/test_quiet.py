@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from connectors.status import Phase
 from database.store import Store
 from deployments.leadership import leader
-from deployments.leadership.start_options import Mandate, WhenLed
+from deployments.leadership.start_options import StartOptions, WhenLed
 from deployments.monitoring import fleet_watch as watch
 from flows.controller import controller_of
 from logs import LOGGERS
@@ -112,7 +112,7 @@ async def test_a_thousand_quiet_cycles_add_no_row_but_heartbeats_and_no_line(
         last_writes: deque[float] = deque(maxlen=10)
 
         stop = asyncio.Event()
-        task = asyncio.create_task(controller.run(Mandate(WhenLed.STAND_BY), stop))
+        task = asyncio.create_task(controller.run(StartOptions(WhenLed.STAND_BY), stop))
         try:
             await until("all is in Prefect, and shown there", settled, 120)
             begun, before, cycles, written = datetime.now(UTC), database.rows(), quiet(), writes()

@@ -22,9 +22,9 @@ from database import tables
 from database.connection.engine import open_engine
 from database.control.cycle_requests import Requests
 from database.store import Store
-from deployments.leadership import controller
+from deployments.leadership import instance_claim
 from deployments.leadership.leader import Conclusion, Ending
-from deployments.leadership.start_options import Mandate, WhenLed
+from deployments.leadership.start_options import StartOptions, WhenLed
 from flows import controller as command
 from flows.controller import controller_of
 from local.embedded_postgres import EmbeddedPostgres
@@ -37,7 +37,7 @@ from tests.support.servers.prefect_server import PrefectServer, free_port
 from tests.support.servers.webhook import Webhook
 
 TTL = 3.0
-STAND_BY, ASK, LEAVE = Mandate(WhenLed.STAND_BY), Mandate(WhenLed.ASK), Mandate(WhenLed.LEAVE)
+STAND_BY, ASK, LEAVE = StartOptions(WhenLed.STAND_BY), StartOptions(WhenLed.ASK), StartOptions(WhenLed.LEAVE)
 
 
 @pytest.fixture
@@ -73,10 +73,10 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: Settings, mandate: Mandate = STAND_BY) -> AsyncIterator[Running]:
+async def running(settings: Settings, start_options: StartOptions = STAND_BY) -> AsyncIterator[Running]:
     """A controller that is ended at the latest with the block."""
     stop = asyncio.Event()
-    parts = Running(asyncio.create_task(controller_of(settings).run(mandate, stop)), stop)
+    parts = Running(asyncio.create_task(controller_of(settings).run(start_options, stop)), stop)
     try:
         yield parts
     finally:
@@ -173,7 +173,7 @@ async def test_a_flow_run_that_leads_gives_way_to_a_controller_in_the_foreground
     settings = make_settings(poll_interval_seconds=0.3)
     async with running(settings, ASK) as flow_run:
         await eventually(led(store, 1))
-        async with running(settings, Mandate(WhenLed.STAND_BY, foreground=True)) as foreground:
+        async with running(settings, StartOptions(WhenLed.STAND_BY, foreground=True)) as foreground:
             assert (await asyncio.wait_for(flow_run.task, 15)).ending is Ending.GAVE_WAY
             number = await insert(store)
             await eventually(in_phase(store, number, Phase.SYNCED))
@@ -187,9 +187,9 @@ async def test_a_flow_run_that_gives_way_before_it_did_what_it_was_asked_asks_th
     number = await insert(store)
     async with AsyncExitStack() as stack:
         with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
-            asked = await stack.enter_async_context(running(settings, Mandate(WhenLed.ASK)))
+            asked = await stack.enter_async_context(running(settings, StartOptions(WhenLed.ASK)))
         await eventually(in_phase(store, number, Phase.RETRYING))
-        await stack.enter_async_context(running(settings, Mandate(WhenLed.STAND_BY, foreground=True)))
+        await stack.enter_async_context(running(settings, StartOptions(WhenLed.STAND_BY, foreground=True)))
         conclusion = await asyncio.wait_for(asked.task, 30)
         assert conclusion.ending is Ending.ANSWERED
         assert conclusion.result is not None
@@ -204,7 +204,7 @@ async def test_what_was_told_to_the_feed_is_remembered_from_term_to_term(
     controller = controller_of(settings)
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
         for _ in range(2):
-            conclusion = await controller.run(Mandate(WhenLed.STAND_BY, foreground=True), asyncio.Event())
+            conclusion = await controller.run(StartOptions(WhenLed.STAND_BY, foreground=True), asyncio.Event())
             assert conclusion.ending is Ending.EXPIRED
     names = [each["event"] for each in controller._events._waiting]
     assert (names.count("controller.started"), names.count("controller.degraded")) == (2, 1)
@@ -269,22 +269,22 @@ async def test_a_laptop_with_an_empty_table_deletes_nothing_until_it_takes_over(
     make_settings: Callable[..., Settings], store: Store, api: httpx.Client, other_database: str
 ) -> None:
     number = await insert(store)
-    async with running(make_settings(), Mandate(once=True)) as ours:
+    async with running(make_settings(), StartOptions(once=True)) as ours:
         assert (await ours.task).result is not None
     before = api.post("/deployments/filter", json={}).json()
     assert [row["name"] for row in before] == [deployment_name(number)]
     laptop = make_settings(database_url=other_database)
-    for mandate in (STAND_BY, Mandate(once=True), Mandate(once=True, allow_mass_prune=True)):
-        async with running(laptop, mandate) as wrong:
+    for start_options in (STAND_BY, StartOptions(once=True), StartOptions(once=True, allow_mass_prune=True)):
+        async with running(laptop, start_options) as wrong:
             with pytest.raises(WrongInstanceError, match="--take-over"):
                 await asyncio.wait_for(wrong.task, 10)
     assert api.post("/deployments/filter", json={}).json() == before
 
-    async with running(laptop, Mandate(once=True, take_over=True)) as taking:
+    async with running(laptop, StartOptions(once=True, take_over=True)) as taking:
         conclusion = await asyncio.wait_for(taking.task, 10)
     assert conclusion.result is not None
     assert held(api) == []
-    async with running(make_settings(), Mandate(once=True)) as ours:
+    async with running(make_settings(), StartOptions(once=True)) as ours:
         with pytest.raises(WrongInstanceError):
             await asyncio.wait_for(ours.task, 10)
 
@@ -292,14 +292,14 @@ async def test_a_laptop_with_an_empty_table_deletes_nothing_until_it_takes_over(
 async def test_leave_to_take_over_is_good_for_one_claim_whatever_the_term(
     make_settings: Callable[..., Settings], other_database: str, store: Store
 ) -> None:
-    async with running(make_settings(), Mandate(once=True)) as ours:
+    async with running(make_settings(), StartOptions(once=True)) as ours:
         await ours.task
-    mandate = Mandate(once=True, take_over=True)
-    async with running(make_settings(database_url=other_database), mandate) as first_term:
+    start_options = StartOptions(once=True, take_over=True)
+    async with running(make_settings(database_url=other_database), start_options) as first_term:
         await asyncio.wait_for(first_term.task, 10)
-    async with running(make_settings(), Mandate(once=True, take_over=True)) as back:
+    async with running(make_settings(), StartOptions(once=True, take_over=True)) as back:
         await asyncio.wait_for(back.task, 10)
-    async with running(make_settings(database_url=other_database), mandate) as second_term:
+    async with running(make_settings(database_url=other_database), start_options) as second_term:
         with pytest.raises(WrongInstanceError):
             await asyncio.wait_for(second_term.task, 10)
 
@@ -313,15 +313,15 @@ async def test_in_the_foreground_another_databases_deployments_are_told_once_and
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ended, the process would be started again and again, and page people each time."""
-    monkeypatch.setattr(controller, "CLAIM_SECONDS", 0.2)
-    async with running(make_settings(), Mandate(once=True)) as ours:
+    monkeypatch.setattr(instance_claim, "CLAIM_SECONDS", 0.2)
+    async with running(make_settings(), StartOptions(once=True)) as ours:
         await ours.task
     elsewhere = Store(open_engine(other_database))
     number = await insert(elsewhere)
     alive = tmp_path / "controller.alive"
     with Webhook() as operations:
         settings = make_settings(database_url=other_database, alert_urls=[operations.url])
-        async with running(settings, Mandate(WhenLed.STAND_BY, foreground=True)) as wrong:
+        async with running(settings, StartOptions(WhenLed.STAND_BY, foreground=True)) as wrong:
 
             async def told() -> bool:
                 return len(operations.said) == 1

@@ -10,8 +10,9 @@ import pytest
 from connectors.status import Phase
 from database.control.cycle_requests import CHANNEL, GIVE_WAY, Requests
 from database.store import Store
-from deployments.leadership.leader import ALERT_AFTER_CYCLES, Conclusion, Ending, Inbox, Leader
-from deployments.leadership.start_options import Mandate
+from deployments.leadership.inbox import Inbox
+from deployments.leadership.leader import ALERT_AFTER_CYCLES, Conclusion, Ending, Leader
+from deployments.leadership.start_options import StartOptions
 from deployments.monitoring.alerts import Alerts
 from deployments.monitoring.database_health import DatabaseHealth
 from deployments.reconciling.rounds import Report
@@ -25,13 +26,13 @@ from tests.support.waiting import until
 
 @asynccontextmanager
 async def leading(
-    parts: Rig, mandate: Mandate, inbox: Inbox | None = None
+    parts: Rig, start_options: StartOptions, inbox: Inbox | None = None
 ) -> AsyncIterator["asyncio.Task[Conclusion]"]:
     """A term, ended with the block."""
     leader = Leader(
         Settings(poll_interval_seconds=0.05),
         parts.reconciler,
-        mandate=mandate,
+        start_options=start_options,
         lease=parts.lease,
         requests=Requests(parts.store.engine),
         inbox=inbox or Inbox(),
@@ -56,15 +57,15 @@ def phases(parts: Rig, *expected: Phase) -> Callable[[], Awaitable[bool]]:
 
 async def test_the_permission_to_prune_is_good_for_one_full_cycle_whatever_the_term(store: Store) -> None:
     gateway = FakePrefect()
-    mandate = Mandate(allow_mass_prune=True, foreground=True)
+    start_options = StartOptions(allow_mass_prune=True, foreground=True)
     async with rig(store, gateway) as parts:
         numbers = [await parts.insert() for _ in range(20)]
         await parts.cycle(audit=True)
         await parts.remove(*numbers[:10])
-        async with leading(parts, mandate):
+        async with leading(parts, start_options):
             await until("ten deployments are deleted", phases(parts, *[Phase.SYNCED] * 10), 20)
         await parts.remove(*numbers[10:])
-        async with leading(parts, mandate):
+        async with leading(parts, start_options):
             await until("ten are withheld", phases(parts, *[Phase.DELETING] * 10), 20)
         assert len(gateway.server.deployments) == 10
 
@@ -81,17 +82,17 @@ class Away(FakePrefect):
 
 async def test_a_term_without_a_full_cycle_leaves_the_permission_to_the_next(store: Store) -> None:
     gateway = Away()
-    mandate = Mandate(allow_mass_prune=True, foreground=True)
+    start_options = StartOptions(allow_mass_prune=True, foreground=True)
     async with rig(store, gateway) as parts:
         numbers = [await parts.insert() for _ in range(10)]
         await parts.cycle(audit=True)
         await parts.remove(*numbers)
         gateway.answers = False
-        async with leading(parts, mandate):
+        async with leading(parts, start_options):
             await until("the deletes wait for Prefect", phases(parts, *[Phase.DELETING] * 10), 20)
         gateway.answers = True
         parts.clock.advance(60)
-        async with leading(parts, mandate):
+        async with leading(parts, start_options):
             await until("all are deleted", phases(parts), 20)
         assert gateway.server.deployments == {}
 
@@ -106,7 +107,7 @@ async def test_a_flow_run_gives_way_to_a_controller_in_the_foreground_and_to_no_
             status = await parts.status(number)
             return status is not None and status.phase is Phase.SYNCED
 
-        async with leading(parts, Mandate(), inbox) as task:
+        async with leading(parts, StartOptions(), inbox) as task:
             await until("what was said before its term does not end it", synced, 20)
             inbox.hear(CHANNEL, "cycle")
             assert not task.done()
@@ -116,7 +117,7 @@ async def test_a_flow_run_gives_way_to_a_controller_in_the_foreground_and_to_no_
 
 async def test_one_in_the_foreground_gives_way_to_nobody(store: Store) -> None:
     inbox = Inbox()
-    async with rig(store, FakePrefect()) as parts, leading(parts, Mandate(foreground=True), inbox) as task:
+    async with rig(store, FakePrefect()) as parts, leading(parts, StartOptions(foreground=True), inbox) as task:
         inbox.hear(CHANNEL, GIVE_WAY)
         number = await parts.insert()
 
@@ -145,7 +146,7 @@ async def test_operations_hear_of_cycles_that_fail_again_and_again_and_of_their_
                 return await cycle(audit=audit, hints=hints, **options)
 
             monkeypatch.setattr(parts.reconciler, "cycle", faulty)
-            async with leading(parts, Mandate(foreground=True)):
+            async with leading(parts, StartOptions(foreground=True)):
 
                 async def said(count: int) -> bool:
                     return len(operations.said) == count

@@ -17,7 +17,7 @@ from database.store import Store
 from database.tables import connectors, loads
 from deployments.leadership.lease import Lease
 from deployments.monitoring.fleet_watch import Watch
-from deployments.monitoring.silence_recovery import Silence
+from deployments.monitoring.silence_recovery import SilenceRecovery
 from prefect_api.artifacts import Artifact, Artifacts
 from prefect_api.calls import PrefectCalls
 from prefect_api.client import open_client
@@ -69,7 +69,7 @@ def watch_of(store: Store, lease: Lease, artifacts: Artifacts, events: Events, t
         fence=lease.fence,
         events=events,
         artifacts=artifacts,
-        silence=Silence(artifacts._prefect, events),
+        silence_recovery=SilenceRecovery(artifacts._prefect, events),
         tag=tag,
         alert_after_failures=3,
         silent_after=timedelta(minutes=5),

@@ -14,10 +14,10 @@ from prefect.client.orchestration import PrefectClient
 from database.store import Store
 from database.tables import connectors
 from deployments.leadership.lease import Lease
-from deployments.leadership.start_options import Mandate, WhenLed
+from deployments.leadership.start_options import StartOptions, WhenLed
 from deployments.monitoring import fleet_watch as module
 from deployments.monitoring.fleet_watch import Watch
-from deployments.monitoring.silence_recovery import Silence
+from deployments.monitoring.silence_recovery import SilenceRecovery
 from flows.controller import controller_of
 from prefect_api.artifacts import Artifacts
 from prefect_api.calls import PrefectCalls
@@ -51,7 +51,7 @@ def watch_of(store: Store, lease: Lease, events: Events, clock: Clock, **values:
     artifacts = Artifacts(prefect, "managed-by:watch")
     usual: dict[str, Any] = {
         "artifacts": artifacts,
-        "silence": Silence(prefect, events),
+        "silence_recovery": SilenceRecovery(prefect, events),
         "tag": "managed-by:watch",
         "alert_after_failures": 3,
         "silent_after": timedelta(minutes=5),
@@ -137,7 +137,7 @@ async def test_every_controller_that_leads_keeps_the_watch(
     number = await insert(store, name="Labs of the watch", schedule="0 * * * *")
     settings = Settings.model_validate({"database_url": database_url, "data_dir": tmp_path, "instance": "watch-of-one"})
     stop = asyncio.Event()
-    running = asyncio.create_task(controller_of(settings).run(Mandate(WhenLed.STAND_BY), stop))
+    running = asyncio.create_task(controller_of(settings).run(StartOptions(WhenLed.STAND_BY), stop))
     async with httpx.AsyncClient(base_url=prefect_server.url, transport=AsyncPatient()) as api:
 
         async def held(key: str) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from prefect.client.orchestration import PrefectClient
 
 from database.store import Store
 from database.tables import loads
-from deployments.bootstrap import notifications
+from deployments.automations import notifications
 from deployments.leadership.lease import Lease
 from deployments.monitoring.fleet_watch import Watch
 from deployments.monitoring.heartbeat import Heartbeat
-from deployments.monitoring.silence_recovery import Silence
+from deployments.monitoring.silence_recovery import SilenceRecovery
 from prefect_api.artifacts import Artifacts
 from prefect_api.calls import PrefectCalls
 from prefect_api.client import open_client
@@ -70,7 +70,7 @@ async def leader(store: Store, client: PrefectClient, clock: Clock) -> AsyncIter
                 fence=lease.fence,
                 events=events,
                 artifacts=artifacts,
-                silence=Silence(prefect, events),
+                silence_recovery=SilenceRecovery(prefect, events),
                 tag=f"managed-by:{INSTANCE}",
                 alert_after_failures=3,
                 silent_after=timedelta(0),
