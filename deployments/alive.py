@@ -1,4 +1,4 @@
-"""Does the controller's loop move? The probe of its pods: `python -m deployments.alive`.
+"""Liveness probe of the controller's pods, which asks whether its loop moves: `python -m deployments.alive`.
 
 The controller touches a file at each turn of its loop, leading or standing by, whether or not Prefect or the database
 answers. Standard library only: the probe runs every half minute beside it, and importing Prefect takes two seconds.

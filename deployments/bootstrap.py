@@ -203,7 +203,7 @@ def main() -> int:
     parser.add_argument("--base-job-template", type=Path, help="JSON file with the work pool's base job template")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each request
     template = json.loads(arguments.base_job_template.read_text()) if arguments.base_job_template else None
     asyncio.run(bootstrap(Settings(), pool_type=arguments.pool_type, base_job_template=template))
     return 0

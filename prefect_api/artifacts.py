@@ -1,4 +1,4 @@
-"""Keeping Prefect's artifacts equal to what operations are to be shown, with as few writes as there are changes.
+"""Artifacts in Prefect, kept equal to what operations are to be shown, with as few writes as there are changes.
 
 Prefect's own `create_artifact` adds a row each time; here an artifact is made once and then patched in place, which
 changes its row and that of its collection, and adds none (measured on 3.8.8). What another installation on the same
@@ -48,7 +48,7 @@ class Artifacts:
     """The artifacts of one installation. Every method may raise what `prefect_api.errors` draws."""
 
     def __init__(self, prefect: PrefectCalls, tag: str) -> None:
-        """`tag` is what tells ours from another installation's."""
+        """By `tag`, ours differ from another installation's."""
         self._prefect = prefect
         self._tag = tag
         self._held: dict[str, _Held] | None = None

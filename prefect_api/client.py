@@ -18,7 +18,7 @@ BUSY = frozenset({408, 429, 502, 503, 504})
 
 @asynccontextmanager
 async def open_client(**options: Any) -> AsyncIterator[PrefectClient]:
-    """A client of the server of `PREFECT_API_URL` that tries once and tells of a busy server at once.
+    """A client of the server of `PREFECT_API_URL` that tries once and raises for a busy server at once.
 
     Args:
         options: httpx's own for its client. The address, authentication and TLS are Prefect's business.

@@ -1,4 +1,4 @@
-"""A deployment of ours as Prefect's API takes and gives it: wanted, observed, and the difference between the two. Pure.
+"""Deployment of ours, as Prefect's API takes and gives it: wanted, observed, and the difference between the two. Pure.
 
 The field list and its spelling in Prefect's API stand here and nowhere else. *Owned fields*: both sides become an
 `OwnedFields`, and the difference between two of them is the drift that a patch repairs.

@@ -62,7 +62,7 @@ class Events:
     ) -> None:
         """Something has happened now. Returns at once and raises nothing.
 
-        An `event_id` of one's own makes what is told twice one event: Prefect takes each id once.
+        An `event_id` of one's own makes what is sent twice one event: Prefect takes each id once.
         """
         if event_id is not None and any(each["id"] == str(event_id) for each in self._waiting):
             return

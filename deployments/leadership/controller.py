@@ -1,4 +1,4 @@
-"""The controller: leads when it may, and until then asks, stands by or leaves, as its start options say.
+"""Controller: leads when it may, and until then asks, stands by or leaves, as its start options say.
 
 It holds no state that a crash could lose: the rows say what must be, the status rows what was tried, Prefect what is.
 """
@@ -64,7 +64,7 @@ class Controller:
         events: Events,
         metrics: Metrics | None = None,
     ) -> None:
-        """`heartbeat` is called as long as the loop moves; `events` takes what is told to Prefect's event feed.
+        """`heartbeat` is called as long as the loop moves; `events` takes what goes to Prefect's event feed.
 
         `transport` carries the requests to Prefect's deployment API. `metrics` counts for whoever scrapes it.
         """
@@ -84,14 +84,14 @@ class Controller:
         self._rng = random.Random()  # noqa: S311 - jitter
         self._inbox = Inbox()
         self._open_alerts: set[str] = set()
-        """What was told to Prefect's feed and is not over, over all terms, where no rows of alerts are kept."""
+        """Alerts that went to Prefect's feed and are not over, over all terms, where no rows of alerts are kept."""
 
     async def run(self, start_options: StartOptions, stop: asyncio.Event) -> Conclusion:
         """Lead, stand by, ask or leave, as the start options say, until `stop`.
 
         Raises:
-            WrongInstanceError: when Prefect's deployments belong to another database; in the foreground it is told,
-                and waited until they are ours.
+            WrongInstanceError: when Prefect's deployments belong to another database; in the foreground operations are
+                alerted, and it waits until they are ours.
             MissingDatabaseError: when no database is configured.
         """
         engine = open_engine(self._url)
@@ -102,8 +102,8 @@ class Controller:
             holder=f"{socket.gethostname()}:{os.getpid()}",
             ttl_seconds=self._settings.lease_ttl_seconds,
         )
-        told = self._alerts(engine)
-        self._database = DatabaseHealth(told, self._settings.alert_after_seconds, engine)
+        alerts = self._alerts(engine)
+        self._database = DatabaseHealth(alerts, self._settings.alert_after_seconds, engine)
         channels = (CONNECTORS_CHANNEL, CONTROLLER_CHANNEL)
         listener = asyncio.create_task(listen(self._url, channels, self._inbox.hear, self._inbox.look))
         try:
@@ -152,7 +152,7 @@ class Controller:
         """Wait for the lease; None once it is ours, else how it ended instead.
 
         Who asks, asks at once and waits for whichever comes first, the answer or the lease. Who leaves must know that
-        the leader lives: a lease that a dead one left is told from it by its expiry, which only a live one moves.
+        the leader lives: a lease that a dead one left differs from it by its expiry, which only a live one moves.
         """
         asks = start_options.once or start_options.when_led is WhenLed.ASK
         request: int | None = None
@@ -228,7 +228,7 @@ class Controller:
             try:
                 yield reconciler
             finally:
-                # While the lease is ours still: whoever leads next finds what was told.
+                # While the lease is ours still: whoever leads next finds what went out.
                 await alerts.drain(SEND_TIMEOUT_SECONDS)
 
     async def _lead(

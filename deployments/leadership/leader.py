@@ -1,4 +1,4 @@
-"""The leader's loop: a cycle whenever there is a reason for one.
+"""Leader: the loop that runs a cycle whenever there is a reason for one.
 
 Reasons are: the table said that something changed, waiting work is due, a poll, and now and then a full audit. The loop
 never ends by an error of the database's or Prefect's; it ends when it is told to, after its allotted time, or with the
@@ -36,7 +36,7 @@ SHORTEST_WAIT_SECONDS = 0.2
 DATABASE_RETRY_SECONDS = 2.0
 
 ALERT_AFTER_CYCLES = 3
-"""Cycles that fail as nobody expected, in a row, until operations are told."""
+"""Cycles that fail as nobody expected, in a row, until operations are alerted."""
 
 GOOD_PHASES = frozenset({Phase.SYNCED, Phase.PAUSED, Phase.INVALID})
 
@@ -83,7 +83,7 @@ class Leader:
         database: DatabaseHealth,
         alerts: Alerts,
     ) -> None:
-        """`heartbeat` is called as long as the loop moves; `database` is told how the database does."""
+        """`heartbeat` is called as long as the loop moves; `database` takes how the database does."""
         self._settings = settings
         self._reconciler = reconciler
         self._start_options = start_options
@@ -149,7 +149,7 @@ class Leader:
         return Conclusion(Ending.EXPIRED)
 
     def _failed(self, error: Exception) -> None:
-        """Tell the log of a cycle that failed as nobody expected, and operations when it goes on."""
+        """Log a cycle that failed as nobody expected, and alert operations when it goes on."""
         logger.exception("A cycle failed as nobody expected; it is tried again.")
         self._failures += 1
         if self._failures >= ALERT_AFTER_CYCLES:

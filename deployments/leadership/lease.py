@@ -1,4 +1,4 @@
-"""One writer at a time: a lease row in the database, in the database's time, with a fencing token.
+"""Lease of the one writer: a row in the database, in the database's time, with a fencing token.
 
 Two walls. Every write to the database ends by taking the lease row's lock and checking the token in the same
 transaction, so a controller that lost the lease cannot write even if it does not know yet; last, so that the lease is

@@ -1,11 +1,11 @@
-"""Telling operations, by Apprise URLs, once when something begins and once when it is over, whoever leads then.
+"""Alerts to operations, by Apprise URLs, once when something begins and once when it is over, whoever leads then.
 
-What was told and is not over is a row of `cai_alerts`, so the next leader ends what its predecessor began, and begins
-nothing twice. A leader without addresses, as a flow run on a worker may be, leaves the rows alone: what it finds, or
-sees the end of, the next one that has some will tell.
+An alert that went out and is not over is a row of `cai_alerts`, so the next leader ends what its predecessor began, and
+begins nothing twice. A leader without addresses, as a flow run on a worker may be, leaves the rows alone: what it
+finds, or sees the end of, the next one that has some will send.
 
 Alerts go out by a queue of their own, one message at a time: one that cannot be delivered, or written down, never harms
-a cycle. What no address has taken is tried again, and was not told: so the next leader tells it, if this one cannot.
+a cycle. What no address has taken is tried again, and did not go out: so the next leader sends it, if this one cannot.
 They hold no row's content: names and sentences, no sources and no credentials.
 """
 
@@ -37,7 +37,7 @@ MOST_WAITING = 100
 
 @dataclass(frozen=True, slots=True)
 class _News:
-    """One thing to tell, and to remember once it is told."""
+    """The begin or end of an alert, to be remembered once it went out."""
 
     key: str
     sentence: str
@@ -48,7 +48,7 @@ class _News:
 
 
 class Alerts:
-    """Open alerts by key, so that a state that lasts is told once."""
+    """Open alerts by key, so that a state that lasts is one alert."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Alerts:
         engine: AsyncEngine | None = None,
         still_open: set[str] | None = None,
     ) -> None:
-        """What concerns the controller as a whole (a key without a colon) is told to `events` too.
+        """What concerns the controller as a whole (a key without a colon) is an event of `events` too.
 
         `engine` leads to the rows. Without one, or without `urls`, what is open is remembered in `still_open`, where a
         later term of this process finds it, or is forgotten with this object.
@@ -70,13 +70,13 @@ class Alerts:
         self._open: set[str] = set() if self._engine is not None or still_open is None else still_open
         self._waiting: deque[_News] = deque(maxlen=MOST_WAITING)
         self._unwritten: deque[_News] = deque(maxlen=MOST_WAITING)
-        """What was told and is no row yet: the database did not take it."""
+        """What went out and is no row yet: the database did not take it."""
         self._sending: asyncio.Task[None] | None = None
         self._try_at = 0.0
         self._write_at = 0.0
 
     async def load(self) -> None:
-        """Take over what an earlier leader has told of and nobody has ended.
+        """Take over what an earlier leader has alerted to and nobody has ended.
 
         Raises:
             One of DATABASE_ERRORS: when the database does not answer.
@@ -85,22 +85,22 @@ class Alerts:
             self._open |= await open_keys(self._engine)
 
     def begin(self, key: str, sentence: str) -> None:
-        """Something that operations must know of holds now; told when it did not hold before."""
+        """Something that operations must know of holds now; an alert when it did not hold before."""
         if key not in self._open:
             self._open.add(key)
             logger.error("ALERT %s: %s", key, sentence)
-            self._tell(ControllerEvent.DEGRADED, _News(key, sentence, begins=True))
+            self._queue_news(ControllerEvent.DEGRADED, _News(key, sentence, begins=True))
         self._send_what_waits()
 
     def end(self, key: str, sentence: str) -> None:
-        """It is over; told when it held."""
+        """It is over; an alert when it held."""
         if key in self._open:
             self._open.discard(key)
             logger.warning("RECOVERED %s: %s", key, sentence)
-            self._tell(ControllerEvent.RECOVERED, _News(key, sentence, begins=False))
+            self._queue_news(ControllerEvent.RECOVERED, _News(key, sentence, begins=False))
         self._send_what_waits()
 
-    def _tell(self, event: str, news: _News) -> None:
+    def _queue_news(self, event: str, news: _News) -> None:
         if self._events is not None and ":" not in news.key:
             self._events.of_controller(event, {"what": news.key, "message": news.sentence})
         if self._urls:
@@ -113,11 +113,11 @@ class Alerts:
             self._sending = asyncio.create_task(self._send())
 
     async def _send(self) -> None:
-        """Send what waits, as one message, until nothing does, or nobody takes it; write down what was told.
+        """Send what waits, as one message, until nothing does, or nobody takes it; write down what went out.
 
-        Told first and written down then. If the process dies in between, or another one leads before the row is there,
-        the next leader tells it once more: better twice than not at all. For the same reason the write is not fenced: a
-        leader that has just lost the lease has told it, so the next one must know. Doubled, it changes nothing.
+        Sent first and written down then. If the process dies in between, or another one leads before the row is there,
+        the next leader sends it once more: better twice than not at all. For the same reason the write is not fenced: a
+        leader that has just lost the lease has sent it, so the next one must know. Doubled, it changes nothing.
         """
         while self._waiting and time.monotonic() >= self._try_at:
             news = tuple(self._waiting)
@@ -132,14 +132,14 @@ class Alerts:
             await self._write_down()
 
     async def _deliver(self, text: str) -> bool:
-        """Send a message to all addresses; whether one of them has taken it, which makes it told."""
+        """Send a message to all addresses; whether one of them has taken it, which is enough."""
         taken = await asyncio.gather(*(_taken(url, text) for url in self._urls))
         if not all(taken):
             logger.error("An alert could not be delivered to every address of CAI_ALERT_URLS.")
         return any(taken)
 
     async def _write_down(self) -> None:
-        """Make what was told rows. What the database does not take, as it may be what fails, is tried again."""
+        """Make what went out rows. What the database does not take, as it may be what fails, is tried again."""
         news = tuple(self._unwritten)
         self._unwritten.clear()
         if self._engine is None:

@@ -1,9 +1,9 @@
-"""Health of the database: whether it answers and takes writes. What lasts is told to operations, by its own name.
+"""Health of the database: whether it answers and takes writes. Operations are alerted to what lasts, by its own name.
 
 A database that is gone, a table that somebody holds locked and a disk that is full end a cycle alike, and all of them
 wait in silence if nobody says which one it is. Judged over all terms of a process: a leader that cannot renew its lease
-is none any more, and the trouble goes on. What was told is a row of `cai_alerts` as soon as the database takes one: if
-the process dies meanwhile, the next leader tells the end. A database that takes none until then leaves no such trace.
+is none any more, and the trouble goes on. An open alert is a row of `cai_alerts` as soon as the database takes one: if
+the process dies meanwhile, the next leader ends it. A database that takes none until then leaves no such trace.
 """
 
 import logging
@@ -24,7 +24,7 @@ ALERT_KEY = "database"
 
 @dataclass
 class DatabaseHealth:
-    """Since when the database fails us, and what was told of it."""
+    """Since when the database fails us, and the alert to it."""
 
     alerts: Alerts
     alert_after_seconds: float
@@ -34,7 +34,7 @@ class DatabaseHealth:
     _failing_since: float | None = None
 
     async def take_over(self) -> None:
-        """Tell the end of what an earlier leader began, at the first answer.
+        """End what an earlier leader alerted to, at the first answer.
 
         Raises:
             One of DATABASE_ERRORS: when the database does not answer.

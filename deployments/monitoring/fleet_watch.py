@@ -1,8 +1,8 @@
-"""The watch over the fleet: judges freshness, tells what is new of it, and shows operations all connectors.
+"""Watch over the fleet: judges freshness, sends an event of what is new, and shows operations all connectors.
 
 Apart from the cycles, on a slow timer of its own, so that no cycle waits for it and a quiet one stays its one query.
 A schedule's finest step is a minute, so judging more often than that would find nothing; each look is one query of the
-connectors' tables, and calls Prefect only when there is something to tell or to show. Whatever happens here, the
+connectors' tables, and calls Prefect only when there is something to send or to show. Whatever happens here, the
 controller goes on.
 """
 
@@ -36,7 +36,7 @@ FIRST_LOOK_SECONDS = 10.0
 """The first cycle goes first."""
 
 GRACE = timedelta(seconds=180)
-"""How long Prefect has to be back, or the controller to lead, before lateness is told: until then many are late at
+"""How long Prefect has to be back, or the controller to lead, before lateness is sent: until then many are late at
 once, for one reason that operations know of, and most of them load meanwhile."""
 
 SENT_SECONDS = 15.0
@@ -104,14 +104,14 @@ class Watch:
             try:
                 await self.look()
             except (TerminalError, *DATABASE_ERRORS) as error:
-                # The cycles tell of it. A lease that is merely about to run out may be renewed in time.
+                # The cycles log it. A lease that is merely about to run out may be renewed in time.
                 logger.info("The fleet could not be looked at: %s", type(error).__name__)
             except Exception:  # a fault of ours here must not take the control plane down
                 logger.exception("A look at the fleet failed as nobody expected; the next one comes.")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
-        """Judge, tell and show once.
+        """Judge, send and show once.
 
         Raises:
             TerminalError: when this controller may not write any more.
@@ -124,7 +124,7 @@ class Watch:
         # Ten thousand connectors take seconds of computing at first: not in the event loop.
         turns = await asyncio.to_thread(self._turns, standings, now, hold)
         self._judged([each.judgement for each in turns if each.standing.name is not None])
-        await self._tell(standings, turns, answers)
+        await self._send_news(standings, turns, answers)
         if answers:
             await self._ask_prefect(turns, now)
 
@@ -132,25 +132,25 @@ class Watch:
         limit = self._alert_after_failures
         return [turn(each, now, hold=hold, alert_after_failures=limit) for each in standings]
 
-    async def _tell(self, before: Sequence[Standing], turns: Sequence[Turn], answers: bool) -> None:
-        """Tell what is new, and remember that it was told once Prefect has it.
+    async def _send_news(self, before: Sequence[Standing], turns: Sequence[Turn], answers: bool) -> None:
+        """Send what is new, and remember it as sent once Prefect has it.
 
-        If the process dies in between, the next look tells it again, under the same ids: Prefect takes it once.
+        If the process dies in between, the next look sends it again, under the same ids: Prefect takes it once.
         """
         news = [(each, item) for each in turns for item in each.news] if answers else []
         for each, item in news:
             self._emit(each.standing, item)
-        told = not news or await self._events.sent(SENT_SECONDS)
+        sent = not news or await self._events.sent(SENT_SECONDS)
         changed = [
             each.standing
             for was, each in zip(before, turns, strict=True)
-            if was.promise != each.standing.promise and (not each.news or (answers and told))
+            if was.promise != each.standing.promise and (not each.news or (answers and sent))
         ]
         kept = [each.promise for each in changed if each.promise is not None and each.name is not None]
         gone = [
             each.standing.connector_id
             for each in turns
-            if each.standing.name is None and (not each.news or (answers and told))
+            if each.standing.name is None and (not each.news or (answers and sent))
         ]
         await self._store.keep_promises(kept, gone, self._fence)
 

@@ -1,4 +1,4 @@
-"""A sign that the loop moves, which a process that merely lives does not give.
+"""Heartbeat of the controller: a sign that its loop moves, which a process that merely lives does not give.
 
 Prefect's own heartbeat of a flow run comes from a thread and goes on while the loop hangs. This one is an event that
 the leader's loop emits as it turns, now and then: its absence starts the automation *controller silent*. Leader and
@@ -41,7 +41,7 @@ class Heartbeat:
             self._events.of_controller(ControllerEvent.HEARTBEAT)
 
     def _touch(self) -> None:
-        """Leave the sign for the probe. A full disk costs the sign and not the controller; it is told once."""
+        """Leave the sign for the probe. A full disk costs the sign and not the controller; it is logged once."""
         try:
             self._alive.parent.mkdir(parents=True, exist_ok=True)
             self._alive.touch()

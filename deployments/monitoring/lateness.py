@@ -1,8 +1,8 @@
 """Notices of lateness: each is sent once as it begins, once more as it becomes an alert, and once as it ends. Pure.
 
-What was told is remembered in the database (`Promise`), so a restarted controller tells nothing twice and ends what its
-predecessor began. A lateness ends by a load, and just as well by nothing being promised any more: paused, rescheduled,
-deleted. An alert that nobody ends is one that nobody reads.
+What was sent is remembered in the database (`Promise.told`), so a restarted controller sends nothing twice and ends
+what its predecessor began. A lateness ends by a load, and just as well by nothing being promised any more: paused,
+rescheduled, deleted. An alert that nobody ends is one that nobody reads.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from prefect_api.names import Alert, FreshnessEvent
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """One thing to tell of a connector's freshness."""
+    """One event of a connector's freshness."""
 
     event: FreshnessEvent
     message: str
@@ -41,13 +41,13 @@ class Turn:
 
 
 def turn(standing: Standing, now: datetime, *, hold: bool, alert_after_failures: int) -> Turn:
-    """Judge one connector, and say what is to be told and remembered of it.
+    """Judge one connector, and say what is to be sent and remembered of it.
 
     Args:
         standing: the connector.
         now: the time, aware.
-        hold: nothing new is told of lateness yet: Prefect is away or has just come back, and all are late alike.
-        alert_after_failures: people were told already of a connector that failed so often in a row.
+        hold: no lateness is news yet: Prefect is away or has just come back, and all are late alike.
+        alert_after_failures: people were notified already of a connector that failed so often in a row.
     """
     promise = _renewed(standing, now)
     standing = replace(standing, promise=promise)
@@ -91,7 +91,7 @@ def _news(
         yield News(FreshnessEvent.LATE, sentence, judged.freshness, judged.late_from)
     if judged.overdue and promise.told is not Freshness.OVERDUE:
         begin = Alert.BEGIN if facts.failures < alert_after_failures else None
-        # The lateness that was told goes on, even if its dates are counted from elsewhere by now.
+        # The lateness that was sent goes on, even if its dates are counted from elsewhere by now.
         since = judged.late_from if promise.told is None else promise.late_since
         yield News(FreshnessEvent.OVERDUE, sentence, judged.freshness, since, begin)
 

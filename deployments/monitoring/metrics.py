@@ -1,4 +1,4 @@
-"""The controller's numbers for Prometheus: docs/metrics.md has them all.
+"""Metrics of the controller, for Prometheus: docs/metrics.md has them all.
 
 Counted in memory as things happen, and read from memory by a scrape, in a thread of its own: a scrape asks neither
 Prefect nor the database, and holds up no cycle. No label names a connector: what a series costs does not grow with the
@@ -135,7 +135,7 @@ class Metrics(Collector):
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`events` are those that this controller tells Prefect."""
+        """`events` are those that this controller sends to Prefect."""
         self.registry = CollectorRegistry()
         self._events = events
         self._monotonic = monotonic

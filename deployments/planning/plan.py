@@ -1,4 +1,4 @@
-"""Desired against observed: which action each connector needs. The heart of the controller, and pure.
+"""Plan: desired against observed, and which action each connector needs. The heart of the controller, and pure.
 
 `plan` takes frozen data and the time, and returns frozen data; it reads no clock and talks to nobody. The table it
 implements is `CELLS` of tests/unit/deployments/planning/test_plan.py, one `_decide_*` function for each kind of row. It

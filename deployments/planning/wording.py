@@ -1,4 +1,4 @@
-"""A plan in words: the lines of the log, of `--dry-run` and of a cycle's report."""
+"""Wording of a plan: the lines of the log, of `--dry-run` and of a cycle's report."""
 
 from collections.abc import Mapping
 from typing import Any

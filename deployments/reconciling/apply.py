@@ -1,4 +1,4 @@
-"""Carrying out a plan: each action as its own call to Prefect, many in flight, and what became of each.
+"""Application of a plan: each action as its own call to Prefect, many in flight, and what became of each.
 
 One connector's failure is an outcome among others and never stops them. Only three things end the whole: the server is
 gone (the rest would fail alike), the lease is gone (nothing may be written any more), and cancellation.

@@ -30,7 +30,7 @@ LONGEST_UNRECORDED_SECONDS = 30.0
 """Between two tries to write down what could not be written: it costs Prefect one read."""
 
 MANY = 10
-"""From so many connectors on that one reason stops, it is told once more: it is no longer one connector's trouble."""
+"""From so many connectors on that one reason stops, there is one more alert: it is no single connector's trouble."""
 
 EXAMPLES = 3
 
@@ -40,7 +40,7 @@ def lasts(status: Status) -> bool:
     return status.attempts >= ALERT_AFTER_TRIES or status.phase in {Phase.CONFLICT, Phase.INVALID}
 
 
-def told(reason: Reason, stuck: Sequence[Status]) -> str:
+def alert_sentence(reason: Reason, stuck: Sequence[Status]) -> str:
     """What operations hear of the connectors that are stuck for one reason, at least one."""
     worst = max(stuck, key=lambda status: (status.attempts, -status.connector_id))
     if len(stuck) == 1:

@@ -1,4 +1,4 @@
-"""Failed work that waits for its next try: exponential backoff, with jitter and a cap.
+"""Retry queue: failed work that waits for its next try, by exponential backoff, with jitter and a cap.
 
 The queue itself is a view: what waits, how often it was tried and when it is due stand in the status rows, so a restart
 forgets nothing and resets no backoff.

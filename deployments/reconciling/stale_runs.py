@@ -1,4 +1,4 @@
-"""Runs and slots that Prefect forgets to take back.
+"""Stale runs and stuck slots, which Prefect forgets to take back.
 
 Prefect's scheduler generates runs for a page of deployments and inserts them without looking again: a patch, a pause
 or a delete in between leaves runs of the old schedule, on a paused deployment, or of none, for good. And a concurrency

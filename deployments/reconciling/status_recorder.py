@@ -116,7 +116,7 @@ class StatusRecorder:
         await self._record(records)
 
     async def conclude(self, outcomes: Iterable[ActionOutcome], desired: Mapping[int, Desired]) -> list[str]:
-        """Record what became of actions, and tell of it; returns what was done, as lines for people."""
+        """Record what became of actions, and send events of it; returns what was done, as lines for people."""
         done: list[str] = []
         records = []
         for outcome in outcomes:
@@ -124,7 +124,7 @@ class StatusRecorder:
             if outcome.error is not None:
                 records.append(StatusRecord(decision.connector_id, self._failure(decision, outcome.error)))
                 continue
-            done += self._told(outcome)
+            done += self._report(outcome)
             status = decision.status
             if status is None or (isinstance(decision.action, Delete) and status.phase is Phase.DELETING):
                 records.append(StatusRecord(decision.connector_id, None))
@@ -156,9 +156,9 @@ class StatusRecorder:
             self._alerts.end("prune", "No deletes are withheld any more.")
 
     def alert(self) -> None:
-        """Tell operations which connectors cannot be synced: by reason, when it begins and when they are many.
+        """Alert operations to connectors that cannot be synced: by reason, when it begins and when they are many.
 
-        Were it told when it begins alone, one connector that nobody mends would hide all that fail after it.
+        Were there one alert when it begins alone, one connector that nobody mends would hide all that fail after it.
         """
         if not self._changed:
             return
@@ -172,17 +172,17 @@ class StatusRecorder:
             found = stuck[reason]
             lasting = [status for status in found if failures.lasts(status)]
             if len(lasting) >= failures.MANY:
-                self._alerts.begin(many, failures.told(reason, found))
+                self._alerts.begin(many, failures.alert_sentence(reason, found))
             elif lasting:
-                self._alerts.begin(few, failures.told(reason, found))
+                self._alerts.begin(few, failures.alert_sentence(reason, found))
             none = f"No connector fails with {reason} any more."
             if len(found) < failures.MANY:
                 self._alerts.end(many, f"Fewer than {failures.MANY} connectors fail with {reason}." if found else none)
             if not found:
                 self._alerts.end(few, none)
 
-    def _told(self, outcome: ActionOutcome) -> list[str]:
-        """What was done, as lines, told to the log and to Prefect's feed."""
+    def _report(self, outcome: ActionOutcome) -> list[str]:
+        """What was done, as lines; logged, and sent to Prefect's feed."""
         decision = outcome.decision
         known = self.known.get(decision.connector_id)
         lines = describe(decision, self.known)
@@ -190,11 +190,11 @@ class StatusRecorder:
             logger.info(line, extra={"connector_id": decision.connector_id})
         if (event := carried_out(decision, known)) is not None:
             deployment_id = failures.deployment_of(decision, None) or outcome.deployment_id
-            self._tell(event, decision.connector_id, deployment_id, "; ".join(lines))
+            self._send_event(event, decision.connector_id, deployment_id, "; ".join(lines))
         return lines
 
     def _failure(self, decision: Decision, error: Exception) -> Status:
-        """The status of a connector whose action failed, told to the log."""
+        """The status of a connector whose action failed; logged."""
         known = self.known.get(decision.connector_id)
         attempts = failures.attempts_after(decision, known)
         wait = self._backoff(attempts)
@@ -220,7 +220,7 @@ class StatusRecorder:
             return replace(status, last_synced_at=before)
         return replace(status, last_synced_at=self._clock())
 
-    def _tell(self, event: str, connector_id: int, deployment_id: UUID | None, message: str) -> None:
+    def _send_event(self, event: str, connector_id: int, deployment_id: UUID | None, message: str) -> None:
         title, payload = self._names.get(connector_id), {"message": message}
         self._events.of_connector(event, connector_id, title=title, deployment_id=deployment_id, payload=payload)
 
@@ -240,7 +240,7 @@ class StatusRecorder:
                 continue
             before, after = self.known.get(record.connector_id), record.status
             if (event := fallen(before, after)) is not None:
-                self._tell(event, record.connector_id, after.deployment_id, after.message or "")
+                self._send_event(event, record.connector_id, after.deployment_id, after.message or "")
             self.known[record.connector_id] = after
 
     def _unrecorded(self, record: StatusRecord, lost: Unrecorded | None) -> StatusRecord:
