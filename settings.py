@@ -70,6 +70,12 @@ class Settings(BaseSettings):
         ROOT / ".local",
         description="State of a local installation: embedded database, DuckDB files, working directories of runs.",
     )
+    credentials: Literal["registered", "open"] = Field(
+        "registered",
+        description="What connectors may name as a secret: `registered`: what /api/v1/credentials has for their "
+        "team or for everybody; `open`: also whatever nobody has registered, the rule before there were credentials "
+        "(docs/access.md).",
+    )
     default_destination: dict[str, Any] | None = Field(
         None,
         description="Destination (JSON) of connectors that name none. "

@@ -1,15 +1,18 @@
 """Bodies of the routes on access: tokens and credentials."""
 
+import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
 from api.bodies import Body, Input
 from connectors.connector import TEAM_LENGTH, why_no_team
+from connectors.credentials import CredentialKind
 from connectors.limits.jsonb import is_text
 from connectors.people import Role
-from connectors.sources.secret_references import refused
+from connectors.sources.secret_references import Credential, refused
+from database.credentials import StoredCredential
 from database.tokens import Token
 
 
@@ -81,3 +84,87 @@ class TokensAnswer(Body):
     """The tokens that you may manage, by number."""
 
     items: Annotated[list[TokenAnswer], Field(description="The tokens.")]
+
+
+def _host_name(value: str) -> str:
+    host = value.strip().lower()
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|[0-9a-f:]+", host):
+        raise refused("{field} must be a host's name alone, such as 'emr.example.org': without https://, port or path.")
+    return host
+
+
+def _storable(value: str) -> str:
+    if "/" in value:
+        raise refused("{field} must hold no slash.")
+    return value
+
+
+_VALUE = "The secret itself. It is stored in a Prefect block, and no answer and no log ever shows it."
+_HOSTS = "The only hosts that it may be sent to, redirects and next pages included; none: any."
+_KIND = "Where it is: a Prefect Secret block, a block of another type (`type/name`), or a variable of the worker."
+
+
+class CredentialInput(Input):
+    """A credential to be registered: its value, or a reference to what is there already."""
+
+    name: Annotated[PlainName, AfterValidator(_storable), Field(description="What people call it.", examples=["emr"])]
+    kind: Annotated[CredentialKind, Field(description=_KIND)] = CredentialKind.SECRET
+    value: Annotated[
+        Annotated[SecretStr, Field(min_length=1, max_length=100_000)] | None, Field(description=_VALUE)
+    ] = None
+    reference: Annotated[
+        Annotated[str, Field(min_length=1, max_length=200)] | None,
+        Field(description="The block's or variable's name, for an admin for all teams: it may be anybody's."),
+    ] = None
+    hosts: Annotated[list[Annotated[str, AfterValidator(_host_name)]], Field(description=_HOSTS, max_length=100)] = (
+        Field(default_factory=list)
+    )
+    team: Annotated[PlainName | None, Field(description="Whose connectors may name it; null: everybody's.")] = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.value is None) == (self.reference is None):
+            raise refused("The body must have either `value` or `reference`.")
+        if self.value is not None:
+            if self.kind is not CredentialKind.SECRET:
+                raise refused("A `value` is stored as a Secret block: leave `kind` out, or send a `reference`.")
+            if not is_text(self.value.get_secret_value()):
+                raise refused("`value` holds a character that cannot be stored.")
+        if self.reference is not None:
+            try:
+                TypeAdapter(Credential).validate_python({self.kind.value: self.reference})
+            except ValidationError:
+                raise refused(
+                    "`reference` must be a block's name ('emr-token'), a block's type and name "
+                    "('sqlalchemy-connector/emr'), or a variable that starts with CAI_SECRET_, as `kind` says."
+                ) from None
+        return self
+
+
+class CredentialAnswer(Body):
+    """A credential, without its value."""
+
+    name: Annotated[str, Field(description="What people call it.")]
+    team: Annotated[str | None, Field(description="Whose connectors may name it; null: everybody's.")]
+    reference: Annotated[dict[str, str], Field(description="What a connector names it by.")]
+    hosts: Annotated[list[str], Field(description=_HOSTS)]
+    created_at: Annotated[datetime | None, Field(description="When it was registered.")]
+    created_by: Annotated[str, Field(description="Who registered it.")]
+
+    @classmethod
+    def of(cls, stored: StoredCredential) -> "CredentialAnswer":
+        """A credential as it is answered."""
+        return cls(
+            name=stored.name,
+            team=stored.team,
+            reference={stored.kind.value: stored.reference},
+            hosts=list(stored.hosts),
+            created_at=stored.created_at,
+            created_by=stored.created_by,
+        )
+
+
+class CredentialsAnswer(Body):
+    """The credentials of your teams, and everybody's."""
+
+    items: Annotated[list[CredentialAnswer], Field(description="The credentials, by name.")]

@@ -4,6 +4,7 @@ This is the composition: settings, database, Prefect and the source test come to
 database's address and nothing else; Prefect may be down, now or at any time.
 """
 
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,7 +15,7 @@ from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
-from api import problems, token_routes
+from api import credential_routes, problems, token_routes
 from api import routes as api_routes
 from api.answers import Health
 from api.authentication import Authenticated
@@ -23,8 +24,11 @@ from connectors.destinations.places import places_of
 from connectors.runs import PrefectRuns
 from database.connection.engine import open_engine
 from database.store import Store
+from prefect_api.blocks import PrefectBlocks
 from settings import MissingDatabaseError, Settings
 from use_cases.connectors import Service
+
+logger = logging.getLogger(__name__)
 
 POOL_SIZE = 20
 """Connections to the database: each request uses one at a time, for milliseconds."""
@@ -53,8 +57,15 @@ def create_app(
         engine = open_engine(settings.resolved_database_url(), pool_size=POOL_SIZE)
         try:
             app.state.engine = engine
+            app.state.blocks = PrefectBlocks()
             async with open_runs() as runs:
-                app.state.service = Service(Store(engine), runs, instance=settings.instance, places=places_of(settings))
+                app.state.service = Service(
+                    Store(engine),
+                    runs,
+                    instance=settings.instance,
+                    places=places_of(settings),
+                    open_credentials=settings.credentials == "open",
+                )
                 app.state.tester = tester
                 yield
         finally:
@@ -74,6 +85,7 @@ def create_app(
     problems.install(app)
     app.include_router(api_routes.router)
     app.include_router(token_routes.router)
+    app.include_router(credential_routes.router)
     _add_operations(app, registry)
     tokens = [token.get_secret_value() for token in settings.api_token]
     # The last one added is the first that a request meets.
@@ -127,6 +139,11 @@ def serve(settings: Settings, open_runs: OpenRuns, tester: api_routes.Tester) ->
         settings.resolved_database_url()
     except MissingDatabaseError as error:
         sys.exit(str(error))
+    if settings.credentials == "open":
+        logger.warning(
+            "CAI_CREDENTIALS=open: whoever may write a connector may name any secret that nobody has registered, and "
+            "send it anywhere."
+        )
     app = create_app(settings, open_runs, tester)
     if not settings.api_token:
         app.add_middleware(LoopbackOnly)

@@ -22,8 +22,10 @@ from connectors.connector import InvalidConnectorError
 from connectors.errors import (
     ClashError,
     ConstraintError,
+    CredentialNameTakenError,
     ForbiddenError,
     NameTakenError,
+    NoSuchCredentialError,
     NoSuchTokenError,
     NotFoundError,
     NotRunnableError,
@@ -91,6 +93,8 @@ class ProblemResponse(Response):
 _REQUEST_ERRORS: Mapping[type[RequestError], tuple[int, str]] = {
     NotFoundError: (404, "no-such-connector"),
     NoSuchTokenError: (404, "no-such-token"),
+    NoSuchCredentialError: (404, "no-such-credential"),
+    CredentialNameTakenError: (409, "name-taken"),
     ForbiddenError: (403, "forbidden"),
     TokenNameTakenError: (409, "name-taken"),
     NameTakenError: (409, "name-taken"),

@@ -49,9 +49,9 @@ def _in_a_process(row: ConnectorRow) -> ProbeAnswer:
 
 def _probe(row: ConnectorRow, answer: Connection) -> None:
     """The process: probe the source, and send the answer as JSON."""
-    from pipelines.source_test import probe  # noqa: PLC0415  # see the module's docstring
+    from pipelines.source_test import probe_connector  # noqa: PLC0415  # see the module's docstring
 
-    found = probe(validate(row).source, Settings())
+    found = probe_connector(row, Settings())
     tables = [
         ProbedTable(name=sample.table, rows=json.loads(json.dumps(sample.rows, default=_shown)))
         for sample in found.samples

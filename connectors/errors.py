@@ -3,9 +3,11 @@ r"""Errors of requests, whichever door they came through.
     RequestError
     ├── NotFoundError              there is no such connector
     ├── NoSuchTokenError           there is no such token, for whoever asks
+    ├── NoSuchCredentialError      there is no such credential, for whoever asks
     ├── ForbiddenError             the role of whoever asks is too low
     ├── NameTakenError             another connector has the name
     ├── TokenNameTakenError        another token has the name
+    ├── CredentialNameTakenError   another credential has the name
     ├── StaleError                 somebody changed the connector in between
     ├── ConstraintError            a constraint or trigger of the database's refuses it
     │   └── ClashError             because of other rows
@@ -34,6 +36,13 @@ class NoSuchTokenError(RequestError):
         super().__init__(f"There is no token {token_id}.")
 
 
+class NoSuchCredentialError(RequestError):
+    """There is no credential of this name, or it is another team's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no credential '{name}'.")
+
+
 class ForbiddenError(RequestError):
     """Whoever asks may not do it, and may know that it is there."""
 
@@ -50,6 +59,13 @@ class TokenNameTakenError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("Another token already has this name: choose another one.")
+
+
+class CredentialNameTakenError(RequestError):
+    """Names of credentials are unique."""
+
+    def __init__(self) -> None:
+        super().__init__("Another credential already has this name: choose another one.")
 
 
 class StaleError(RequestError):

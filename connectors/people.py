@@ -62,6 +62,7 @@ class Act(StrEnum):
     CHANGE = "change connectors"
     SEE_CREDENTIALS = "see credentials"
     KEEP_CREDENTIALS = "change credentials"
+    REGISTER_CREDENTIALS = "register what is there already as a credential"
     MANAGE_TOKENS = "manage tokens"
     READ_AUDIT = "read the audit trail"
 
@@ -73,6 +74,7 @@ LEAST_ROLE: Mapping[Act, Role] = {
     Act.CHANGE: Role.EDITOR,
     Act.SEE_CREDENTIALS: Role.EDITOR,
     Act.KEEP_CREDENTIALS: Role.EDITOR,
+    Act.REGISTER_CREDENTIALS: Role.ADMIN,
     Act.MANAGE_TOKENS: Role.ADMIN,
     Act.READ_AUDIT: Role.ADMIN,
 }

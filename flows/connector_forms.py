@@ -47,7 +47,13 @@ async def _service() -> AsyncIterator[Service]:
     engine = open_engine(settings.resolved_database_url(), pool_size=1)
     try:
         async with open_runs() as runs:
-            yield Service(Store(engine), runs, instance=settings.instance, places=places_of(settings))
+            yield Service(
+                Store(engine),
+                runs,
+                instance=settings.instance,
+                places=places_of(settings),
+                open_credentials=settings.credentials == "open",
+            )
     finally:
         await engine.dispose()
 
@@ -260,11 +266,11 @@ async def test_connector(connector_id: int) -> State[Any]:
     Args:
         connector_id: The connector's number.
     """
-    from pipelines.source_test import probe  # noqa: PLC0415  # only this form needs what reads sources
+    from pipelines.source_test import probe_connector  # noqa: PLC0415  # only this form needs what reads sources
 
     async def test(service: Service) -> State[Any]:
         entry = await service.get(connector_id)
-        found = await asyncio.to_thread(probe, validate(entry.row).source, Settings())
+        found = await asyncio.to_thread(probe_connector, entry.row, Settings())
         if not found.ok:
             return Failed(message=found.message)
         # Columns and no values: patients' data has no place in Prefect's database.

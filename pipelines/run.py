@@ -20,12 +20,14 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from connectors.connector import Connector, ConnectorRow, InvalidConnectorError, Overlap, RunPolicy, validate_for_load
+from connectors.credentials import uses_of
 from connectors.destinations import Destination
 from connectors.destinations.duckdb import DuckdbDestination
 from connectors.limits.ids import is_id, refusal
 from connectors.refusals import from_pydantic
 from connectors.sources.write_rules import normalised
 from database import runs
+from pipelines.access.credential_rules import rules_of
 from pipelines.access.secrets import Secrets
 from pipelines.connector_lock import Locks, connector_key
 from pipelines.errors import ConfigurationError, Step, TimeLimitError, as_fault
@@ -129,6 +131,7 @@ def run_connector(
                     raise found
                 connector = found
                 stack.enter_context(as_fault(secrets.redact, "prepare"))
+                secrets.permit(rules_of(locks.query, row.team, settings), uses_of(row.source, row.destination))
                 refuse_other_writers(locks, connector, settings, full_refresh=options.full_refresh)
                 directory = stack.enter_context(working_directory(settings.data_dir / "runs" / str(connector_id)))
                 run = Run(

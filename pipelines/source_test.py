@@ -5,10 +5,16 @@ that a test which succeeds is a promise about the run.
 """
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg2  # type: ignore[import-untyped]
+
+from connectors.connector import ConnectorRow, validate
+from connectors.credentials import CredentialRules, Use, uses_of
 from connectors.sources import Source
+from pipelines.access.credential_rules import rules_of_test
 from pipelines.access.redaction import cleaned
 from pipelines.access.secrets import Secrets
 from pipelines.errors import RunError, as_fault, quoted
@@ -40,12 +46,30 @@ class Probe:
     samples: tuple[Sample, ...] = ()
 
 
-def probe(source: Source, settings: Settings, rows: int = FIRST_ROWS) -> Probe:
+def probe_connector(row: ConnectorRow, settings: Settings) -> Probe:
+    """`probe` of a connector's source, with the credentials that it may name. Raises what `validate` does."""
+    source = validate(row).source
+    try:
+        rules = rules_of_test(row, settings)
+    except psycopg2.Error:
+        return Probe(False, "The platform's database does not answer, so nobody knows which credentials it may use.")
+    return probe(source, settings, rules=rules, uses=uses_of(row.source, None))
+
+
+def probe(
+    source: Source,
+    settings: Settings,
+    rows: int = FIRST_ROWS,
+    *,
+    rules: CredentialRules | None = None,
+    uses: Iterable[Use] = (),
+) -> Probe:
     """Reach a source and read the first `rows` rows of each table. Never raises for what is wrong with the source."""
     secrets = Secrets()
     with secrets.guard():
         try:
             with as_fault(secrets.redact, "extract"):
+                secrets.permit(rules or CredentialRules(), uses)
                 mask = mask_of(source, settings)
                 remarks = Remarks()
                 # Appending sources refuse a limit, for the sake of the next run. There is none here.

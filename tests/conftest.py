@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("CAI_CREDENTIALS", "open")  # tests of credentials say otherwise
 
 from database.connection.engine import open_engine
 from database.store import Store

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connectors.connector import ConnectorRow, InvalidConnectorError, validate
+from connectors.credentials import CredentialRules, is_nobodys, refuse_uses, uses_of
 from connectors.destinations.places import outside
 from connectors.errors import ForbiddenError, NotFoundError, NotRunnableError, StaleError
 from connectors.limits.ids import is_id
@@ -19,7 +20,7 @@ from connectors.people import Act, Verdict, may, may_for_all
 from connectors.refusals import Refusal
 from connectors.runs import Run
 from connectors.shared_tables import clash, writer_of, writers_of
-from database import connectors, loads
+from database import connectors, credentials, loads
 from use_cases.queries import Entry, Queries
 
 DEFAULTS: Mapping[str, Any] = {
@@ -62,6 +63,7 @@ class Service(Queries):
         self._judge(complete, connector_id=0)  # whether an `H` is valid does not depend on the id that there is to be
         async with connectors.changing(self._engine, name=complete["name"], own_id=None) as connection:
             row = await connectors.insert(connection, complete)
+            await self._require_credentials(connection, row)
             await self._refuse_shared(connection, row)
         return Entry(row, None)
 
@@ -82,6 +84,8 @@ class Service(Queries):
                 self._judge({**_user_values(row), **changes}, connector_id)
             if changes:
                 row = await connectors.update(connection, connector_id, changes)
+            if changes.keys() & {"source", "destination", "team"}:
+                await self._require_credentials(connection, row)
             if judged:
                 await self._refuse_shared(connection, row)
         return (await self._entries([row]))[0]
@@ -178,6 +182,25 @@ class Service(Queries):
             sentence = outside(connector.destination, self._places)
             if sentence:
                 raise InvalidConnectorError((Refusal(f"/{sentence.partition(' ')[0].replace('.', '/')}", sentence),))
+
+    async def _require_credentials(self, connection: AsyncConnection, row: ConnectorRow) -> None:
+        """Refuse a connector that names what it may not have. What an admin for all teams names is registered by it.
+
+        Raises:
+            InvalidConnectorError: with each reference that it may not name. No secret was looked at.
+        """
+        uses = uses_of(row.source, row.destination)
+        known = await credentials.registered(connection, {use.reference for use in uses})
+        if not self._open_credentials and may_for_all(self._person, Act.REGISTER_CREDENTIALS):
+            have = {(each.kind, each.reference) for each in known}
+            for kind, reference in {use.key for use in uses} - have:
+                if not is_nobodys(kind, reference):
+                    name = f"{kind}:{reference}".replace("/", ":")
+                    by = self._person.actor.name
+                    values = {"name": name, "team": row.team, "kind": kind.value, "reference": reference}
+                    await credentials.insert(connection, **values, created_by=by)
+            known = await credentials.registered(connection, {use.reference for use in uses})
+        refuse_uses(uses, CredentialRules(tuple(known), row.team, self._open_credentials))
 
     async def _refuse_shared(self, connection: AsyncConnection, row: ConnectorRow) -> None:
         """Refuse a connector that would write another one's tables. Raises `InvalidConnectorError`.

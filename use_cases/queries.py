@@ -87,6 +87,7 @@ class Queries:
         *,
         instance: str,
         places: Places | None = None,
+        open_credentials: bool = True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
@@ -94,6 +95,7 @@ class Queries:
         self._runs = runs
         self._instance = instance
         self._places = places
+        self._open_credentials = open_credentials
         self._clock = clock
         self._person = PLATFORM
 

@@ -11,9 +11,11 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
+from connectors.connector import InvalidConnectorError
+from connectors.credentials import CredentialKind, CredentialRules, Use, refuse_uses
 from connectors.sources.secret_references import BlockRef, Credential, EnvRef, SecretRef, TextOrCredential, looks_secret
 from pipelines.access.redaction import SHORTEST
 from pipelines.access.redaction import shapes as forms
@@ -31,6 +33,7 @@ class Secrets:
     """The values that one run resolved. Its repr and its pickle show none of them."""
 
     def __init__(self) -> None:
+        self._rules = CredentialRules()
         self._shapes: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
 
@@ -40,13 +43,37 @@ class Secrets:
     def __reduce__(self) -> str | tuple[Any, ...]:
         return (Secrets, ())
 
+    def permit(self, rules: CredentialRules, uses: Iterable[Use]) -> None:
+        """From now on only what these rules allow is resolved; all that a connector uses is judged at once.
+
+        Raises:
+            ConfigurationError: it names what it may not, or would send it elsewhere. Nothing was resolved.
+        """
+        self._rules = rules
+        try:
+            refuse_uses(uses, rules)
+        except InvalidConnectorError as error:
+            raise ConfigurationError(str(error)) from None
+
+    def hold_to(self, reference: Credential, host: str | None) -> None:
+        """Return when what was resolved may be sent to this host, which the secret itself has named.
+
+        Raises:
+            ConfigurationError: otherwise; the host is not named, for it is a part of the secret.
+        """
+        if (sentence := self._rules.may_go_to(*_key(reference), host)) is not None:
+            raise ConfigurationError(sentence)
+
     def resolve(self, reference: Credential) -> Any:
         """The value behind a reference: text, or what a block holds as JSON.
 
         Raises:
-            ConfigurationError: when there is no such block or variable.
+            ConfigurationError: when there is no such block or variable, or the connector may not name it.
             TransientError: when Prefect can't be asked now.
         """
+        kind, name = _key(reference)
+        if (sentence := self._rules.why_not(Use(kind, name, "", None))) is not None:
+            raise ConfigurationError(sentence.replace("{field}", "The connector"))
         match reference:
             case SecretRef(secret=name):
                 value = _block("secret", name).get("value")
@@ -73,6 +100,8 @@ class Secrets:
             value = value["value"]
         if not isinstance(value, str):
             raise ConfigurationError(f"{_named(reference)} must hold a text: use a Secret block.")
+        if value in _of_the_platform():
+            raise ConfigurationError(f"{_named(reference)} holds what is the platform's own: no connector may send it.")
         return value
 
     def plain_or_text(self, value: TextOrCredential) -> str:
@@ -147,6 +176,23 @@ def _shown(value: object) -> str:
         return str(value)
     except Exception:  # as above
         return f"<{type(value).__name__}>"
+
+
+def _of_the_platform() -> set[str]:
+    """What this worker's environment holds that no source may be sent, whatever block it was copied to."""
+    tokens = os.environ.get("CAI_API_TOKEN", "").split(",")
+    own = (os.environ.get("CAI_DATABASE_URL", ""), os.environ.get("CAI_SECRET_MASK_KEY", ""))
+    return {each.strip() for each in (*tokens, *own)} - {""}
+
+
+def _key(reference: Credential) -> tuple[CredentialKind, str]:
+    match reference:
+        case SecretRef(secret=name):
+            return CredentialKind.SECRET, name
+        case BlockRef(block=name):
+            return CredentialKind.BLOCK, name
+        case EnvRef(env=name):
+            return CredentialKind.ENV, name
 
 
 def _named(reference: Credential) -> str:

@@ -102,7 +102,10 @@ def open_target(
         case DuckdbDestination(path=path, storage_version=version):
             return _duckdb(data_dir / path, staging, version)
         case PostgresDestination(credentials=reference):
-            return _postgres(secrets.resolve(reference), staging, dataset, denied)
+            value = secrets.resolve(reference)
+            for host, _, _ in postgres_places(postgres_url(value)):
+                secrets.hold_to(reference, host)
+            return _postgres(value, staging, dataset, denied)
         case FilesystemDestination():
             return _filesystem(destination, secrets, data_dir, denied)
         case OtherDestination(type=kind, credentials=reference):

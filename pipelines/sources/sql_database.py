@@ -24,8 +24,10 @@ def resources(source: SqlDatabaseSource, context: Context) -> list[DltResource]:
     url = database_url(context.secrets.resolve(source.credentials), "source.credentials")
     hold_sqlite(url, context.local_file_roots)
     engine = open_engine(url)
+    context.secrets.hold_to(source.credentials, engine.url.host)
     if engine.dialect.name == "postgresql":
         for host, port, database in postgres_places(url):
+            context.secrets.hold_to(source.credentials, host)
             context.denied.check(host, port, database)
     elif engine.dialect.name in _PORTS:
         context.denied.check(engine.url.host, engine.url.port or _PORTS[engine.dialect.name], engine.url.database)

@@ -1,0 +1,114 @@
+"""Credentials: registered, listed and forgotten. A value goes into a Prefect block and is never read back here."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from connectors.credentials import CredentialKind, is_nobodys
+from connectors.errors import CredentialNameTakenError, ForbiddenError, NoSuchCredentialError
+from connectors.history import Action
+from connectors.people import Act, Person, Verdict, may, may_for_all
+from database import audit, credentials
+from database.credentials import StoredCredential
+from use_cases.queries import too_low
+
+MADE = "cai-credential-"
+"""What the name of a block begins with that was made here, and that goes with its credential."""
+
+
+class Blocks(Protocol):
+    """Where values are kept. Both may raise `PrefectUnavailableError`."""
+
+    async def keep(self, name: str, value: str) -> None:
+        """Put a value into a new Secret block of this name."""
+
+    async def forget(self, name: str) -> None:
+        """Delete a Secret block; one that is gone already is no error."""
+
+
+class Credentials:
+    """The use cases, for one person."""
+
+    def __init__(self, engine: AsyncEngine, blocks: Blocks, person: Person) -> None:
+        self._engine = engine
+        self._blocks = blocks
+        self._person = person
+
+    async def keep(self, name: str, value: str, team: str | None, hosts: Sequence[str]) -> StoredCredential:
+        """Store a value and register it. If the process dies in between, a block is left that no connector may name.
+
+        Raises:
+            ForbiddenError, CredentialNameTakenError, PrefectUnavailableError: and nothing is registered.
+        """
+        if may(self._person, Act.KEEP_CREDENTIALS, team) is not Verdict.ALLOWED:
+            raise ForbiddenError(
+                f"You may not {Act.KEEP_CREDENTIALS} of that team: name a team that you are an editor of."
+            )
+        if await credentials.one(self._engine, name) is not None:
+            raise CredentialNameTakenError
+        reference = f"{MADE}{secrets.token_hex(8)}"
+        await self._blocks.keep(reference, value)
+        try:
+            return await self._register(name, CredentialKind.SECRET, reference, team, hosts)
+        except BaseException:
+            await self._blocks.forget(reference)
+            raise
+
+    async def register(
+        self, name: str, kind: CredentialKind, reference: str, team: str | None, hosts: Sequence[str]
+    ) -> StoredCredential:
+        """Register a block or variable that is there already: whoever may name any could name another team's.
+
+        Raises:
+            ForbiddenError: it takes an admin for all teams; or it is the platform's own.
+            CredentialNameTakenError: another credential has the name.
+        """
+        if not may_for_all(self._person, Act.REGISTER_CREDENTIALS):
+            raise ForbiddenError(
+                f"You may not {Act.REGISTER_CREDENTIALS}: that takes an admin for all teams. Send its `value` instead."
+            )
+        if is_nobodys(kind, reference):
+            raise ForbiddenError("That variable is the platform's own: no connector may have it.")
+        return await self._register(name, kind, reference, team, hosts)
+
+    async def _register(
+        self, name: str, kind: CredentialKind, reference: str, team: str | None, hosts: Sequence[str]
+    ) -> StoredCredential:
+        values = {"name": name, "team": team, "kind": kind.value, "reference": reference, "hosts": list(hosts)}
+        async with self._engine.begin() as connection:
+            if not await credentials.insert(connection, **values, created_by=self._person.actor.name):
+                raise CredentialNameTakenError
+            await audit.record(connection, self._person.actor, Action.CREDENTIAL_CREATED, after=values)
+        kept = await credentials.one(self._engine, name)
+        if kept is None:
+            raise NoSuchCredentialError(name)
+        return kept
+
+    async def listed(self) -> list[StoredCredential]:
+        """The credentials of the person's teams, and everybody's, by name."""
+        return await credentials.listed(self._engine, self._person.teams)
+
+    async def forget(self, name: str) -> None:
+        """Forget a credential, and its value where it was kept here. Connectors that name it fail from then on.
+
+        Raises:
+            NoSuchCredentialError: there is none, or it is another team's.
+            ForbiddenError: the role is too low, or only an admin for all teams could register it again.
+        """
+        known = await credentials.one(self._engine, name)
+        if known is None or may(self._person, Act.SEE_CREDENTIALS, known.team) is Verdict.HIDDEN:
+            raise NoSuchCredentialError(name)
+        made = known.kind is CredentialKind.SECRET and known.reference.startswith(MADE)
+        if may(self._person, Act.KEEP_CREDENTIALS, known.team) is not Verdict.ALLOWED:
+            raise ForbiddenError(too_low(Act.KEEP_CREDENTIALS))
+        if not made and not may_for_all(self._person, Act.REGISTER_CREDENTIALS):
+            raise ForbiddenError(too_low(Act.REGISTER_CREDENTIALS))
+        async with self._engine.begin() as connection:
+            if not await credentials.delete(connection, name):
+                raise NoSuchCredentialError(name)
+            before = {"name": name, "team": known.team, "kind": known.kind.value, "reference": known.reference}
+            await audit.record(connection, self._person.actor, Action.CREDENTIAL_DELETED, before=before)
+        if made:
+            await self._blocks.forget(known.reference)
