@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from connectors.people import Role
 from database.tables import tokens
@@ -57,11 +57,10 @@ async def used(engine: AsyncEngine, digest: bytes) -> Token | None:
     return _token(found)
 
 
-async def insert(engine: AsyncEngine, digest: bytes, **values: Any) -> Token:
+async def insert(connection: AsyncConnection, digest: bytes, **values: Any) -> Token:
     """Keep a new token. Raises what SQLAlchemy does when its name is taken."""
-    async with engine.begin() as connection:
-        statement = sa.insert(tokens).values(digest=digest, **values).returning(*_COLUMNS)
-        return _token((await connection.execute(statement)).mappings().one())
+    statement = sa.insert(tokens).values(digest=digest, **values).returning(*_COLUMNS)
+    return _token((await connection.execute(statement)).mappings().one())
 
 
 async def name_taken(engine: AsyncEngine, name: str) -> bool:
@@ -87,8 +86,7 @@ async def one(engine: AsyncEngine, token_id: int) -> Token | None:
     return None if found is None else _token(found)
 
 
-async def delete(engine: AsyncEngine, token_id: int) -> bool:
-    """Revoke a token, from now on; whether there was one."""
-    async with engine.begin() as connection:
-        gone = await connection.execute(sa.delete(tokens).where(tokens.c.id == token_id))
-        return bool(gone.rowcount)
+async def delete(connection: AsyncConnection, token_id: int) -> bool:
+    """Revoke a token, from the commit on; whether there was one."""
+    gone = await connection.execute(sa.delete(tokens).where(tokens.c.id == token_id))
+    return bool(gone.rowcount)

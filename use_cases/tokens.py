@@ -4,13 +4,15 @@ import hashlib
 import re
 import secrets
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.errors import ForbiddenError, NoSuchTokenError, TokenNameTakenError
+from connectors.history import Action
 from connectors.people import Act, Grant, Person, Role, Verdict, may, may_for_all, may_grant
-from database import tokens
+from database import audit, tokens
 from database.tokens import Token
 
 PREFIX = "cai_"
@@ -49,7 +51,10 @@ class Tokens:
         text = PREFIX + secrets.token_urlsafe(32)
         values = {"name": name, "role": role.value, "team": team, "expires_at": expires_at}
         try:
-            token = await tokens.insert(self._engine, digest(text), **values, created_by=self._person.actor.name)
+            async with self._engine.begin() as connection:
+                by = self._person.actor.name
+                token = await tokens.insert(connection, digest(text), **values, created_by=by)
+                await audit.record(connection, self._person.actor, Action.TOKEN_CREATED, after=_told(token))
         except IntegrityError as error:
             if await tokens.name_taken(self._engine, name):
                 raise TokenNameTakenError from error
@@ -77,9 +82,18 @@ class Tokens:
             allowed = may_for_all(self._person, Act.MANAGE_TOKENS)
         else:
             allowed = may(self._person, Act.MANAGE_TOKENS, token.team) is Verdict.ALLOWED
-        if not allowed or not await tokens.delete(self._engine, token_id):
-            # Whoever may not manage it does not see it either.
+        if not allowed:  # whoever may not manage it does not see it either
             raise NoSuchTokenError(token_id)
+        async with self._engine.begin() as connection:
+            if not await tokens.delete(connection, token_id):
+                raise NoSuchTokenError(token_id)
+            await audit.record(connection, self._person.actor, Action.TOKEN_REVOKED, before=_told(token))
+
+
+def _told(token: Token) -> dict[str, Any]:
+    """What the history says of a token."""
+    expires = token.expires_at.isoformat() if token.expires_at else None
+    return {"id": token.id, "name": token.name, "role": token.role.value, "team": token.team, "expires_at": expires}
 
 
 def grants_of(token: Token) -> tuple[Grant, ...]:
