@@ -13,7 +13,18 @@ import pytest
 
 from connectors.people import Role
 from tests.support.api_rig import BODY, CONNECTORS, TOKEN, client
-from tests.support.people import NOBODYS, OTHER, OWN, TOKENS, holding, made_connector, made_token, routes_of
+from tests.support.people import (
+    CREDENTIALS,
+    NOBODYS,
+    OTHER,
+    OWN,
+    TOKENS,
+    KeptValues,
+    holding,
+    made_connector,
+    made_token,
+    routes_of,
+)
 
 CONNECTOR = CONNECTORS + "/{connectorId}"
 Team = str | None
@@ -88,6 +99,15 @@ MATRIX = {
     ),
     ("GET", TOKENS): Expected(ADMIN, 200, of_other=None),
     ("DELETE", TOKENS + "/{tokenId}"): Expected(ADMIN, 204, for_all=404, refused_first=True),
+    ("POST", CREDENTIALS): Expected(
+        EDITOR,
+        201,
+        of_other=403,
+        refused_first=True,
+        body=lambda team: {"name": f"Credential {next(_numbers)}", "value": "v", "team": team},
+    ),
+    ("GET", CREDENTIALS): Expected(EDITOR, 200, of_other=None),
+    ("DELETE", CREDENTIALS + "/{name}"): Expected(EDITOR, 204, refused_first=True),
 }
 OPEN = {("GET", path) for path in ("/health", "/ready", "/metrics", "/openapi.json")}
 """What asks for nobody's name."""
@@ -97,6 +117,7 @@ OPEN = {("GET", path) for path in ("/health", "/ready", "/metrics", "/openapi.js
 async def admin(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client with the token of CAI_API_TOKEN."""
     async with client(database_url, tokens=(TOKEN,)) as http:
+        http._transport.app.state.blocks = KeptValues()  # type: ignore[attr-defined]
         yield http
 
 
@@ -138,7 +159,7 @@ async def test_a_role_for_all_teams_reaches_each_of_them(admin: httpx.AsyncClien
 async def test_nobody_is_let_in_without_a_token(admin: httpx.AsyncClient) -> None:
     del admin.headers["Authorization"]
     for (method, path), expected in MATRIX.items():
-        address = path.replace("{connectorId}", "1").replace("{tokenId}", "1")
+        address = path.replace("{connectorId}", "1").replace("{tokenId}", "1").replace("{name}", "x")
         assert (await admin.request(method, address, json=expected.body(OWN))).status_code == 401, (method, path)
     for method, path in OPEN:
         assert (await admin.request(method, path)).status_code == 200
@@ -152,6 +173,11 @@ async def _address(admin: httpx.AsyncClient, path: str, team: Team) -> str:
     if "{tokenId}" in path:
         token = await made_token(admin, Role.READER, team, name=f"Token {next(_numbers)}")
         return path.replace("{tokenId}", str(token["id"]))
+    if "{name}" in path:
+        name = f"Secret study of {team} {next(_numbers)}"
+        made = await admin.post(CREDENTIALS, json={"name": name, "value": "v", "team": team})
+        assert made.status_code == 201
+        return path.replace("{name}", name)
     return path
 
 

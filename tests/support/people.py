@@ -15,6 +15,7 @@ OWN, OTHER, NOBODYS = "oncology", "cardiology", None
 """The team of whoever asks, another one, and what is everybody's."""
 
 TOKENS = "/api/v1/tokens"
+CREDENTIALS = "/api/v1/credentials"
 
 
 async def made_token(admin: httpx.AsyncClient, role: Role, team: str | None, **more: Any) -> dict[str, Any]:
@@ -47,3 +48,18 @@ def routes_of(routes: Iterable[BaseRoute]) -> set[tuple[str, str]]:
     contexts = iter_route_contexts(list(routes))
     named = ((method, context.path or "") for context in contexts for method in context.methods or ())
     return {(method, path) for method, path in named if method != "HEAD"}
+
+
+class KeptValues:
+    """Blocks in memory, for tests that are about who may keep one."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    async def keep(self, name: str, value: str) -> None:
+        """Put a value into a new block."""
+        self.values[name] = value
+
+    async def forget(self, name: str) -> None:
+        """Delete a block."""
+        self.values.pop(name, None)

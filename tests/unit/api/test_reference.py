@@ -95,5 +95,7 @@ def test_every_route_of_the_contract_is_there() -> None:
         ("POST", "/api/v1/schedules/preview"),
         *((method, "/api/v1/tokens") for method in ("POST", "GET")),
         ("DELETE", "/api/v1/tokens/{tokenId}"),
+        *((method, "/api/v1/credentials") for method in ("POST", "GET")),
+        ("DELETE", "/api/v1/credentials/{name}"),
         *(("GET", path) for path in ("/health", "/ready", "/metrics")),
     }
