@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from connectors.connector import ConnectorRow
+from connectors.credentials import CredentialKind, Registered
 
 CHANNEL = "cai_connectors"
 """The channel that carries the id of every connector whose row changed in a way that matters to Prefect."""
@@ -40,6 +41,22 @@ def others_of_dataset(query: Query, connector_id: int, dataset: str) -> list[dic
         {"id": connector_id, "dataset": dataset},
     )
     return (found or {}).get("found") or []
+
+
+def registered_credentials(query: Query) -> list[Registered]:
+    """What is registered as a credential, whoever's it is."""
+    found = query(
+        """
+        SELECT json_agg(json_build_object(
+            'name', name, 'team', team, 'kind', kind, 'reference', reference, 'hosts', hosts)) AS found
+        FROM cai_credentials
+        """,
+        {},
+    )
+    return [
+        Registered(each["name"], each["team"], CredentialKind(each["kind"]), each["reference"], tuple(each["hosts"]))
+        for each in (found or {}).get("found") or ()
+    ]
 
 
 def wake_controller(query: Query, connector_id: int) -> None:
