@@ -21,7 +21,6 @@ from connectors.connector import (
     InvalidConnectorError,
     MissedRuns,
     Overlap,
-    validate,
 )
 from connectors.destinations.places import places_of
 from connectors.errors import RequestError
