@@ -39,8 +39,8 @@ class NoSuchTokenError(RequestError):
 class NoSuchCredentialError(RequestError):
     """There is no credential of this name, or it is another team's."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"There is no credential '{name}'.")
+    def __init__(self) -> None:
+        super().__init__("There is no credential of this name.")
 
 
 class ForbiddenError(RequestError):

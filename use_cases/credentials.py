@@ -83,7 +83,7 @@ class Credentials:
             await audit.record(connection, self._person.actor, Action.CREDENTIAL_CREATED, after=values)
         kept = await credentials.one(self._engine, name)
         if kept is None:
-            raise NoSuchCredentialError(name)
+            raise NoSuchCredentialError
         return kept
 
     async def listed(self) -> list[StoredCredential]:
@@ -99,7 +99,7 @@ class Credentials:
         """
         known = await credentials.one(self._engine, name)
         if known is None or may(self._person, Act.SEE_CREDENTIALS, known.team) is Verdict.HIDDEN:
-            raise NoSuchCredentialError(name)
+            raise NoSuchCredentialError
         made = known.kind is CredentialKind.SECRET and known.reference.startswith(MADE)
         if may(self._person, Act.KEEP_CREDENTIALS, known.team) is not Verdict.ALLOWED:
             raise ForbiddenError(too_low(Act.KEEP_CREDENTIALS))
@@ -107,7 +107,7 @@ class Credentials:
             raise ForbiddenError(too_low(Act.REGISTER_CREDENTIALS))
         async with self._engine.begin() as connection:
             if not await credentials.delete(connection, name):
-                raise NoSuchCredentialError(name)
+                raise NoSuchCredentialError
             before = {"name": name, "team": known.team, "kind": known.kind.value, "reference": known.reference}
             await audit.record(connection, self._person.actor, Action.CREDENTIAL_DELETED, before=before)
         if made:
