@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from connectors.sources.http import BaseUrl, Login, MoreHeaders
 from connectors.sources.secret_references import Name, refused
-from connectors.sources.write_rules import AnySource, Landing, Some, distinct
+from connectors.sources.write_rules import AnySource, ColumnTypes, Landing, Some, distinct
 
 
 def _fhir_type(value: str) -> str:
@@ -51,6 +51,7 @@ class FhirSource(AnySource):
             "commits late. null: 300."
         ),
     ] = None
+    types: ColumnTypes
 
     @model_validator(mode="after")
     def _types_are_distinct(self) -> Self:

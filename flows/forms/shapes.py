@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from connectors.refusals import Refusal
 from connectors.sources.fhir import FhirSource
 from connectors.sources.secret_references import WAY_OUT
-from connectors.sources.write_rules import normalised
+from connectors.sources.write_rules import ColumnType, normalised
 
 _CREDENTIALS = (
     "Where the secret is, never the secret itself: the name of a Secret block (emr-token), a block as type/name "
@@ -43,6 +43,34 @@ class _Part(BaseModel):
         return {name: value for name in names if (value := getattr(self, name)) not in ("", [])}
 
 
+class TypeForm(_Part):
+    """The type of one column."""
+
+    model_config = ConfigDict(title="Column type")
+
+    column: str = Field(title="Column")
+    type: ColumnType = Field(title="Type")
+
+
+Types = Annotated[
+    list[TypeForm],
+    Field(
+        title="Column types",
+        description="Types that columns have from the first row on, such as text for codes like 1.10. Of the others "
+        "they are found out.",
+    ),
+]
+
+
+def _typed(types: Sequence[TypeForm]) -> dict[str, Any]:
+    """Column types as the connector's JSON has them; a column with two of them has one that is refused."""
+    found: dict[str, str] = {}
+    for given in types:
+        before = found.get(given.column, given.type)
+        found[given.column] = given.type if before == given.type else f"{before} and {given.type}"
+    return {"types": found} if found else {}
+
+
 class TableForm(_Part):
     """One table or view."""
 
@@ -53,10 +81,11 @@ class TableForm(_Part):
     cursor_column: str = Field(
         "", title="Cursor column", description=f"A column that grows with each change, such as updated_at: {_CURSOR}"
     )
+    types: Types = []
 
     def connector_json(self) -> dict[str, Any]:
         """As the connector's JSON has it (docs/sources.md)."""
-        return self.given("name", "primary_key", "cursor_column")
+        return self.given("name", "primary_key", "cursor_column") | _typed(self.types)
 
 
 class SqlDatabaseForm(_Part):
@@ -97,10 +126,12 @@ class ResourceForm(_Part):
     cursor_param: str = Field(
         "", title="Cursor parameter", description="The query's parameter that takes the newest value, such as since."
     )
+    types: Types = []
 
     def connector_json(self) -> dict[str, Any]:
         """As the connector's JSON has it (docs/sources.md)."""
-        return self.given("name", "path", "data_selector", "primary_key", "cursor_path", "cursor_param")
+        said = self.given("name", "path", "data_selector", "primary_key", "cursor_path", "cursor_param")
+        return said | _typed(self.types)
 
 
 class RestApiForm(_Part):
@@ -131,11 +162,12 @@ class FhirForm(_Part):
     bearer_token: str = Field("", title="Bearer token", description=f"Empty: no login. {_CREDENTIALS}")
     resource_types: list[str] = Field([], title="Resource types", description=f"Empty: {_FHIR_TYPES}.")
     since: str = Field("", title="Since", description="Only what changed since, such as 2024-01-01.")
+    types: Types = []
     mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
         """As the connector's JSON has it (docs/sources.md)."""
-        rest = self.given("resource_types", "since", "mask")
+        rest = self.given("resource_types", "since", "mask") | _typed(self.types)
         return {"type": self.kind, "base_url": self.base_url, **_bearer(self.bearer_token), **rest}
 
 
@@ -148,12 +180,13 @@ class RedcapForm(_Part):
     api_url: str = Field(title="API address", description="Such as https://redcap.example.org/api/.")
     token: str = Field(title="Token", description=_CREDENTIALS)
     forms: list[str] = Field([], title="Forms", description="Empty: all of them.")
+    types: Types = []
     mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
         """As the connector's JSON has it (docs/sources.md)."""
         said = {"type": self.kind, "api_url": self.api_url, "token": reference(self.token)}
-        return said | self.given("forms", "mask")
+        return said | self.given("forms", "mask") | _typed(self.types)
 
 
 class FilesForm(_Part):
@@ -170,6 +203,7 @@ class FilesForm(_Part):
     credentials: str = Field("", title="Credentials", description=f"Empty: none are needed. {_CREDENTIALS}")
     delimiter: str = Field("", title="Delimiter", description="Of csv, such as ; or tab. Empty: found in each file.")
     encoding: str = Field("", title="Encoding", description="Of csv and jsonl, such as cp1252. Empty: found.")
+    types: Types = []
     mask: Masked = []
 
     def connector_json(self) -> dict[str, Any]:
@@ -179,6 +213,7 @@ class FilesForm(_Part):
             "type": self.kind,
             "url": self.url,
             **self.given("glob", "format", "table", "primary_key", "delimiter", "encoding", "mask"),
+            **_typed(self.types),
             **credentials,
         }
 
@@ -305,6 +340,8 @@ def _labels(form: type[_Part], way: tuple[str, ...]) -> list[str]:
         return [way[0]]
     if len(way) == 1 or get_origin(field.annotation) is not list:
         return [str(field.title)]
+    if not way[1].isdecimal():
+        return [f"{field.title}, {way[1]}"]
     number = int(way[1]) + 1
     (item,) = get_args(field.annotation)
     if item is str:

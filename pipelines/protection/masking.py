@@ -20,7 +20,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -128,6 +128,17 @@ class Mask:
         self._declared.update(map(letters_and_digits, columns))
         if complete and self.missed:
             self._refuse("or remove it")
+
+    def remember(self) -> Callable[[], None]:
+        """Note what was met by now; what is given takes it back to that, when rows that were read do not land."""
+        met = {table: dict(columns) for table, columns in self._met.items()}
+
+        def forget() -> None:
+            for table, columns in self._met.items():
+                columns.clear()
+                columns.update(met.get(table, {}))
+
+        return forget
 
     def put_into(self, resource: "DltResource", loaded: Mapping[str, str] | None = None) -> None:
         """Let a resource's pipe mask, right after its reader. `loaded`: the types of its table's columns so far.

@@ -74,4 +74,4 @@ def _resource(client: Client, source: FhirSource, kind: str, context: Context) -
     resource = dlt.resource(search, name=kind, primary_key="id", write_disposition="merge")
     if increment is not None:
         resource.add_step(increment)
-    return as_tables(resource, kind, first, keeps_digits=True)
+    return as_tables(resource, kind, first, keeps_digits=True, types=source.types)

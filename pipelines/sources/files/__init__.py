@@ -51,7 +51,7 @@ def resources(source: FilesSource, context: Context) -> list[DltResource]:
             f"{source.table} is read from files, which a backfill can't choose among by time: run a full refresh."
         )
     to_arrow = ToArrow(source.table, types=source.types, of_text=source.format == "csv")
-    whole_files = WholeFiles(context.directory, to_arrow.remember)
+    whole_files = WholeFiles(context.directory, to_arrow.remember, context.mask.remember)
     reading = _Reading(source, context, *find(source, context), whole_files)
 
     def read() -> Iterator[Any]:

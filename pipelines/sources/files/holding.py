@@ -103,12 +103,12 @@ class WholeFiles(ItemTransform[Any, dict[str, Any]]):
     # After the step that makes them, and before the one that fits them to the destination, which may change that.
     placement_affinity: ClassVar[float] = 2.5
 
-    def __init__(self, directory: Path | None, remember: Callable[[], Callable[[], None]]) -> None:
-        """`remember` notes what the steps before have learned, and gives what takes them back to that."""
+    def __init__(self, directory: Path | None, *remember: Callable[[], Callable[[], None]]) -> None:
+        """`remember` note what the steps before have learned, and give what takes them back to that."""
         super().__init__(lambda page: page)
         self._held = Held(directory)
         self._remember = remember
-        self._forget: Callable[[], None] = lambda: None
+        self._forget: list[Callable[[], None]] = []
 
     @property
     def waiting(self) -> bool:
@@ -117,12 +117,13 @@ class WholeFiles(ItemTransform[Any, dict[str, Any]]):
 
     def begin(self) -> None:
         """The next file's tables come."""
-        self._forget = self._remember()
+        self._forget = [remember() for remember in self._remember]
 
     def drop(self) -> None:
         """The file is not whole: nothing of it lands, and no later file is read otherwise for it."""
         self._held.close()
-        self._forget()
+        for forget in self._forget:
+            forget()
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
         """Nothing for a table, and one for `END`."""

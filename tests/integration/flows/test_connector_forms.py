@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.urls import url_for
 
-from connectors.connector import ConnectorRow, validate
+from connectors.connector import ConnectorRow, InvalidConnectorError, validate
 from connectors.status import Phase, Reason, Status
 from database.store import Store
 from database.tables import connectors
@@ -35,8 +35,10 @@ from flows.forms.shapes import (
     RestApiForm,
     SqlDatabaseForm,
     TableForm,
+    TypeForm,
     label,
     lost,
+    sentence,
 )
 from prefect_api.artifacts import Artifact, Artifacts
 from prefect_api.calls import PrefectCalls
@@ -120,11 +122,15 @@ def test_prefect_yaml_deploys_every_form() -> None:
             },
         ),
         (
-            SqlDatabaseForm(credentials=" CAI_SECRET_EMR ", tables=[TableForm(name="visit")], mask=["name"]),
+            SqlDatabaseForm(
+                credentials=" CAI_SECRET_EMR ",
+                tables=[TableForm(name="visit", types=[TypeForm(column="id", type="text")])],
+                mask=["name"],
+            ),
             {
                 "type": "sql_database",
                 "credentials": {"env": "CAI_SECRET_EMR"},
-                "tables": [{"name": "visit"}],
+                "tables": [{"name": "visit", "types": {"id": "text"}}],
                 "mask": ["name"],
             },
         ),
@@ -132,39 +138,77 @@ def test_prefect_yaml_deploys_every_form() -> None:
             RestApiForm(
                 base_url="https://emr.example.org",
                 bearer_token="emr-token",
-                resources=[ResourceForm(name="visits", path="visits", cursor_path="updated", cursor_param="since")],
+                resources=[
+                    ResourceForm(
+                        name="visits",
+                        path="visits",
+                        cursor_path="updated",
+                        cursor_param="since",
+                        types=[TypeForm(column="id", type="text")],
+                    )
+                ],
                 mask=["name"],
             ),
             {
                 "type": "rest_api",
                 "base_url": "https://emr.example.org",
                 "auth": {"type": "bearer", "token": {"secret": "emr-token"}},
-                "resources": [{"name": "visits", "path": "visits", "cursor_path": "updated", "cursor_param": "since"}],
+                "resources": [
+                    {
+                        "name": "visits",
+                        "path": "visits",
+                        "cursor_path": "updated",
+                        "cursor_param": "since",
+                        "types": {"id": "text"},
+                    }
+                ],
                 "mask": ["name"],
             },
         ),
         (
-            FhirForm(base_url="http://fhir.local", resource_types=["Patient"], since="2024-01-01", mask=["name"]),
+            FhirForm(
+                base_url="http://fhir.local",
+                resource_types=["Patient"],
+                since="2024-01-01",
+                mask=["name"],
+                types=[TypeForm(column="birthDate", type="text")],
+            ),
             {
                 "type": "fhir",
                 "base_url": "http://fhir.local",
                 "resource_types": ["Patient"],
                 "since": "2024-01-01",
                 "mask": ["name"],
+                "types": {"birthDate": "text"},
             },
         ),
         (
-            RedcapForm(api_url="https://redcap.example.org/api/", token="redcap", mask=["name"]),
+            RedcapForm(
+                api_url="https://redcap.example.org/api/",
+                token="redcap",
+                mask=["name"],
+                types=[TypeForm(column="code", type="text"), TypeForm(column="code", type="text")],
+            ),
             {
                 "type": "redcap",
                 "api_url": "https://redcap.example.org/api/",
                 "token": {"secret": "redcap"},
                 "mask": ["name"],
+                "types": {"code": "text"},
             },
         ),
         (
-            FilesForm(url="/data/labs", format="csv", table="labs", credentials="", mask=["name"]),
-            {"type": "files", "url": "/data/labs", "format": "csv", "table": "labs", "mask": ["name"]},
+            FilesForm(
+                url="/data/labs", format="csv", table="labs", mask=["name"], types=[TypeForm(column="n", type="bool")]
+            ),
+            {
+                "type": "files",
+                "url": "/data/labs",
+                "format": "csv",
+                "table": "labs",
+                "mask": ["name"],
+                "types": {"n": "bool"},
+            },
         ),
         (
             JsonForm(value={"type": "files", "url": "/data/labs", "mask": ["name"]}),
@@ -381,6 +425,15 @@ async def test_a_form_that_asks_for_nothing_or_for_both_changes_nothing(
     state = await submit(connector_forms.update_connector, connector_id=row.id, **fields)
     assert (state.is_failed(), state.message) == (True, says)
     assert await store.rows() == [row]
+
+
+def test_a_column_with_two_types_is_refused_in_the_forms_words() -> None:
+    types = [TypeForm(column="code", type="text"), TypeForm(column="code", type="bigint")]
+    form = FhirForm(base_url="http://fhir.local", types=types)
+    with pytest.raises(InvalidConnectorError) as refused:
+        validate(replace(sample(1), source=form.connector_json()))
+    (refusal,) = refused.value.refusals
+    assert sentence(refusal, form).startswith("Source, Column types, code: ")
 
 
 async def test_another_list_of_tables_does_not_unmask_a_column(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,15 @@ def test_a_masked_element_that_no_resource_has_yet_stops_nothing(
         server.resources.append(patient(2, "2024-01-02T00:00:00Z") | {"telecom": [{"value": "canary"}]})
         assert platform.run(connector).masked == ("telecom",)
     assert "canary" not in str(platform.duck(f"SELECT * FROM connector_{connector}.patient"))
+
+
+def test_an_element_has_the_type_that_the_connector_declares(platform: Platform) -> None:
+    server = FhirServer(patient(1, "2024-01-01T00:00:00Z"), patient(2, "2024-01-01T00:00:01Z") | {"birthDate": "1974"})
+    with WebServer(server) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"], types={"birthDate": "date"}))
+        platform.run(connector)
+    found = platform.duck(f"SELECT id, birth_date, birth_date__v_text FROM connector_{connector}.patient ORDER BY id")
+    assert found == [("p1", date(1974, 12, 25), None), ("p2", None, "1974")]
 
 
 @pytest.mark.parametrize(("code", "kind"), [("not-supported", ConfigurationError), ("throttled", TransientError)])

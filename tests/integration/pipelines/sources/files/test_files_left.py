@@ -17,6 +17,7 @@ from pipelines.sources import Context
 from pipelines.sources.files import _Reading, holding
 from pipelines.sources.files.finding import Choice, find
 from pipelines.sources.files.holding import Held, WholeFiles
+from pipelines.sources.files.json_rows import PAGE_ROWS
 from pipelines.sources.files.stores import Found, Store
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import files_source
@@ -219,12 +220,18 @@ def test_what_does_not_fit_into_memory_comes_back_in_its_order(monkeypatch: pyte
 
 
 def test_a_broken_file_leaves_no_trace_in_names_and_types(platform: Platform, inbox: Path) -> None:
-    # Some blocks are read, and their columns have names and types, before the line that ends it.
-    (inbox / "a.csv").write_text("Id,Code,v\n" + "a,x,7\n" * 3_000_000 + "8\n")
-    (inbox / "b.csv").write_text("id,code,v\n1,y,true\n2,z,false\n")
-    os.utime(inbox / "a.csv", (1, 1))
-    connector = platform.add(files(inbox))
+    # A page is read, and its columns have names and types, before the line that ends it.
+    page = '{"Id": "a", "Code": "x", "v": 7, "SSN": "123"}\n' * PAGE_ROWS
+    (inbox / "a.jsonl").write_text(page + "{\n")
+    (inbox / "b.jsonl").write_text('{"id": 1, "code": "y", "v": true}\n{"id": 2, "code": "z", "v": false}\n')
+    os.utime(inbox / "a.jsonl", (1, 1))
+    asked = files(inbox, glob="*.jsonl", format="jsonl")
+    with pytest.raises(ConfigurationError, match=r"source\.mask names 'ssn', which no table of this connector has"):
+        platform.run(platform.add({**asked, "mask": ["ssn"]}))
+    connector = platform.add(asked)
     assert platform.run(connector).total_rows == 2
+    columns = platform.duck(f"SELECT column_name FROM (DESCRIBE connector_{connector}.labs)")
+    assert columns == [("id",), ("code",), ("v",), ("_dlt_load_id",)]
     assert platform.duck(f"SELECT id, code, v FROM connector_{connector}.labs ORDER BY id") == [
         (1, "y", True),
         (2, "z", False),
