@@ -154,6 +154,17 @@ class Settings(BaseSettings):
     api_token: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list, description="Bearer tokens of the REST API, comma separated. Unset: loopback only."
     )
+    reason_required: bool = Field(
+        False,
+        description="Whether a change of a connector through the REST API, a form or the page needs a reason (header "
+        "X-Reason, field reason), which its history keeps.",
+    )
+    audit_keep_days: int | None = Field(
+        None,
+        ge=1,
+        description="Days of history that stay in the database when `python -m api.audit_archive DIR` moves whole "
+        "sealed days out. Unset: it moves none, and all is kept.",
+    )
     api_host: str = Field("127.0.0.1", description="Address that the REST API binds.")
     api_port: int = Field(8080, ge=1, le=65535, description="Port of the REST API.")
 

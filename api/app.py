@@ -19,6 +19,7 @@ from api import credential_routes, problems, token_routes
 from api import routes as api_routes
 from api.answers import Health
 from api.authentication import Authenticated
+from api.history import routes as history_routes
 from api.middleware import Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
 from connectors.destinations.places import places_of
 from connectors.runs import PrefectRuns
@@ -65,6 +66,7 @@ def create_app(
                     instance=settings.instance,
                     places=places_of(settings),
                     open_credentials=settings.credentials == "open",
+                    reason_required=settings.reason_required,
                 )
                 app.state.tester = tester
                 yield
@@ -84,6 +86,7 @@ def create_app(
     )
     problems.install(app)
     app.include_router(api_routes.router)
+    app.include_router(history_routes.router)
     app.include_router(token_routes.router)
     app.include_router(credential_routes.router)
     _add_operations(app, registry)

@@ -155,7 +155,8 @@ class SchedulePreviewInput(Input):
     ] = None
 
 
-def _text(value: str | None) -> str | None:
+def plain_text(value: str | None) -> str | None:
+    """Refuse what no text of the database holds, such as NUL."""
     if value is not None and not is_text(value):
         raise refused("{field} holds a character that no name has.")
     return value
@@ -168,7 +169,8 @@ def plain_digits(value: object) -> object:
     return value
 
 
-def _cursor(value: str | None) -> str | None:
+def cursor_text(value: str | None) -> str | None:
+    """Refuse what no page has answered as its cursor."""
     if value is not None and parse_number(value) is None:
         raise refused("{field} is what nextCursor of the page before says, unchanged.")
     return value
@@ -183,7 +185,9 @@ class ConnectorQuery(Input):
         BeforeValidator(plain_digits),
     ] = 50
     cursor: Annotated[
-        str | None, AfterValidator(_cursor), Field(description="`nextCursor` of the page before; left out: the first.")
+        str | None,
+        AfterValidator(cursor_text),
+        Field(description="`nextCursor` of the page before; left out: the first."),
     ] = None
     is_active: Annotated[bool | None, Field(description="Only active ones, or only deactivated ones.")] = None
     phase: Annotated[
@@ -193,7 +197,7 @@ class ConnectorQuery(Input):
     freshness: Annotated[Freshness | None, Field(description="Only those of this freshness, such as `failing`.")] = None
     q: Annotated[
         str | None,
-        AfterValidator(_text),
+        AfterValidator(plain_text),
         Field(max_length=200, description="Only those with this text in name or description, in either case."),
     ] = None
 

@@ -26,10 +26,13 @@ from connectors.errors import (
     ForbiddenError,
     NameTakenError,
     NoSuchCredentialError,
+    NoSuchGenerationError,
     NoSuchTokenError,
     NotFoundError,
+    NotRestorableError,
     NotRunnableError,
     PrefectUnavailableError,
+    ReasonRequiredError,
     RequestError,
     StaleError,
     TokenNameTakenError,
@@ -102,6 +105,9 @@ _REQUEST_ERRORS: Mapping[type[RequestError], tuple[int, str]] = {
     StaleError: (412, "stale"),
     ClashError: (409, "constraint"),
     ConstraintError: (422, "constraint"),
+    NoSuchGenerationError: (404, "no-such-generation"),
+    NotRestorableError: (409, "not-restorable"),
+    ReasonRequiredError: (422, "reason-required"),
     PrefectUnavailableError: (503, "prefect-unavailable"),
 }
 
@@ -144,7 +150,9 @@ def _allowed(request: Request) -> set[str]:
 async def _refused(_: Request, error: Exception) -> Response:
     status, kind = next(found for cls, found in _REQUEST_ERRORS.items() if isinstance(error, cls))
     headers = {"Retry-After": "30"} if status == 503 else None
-    return ProblemResponse(status, in_camel_case(str(error)), kind=kind, headers=headers)
+    sentence = in_camel_case(str(error))
+    at_fault = [{"parameter": "X-Reason", "detail": sentence}] if isinstance(error, ReasonRequiredError) else []
+    return ProblemResponse(status, sentence, kind=kind, errors=at_fault, headers=headers)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

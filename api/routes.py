@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -27,6 +28,9 @@ from connectors.refusals import Refusal
 from database.connectors import Filter
 from use_cases.connectors import Service, Versions
 from use_cases.queries import Entry, too_low
+
+LONGEST_REASON = 1000
+"""Characters of a reason."""
 
 LONGEST_KEY = 200
 """Characters of an Idempotency-Key."""
@@ -102,7 +106,34 @@ def _if_match(
     return {tag[1] for tag in tags if tag}
 
 
+def _changing(
+    request: Request,
+    x_reason: Annotated[
+        str | None,
+        Header(
+            alias="X-Reason",
+            max_length=LONGEST_REASON,
+            description="Why, in your own words (UTF-8): kept in the history. With CAI_REASON_REQUIRED a change "
+            "without one is refused.",
+        ),
+    ] = None,
+) -> Service:
+    """The use cases, with the reason that this request gives."""
+    person = request.state.person
+    actor = replace(person.actor, reason=_read(x_reason or "").strip() or None)
+    return cast(Service, request.app.state.service).acting_for(replace(person, actor=actor))
+
+
+def _read(header: str) -> str:
+    """A header's text: sent as UTF-8 as often as not, and read by the server as Latin-1."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
+
+
 Connectors = Annotated[Service, Depends(_service)]
+Changing = Annotated[Service, Depends(_changing)]
 ConnectorId = Annotated[
     int,
     Path(alias="connectorId", ge=1, le=LARGEST_ID, description="The connector's id, in plain digits."),
@@ -127,12 +158,12 @@ router = APIRouter(
 )
 
 
-def _answer(entry: Entry, service: Service, response: Response) -> ConnectorAnswer:
+def answer_of(entry: Entry, service: Service, response: Response) -> ConnectorAnswer:
     response.headers["ETag"] = f'"{entry.row.version}"'
     return ConnectorAnswer.of(entry, service.freshness(entry))
 
 
-def _responses(status: int, *refusals: int, headers: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
+def responses_of(status: int, *refusals: int, headers: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
     return {status: {"headers": _ETAG | (headers or {})}, **problems(*refusals)}
 
 
@@ -144,16 +175,16 @@ _LOCATION = {"Location": {"description": "Where the connector is.", "schema": {"
     status_code=201,
     tags=["connectors"],
     dependencies=[needs(Act.CHANGE)],
-    responses=_responses(201, 409, *_BODY, headers=_LOCATION),
+    responses=responses_of(201, 409, *_BODY, headers=_LOCATION),
 )
-async def create_connector(body: ConnectorInput, service: Connectors, response: Response) -> ConnectorAnswer:
+async def create_connector(body: ConnectorInput, service: Changing, response: Response) -> ConnectorAnswer:
     """Create a connector.
 
     Answers as soon as it is saved, whether or not Prefect is up; `status` then says how it gets there.
     """
     entry = await service.create(body.given())
     response.headers["Location"] = f"/api/v1/connectors/{entry.row.id}"
-    return _answer(entry, service, response)
+    return answer_of(entry, service, response)
 
 
 @router.get("/connectors", tags=["connectors"], dependencies=[needs(Act.READ)])
@@ -170,7 +201,7 @@ async def list_connectors(service: Connectors, query: Annotated[ConnectorQuery, 
 
 
 @router.get(
-    "/connectors/{connectorId}", tags=["connectors"], dependencies=[needs(Act.READ)], responses=_responses(200, 404)
+    "/connectors/{connectorId}", tags=["connectors"], dependencies=[needs(Act.READ)], responses=responses_of(200, 404)
 )
 async def get_connector(connector_id: ConnectorId, service: Connectors, response: Response) -> ConnectorDetail:
     """Show a connector, and why it isn't running.
@@ -188,26 +219,26 @@ async def get_connector(connector_id: ConnectorId, service: Connectors, response
     "/connectors/{connectorId}",
     tags=["connectors"],
     dependencies=[needs(Act.CHANGE)],
-    responses=_responses(200, 404, 409, 412, *_BODY),
+    responses=responses_of(200, 404, 409, 412, *_BODY),
 )
 async def replace_connector(
-    connector_id: ConnectorId, body: ConnectorInput, seen: Seen, service: Connectors, response: Response
+    connector_id: ConnectorId, body: ConnectorInput, seen: Seen, service: Changing, response: Response
 ) -> ConnectorAnswer:
     """Replace a connector: fields that are left out get their defaults."""
-    return _answer(await service.replace(connector_id, body.given(), seen), service, response)
+    return answer_of(await service.replace(connector_id, body.given(), seen), service, response)
 
 
 @router.patch(
     "/connectors/{connectorId}",
     tags=["connectors"],
     dependencies=[needs(Act.CHANGE)],
-    responses=_responses(200, 404, 409, 412, *_BODY),
+    responses=responses_of(200, 404, 409, 412, *_BODY),
 )
 async def update_connector(
-    connector_id: ConnectorId, body: ConnectorPatch, seen: Seen, service: Connectors, response: Response
+    connector_id: ConnectorId, body: ConnectorPatch, seen: Seen, service: Changing, response: Response
 ) -> ConnectorAnswer:
     """Change some fields of a connector, each as a whole: fields that are left out stay as they are."""
-    return _answer(await service.update(connector_id, body.given(), seen), service, response)
+    return answer_of(await service.update(connector_id, body.given(), seen), service, response)
 
 
 @router.delete(
@@ -217,8 +248,8 @@ async def update_connector(
     dependencies=[needs(Act.CHANGE)],
     responses=problems(404, 412),
 )
-async def delete_connector(connector_id: ConnectorId, seen: Seen, service: Connectors) -> None:
-    """Delete a connector. There is no undo.
+async def delete_connector(connector_id: ConnectorId, seen: Seen, service: Changing) -> None:
+    """Delete a connector. `restore` brings it back, as its history has it.
 
     Its row goes at once, and its deployment and future runs are removed from Prefect soon after, or once Prefect
     answers again. A run in progress ends by itself. The rows that were loaded stay where they are.
@@ -230,26 +261,26 @@ async def delete_connector(connector_id: ConnectorId, seen: Seen, service: Conne
     "/connectors/{connectorId}/activate",
     tags=["actions"],
     dependencies=[needs(Act.CHANGE)],
-    responses=_responses(200, 404, 412),
+    responses=responses_of(200, 404, 412),
 )
 async def activate_connector(
-    connector_id: ConnectorId, seen: Seen, service: Connectors, response: Response
+    connector_id: ConnectorId, seen: Seen, service: Changing, response: Response
 ) -> ConnectorAnswer:
     """Have a connector run as scheduled. If it already is active, what was changed by hand in Prefect is repaired."""
-    return _answer(await service.set_active(connector_id, True, seen), service, response)
+    return answer_of(await service.set_active(connector_id, True, seen), service, response)
 
 
 @router.post(
     "/connectors/{connectorId}/deactivate",
     tags=["actions"],
     dependencies=[needs(Act.CHANGE)],
-    responses=_responses(200, 404, 412),
+    responses=responses_of(200, 404, 412),
 )
 async def deactivate_connector(
-    connector_id: ConnectorId, seen: Seen, service: Connectors, response: Response
+    connector_id: ConnectorId, seen: Seen, service: Changing, response: Response
 ) -> ConnectorAnswer:
     """Have a connector run no more until it is activated. A run in progress goes on to its end."""
-    return _answer(await service.set_active(connector_id, False, seen), service, response)
+    return answer_of(await service.set_active(connector_id, False, seen), service, response)
 
 
 @router.post(
@@ -257,11 +288,11 @@ async def deactivate_connector(
     status_code=202,
     tags=["actions"],
     dependencies=[needs(Act.RUN)],
-    responses=_responses(202, 404),
+    responses=responses_of(202, 404),
 )
-async def retry_connector(connector_id: ConnectorId, service: Connectors, response: Response) -> ConnectorAnswer:
+async def retry_connector(connector_id: ConnectorId, service: Changing, response: Response) -> ConnectorAnswer:
     """Have the controller compare a connector with Prefect at once, instead of at its next try."""
-    return _answer(await service.retry(connector_id), service, response)
+    return answer_of(await service.retry(connector_id), service, response)
 
 
 @router.post(
@@ -272,7 +303,7 @@ async def retry_connector(connector_id: ConnectorId, service: Connectors, respon
     responses=problems(404, 409),
 )
 async def run_connector(
-    connector_id: ConnectorId, service: Connectors, idempotency_key: IdempotencyKey = None
+    connector_id: ConnectorId, service: Changing, idempotency_key: IdempotencyKey = None
 ) -> RunAnswer:
     """Start a run now; the connector's overlap policy says what happens if one is going on.
 
@@ -286,14 +317,14 @@ async def run_connector(
     "/connectors/{connectorId}/test", tags=["actions"], dependencies=[needs(Act.TEST)], responses=problems(404)
 )
 async def test_connector(
-    connector_id: ConnectorId, service: Connectors, tester: Annotated[Tester, Depends(_tester)]
+    connector_id: ConnectorId, service: Changing, tester: Annotated[Tester, Depends(_tester)]
 ) -> ProbeAnswer:
     """Reach a connector's source, and show its first rows. Nothing is loaded.
 
     It is reached from where the API runs, with the secrets that the API may read. What only a worker can reach is tried
     by the form `test-connector` in the Prefect UI.
     """
-    return await tester((await service.get(connector_id, Act.TEST)).row)
+    return await tester((await service.to_test(connector_id)).row)
 
 
 @router.get("/connectors/{connectorId}/runs", tags=["runs"], dependencies=[needs(Act.READ)], responses=problems(404))

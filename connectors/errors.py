@@ -12,10 +12,15 @@ r"""Errors of requests, whichever door they came through.
     ├── ConstraintError            a constraint or trigger of the database's refuses it
     │   └── ClashError             because of other rows
     ├── NotRunnableError           it cannot be started by hand as it stands
+    ├── NoSuchGenerationError      the history does not tell how the connector was then
+    ├── NotRestorableError         what the history tells of that generation is not all that it was
+    ├── ReasonRequiredError        a change needs a reason here
     └── PrefectUnavailableError    Prefect is asked, and does not answer
 
 `connectors.connector.InvalidConnectorError` stands beside them: the user must change what was asked for.
 """
+
+from connectors.people import Via
 
 
 class RequestError(Exception):
@@ -88,6 +93,34 @@ class ClashError(ConstraintError):
 
 class NotRunnableError(RequestError):
     """The connector cannot be started by hand as it stands."""
+
+
+class NoSuchGenerationError(RequestError):
+    """The history does not tell how the connector was at this generation."""
+
+    def __init__(self, generation: int) -> None:
+        super().__init__(
+            f"The history of this connector tells of no generation {generation}: see its history for those that there "
+            "are."
+        )
+
+
+class NotRestorableError(RequestError):
+    """What the history tells of a generation is not all that it was."""
+
+    def __init__(self, generation: int) -> None:
+        super().__init__(
+            f"Generation {generation} held a secret in plain text, or what nobody can read, and the history does not "
+            "keep that: change the connector by hand, with a reference to the secret."
+        )
+
+
+class ReasonRequiredError(RequestError):
+    """A change without a reason, where CAI_REASON_REQUIRED asks for one."""
+
+    def __init__(self, via: Via) -> None:
+        where = "in the header X-Reason" if via is Via.REST else "in the field reason"
+        super().__init__(f"Every change needs a reason here, so nothing was changed: say why, {where}.")
 
 
 class PrefectUnavailableError(RequestError):

@@ -3,11 +3,13 @@
 This module is pure: `database.audit` reads and writes entries, `use_cases.history` puts both together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from connectors.errors import NoSuchGenerationError, NotRestorableError
 
 REDACTED = "***redacted***"
 """Stands in an entry where the row held a secret in plain text."""
@@ -115,6 +117,28 @@ def _texts(state: Any) -> list[str]:
         elif isinstance(value, list):
             waiting += value
     return texts
+
+
+def team_of(entry: AuditEntry) -> str | None:
+    """The team of a connector as an entry tells it; None: it is everybody's, or there were no teams then."""
+    state = entry.after if entry.after is not None else entry.before
+    team = state.get("team") if isinstance(state, Mapping) else None
+    return team if isinstance(team, str) else None
+
+
+def restorable(entry: AuditEntry | None, generation: int, columns: Collection[str]) -> dict[str, Any]:
+    """The values of those columns at a generation, as far as its entry has them.
+
+    Raises:
+        NoSuchGenerationError: there is no such entry.
+        NotRestorableError: it lacks something that the row held.
+    """
+    if entry is None:
+        raise NoSuchGenerationError(generation)
+    values = {name: entry.after[name] for name in columns if name in entry.after}
+    if "name" not in values or is_redacted(values):
+        raise NotRestorableError(generation)
+    return values
 
 
 class Fault(StrEnum):

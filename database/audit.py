@@ -4,7 +4,7 @@ Changes of connectors are written by the triggers of migration 0007 in the chang
 called for them but `act_as`. `database.audit_proof` verifies, `database.audit_archive` moves sealed days out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from connectors.connector import ConnectorRow
 from connectors.history import CHANGES, Action, AuditEntry
 from connectors.people import Actor
 from database import tables
@@ -30,12 +31,12 @@ class AuditFilter:
     until: datetime | None = None
     actor: str | None = None
     action: str | None = None
+    teams: Collection[str] | None = None
+    """Only those of these teams' connectors and of everybody's; None: all, those of no connector among them."""
 
 
-async def act_as(connection: AsyncConnection, actor: Actor | None) -> None:
-    """Name who acts, for this transaction: the triggers read it. None: the database's role acts."""
-    if actor is None:
-        return
+async def act_as(connection: AsyncConnection, actor: Actor) -> None:
+    """Name who acts, for this transaction: the triggers read it."""
     said = {"actor": actor.name, "via": actor.via.value, "reason": actor.reason, "request_id": actor.request_id}
     settings = [sa.func.set_config(f"cai.{name}", value or "", True) for name, value in said.items()]
     await connection.execute(sa.select(*settings))
@@ -73,6 +74,21 @@ async def record(
     )
 
 
+async def record_of(
+    connection: AsyncConnection, actor: Actor, action: Action, row: ConnectorRow, after: Any = None
+) -> None:
+    """The same of what was done to a connector."""
+    await record(
+        connection,
+        actor,
+        action,
+        connector_id=row.id,
+        connector_name=row.name,
+        generation=row.generation,
+        after=after,
+    )
+
+
 async def history(
     connection: AsyncConnection, connector_id: int, *, limit: int, before_id: int | None = None
 ) -> list[AuditEntry]:
@@ -98,7 +114,21 @@ async def entries(
         query = query.where(_AUDIT.actor == which.actor)
     if which.action is not None:
         query = query.where(_AUDIT.action == which.action)
+    if which.teams is not None:
+        query = query.where(_AUDIT.connector_id.is_not(None), sa.or_(_team.is_(None), _team.in_(sorted(which.teams))))
     return await _entries(connection, query.order_by(_AUDIT.id.desc()).limit(limit))
+
+
+def _newest_team() -> sa.ScalarSelect[Any]:
+    """The team of an entry's connector as its newest change tells it."""
+    newest = tables.audit.alias()
+    state = sa.func.coalesce(newest.c.after, newest.c.before)
+    of_it = sa.func.coalesce(newest.c.connector_id, sa.literal_column("0")) == _chain
+    query = sa.select(state["team"].astext).where(of_it, newest.c.action.in_([action.value for action in CHANGES]))
+    return query.order_by(newest.c.id.desc()).limit(1).scalar_subquery()
+
+
+_team = _newest_team()
 
 
 async def newest_of_generation(connection: AsyncConnection, connector_id: int, generation: int) -> AuditEntry | None:
@@ -109,6 +139,14 @@ async def newest_of_generation(connection: AsyncConnection, connector_id: int, g
         _AUDIT.action.in_([action.value for action in CHANGES]),
         _AUDIT.after.is_not(None),
     )
+    found = await _entries(connection, query.order_by(_AUDIT.id.desc()).limit(1))
+    return found[0] if found else None
+
+
+async def newest_change(connection: AsyncConnection, connector_id: int) -> AuditEntry | None:
+    """The newest entry that tells how a connector's row stands, or that it has gone; None when there is none."""
+    changes = [action.value for action in CHANGES]
+    query = sa.select(*_COLUMNS).where(_chain == connector_id, _AUDIT.action.in_(changes))
     found = await _entries(connection, query.order_by(_AUDIT.id.desc()).limit(1))
     return found[0] if found else None
 

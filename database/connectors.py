@@ -206,6 +206,12 @@ async def lock(connection: AsyncConnection, connector_id: int) -> ConnectorRow |
     return None if found is None else ConnectorRow(**found)
 
 
+async def exists(connection: AsyncConnection, connector_id: int) -> bool:
+    """Whether there is a row of this number."""
+    there = sa.exists().where(tables.connectors.c.id == connector_id)
+    return bool(await connection.scalar(sa.select(there)))
+
+
 async def insert(connection: AsyncConnection, values: Mapping[str, Any]) -> ConnectorRow:
     """Make a row of these columns. Raises `ConstraintError` when a trigger passes over it."""
     statement = sa.insert(tables.connectors).values(**values).returning(*COLUMNS)

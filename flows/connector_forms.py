@@ -14,6 +14,7 @@ from typing import Any, Literal
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 from prefect.utilities.urls import url_for
 
@@ -24,6 +25,7 @@ from connectors.connector import (
 )
 from connectors.destinations.places import places_of
 from connectors.errors import RequestError
+from connectors.people import EVERYTHING, Actor, Person, Via
 from database.connection.engine import DATABASE_ERRORS, open_engine
 from database.connection.errors import HELD, Trouble, told, trouble_of
 from database.store import Store
@@ -41,30 +43,42 @@ SETTLING_SECONDS = 10.0
 
 
 @asynccontextmanager
-async def _service() -> AsyncIterator[Service]:
+async def _service(reason: str) -> AsyncIterator[Service]:
     settings = Settings()
     engine = open_engine(settings.resolved_database_url(), pool_size=1)
     try:
         async with open_runs() as runs:
-            yield Service(
+            service = Service(
                 Store(engine),
                 runs,
                 instance=settings.instance,
                 places=places_of(settings),
                 open_credentials=settings.credentials == "open",
+                reason_required=settings.reason_required,
             )
+            yield service.acting_for(Person(_actor(reason), EVERYTHING))
     finally:
         await engine.dispose()
+
+
+def _actor(reason: str) -> Actor:
+    """Whoever started the form's run, as far as Prefect knows: a server without accounts knows nobody."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    who = run.created_by.display_value if run is not None and run.created_by is not None else None
+    request_id = None if run is None else str(run.id)
+    return Actor(f"prefect:{who}" if who else "prefect", Via.FORM, reason.strip() or None, request_id)
 
 
 async def _submit(
     use_case: Callable[[Service], Awaitable[State[Any]]],
     source: SourceForm | None = None,
     destination: DestinationForm | None = None,
+    reason: str = "",
 ) -> State[Any]:
     """What a use case ends with, or its refusal as a failed run. A traceback would say nothing to a business user."""
     try:
-        async with _service() as service:
+        async with _service(reason) as service:
             return await use_case(service)
     except InvalidConnectorError as error:
         return Failed(message=" ".join(sentence(refusal, source, destination) for refusal in error.refusals))
@@ -94,6 +108,7 @@ async def create_connector(  # noqa: PLR0917  # its parameters are a form in Pre
     missed_runs: MissedRuns = MissedRuns.LATEST,
     retries: int = 3,
     timeout_seconds: float = 0,
+    reason: str = "",
 ) -> State[Any]:
     """Create a connector: where data comes from, where it goes, and when.
 
@@ -111,6 +126,7 @@ async def create_connector(  # noqa: PLR0917  # its parameters are a form in Pre
         missed_runs: When runs were due while nothing could run them: catch up with the latest, with all, or skip them.
         retries: How often a failed load is tried again.
         timeout_seconds: A run that takes longer is ended. 0: no limit.
+        reason: Why: kept in its history. Some installations ask for one.
     """
     policy = {"overlap": overlap.value, "missed_runs": missed_runs.value, "retries": retries}
     values = {
@@ -128,7 +144,7 @@ async def create_connector(  # noqa: PLR0917  # its parameters are a form in Pre
     async def create(service: Service) -> State[Any]:
         return await _shown(service, await service.create(values), "created")
 
-    return await _submit(create, source, destination)
+    return await _submit(create, source, destination, reason)
 
 
 @flow(name="update-connector", flow_run_name="update connector {connector_id}", persist_result=False)
@@ -146,6 +162,7 @@ async def update_connector(  # noqa: PLR0917  # its parameters are a form in Pre
     retries: int | None = None,
     timeout_seconds: float | None = None,
     take_away: list[Literal["schedule", "description", "destination", "dataset_name"]] = [],  # noqa: B006  # only read
+    reason: str = "",
 ) -> State[Any]:
     """Change a connector: only the fields that you fill in change.
 
@@ -165,6 +182,7 @@ async def update_connector(  # noqa: PLR0917  # its parameters are a form in Pre
         timeout_seconds: A run that takes longer is ended. 0: no limit.
         take_away: What the connector is to have no more. Without a schedule it runs only when started by hand, without
             a destination its rows go to the platform's own, without a dataset name into one of the connector's own.
+        reason: Why: kept in its history. Some installations ask for one.
     """
     given = {
         "name": name,
@@ -184,7 +202,7 @@ async def update_connector(  # noqa: PLR0917  # its parameters are a form in Pre
     async def update(service: Service) -> State[Any]:
         return await _updated(service, connector_id, changes)
 
-    return await _submit(update, source, destination)
+    return await _submit(update, source, destination, reason)
 
 
 async def _updated(service: Service, connector_id: int, changes: Changes) -> State[Any]:
@@ -200,40 +218,43 @@ async def _updated(service: Service, connector_id: int, changes: Changes) -> Sta
 
 
 @flow(name="activate-connector", flow_run_name="activate connector {connector_id}", persist_result=False)
-async def activate_connector(connector_id: int) -> State[Any]:
+async def activate_connector(connector_id: int, reason: str = "") -> State[Any]:
     """Activate a connector: it runs as scheduled again.
 
     Args:
         connector_id: The connector's number.
+        reason: Why: kept in its history. Some installations ask for one.
     """
 
     async def activate(service: Service) -> State[Any]:
         return await _shown(service, await service.set_active(connector_id, True), "activated")
 
-    return await _submit(activate)
+    return await _submit(activate, reason=reason)
 
 
 @flow(name="deactivate-connector", flow_run_name="deactivate connector {connector_id}", persist_result=False)
-async def deactivate_connector(connector_id: int) -> State[Any]:
+async def deactivate_connector(connector_id: int, reason: str = "") -> State[Any]:
     """Deactivate a connector: nothing is scheduled until it is activated. A run in progress goes on to its end.
 
     Args:
         connector_id: The connector's number.
+        reason: Why: kept in its history. Some installations ask for one.
     """
 
     async def deactivate(service: Service) -> State[Any]:
         return await _shown(service, await service.set_active(connector_id, False), "deactivated")
 
-    return await _submit(deactivate)
+    return await _submit(deactivate, reason=reason)
 
 
 @flow(name="delete-connector", flow_run_name="delete connector {connector_id}", persist_result=False)
-async def delete_connector(connector_id: int, name: str) -> State[Any]:
+async def delete_connector(connector_id: int, name: str, reason: str = "") -> State[Any]:
     """Delete a connector with its deployment. The rows that it has loaded stay where they are.
 
     Args:
         connector_id: The connector's number.
         name: Its name, typed again so that no other one is deleted by a slip.
+        reason: Why: kept in its history. Some installations ask for one.
     """
 
     async def delete(service: Service) -> State[Any]:
@@ -255,7 +276,7 @@ async def delete_connector(connector_id: int, name: str) -> State[Any]:
             f"{dataset_of(row)}. The artifact {deleted_page_key(connector_id)} says how to have it back."
         )
 
-    return await _submit(delete)
+    return await _submit(delete, reason=reason)
 
 
 @flow(name="test-connector", flow_run_name="test connector {connector_id}", persist_result=False)
@@ -268,7 +289,7 @@ async def test_connector(connector_id: int) -> State[Any]:
     from pipelines.source_test import probe_connector  # noqa: PLC0415  # only this form needs what reads sources
 
     async def test(service: Service) -> State[Any]:
-        entry = await service.get(connector_id)
+        entry = await service.to_test(connector_id)
         found = await asyncio.to_thread(probe_connector, entry.row, Settings())
         if not found.ok:
             return Failed(message=found.message)

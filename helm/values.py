@@ -236,6 +236,8 @@ class Settings(Part):
     controller_max_runtime_seconds: Annotated[float, Field(gt=0)] | None = None
     alert_after_seconds: Annotated[float, Field(ge=0)] | None = None
     alert_after_failures: Annotated[int, Field(ge=1)] | None = None
+    reason_required: bool | None = None
+    audit_keep_days: Annotated[int, Field(ge=1)] | None = None
     heartbeat_seconds: Annotated[float, Field(gt=0)] | None = None
     notification_block: str | None = None
     log_format: Literal["text", "json"] | None = None

@@ -5,7 +5,8 @@ is one transaction on the table and never asks Prefect: the table's trigger wake
 If the process dies before the commit, nothing has happened; after it, all has.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,15 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from connectors.connector import ConnectorRow, InvalidConnectorError, validate
 from connectors.credentials import CredentialRules, is_nobodys, refuse_uses, uses_of
 from connectors.destinations.places import outside
-from connectors.errors import ForbiddenError, NotFoundError, NotRunnableError, StaleError
+from connectors.errors import ForbiddenError, NotFoundError, NotRunnableError, ReasonRequiredError, StaleError
+from connectors.history import Action, restorable, team_of
 from connectors.limits.ids import is_id
 from connectors.limits.jsonb import unstorable
 from connectors.people import Act, Verdict, may, may_for_all
 from connectors.refusals import Refusal
 from connectors.runs import Run
 from connectors.shared_tables import clash, writer_of, writers_of
-from database import connectors, credentials, loads
-from use_cases.queries import Entry, Queries
+from database import audit, connectors, credentials, loads
+from use_cases.queries import Entry, Queries, too_low
 
 DEFAULTS: Mapping[str, Any] = {
     "description": None,
@@ -61,7 +63,7 @@ class Service(Queries):
         complete = _complete({**WHOSE, "team": self._person.home, **values})
         self._require_team(None, complete["team"], new=True)
         self._judge(complete, connector_id=0)  # whether an `H` is valid does not depend on the id that there is to be
-        async with connectors.changing(self._engine, name=complete["name"], own_id=None) as connection:
+        async with self._changing(complete["name"], None) as connection:
             row = await connectors.insert(connection, complete)
             await self._require_credentials(connection, row)
             await self._refuse_shared(connection, row)
@@ -76,7 +78,7 @@ class Service(Queries):
             NotFoundError, ForbiddenError, StaleError, InvalidConnectorError, NameTakenError: and nothing has changed.
         """
         changes = _stripped(values)
-        async with connectors.changing(self._engine, name=changes.get("name"), own_id=connector_id) as connection:
+        async with self._changing(changes.get("name"), connector_id) as connection:
             row = await self._lock(connection, connector_id, seen)
             self._require_team(row.team, changes.get("team", row.team))
             judged = changes != {"is_active": False}
@@ -115,15 +117,64 @@ class Service(Queries):
         Raises:
             NotFoundError, ForbiddenError, StaleError: and nothing has changed.
         """
-        async with connectors.changing(self._engine, name=None, own_id=connector_id) as connection:
+        async with self._changing(None, connector_id) as connection:
             await self._lock(connection, connector_id, seen)
             await connectors.delete(connection, connector_id)
 
     async def retry(self, connector_id: int) -> Entry:
         """Have the controller reconcile a connector now instead of at its next try. Raises what `get` does."""
         entry = await self.get(connector_id, Act.RUN)
+        await self._record(Action.RETRY, entry.row)
         await connectors.hint(self._engine, connector_id)
         return entry
+
+    async def to_test(self, connector_id: int) -> Entry:
+        """The connector whose source is about to be reached, which its history tells. Raises what `get` does."""
+        entry = await self.get(connector_id, Act.TEST)
+        await self._record(Action.TEST, entry.row)
+        return entry
+
+    async def restore(self, connector_id: int, generation: int) -> Entry:
+        """Have a connector as it was at a generation; a deleted one comes back under its number, with all it had.
+
+        It is judged like any save. Columns that are younger than the generation keep what they have.
+
+        Raises:
+            NotFoundError, ForbiddenError: and
+            NoSuchGenerationError: its history does not tell of that generation.
+            NotRestorableError: it held a secret in plain text, which the history does not keep.
+            InvalidConnectorError, NameTakenError: it may not be saved any more.
+        """
+        values = await self._kept(connector_id, generation)
+        async with self._changing(values["name"], connector_id) as connection:
+            if await connectors.exists(connection, connector_id):
+                row = await self._lock(connection, connector_id, None)
+                self._require_team(row.team, values.get("team", row.team))
+                self._judge({**_user_values(row), **values}, connector_id)
+                row = await connectors.update(connection, connector_id, values)
+            else:
+                complete = _complete({**WHOSE, **values})
+                self._require_team(None, complete["team"], new=True)
+                self._judge(complete, connector_id)
+                row = await connectors.insert(connection, {"id": connector_id, **complete})
+            await self._require_credentials(connection, row)
+            await self._refuse_shared(connection, row)
+            await audit.record_of(connection, self._person.actor, Action.RESTORE, row, {"generation": generation})
+        return (await self._entries([row]))[0]
+
+    async def _kept(self, connector_id: int, generation: int) -> dict[str, Any]:
+        """The columns of a connector at a generation, as far as its history has them. Raises as `restore` does."""
+        if not is_id(connector_id):
+            raise NotFoundError(connector_id)
+        async with self._engine.connect() as connection:
+            newest = await audit.newest_change(connection, connector_id)
+            kept = await audit.newest_of_generation(connection, connector_id, generation)
+        verdict = Verdict.HIDDEN if newest is None else may(self._person, Act.CHANGE, team_of(newest))
+        if verdict is Verdict.HIDDEN:
+            raise NotFoundError(connector_id)
+        if verdict is Verdict.REFUSED:
+            raise ForbiddenError(too_low(Act.CHANGE))
+        return restorable(kept, generation, _USER_COLUMNS)
 
     async def run(self, connector_id: int, key: str | None = None) -> Run:
         """Start a run now; with a `key` one run, however often it is sent.
@@ -140,6 +191,9 @@ class Service(Queries):
         except InvalidConnectorError as error:
             raise NotRunnableError(f"The connector is not valid, and a run would fail: {error}") from None
         deployment_id = entry.deployment_id
+        if deployment_id is not None:
+            # Before it: what was started has its entry, whatever dies in between.
+            await self._record(Action.RUN, entry.row)
         run = None if deployment_id is None else await self._runs.start(deployment_id, key)
         if run is None:
             await connectors.hint(self._engine, connector_id)
@@ -148,6 +202,23 @@ class Service(Queries):
                 "the connector's status says what it waits for."
             )
         return run
+
+    @asynccontextmanager
+    async def _changing(self, name: str | None, own_id: int | None) -> AsyncIterator[AsyncConnection]:
+        """One transaction that changes a connector, and tells its history who does it.
+
+        Raises:
+            ReasonRequiredError: before it begins. And what `database.connectors.changing` does.
+        """
+        if self._reason_required and self._person.actor.reason is None:
+            raise ReasonRequiredError(self._person.actor.via)
+        async with connectors.changing(self._engine, name=name, own_id=own_id) as connection:
+            await audit.act_as(connection, self._person.actor)
+            yield connection
+
+    async def _record(self, action: Action, row: ConnectorRow) -> None:
+        async with self._engine.begin() as connection:
+            await audit.record_of(connection, self._person.actor, action, row)
 
     def _require_team(self, before: str | None, after: str | None, *, new: bool = False) -> None:
         """Return when the person may make a connector of team `before` one of team `after`. Raises `ForbiddenError`."""

@@ -88,6 +88,7 @@ class Queries:
         instance: str,
         places: Places | None = None,
         open_credentials: bool = True,
+        reason_required: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
@@ -97,6 +98,7 @@ class Queries:
         self._places = places
         self._open_credentials = open_credentials
         self._clock = clock
+        self._reason_required = reason_required
         self._person = PLATFORM
 
     def acting_for(self, person: Person) -> Self:

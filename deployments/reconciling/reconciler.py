@@ -15,6 +15,7 @@ from connectors.status import Status
 from database.connection.engine import Fence
 from database.store import Store
 from deployments.monitoring.alerts import Alerts
+from deployments.monitoring.history_watch import HistoryWatch
 from deployments.monitoring.metrics import Cycle, Metrics
 from deployments.planning.plan import Desired, Observation
 from deployments.planning.spec import Platform
@@ -122,7 +123,11 @@ class Reconciler:
         began = time.perf_counter()
         report = Report()
         try:
+            if audit and allow_mass_prune:
+                await self._upkeep.history.allow_mass_prune()
             await self._cycle(report, audit=audit, hints=hints, allow_mass_prune=allow_mass_prune)
+            if audit:
+                await self._upkeep.history.look()
         except Exception:
             self._changes.put_back(before)  # what this cycle took for read may not have been dealt with
             self._measure(Cycle.FAILED, began)
@@ -194,9 +199,17 @@ class Reconciler:
 class Upkeep:
     """What a cycle does beside its connectors: sweeps stale runs, makes missed ones, and counts."""
 
-    def __init__(self, sweeper: Sweeper, missed_runs: MissedRuns, recorder: StatusRecorder, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        sweeper: Sweeper,
+        missed_runs: MissedRuns,
+        recorder: StatusRecorder,
+        metrics: Metrics,
+        history: HistoryWatch,
+    ) -> None:
         self.sweeper = sweeper
         self.metrics = metrics
+        self.history = history
         self._missed_runs = missed_runs
         self._recorder = recorder
 
@@ -264,7 +277,9 @@ def assemble(
         planner=planner,
         rounds=rounds,
         prefect=ServerProbe(gateway, server, claim, clock),
-        upkeep=Upkeep(sweeper, MissedRuns(gateway, clock, progress), recorder, metrics),
+        upkeep=Upkeep(
+            sweeper, MissedRuns(gateway, clock, progress), recorder, metrics, HistoryWatch(store.engine, fence)
+        ),
     )
 
 

@@ -62,10 +62,19 @@ async def reached(row: ConnectorRow) -> ProbeAnswer:
 
 @asynccontextmanager
 async def client(
-    database_url: str, *, open_runs: OpenRuns = no_prefect, tester: Tester = reached, tokens: tuple[str, ...] = ()
+    database_url: str,
+    *,
+    open_runs: OpenRuns = no_prefect,
+    tester: Tester = reached,
+    tokens: tuple[str, ...] = (),
+    reason_required: bool = False,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API, which sends the first token where there are some."""
-    configured = Settings(database_url=SecretStr(database_url), api_token=[SecretStr(token) for token in tokens])
+    configured = Settings(
+        database_url=SecretStr(database_url),
+        api_token=[SecretStr(token) for token in tokens],
+        reason_required=reason_required,
+    )
     app = create_app(configured, open_runs, tester)
     headers = {"Authorization": f"Bearer {tokens[0]}"} if tokens else {}
     async with app.router.lifespan_context(app):

@@ -7,6 +7,8 @@ import httpx
 import pytest
 
 from connectors.status import Phase
+from database import audit
+from database.audit import AuditFilter
 from database.store import Store
 from tests.support.api_rig import CONNECTORS, assert_problem, client, create
 from tests.support.control_plane.fake_prefect import FakePrefect
@@ -114,3 +116,28 @@ async def test_our_own_write_neither_hides_a_silent_change_nor_makes_an_etag_sta
         assert (await api.get(where)).headers["ETag"].startswith('"1-')
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize("statement", [*SILENT, "DELETE FROM cai_connectors"])
+async def test_the_controllers_audit_records_what_was_changed_with_triggers_off(
+    store: Store, database_url: str, statement: str
+) -> None:
+    async with rig(store, FakePrefect()) as parts:
+        number = await parts.insert(name="a")
+        await parts.cycle(audit=True)
+        await silently(database_url, statement)
+        await parts.cycle(audit=True)
+        await parts.cycle(audit=True)
+        async with store.engine.connect() as connection:
+            newest, created = await audit.history(connection, number, limit=5)
+        assert (created.action, newest.action, newest.actor) == ("create", "found", "unknown")
+        assert newest.reason is not None
+        assert "triggers off" in newest.reason
+
+
+async def test_a_mass_prune_that_is_allowed_is_an_entry(store: Store) -> None:
+    async with rig(store, FakePrefect()) as parts:
+        await parts.cycle(audit=True, allow_mass_prune=True)
+        async with store.engine.connect() as connection:
+            (entry,) = await audit.entries(connection, AuditFilter(), limit=5)
+        assert (entry.action, entry.actor, entry.via) == ("allow_mass_prune", "controller", "controller")

@@ -1,0 +1,1 @@
+"""History over HTTP: its routes and their bodies."""
