@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import takewhile
-from typing import Literal
 
 from connectors.connector import Connector, ConnectorRow, InvalidConnectorError, validate
 from connectors.freshness import Facts, Freshness, judge, lateness, said
@@ -65,8 +64,18 @@ class Explanation:
     freshness: Freshness
 
 
-View = Held | Literal["missing", "unavailable", "not asked"]
-"""What Prefect said: what it holds, that it holds nothing, or nothing at all."""
+class Unseen(StrEnum):
+    """Why nothing is known of what Prefect holds for a connector."""
+
+    MISSING = "missing"
+    """It holds nothing."""
+    UNAVAILABLE = "unavailable"
+    """It did not answer."""
+    NOT_ASKED = "not asked"
+
+
+View = Held | Unseen
+"""What Prefect holds, or why there is nothing to see."""
 
 _BAD = frozenset({"FAILED", "CRASHED"})
 _RUNNING = frozenset({"RUNNING", "PENDING", "CANCELLING"})
@@ -165,9 +174,9 @@ def _of_sync(row: ConnectorRow, status: Status | None, *, led: bool) -> Iterator
 
 def _of_prefect(view: View, failing: datetime | None) -> Iterator[Why]:
     """What Prefect itself says."""
-    if view == "unavailable":
+    if view is Unseen.UNAVAILABLE:
         yield Why(Obstacle.PREFECT_UNAVAILABLE, "Prefect does not answer: nothing is started until it does.")
-    if view == "missing":
+    if view is Unseen.MISSING:
         yield Why(
             Obstacle.DEPLOYMENT_MISSING,
             "Prefect no longer holds its deployment. The controller's next audit makes it again; a retry does so now.",

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from connectors.connector import ConnectorRow, InvalidConnectorError
 from connectors.destinations.places import Places
-from connectors.diagnosis import Explanation, View, explain
+from connectors.diagnosis import Explanation, Unseen, View, explain
 from connectors.errors import ForbiddenError, NotFoundError, PrefectUnavailableError
 from connectors.freshness import Facts, Freshness, Promise, judge
 from connectors.limits.ids import is_id
@@ -152,12 +152,12 @@ class Queries:
 
     async def explain(self, entry: Entry) -> Explanation:
         """Why it isn't running, or when it will: asks Prefect too, and says less when Prefect does not answer."""
-        view: View = "not asked"
+        view: View = Unseen.NOT_ASKED
         if entry.deployment_id is not None:
             try:
-                view = await self._runs.held(entry.deployment_id) or "missing"
+                view = await self._runs.held(entry.deployment_id) or Unseen.MISSING
             except PrefectUnavailableError:
-                view = "unavailable"
+                view = Unseen.UNAVAILABLE
         led = await lease.is_led(self._engine, self._instance)
         last_words = entry.load.message if entry.load is not None else None
         return explain(entry.row, entry.status, view, entry.facts, led=led, now=self._clock(), last_words=last_words)

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from connectors.connector import ConnectorRow
-from connectors.diagnosis import Explanation, Obstacle, View, explain
+from connectors.diagnosis import Explanation, Obstacle, Unseen, View, explain
 from connectors.freshness import Facts, Freshness
 from connectors.runs import Held, Pool, Run
 from connectors.schedules.cron import parse
@@ -74,26 +74,26 @@ RETRYING = replace(SYNCED, phase=Phase.RETRYING, message="Prefect failed (500)."
         pytest.param(replace(ROW, is_active=False), SYNCED, HELD, True, ["Inactive"], id="inactive"),
         pytest.param(replace(ROW, schedule="61 * * * *"), SYNCED, HELD, True, ["Invalid"], id="invalid schedule"),
         pytest.param(
-            replace(ROW, schedule="", is_active=False), None, "not asked", True, ["Invalid", "Inactive"], id="both"
+            replace(ROW, schedule="", is_active=False), None, Unseen.NOT_ASKED, True, ["Invalid", "Inactive"], id="both"
         ),
         pytest.param(replace(ROW, schedule=None), SYNCED, HELD, True, ["ManualOnly"], id="no schedule"),
-        pytest.param(ROW, None, "not asked", True, ["WaitingForController"], id="new"),
-        pytest.param(ROW, None, "not asked", False, ["NoController"], id="new, and nobody leads"),
+        pytest.param(ROW, None, Unseen.NOT_ASKED, True, ["WaitingForController"], id="new"),
+        pytest.param(ROW, None, Unseen.NOT_ASKED, False, ["NoController"], id="new, and nobody leads"),
         pytest.param(
             ROW, replace(SYNCED, observed_generation=2), HELD, True, ["WaitingForController"], id="just changed"
         ),
-        pytest.param(ROW, RETRYING, "not asked", True, ["SyncFailing"], id="Prefect refuses it"),
+        pytest.param(ROW, RETRYING, Unseen.NOT_ASKED, True, ["SyncFailing"], id="Prefect refuses it"),
         pytest.param(
             ROW,
             replace(RETRYING, reason=Reason.SERVER_UNAVAILABLE),
-            "unavailable",
+            Unseen.UNAVAILABLE,
             True,
             ["WaitingForPrefect", "PrefectUnavailable"],
             id="Prefect was down when it was saved",
         ),
-        pytest.param(ROW, replace(SYNCED, phase=Phase.CONFLICT), "not asked", True, ["Conflict"], id="not ours"),
-        pytest.param(ROW, SYNCED, "unavailable", True, ["PrefectUnavailable"], id="Prefect is down"),
-        pytest.param(ROW, SYNCED, "missing", True, ["DeploymentMissing"], id="deleted by hand"),
+        pytest.param(ROW, replace(SYNCED, phase=Phase.CONFLICT), Unseen.NOT_ASKED, True, ["Conflict"], id="not ours"),
+        pytest.param(ROW, SYNCED, Unseen.UNAVAILABLE, True, ["PrefectUnavailable"], id="Prefect is down"),
+        pytest.param(ROW, SYNCED, Unseen.MISSING, True, ["DeploymentMissing"], id="deleted by hand"),
         pytest.param(ROW, SYNCED, replace(HELD, paused=True), True, ["PausedInPrefect"], id="paused by hand"),
         pytest.param(
             ROW, SYNCED, replace(HELD, pool=replace(POOL, exists=False)), True, ["WorkPoolMissing"], id="no such pool"
@@ -142,7 +142,7 @@ def test_the_obstacles(row: ConnectorRow, status: Status | None, view: View, *, 
 def test_late_overdue_and_failing_are_the_fleets_judgement(
     loads: dict[str, Any], expected: list[str], freshness: Freshness
 ) -> None:
-    shown = explained(view="unavailable", last_words="The login is wrong.", **loads)
+    shown = explained(view=Unseen.UNAVAILABLE, last_words="The login is wrong.", **loads)
     assert [why.obstacle for why in shown.obstacles] == ["PrefectUnavailable", *expected]
     assert shown.freshness is freshness
 
@@ -241,7 +241,7 @@ def test_the_next_run_is_what_prefect_has_scheduled_else_what_the_schedule_says(
     scheduled = replace(HELD, open_runs=(run("SCHEDULED", "Late"), run("SCHEDULED", hours_ago=-2)))
     assert explained(view=scheduled).next_run_at == NOW + timedelta(hours=2)
     tomorrow = datetime(2026, 11, 25, 2, 0, tzinfo=UTC)
-    assert explained(view="unavailable").next_run_at == tomorrow
+    assert explained(view=Unseen.UNAVAILABLE).next_run_at == tomorrow
     assert explained(replace(ROW, is_active=False)).next_run_at is None
 
 
