@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import httpx
 import orjson
@@ -216,7 +216,8 @@ def _failure(error: Exception) -> tuple[CallResult, ReconcileError | None]:
         error = error.http_exc
     if isinstance(error, httpx.HTTPStatusError):
         return _result(error.response.status_code), _refusal(error.response)
-    result, failure = CallResult.CANCELLED, cast(ReconcileError | None, None)
+    result = CallResult.CANCELLED
+    failure: ReconcileError | None = None
     match error:
         case httpx.TimeoutException() | TimeoutError():
             result, failure = CallResult.TIMEOUT, OverloadedError("Prefect did not answer in time.")
@@ -249,7 +250,9 @@ def _result(code: int) -> CallResult:
     """How an answered call ended."""
     if code in UNKNOWN_TO_PREFECT:
         return CallResult.REFUSED
-    return CallResult.BUSY if code in NOT_NOW else CallResult(f"{code // 100}xx")
+    if code in NOT_NOW:
+        return CallResult.BUSY
+    return CallResult(f"{code // 100}xx") if 300 <= code < 600 else CallResult.UNREADABLE
 
 
 _POOL_MISSING = re.compile(r'Work pool "([^"]*)" not found')

@@ -467,6 +467,7 @@ FAILURES: list[tuple[Answer, type[ReconcileError]]] = [
     (saying(504), OverloadedError),
     (saying(500), ServerError),
     (saying(500, b"<html>"), ServerError),
+    (saying(999), ServerError),
     (saying(409, b'{"detail": "no"}'), RefusedError),
     (saying(422, b"<html>"), RefusedError),
     (saying(201, b'{"id": "7'), ServerError),
