@@ -34,7 +34,7 @@ LONGEST_CLASS = 250
 LONGEST_FILE = 400
 MOST_COLLABORATORS = 7
 
-NOT_YET_ROOMY = {"pipelines.rows"}
+NOT_YET_ROOMY = {"api", "pipelines.rows"}
 NOT_YET_SHORT_FUNCTIONS: set[str] = set()
 NOT_YET_SMALL_CLASSES = {
     "local.embedded_postgres:EmbeddedPostgres",
