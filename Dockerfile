@@ -42,6 +42,7 @@ ENV PATH=/venv/bin:$PATH \
     PREFECT_HOME=/home/cai/.prefect \
     PYTHONTZPATH= \
     CAI_CODE_PATH=/app \
+    CAI_CODE_VERSION=${VERSION}+${REVISION} \
     CAI_DATA_DIR=/data \
     DO_NOT_TRACK=1 \
     RUNTIME__DLTHUB_TELEMETRY=false

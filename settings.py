@@ -66,6 +66,9 @@ class Settings(BaseSettings):
         "a queue of its own. Unset: as it is in Prefect.",
     )
     code_path: Path = Field(ROOT, description="Directory, on the worker, that holds this code: where its runs start.")
+    code_version: str | None = Field(
+        None, description="Version of this code, which each load notes. The image sets it to its own."
+    )
     data_dir: Path = Field(
         ROOT / ".local",
         description="State of a local installation: embedded database, DuckDB files, working directories of runs.",
@@ -122,6 +125,9 @@ class Settings(BaseSettings):
     )
     controller_max_runtime_seconds: float = Field(
         43_200, gt=0, description="A controller run ends after this time and its successor goes on."
+    )
+    loads_keep_days: int = Field(
+        730, ge=1, description="Days for which what each run has loaded is kept, table by table."
     )
     alert_urls: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list, description="Apprise URLs, comma separated, that operations are told through."

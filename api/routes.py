@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Annotated, Any, cast
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.security import HTTPBearer
@@ -19,6 +20,7 @@ from api.answers import (
     SchedulePreview,
 )
 from api.bodies import ConnectorInput, ConnectorPatch, ConnectorQuery, RunsQuery, SchedulePreviewInput, plain_digits
+from api.load_bodies import LoadAnswer, LoadDetail, LoadsAnswer, LoadsQuery
 from api.problems import MEDIA_TYPE
 from connectors.connector import ConnectorRow, InvalidConnectorError
 from connectors.errors import ForbiddenError
@@ -139,6 +141,7 @@ ConnectorId = Annotated[
     Path(alias="connectorId", ge=1, le=LARGEST_ID, description="The connector's id, in plain digits."),
     BeforeValidator(plain_digits),
 ]
+RunId = Annotated[UUID, Path(alias="runId", description="Prefect's id of the flow run.")]
 Seen = Annotated[Versions, Depends(_if_match)]
 IdempotencyKey = Annotated[
     str | None,
@@ -331,6 +334,30 @@ async def test_connector(
 async def list_runs(connector_id: ConnectorId, service: Connectors, query: Annotated[RunsQuery, Query()]) -> RunsAnswer:
     """List a connector's last runs: their states, times, and rows loaded."""
     return RunsAnswer(items=[RunAnswer.of(run) for run in await service.last_runs(connector_id, query.limit)])
+
+
+@router.get("/connectors/{connectorId}/loads", tags=["runs"], dependencies=[needs(Act.READ)], responses=problems(404))
+async def list_loads(
+    connector_id: ConnectorId, service: Connectors, query: Annotated[LoadsQuery, Query()]
+) -> LoadsAnswer:
+    """List what a connector's runs have loaded, the newest first, a page at a time.
+
+    By the platform's own load history, which does not ask Prefect. Runs that had nothing to do (skipped) are not in it.
+    """
+    before = None if query.cursor is None else parse_number(query.cursor)
+    page = await service.load_history(connector_id, limit=query.limit, before=before)
+    return LoadsAnswer(
+        items=[LoadAnswer.of(load) for load in page.loads],
+        next_cursor=None if page.before is None else str(page.before),
+    )
+
+
+@router.get(
+    "/connectors/{connectorId}/loads/{runId}", tags=["runs"], dependencies=[needs(Act.READ)], responses=problems(404)
+)
+async def get_load(connector_id: ConnectorId, run_id: RunId, service: Connectors) -> LoadDetail:
+    """Show what one run has loaded, table by table."""
+    return LoadDetail.of_tables(*await service.load_of_run(connector_id, run_id))
 
 
 @router.post("/schedules/preview", tags=["schedules"], dependencies=[needs(Act.READ)], responses=problems(*_BODY))

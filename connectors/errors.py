@@ -4,6 +4,7 @@ r"""Errors of requests, whichever door they came through.
     ├── NotFoundError              there is no such connector
     ├── NoSuchTokenError           there is no such token, for whoever asks
     ├── NoSuchCredentialError      there is no such credential, for whoever asks
+    ├── NoSuchLoadError            the load history has no such run
     ├── ForbiddenError             the role of whoever asks is too low
     ├── NameTakenError             another connector has the name
     ├── TokenNameTakenError        another token has the name
@@ -46,6 +47,16 @@ class NoSuchCredentialError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("There is no credential of this name.")
+
+
+class NoSuchLoadError(RequestError):
+    """The load history has no such run of the connector."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The load history has no such run of this connector: it has not begun to load, had nothing to do, or was "
+            "longer ago than loads are kept."
+        )
 
 
 class ForbiddenError(RequestError):

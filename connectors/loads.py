@@ -1,12 +1,16 @@
-"""Load history of a connector: one row of `cai_connector_loads`, which the runs themselves write as they start and end.
+"""Load history of connectors: rows that the runs themselves write as they start and end.
 
-Counted by the runs and not from Prefect's: each is counted once, whoever restarts, and nobody lists runs to know when a
-connector last succeeded. What is derived of it (auto-pause, freshness) is computed and never stored.
+`cai_connector_loads` has a row a connector, its last load and its totals. The ledger, `cai_loads` and
+`cai_load_tables`, has a row a run and a row a table of it, written in the same transactions. Counted by the runs and
+not from Prefect's: each is counted once, whoever restarts, and nobody lists runs to know when a connector last
+succeeded. What is derived of it (auto-pause, freshness) is computed and never stored.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 
@@ -62,6 +66,87 @@ class Load:
     loads_completed: int = 0
     loads_failed: int = 0
     rows_loaded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TableLoad:
+    """One row of `cai_load_tables`: what one run did to one table. `read` is `written` and `rejected`, always."""
+
+    table_name: str
+    read: int
+    """Rows of the source that the run had to land."""
+    written: int
+    rejected: int = 0
+    """Rows that `schema_contract` left out."""
+    repeated: int = 0
+    """Not among those read: rows that stood there already, and versions of a row of which a newer one came too."""
+    new: int | None = None
+    """Of those written: rows whose key was not there. None: not counted, as are all below."""
+    changed: int | None = None
+    """Of those written: rows that took the place of one with their key."""
+    deleted: int | None = None
+    """Rows that were there and are not any more."""
+    rows_after: int | None = None
+    """Rows in the destination after the load."""
+    cursor_from: str | None = None
+    cursor_to: str | None = None
+    bytes: int = 0
+    """Of load files."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """By step, as far as a step works on one table."""
+    schema_hash: str | None = None
+    """Of the names and types of its columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRun:
+    """One row of `cai_loads`: one run that tried to load. Times are aware, in UTC."""
+
+    id: int
+    connector_id: int
+    generation: int
+    run_id: UUID | None
+    """Prefect's; one that Prefect starts again keeps it, so it may have several rows."""
+    actor: str | None
+    """Who or what started it; None: nobody said."""
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: Outcome
+    kind: FailureKind | None
+    """Of a failure."""
+    message: str | None
+    """The sentence with which it ended."""
+    code_version: str | None
+    options: Mapping[str, Any]
+    """What was asked of the run beside the connector's own settings."""
+    destination: str | None
+    """The destination's type."""
+    dataset_name: str | None
+    rows: int
+    """Written, in all tables."""
+    bytes: int
+    seconds: Mapping[str, float]
+    """By step."""
+
+
+def changes(
+    disposition: str | None, written: int, before: int | None, after: int | None
+) -> tuple[int | None, int | None, int | None]:
+    """How many rows of a table are new, changed and deleted by a load; None where sizes that it needs are not known.
+
+    Args:
+        disposition: of the table: append, merge or replace (as is every table of a full refresh).
+        written: rows that the load wrote.
+        before: rows of the table before it.
+        after: rows of the table after it.
+    """
+    if disposition == "append":
+        return written, 0, 0
+    if disposition == "replace":
+        return written, 0, before
+    if before is None or after is None or not 0 <= after - before <= written:
+        return None, None, None  # not counted, or somebody else has written there meanwhile
+    return after - before, written - (after - before), 0
 
 
 def auto_pause(load: Load | None, generation: int, limit: int | None) -> str | None:

@@ -22,8 +22,9 @@ class Run:
     expected_start_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
-    rows_loaded: int | None
     url: str | None
+    rows_loaded: int | None = None
+    """By the load history; None: not known, which is all that Prefect says of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,11 @@ class Held:
 class PrefectRuns(Protocol):
     """What is asked. Every call may raise `PrefectUnavailableError`, and soon rather than late."""
 
-    async def start(self, deployment_id: UUID, key: str | None = None) -> Run | None:
+    async def start(self, deployment_id: UUID, key: str | None = None, actor: str | None = None) -> Run | None:
         """Start a run of the deployment now; None when Prefect does not hold it any more.
 
-        One `key` starts one run of a deployment, however often it is sent: the run of the first time is answered.
+        One `key` starts one run of a deployment, however often it is sent: the run of the first time is answered. The
+        load history names `actor` as who started it.
         """
 
     async def last(self, deployment_id: UUID, limit: int) -> list[Run]:

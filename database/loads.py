@@ -1,13 +1,17 @@
-"""`cai_connector_loads`: how the loads of each connector go, as its runs have recorded it."""
+"""Loads as the runs have recorded them (`database.runs`): `cai_connector_loads`, `cai_loads` and `cai_load_tables`."""
 
 from collections.abc import Collection
 from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from connectors.loads import Load, Outcome
-from database.connection.engine import any_of
+from connectors.loads import FailureKind, Load, LoadRun, Outcome, TableLoad
+from database.connection.engine import Fence, any_of
+from database.tables import load_runs, load_tables
 from database.tables import loads as table
 
 
@@ -33,3 +37,65 @@ async def forgive(engine: AsyncEngine, connector_id: int) -> None:
     forgiven = sa.update(table).where(table.c.connector_id == connector_id).values(configuration_failures=0)
     async with engine.begin() as connection:
         await connection.execute(forgiven)
+
+
+# --- the history ------------------------------------------------------------------------------------------------------
+
+PRUNED_AT_ONCE = 10_000
+"""Rows that are deleted in one transaction: no other one waits long for it."""
+
+_RUN = [load_runs.c[field.name] for field in fields(LoadRun)]
+
+
+async def history(engine: AsyncEngine, connector_id: int, *, limit: int, before: int | None) -> list[LoadRun]:
+    """The last runs that tried to load a connector, the newest first, of those with an id below `before`."""
+    query = sa.select(*_RUN).where(load_runs.c.connector_id == connector_id)
+    if before is not None:
+        query = query.where(load_runs.c.id < before)
+    async with engine.connect() as connection:
+        found = await connection.execute(query.order_by(load_runs.c.id.desc()).limit(limit))
+        return [_run(row) for row in found.mappings()]
+
+
+async def of_run(engine: AsyncEngine, connector_id: int, run_id: UUID) -> tuple[LoadRun, tuple[TableLoad, ...]] | None:
+    """The load of one of Prefect's runs, the last where it was started again, and its tables; None: there is none."""
+    which = (load_runs.c.connector_id == connector_id, load_runs.c.run_id == run_id)
+    query = sa.select(*_RUN).where(*which).order_by(load_runs.c.id.desc()).limit(1)
+    async with engine.connect() as connection:
+        found = (await connection.execute(query)).mappings().one_or_none()
+        if found is None:
+            return None
+        columns = [load_tables.c[field.name] for field in fields(TableLoad)]
+        of_load = sa.select(*columns).where(load_tables.c.load_id == found["id"]).order_by(load_tables.c.table_name)
+        tables = [TableLoad(**row) for row in (await connection.execute(of_load)).mappings()]
+    return _run(found), tuple(tables)
+
+
+async def rows_of_runs(engine: AsyncEngine, run_ids: Collection[UUID]) -> dict[UUID, int]:
+    """The rows that each of these runs has loaded, as far as one completed."""
+    if not run_ids:
+        return {}
+    which = load_runs.c.run_id.in_(run_ids) & (load_runs.c.outcome == Outcome.COMPLETED.value)
+    query = sa.select(load_runs.c.run_id, sa.func.sum(load_runs.c.rows)).where(which).group_by(load_runs.c.run_id)
+    async with engine.connect() as connection:
+        return {run_id: int(rows) for run_id, rows in await connection.execute(query)}
+
+
+async def prune(engine: AsyncEngine, keep: timedelta, fence: Fence) -> int:
+    """Forget runs that began longer ago than that, some at a time; how many.
+
+    If the process dies before the commit, the next audit does it.
+    """
+    old = sa.select(load_runs.c.id).where(load_runs.c.started_at < sa.func.now() - keep)
+    some = old.order_by(load_runs.c.started_at).limit(PRUNED_AT_ONCE).with_for_update(skip_locked=True)
+    async with engine.begin() as connection:
+        gone = await connection.execute(sa.delete(load_runs).where(load_runs.c.id.in_(some)))
+        await fence(connection)
+    return int(gone.rowcount)
+
+
+def _run(found: sa.RowMapping) -> LoadRun:
+    row: dict[str, Any] = dict(found)
+    row["outcome"] = Outcome(row["outcome"])
+    row["kind"] = None if row["kind"] is None else FailureKind(row["kind"])
+    return LoadRun(**row)

@@ -5,12 +5,13 @@ each function here takes the run's way to ask, `query`, and each is one statemen
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from connectors.connector import ConnectorRow
 from connectors.credentials import CredentialKind, Registered
+from connectors.loads import Outcome
 
 CHANNEL = "cai_connectors"
 """The channel that carries the id of every connector whose row changed in a way that matters to Prefect."""
@@ -64,26 +65,50 @@ def wake_controller(query: Query, connector_id: int) -> None:
     query("SELECT pg_notify(%(channel)s, %(name)s)", {"channel": CHANNEL, "name": str(connector_id)})
 
 
-# --- cai_connector_loads ----------------------------------------------------------------------------------------------
+# --- cai_connector_loads, cai_loads, cai_load_tables ------------------------------------------------------------------
 
 
-def begin_load(query: Query, row: ConnectorRow, run_id: UUID | None) -> datetime | None:
-    """Mark the start; when that was, by which the mark is known. Another generation counts its failures of
-    configuration from 0."""
-    found = query(
-        """
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A load that has begun: its row in `cai_loads`, and the mark in `cai_connector_loads` that says so."""
+
+    connector_id: int
+    load_id: int
+    started_at: datetime
+    is_whole: bool
+    """It says how the connector does; one of a part, asked for by hand, has no mark."""
+
+
+def begin_load(query: Query, row: ConnectorRow, run: Mapping[str, Any], *, is_whole: bool) -> Begun | None:
+    """Mark the start of a load. Another generation counts its failures of configuration from 0.
+
+    Args:
+        query: the session.
+        row: the connector.
+        run: of the run, its `run_id`, `actor`, `code_version` and `options` (JSON), each of which may be None.
+        is_whole: whether it says how the connector does.
+    """
+    marked = """
         INSERT INTO cai_connector_loads AS l (connector_id, generation, run_id, outcome, started_at)
-        VALUES (%(id)s, %(generation)s, %(run)s, 'running', now())
+        VALUES (%(id)s, %(generation)s, %(run_id)s, 'running', now())
         ON CONFLICT (connector_id) DO UPDATE SET
             generation = excluded.generation, run_id = excluded.run_id, outcome = 'running',
             started_at = now(), ended_at = NULL,
             configuration_failures =
                 CASE WHEN l.generation = excluded.generation THEN l.configuration_failures ELSE 0 END
-        RETURNING started_at
-        """,
-        {"id": row.id, "generation": row.generation, "run": None if run_id is None else str(run_id)},
+        RETURNING l.started_at
+    """
+    found = query(
+        f"""
+        WITH marked AS ({marked if is_whole else "SELECT now() AS started_at"})
+        INSERT INTO cai_loads (connector_id, generation, run_id, actor, started_at, outcome, code_version, options)
+        SELECT %(id)s, %(generation)s, %(run_id)s, %(actor)s, started_at, 'running', %(code_version)s,
+            coalesce(%(options)s, '{{}}')::jsonb
+        FROM marked RETURNING id, started_at
+        """,  # noqa: S608  # both parts are ours
+        {"id": row.id, "generation": row.generation, **run},
     )
-    return None if found is None else found["started_at"]
+    return None if found is None else Begun(row.id, found["id"], found["started_at"], is_whole)
 
 
 STILL_OURS = """
@@ -93,56 +118,80 @@ STILL_OURS = """
 """Answers as long as nobody has ended the mark. Not by the run's id: a run that Prefect starts again, on another
 machine, keeps it."""
 
+_OF_THE_MARK = "l.connector_id = %(id)s AND l.started_at = %(started)s AND l.outcome = 'running'"
 
-def complete_load(
-    query: Query, connector_id: int, started: datetime | None, message: str, rows: int
-) -> dict[str, Any] | None:
-    """End the mark as a success: the failures and configuration failures before it; None where the mark isn't ours."""
-    return query(
-        """
+_ENDED = {
+    "completed": f"""
         UPDATE cai_connector_loads AS l SET outcome = 'completed', message = %(message)s, rows = %(rows)s,
             ended_at = now(), last_success_at = now(), failures = 0, configuration_failures = 0,
             loads_completed = l.loads_completed + 1, rows_loaded = l.rows_loaded + %(rows)s
-        FROM cai_connector_loads AS old WHERE old.connector_id = l.connector_id
-            AND l.connector_id = %(id)s AND l.started_at = %(started)s AND l.outcome = 'running'
+        FROM cai_connector_loads AS old WHERE old.connector_id = l.connector_id AND {_OF_THE_MARK}
         RETURNING old.failures, old.configuration_failures
-        """,
-        {"id": connector_id, "started": started, "message": message, "rows": rows},
-    )
-
-
-def fail_load(
-    query: Query, connector_id: int, started: datetime | None, message: str, *, of_configuration: bool
-) -> dict[str, Any] | None:
-    """End the mark as a failure: the failures and configuration failures with it; None where the mark isn't ours."""
-    return query(
-        """
-        UPDATE cai_connector_loads SET outcome = 'failed', message = %(message)s, rows = 0, ended_at = now(),
+    """,  # noqa: S608  # all parts are ours
+    "failed": f"""
+        UPDATE cai_connector_loads AS l SET outcome = 'failed', message = %(message)s, rows = 0, ended_at = now(),
             failures = failures + 1, loads_failed = loads_failed + 1,
-            configuration_failures = CASE WHEN %(configuration)s THEN configuration_failures + 1 ELSE 0 END
-        WHERE connector_id = %(id)s AND started_at = %(started)s AND outcome = 'running'
-        RETURNING failures, configuration_failures
-        """,
-        {"id": connector_id, "started": started, "message": message, "configuration": of_configuration},
+            configuration_failures = CASE WHEN %(kind)s = 'configuration' THEN configuration_failures + 1 ELSE 0 END
+        WHERE {_OF_THE_MARK} RETURNING failures, configuration_failures
+    """,  # noqa: S608  # all parts are ours
+    "cancelled": f"""
+        UPDATE cai_connector_loads AS l SET outcome = 'cancelled', message = %(message)s, rows = 0, ended_at = now()
+        WHERE {_OF_THE_MARK} RETURNING failures, configuration_failures
+    """,  # noqa: S608  # all parts are ours
+}
+"""What each outcome makes of the mark. Of a success, the failures are those before it; of a failure, with it."""
+
+_OF_TABLES = """
+    table_name text, read bigint, written bigint, rejected bigint, repeated bigint, new bigint, changed bigint,
+    deleted bigint, rows_after bigint, cursor_from text, cursor_to text, bytes bigint, seconds jsonb, schema_hash text
+"""
+
+
+def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any]) -> dict[str, Any] | None:
+    """End a load, once: its failures and configuration failures; None where it isn't ours any more.
+
+    One whose mark another run has ended writes nothing, here or there.
+
+    Args:
+        query: the session.
+        begun: the load.
+        outcome: of it.
+        end: its `message`, `kind` (of a failure), `rows`, `bytes`, `seconds` (JSON), `destination`, `dataset_name` and
+            `tables` (JSON: a list of rows of `cai_load_tables`); None for what is not known.
+    """
+    ended = _ENDED[outcome] if begun.is_whole else "SELECT 0 AS failures, 0 AS configuration_failures"
+    return query(
+        f"""
+        WITH ended AS ({ended}),
+        load AS (
+            UPDATE cai_loads SET outcome = %(outcome)s, kind = %(kind)s, message = %(message)s, ended_at = now(),
+                rows = coalesce(%(rows)s, 0), bytes = coalesce(%(bytes)s, 0),
+                seconds = coalesce(%(seconds)s, '{{}}')::jsonb,
+                destination = %(destination)s, dataset_name = %(dataset_name)s
+            WHERE id = %(load)s AND outcome = 'running' AND EXISTS (SELECT 1 FROM ended) RETURNING id
+        ),
+        tables AS (
+            INSERT INTO cai_load_tables
+            SELECT load.id, found.*
+            FROM load, jsonb_to_recordset(coalesce(%(tables)s, '[]')::jsonb) AS found({_OF_TABLES})
+        )
+        SELECT failures, configuration_failures FROM ended
+        """,  # noqa: S608  # all parts are ours
+        {**end, "id": begun.connector_id, "load": begun.load_id, "started": begun.started_at, "outcome": outcome.value},
     )
 
 
-def cancel_load(query: Query, connector_id: int, started: datetime | None) -> dict[str, Any] | None:
-    """End the mark as cancelled, which counts neither way."""
+def close_dead_loads(query: Query, connector_id: int, message: str) -> dict[str, Any] | None:
+    """End what its run never ended, as a failure. Needs the connector's lock.
+
+    Returns the failures with it; None where there is no mark, as where only a load of a part was begun.
+    """
     return query(
         """
-        UPDATE cai_connector_loads SET outcome = 'cancelled', message = 'Cancelled.', rows = 0, ended_at = now()
-        WHERE connector_id = %(id)s AND started_at = %(started)s AND outcome = 'running'
-        RETURNING failures, configuration_failures
-        """,
-        {"id": connector_id, "started": started},
-    )
-
-
-def close_dead_load(query: Query, connector_id: int, message: str) -> dict[str, Any] | None:
-    """End a mark that its run never ended, as a failure: the failures with it; None where there is none."""
-    return query(
-        """
+        WITH loads AS (
+            UPDATE cai_loads SET outcome = 'failed', kind = 'died', message = %(died)s, ended_at = now()
+            WHERE connector_id = %(id)s AND outcome = 'running'
+        )
         UPDATE cai_connector_loads SET outcome = 'failed', message = %(died)s, rows = 0, ended_at = now(),
             failures = failures + 1, loads_failed = loads_failed + 1, configuration_failures = 0
         WHERE connector_id = %(id)s AND outcome = 'running' RETURNING failures, configuration_failures

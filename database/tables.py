@@ -1,7 +1,8 @@
 """The tables, as SQLAlchemy Core sees them: what users ask for, how it stands, and what controllers need of each other.
 
-`cai_connectors` belongs to the people and back ends that write it, `cai_connector_loads` to the runs, all others to the
-controller. The triggers, constraints and the adoption of a back end's older table live in the migrations.
+`cai_connectors` belongs to the people and back ends that write it, `cai_connector_loads`, `cai_loads` and
+`cai_load_tables` to the runs, all others to the controller. The triggers, constraints and the adoption of a back end's
+older table live in the migrations.
 """
 
 import sqlalchemy as sa
@@ -74,6 +75,50 @@ loads = sa.Table(
     sa.Column("loads_completed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("loads_failed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("rows_loaded", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+)
+
+load_runs = sa.Table(
+    "cai_loads",
+    metadata,
+    # The load history, written by the runs: a row for each that tried to load, of a part of a connector too.
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("connector_id", sa.BigInteger, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("run_id", UUID(as_uuid=True)),
+    sa.Column("actor", sa.Text),
+    sa.Column("started_at", TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("ended_at", TIMESTAMP(timezone=True)),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("code_version", sa.Text),
+    sa.Column("options", JSONB(none_as_null=True), nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Column("destination", sa.Text),
+    sa.Column("dataset_name", sa.Text),
+    sa.Column("rows", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("bytes", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("seconds", JSONB(none_as_null=True), nullable=False, server_default=sa.text("'{}'::jsonb")),
+)
+
+load_tables = sa.Table(
+    "cai_load_tables",
+    metadata,
+    # What each of those runs did to each table.
+    sa.Column("load_id", sa.BigInteger, sa.ForeignKey(load_runs.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("read", sa.BigInteger, nullable=False),
+    sa.Column("written", sa.BigInteger, nullable=False),
+    sa.Column("rejected", sa.BigInteger, nullable=False),
+    sa.Column("repeated", sa.BigInteger, nullable=False),
+    sa.Column("new", sa.BigInteger),
+    sa.Column("changed", sa.BigInteger),
+    sa.Column("deleted", sa.BigInteger),
+    sa.Column("rows_after", sa.BigInteger),
+    sa.Column("cursor_from", sa.Text),
+    sa.Column("cursor_to", sa.Text),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("seconds", JSONB(none_as_null=True), nullable=False),
+    sa.Column("schema_hash", sa.Text),
 )
 
 freshness = sa.Table(

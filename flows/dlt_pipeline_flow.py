@@ -47,7 +47,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
     from pipelines.artifacts import Bar, show  # noqa: PLC0415  # see the module's docstring
     from pipelines.errors import RunError, TimeLimitError, TransientError  # noqa: PLC0415
     from pipelines.load_events import teller  # noqa: PLC0415
-    from pipelines.prefect_host import due_run, newer_run_exists, run_id  # noqa: PLC0415
+    from pipelines.prefect_host import actor, due_run, newer_run_exists, run_id  # noqa: PLC0415
     from pipelines.run import Options, Skipped, run_connector  # noqa: PLC0415
     from settings import Settings  # noqa: PLC0415
 
@@ -61,6 +61,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
         due=due_run(),
         newer_exists=newer_run_exists,
         run_id=run_id(),
+        actor=actor(),
         tell=teller(settings.instance, settings.alert_after_failures),
         report=Bar(connector_id),
     )

@@ -239,6 +239,7 @@ class Settings(Part):
     reason_required: bool | None = None
     audit_keep_days: Annotated[int, Field(ge=1)] | None = None
     heartbeat_seconds: Annotated[float, Field(gt=0)] | None = None
+    loads_keep_days: Annotated[int, Field(ge=1)] | None = None
     notification_block: str | None = None
     log_format: Literal["text", "json"] | None = None
 

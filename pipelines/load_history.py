@@ -6,19 +6,19 @@ when somebody has ended its mark meanwhile. Keeping this record never harms a lo
 the log.
 """
 
+import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
 
 from connectors.connector import ConnectorRow, RunPolicy
-from connectors.loads import FailureKind
+from connectors.loads import FailureKind, Outcome
 from database import runs
 from pipelines.connector_lock import Locks, RowHeldError
-from pipelines.errors import ConfigurationError, RunError
+from pipelines.errors import RunError
 from pipelines.loading.summary import Summary
 
 logger = logging.getLogger("prefect.pipelines")
@@ -58,6 +58,21 @@ def nobody(told: Told) -> None:
     del told
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What is known of a run as it starts, beside its connector's row."""
+
+    run_id: UUID | None = None
+    """Prefect's."""
+    actor: str | None = None
+    """Who or what started it."""
+    code_version: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What was asked of it, as JSON has it."""
+    is_whole: bool = True
+    """It says how the connector does. One of a part, asked for by hand, does not, and nobody is told of it."""
+
+
 class LoadRecord:
     """The record of one load. `succeeded` is called by the one who knows its rows."""
 
@@ -66,20 +81,33 @@ class LoadRecord:
         self._row = row
         self._pause_after = policy.auto_pause_after
         self._tell = tell
-        self._started_at: datetime | None = None
+        self._begun: runs.Begun | None = None
 
-    def started(self, run_id: UUID | None) -> None:
-        """Mark the start. Another generation counts its failures of configuration from 0."""
-        self._started_at = _written(lambda: runs.begin_load(self._locks.query, self._row, run_id))
-        if self._started_at is not None:
-            self._locks.prove_by(runs.STILL_OURS, {"id": self._row.id, "started": self._started_at})
+    def started(self, run: Started) -> None:
+        """Mark the start."""
+        about = {
+            "run_id": None if run.run_id is None else str(run.run_id),
+            "actor": run.actor,
+            "code_version": run.code_version,
+            "options": json.dumps(run.options),
+        }
+        if not run.is_whole:
+            self._tell = nobody
+        self._begun = _written(lambda: runs.begin_load(self._locks.query, self._row, about, is_whole=run.is_whole))
+        if self._begun is not None and run.is_whole:
+            self._locks.prove_by(runs.STILL_OURS, {"id": self._row.id, "started": self._begun.started_at})
 
     def succeeded(self, summary: Summary) -> None:
         """The load is done."""
         failures, of_configuration = self._ended(
-            lambda: runs.complete_load(
-                self._locks.query, self._row.id, self._started_at, summary.sentence, summary.total_rows
-            )
+            Outcome.COMPLETED,
+            summary.sentence,
+            rows=summary.total_rows,
+            bytes=summary.size_bytes,
+            seconds=json.dumps(summary.seconds),
+            destination=summary.destination,
+            dataset_name=summary.dataset,
+            tables=json.dumps([asdict(table) for table in summary.tables]),
         ) or (0, 0)
         self._wake_controller_if_paused(of_configuration)
         self._tell(
@@ -96,29 +124,31 @@ class LoadRecord:
 
     def failed(self, error: RunError) -> None:
         """The load failed."""
-        configuration = isinstance(error, ConfigurationError)
-        failures, of_configuration = self._ended(
-            lambda: runs.fail_load(
-                self._locks.query, self._row.id, self._started_at, str(error), of_configuration=configuration
-            )
-        ) or (1, 0)
+        ended = self._ended(Outcome.FAILED, str(error), kind=error.kind.value)
+        failures, of_configuration = ended or (1, 0)
         self._wake_controller_if_paused(of_configuration)
         self._tell(Told("failed", self._row.id, str(error), self._row.name, kind=error.kind, failures=failures))
 
     def cancelled(self) -> None:
         """Somebody ended the run: that says nothing of the connector."""
-        self._ended(lambda: runs.cancel_load(self._locks.query, self._row.id, self._started_at))
+        self._ended(Outcome.CANCELLED, "Cancelled.")
 
     def _wake_controller_if_paused(self, configuration_failures: int) -> None:
         """The controller pauses or resumes at once, not at its next audit."""
         if self._pause_after and configuration_failures >= self._pause_after:
             _written(lambda: runs.wake_controller(self._locks.query, self._row.id))
 
-    @staticmethod
-    def _ended(write: Callable[[], dict[str, Any] | None]) -> tuple[int, int] | None:
-        """The failures and the configuration failures that the statement returns; None where the mark isn't ours."""
-        row = _written(write, END_TRIES)
+    def _ended(self, outcome: Outcome, message: str, **known: Any) -> tuple[int, int] | None:
+        """The failures and the configuration failures that stand now; None where the load isn't ours any more."""
+        begun = self._begun
+        if begun is None:
+            return None
+        end = {**dict.fromkeys(_OF_THE_END), "message": message, **known}
+        row = _written(lambda: runs.end_load(self._locks.query, begun, outcome, end), END_TRIES)
         return None if row is None else (row["failures"], row["configuration_failures"])
+
+
+_OF_THE_END = ("message", "kind", "rows", "bytes", "seconds", "destination", "dataset_name", "tables")
 
 
 def count_the_dead(locks: Locks, row: ConnectorRow, tell: Tell) -> None:
@@ -126,7 +156,7 @@ def count_the_dead(locks: Locks, row: ConnectorRow, tell: Tell) -> None:
 
     It died, or it lives and lost its lock: without its mark it writes nothing more.
     """
-    found = _written(lambda: runs.close_dead_load(locks.query, row.id, DIED))
+    found = _written(lambda: runs.close_dead_loads(locks.query, row.id, DIED))
     if found is not None:
         tell(Told("failed", row.id, DIED, row.name, kind=FailureKind.DIED, failures=found["failures"]))
 
@@ -146,12 +176,10 @@ def _written(write: Callable[[], T], tries: int = 1) -> T | None:
 
 
 @contextmanager
-def recorded(
-    locks: Locks, row: ConnectorRow, policy: RunPolicy, run_id: UUID | None, tell: Tell
-) -> Iterator[LoadRecord]:
+def recorded(locks: Locks, row: ConnectorRow, policy: RunPolicy, run: Started, tell: Tell) -> Iterator[LoadRecord]:
     """Record the load inside: its start, and its end unless that is a success, which `LoadRecord.succeeded` is told."""
     record = LoadRecord(locks, row, policy, tell)
-    record.started(run_id)
+    record.started(run)
     try:
         yield record
     except RunError as error:

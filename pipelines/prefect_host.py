@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext
 
 from pipelines.missed_run import Due
+from prefect_api.names import STARTED_BY
 
 logger = logging.getLogger("prefect.pipelines")
 
@@ -38,6 +39,18 @@ def run_id() -> UUID | None:
     context = FlowRunContext.get()
     run = context.flow_run if context is not None else None
     return None if run is None else run.id
+
+
+def actor() -> str | None:
+    """Who or what started the run in which this is called; None where Prefect does not know."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    if run is None:
+        return None
+    if run.auto_scheduled:
+        return "schedule"
+    started_by = run.labels.get(STARTED_BY)
+    return None if started_by is None else str(started_by)
 
 
 def newer_run_exists(due: Due) -> bool:

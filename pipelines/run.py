@@ -31,7 +31,7 @@ from pipelines.access.credential_rules import rules_of
 from pipelines.access.secrets import Secrets
 from pipelines.connector_lock import Locks, connector_key
 from pipelines.errors import ConfigurationError, Step, TimeLimitError, as_fault
-from pipelines.load_history import Tell, Told, count_the_dead, nobody, recorded
+from pipelines.load_history import Started, Tell, Told, count_the_dead, nobody, recorded
 from pipelines.loading.other_writers import refuse_other_writers
 from pipelines.loading.summary import Summary
 from pipelines.missed_run import Due, reason_to_skip
@@ -59,6 +59,8 @@ class Options:
     """Asks Prefect whether a newer run of the same deployment is due, runs or has run."""
     run_id: UUID | None = None
     """Prefect's id of the run, for whoever looks at the record of the load."""
+    actor: str | None = None
+    """Who or what started the run; None: nobody says."""
     tell: Tell = nobody
     """Told how the load ended."""
     report: Callable[[float, str], None] = lambda _progress, _sentence: None
@@ -73,6 +75,18 @@ class Options:
     def of_everything(self) -> bool:
         """Whether the run says how the connector does; one of a part, asked for by hand, does not."""
         return not (self.partial or self.tables or self.row_limit)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What is asked beside the connector's own settings, as JSON has it."""
+        asked = {
+            "full_refresh": self.full_refresh,
+            "tables": list(self.tables),
+            "row_limit": self.row_limit,
+            "backfill_from": self.backfill_from and self.backfill_from.isoformat(),
+            "backfill_to": self.backfill_to and self.backfill_to.isoformat(),
+        }
+        return {name: value for name, value in asked.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +138,10 @@ def run_connector(
             count_the_dead(locks, row, options.tell)
             found = _trusted(row)
             with contextlib.ExitStack() as stack:
-                record = None
-                if options.of_everything:
-                    record = stack.enter_context(recorded(locks, row, _policy(found), options.run_id, options.tell))
+                started = Started(
+                    options.run_id, options.actor, settings.code_version, options.asked, options.of_everything
+                )
+                record = stack.enter_context(recorded(locks, row, _policy(found), started, options.tell))
                 if isinstance(found, ConfigurationError):
                     raise found
                 connector = found
@@ -145,8 +160,7 @@ def run_connector(
                     raise TimeLimitError(
                         f"The run took longer than run_policy.timeout_seconds ({limit:g} s) and was ended."
                     ) from None
-                if record is not None:
-                    record.succeeded(summary)
+                record.succeeded(summary)
                 return summary
 
 

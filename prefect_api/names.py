@@ -141,6 +141,10 @@ ALERT = "cai.alert"
 """The label by which automations notify people: once when something begins, once when it is over."""
 
 
+STARTED_BY = "cai.started-by"
+"""The label of a run that says who started it, where somebody did by our API or forms."""
+
+
 class Alert(StrEnum):
     """The values of the label `cai.alert`."""
 

@@ -6,7 +6,6 @@ No deployment is ever written here.
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from prefect_api.errors import (
     ServerUnavailableError,
     TransientError,
 )
+from prefect_api.names import STARTED_BY
 
 T = TypeVar("T")
 
@@ -47,7 +47,6 @@ PERHAPS_STARTED = (
 
 _OPEN = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED"]
 _ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
-_LOADED = re.compile(r"Loaded ([\d,]+) rows? ")
 
 
 class PrefectClientRuns:
@@ -56,14 +55,16 @@ class PrefectClientRuns:
     def __init__(self, prefect: PrefectCalls) -> None:
         self._prefect = prefect
 
-    async def start(self, deployment_id: UUID, key: str | None = None) -> Run | None:
+    async def start(self, deployment_id: UUID, key: str | None = None, actor: str | None = None) -> Run | None:
         """Start a run of the deployment now; None when Prefect does not hold it any more.
 
         One `key` starts one run of a deployment, however often it is sent: the run of the first time is answered. If
         the process dies before the answer, the run may have been started: it shows among the runs.
         """
         # A key even where the caller has none: a busy server that is asked again may have carried it out after all.
-        body = {"idempotency_key": f"{deployment_id}:{key or uuid4()}"}
+        body: dict[str, Any] = {"idempotency_key": f"{deployment_id}:{key or uuid4()}"}
+        if actor is not None:
+            body["labels"] = {STARTED_BY: actor}
         try:
             answer = await self._within(self._call("POST", f"/deployments/{deployment_id}/create_flow_run", body))
         except PrefectUnavailableError as error:
@@ -149,7 +150,7 @@ def _why(error: RefusedError | TransientError) -> str:
 class NoPrefect:
     """`connectors.runs.PrefectRuns` where `PREFECT_API_URL` is not set: Prefect's client would start a server then."""
 
-    async def start(self, deployment_id: UUID, key: str | None = None) -> Run | None:
+    async def start(self, deployment_id: UUID, key: str | None = None, actor: str | None = None) -> Run | None:
         """Raises `PrefectUnavailableError`."""
         raise self._error()
 
@@ -179,29 +180,17 @@ async def open_runs() -> AsyncIterator[PrefectClientRuns | NoPrefect]:
 
 def _run(answer: Mapping[str, Any]) -> Run:
     state = answer.get("state") or {}
-    message = state.get("message")
     return Run(
         id=UUID(answer["id"]),
         name=answer["name"],
         state_type=answer["state_type"],
         state=answer["state_name"],
-        message=message,
+        message=state.get("message"),
         expected_start_at=_time(answer.get("expected_start_time")),
         started_at=_time(answer.get("start_time")),
         ended_at=_time(answer.get("end_time")),
-        rows_loaded=_rows(answer["state_type"], message),
         url=url_for("flow-run", obj_id=answer["id"]),
     )
-
-
-def _rows(state_type: str, message: str | None) -> int | None:
-    """The rows that a run has loaded, by the sentence with which it ended; None when it says nothing of them."""
-    if state_type != "COMPLETED" or message is None:
-        return None
-    if "no rows were loaded" in message:
-        return 0
-    loaded = _LOADED.match(message)
-    return int(loaded[1].replace(",", "")) if loaded else None
 
 
 def _time(text: str | None) -> datetime | None:

@@ -194,7 +194,7 @@ class Service(Queries):
         if deployment_id is not None:
             # Before it: what was started has its entry, whatever dies in between.
             await self._record(Action.RUN, entry.row)
-        run = None if deployment_id is None else await self._runs.start(deployment_id, key)
+        run = None if deployment_id is None else await self._runs.start(deployment_id, key, self._person.actor.name)
         if run is None:
             await connectors.hint(self._engine, connector_id)
             raise NotRunnableError(

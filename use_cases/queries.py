@@ -15,20 +15,20 @@ from uuid import UUID
 from connectors.connector import ConnectorRow, InvalidConnectorError
 from connectors.destinations.places import Places
 from connectors.diagnosis import Explanation, Unseen, View, explain
-from connectors.errors import ForbiddenError, NotFoundError, PrefectUnavailableError
+from connectors.errors import ForbiddenError, NoSuchLoadError, NotFoundError, PrefectUnavailableError
 from connectors.freshness import Facts, Freshness, Promise, judge
 from connectors.limits.ids import is_id
-from connectors.loads import Load
+from connectors.loads import Load, LoadRun, TableLoad
 from connectors.people import LEAST_ROLE, PLATFORM, Act, Person, Verdict, may
 from connectors.refusals import Refusal
-from connectors.runs import PrefectRuns, Run
+from connectors.runs import Held, PrefectRuns, Run
 from connectors.schedules.cron import Schedule, ScheduleError, parse
 from connectors.schedules.crowding import herd_warnings
 from connectors.schedules.dates import local, next_runs
 from connectors.schedules.warnings import warnings
 from connectors.schedules.wording import words
 from connectors.status import Status
-from database import connectors
+from database import connectors, loads
 from database.connectors import Filter
 from database.control import lease
 from database.store import Store
@@ -66,6 +66,14 @@ class Page:
 
     entries: tuple[Entry, ...]
     after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPage:
+    """Some loads of a connector, the newest first; `before` is the last one's id when there are more."""
+
+    loads: tuple[LoadRun, ...]
+    before: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +154,17 @@ class Queries:
     async def _entries(self, rows: Sequence[ConnectorRow]) -> list[Entry]:
         """What is recorded of these connectors: one query a table, however many they are."""
         ids = [row.id for row in rows]
-        statuses, loads = await self._store.statuses(ids), await self._store.loads(ids)
+        statuses, last = await self._store.statuses(ids), await self._store.loads(ids)
         promises = await self._store.promises(ids)
-        return [Entry(row, statuses.get(row.id), loads.get(row.id), promises.get(row.id)) for row in rows]
+        return [Entry(row, statuses.get(row.id), last.get(row.id), promises.get(row.id)) for row in rows]
 
     async def explain(self, entry: Entry) -> Explanation:
         """Why it isn't running, or when it will: asks Prefect too, and says less when Prefect does not answer."""
         view: View = Unseen.NOT_ASKED
         if entry.deployment_id is not None:
             try:
-                view = await self._runs.held(entry.deployment_id) or Unseen.MISSING
+                held = await self._runs.held(entry.deployment_id)
+                view = Unseen.MISSING if held is None else await self._with_rows_of(held)
             except PrefectUnavailableError:
                 view = Unseen.UNAVAILABLE
         led = await lease.is_led(self._engine, self._instance)
@@ -165,7 +174,35 @@ class Queries:
     async def last_runs(self, connector_id: int, limit: int) -> list[Run]:
         """The runs that were due until now, the newest first. Raises `NotFoundError`, `PrefectUnavailableError`."""
         deployment_id = (await self.get(connector_id)).deployment_id
-        return [] if deployment_id is None else await self._runs.last(deployment_id, limit)
+        return [] if deployment_id is None else await self._with_rows(await self._runs.last(deployment_id, limit))
+
+    async def _with_rows_of(self, held: Held) -> Held:
+        ended = await self._with_rows(held.ended_runs)
+        return replace(held, ended_runs=tuple(ended))
+
+    async def _with_rows(self, runs: Sequence[Run]) -> list[Run]:
+        """The same runs with the rows that they have loaded, which the load history knows."""
+        rows = await loads.rows_of_runs(self._engine, [run.id for run in runs])
+        return [replace(run, rows_loaded=rows.get(run.id)) for run in runs]
+
+    async def load_history(self, connector_id: int, *, limit: int, before: int | None = None) -> LoadPage:
+        """The last runs that tried to load, the newest first, of those below `before`. Raises what `get` does."""
+        await self.get(connector_id)
+        found = await loads.history(self._engine, connector_id, limit=limit + 1, before=before)
+        shown = found[:limit]
+        return LoadPage(tuple(shown), shown[-1].id if len(found) > limit else None)
+
+    async def load_of_run(self, connector_id: int, run_id: UUID) -> tuple[LoadRun, tuple[TableLoad, ...]]:
+        """What one of Prefect's runs has loaded, table by table.
+
+        Raises:
+            NoSuchLoadError: it has not begun to load, or was too long ago. And what `get` raises.
+        """
+        await self.get(connector_id)
+        found = await loads.of_run(self._engine, connector_id, run_id)
+        if found is None:
+            raise NoSuchLoadError
+        return found
 
     async def preview(self, cron: str, timezone: str, connector_id: int | None = None) -> Preview:
         """What a schedule means, without saving anything. `connector_id` resolves an `H` as that connector's.

@@ -10,11 +10,14 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
 from connectors.status import Phase
+from database import loads
 from database.connection.engine import DATABASE_ERRORS
+from database.connection.errors import told
 from database.control.cycle_requests import CycleResult, Requests
 from deployments.leadership.inbox import Inbox
 from deployments.leadership.lease import Lease
@@ -177,12 +180,21 @@ class Leader:
         if report.audited:
             self._audits = [at for at in self._audits if at > now] or [now + self._settings.audit_interval_seconds]
             self._next_probe = now + PROBE_SECONDS
+            await self._forget_old_loads()
         elif due:
             # It could not be finished: try again, but not in the next breath.
             self._audits = [at for at in self._audits if at > now] + [now + self._settings.poll_interval_seconds]
         elif now >= self._next_probe:
             await self._reconciler.probe()
             self._next_probe = now + PROBE_SECONDS
+
+    async def _forget_old_loads(self) -> None:
+        """Prune the load history. What cannot be pruned now is at the next audit."""
+        keep = timedelta(days=self._settings.loads_keep_days)
+        try:
+            await loads.prune(self._lease.engine, keep, self._lease.fence)
+        except DATABASE_ERRORS as error:
+            logger.warning("Old loads could not be forgotten: the database %s", told(error))
 
     def _note(self, report: Report) -> None:
         """What the start options ask and allow is one full cycle, in whichever term that is."""

@@ -38,7 +38,7 @@ class Lease:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`name` is the instance; `holder` says to people who leads; a dead leader is over after `ttl_seconds`."""
-        self._engine = engine
+        self.engine = engine
         self._name = name
         self._holder = holder
         self._ttl = ttl_seconds
@@ -60,7 +60,7 @@ class Lease:
     async def acquire(self) -> bool:
         """Take the lease if it is free or has run out; True when it is ours now."""
         asked = self._monotonic()
-        self._token = await lease.take(self._engine, self._name, self._holder, self._ttl)
+        self._token = await lease.take(self.engine, self._name, self._holder, self._ttl)
         if self._token is None:
             return False
         # Counted from before the question, so ours is never the later of the two clocks.
@@ -69,7 +69,7 @@ class Lease:
 
     async def expires_at(self) -> object:
         """When the lease of whoever leads runs out, in the database's time; it moves while the leader lives."""
-        return await lease.expires_at(self._engine, self._name)
+        return await lease.expires_at(self.engine, self._name)
 
     async def renew(self) -> None:
         """Hold on to the lease for another TTL.
@@ -78,7 +78,7 @@ class Lease:
             LeaseLostError: when another controller has taken it.
         """
         asked = self._monotonic()
-        if not await lease.renew(self._engine, self._name, self._token, self._ttl):
+        if not await lease.renew(self.engine, self._name, self._token, self._ttl):
             self._deadline = float("-inf")
             raise LeaseLostError("Another controller leads now.")
         self._deadline = asked + self._ttl
@@ -105,7 +105,7 @@ class Lease:
     async def release(self) -> None:
         """Give the lease back, so that a standby leads at once. If the process dies instead, the TTL does the same."""
         self._deadline = float("-inf")
-        await lease.free(self._engine, self._name, self._token)
+        await lease.free(self.engine, self._name, self._token)
         self._token = None
 
     def check(self) -> None:

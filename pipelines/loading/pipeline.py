@@ -18,6 +18,7 @@ from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.connector_lock import LockLostError, name_key
 from pipelines.errors import ConfigurationError, as_fault
 from pipelines.loading import parquet_writer as loadfiles
+from pipelines.loading import row_counts
 from pipelines.loading import unfinished_loads as exactness
 from pipelines.loading.columns import fitting_step
 from pipelines.loading.columns.known_columns import Known, known_columns, landed_name, required_columns
@@ -30,6 +31,8 @@ from pipelines.loading.empty_replacements import hold_empty
 from pipelines.loading.progress import Progress
 from pipelines.loading.remarks import Remarks
 from pipelines.loading.summary import Summary
+from pipelines.loading.table_loads import Measured
+from pipelines.loading.table_sizes import Look, sizes
 from pipelines.protection.masking import Mask, hashed, mask_of, masking_key
 from pipelines.rows import to_arrow
 from pipelines.rows.fitting import Fitter, never, remarks_of, rows_left_out
@@ -90,6 +93,7 @@ class Engine:
         self._versions: dict[str, newest_rows.Versions] = {}
         self._rows_left_out = 0
         self._mask_key: bytes | None = None
+        self._measured = Measured()
 
     def extract(self) -> None:
         """Restore the state, clean up what a dead run left, and read the source."""
@@ -114,14 +118,17 @@ class Engine:
         resources = self._chosen(found)
         for resource in resources:
             self._prepare(resource)
-        extracted = self.pipeline.extract(
-            source_of(self.name, resources, self._contract()),
-            loader_file_format=self.target.file_format,  # type: ignore[arg-type]
-            table_format=self.target.table_format,  # type: ignore[arg-type]
-            refresh="drop_resources" if self.full_refresh else None,
-        )
+        with row_counts.counting_rejected(self._measured.counts):
+            extracted = self.pipeline.extract(
+                source_of(self.name, resources, self._contract()),
+                loader_file_format=self.target.file_format,  # type: ignore[arg-type]
+                table_format=self.target.table_format,  # type: ignore[arg-type]
+                refresh="drop_resources" if self.full_refresh else None,
+            )
         self.mask.check(every_table=len(resources) == len(found))
-        newest_rows.keep_newest(self.pipeline, extracted, run.directory, self._versions)
+        older = newest_rows.keep_newest(self.pipeline, extracted, run.directory, self._versions)
+        self._measured.counts.repeated.update(older)
+        self._measured.extracted, self._measured.until = extracted, self._cursors()
         for table, fitter in self._fitters.items():
             columns = self.pipeline.default_schema.tables.get(table, {}).get("columns", {})
             for sentence in remarks_of(table, fitter, columns, by_row=self._contract_is("discard_row")):
@@ -140,6 +147,7 @@ class Engine:
         if self.pipeline.default_schema_name:
             for table in self.pipeline.default_schema.data_tables():
                 self.run.names |= {table["name"], *table["columns"]}
+        self._measured.counts.check(self._rows())
         # Another run may have begun if the locks were lost while this one read, and removed what was read ...
         self.run.locks.check()
         load_ids = self.pipeline.list_normalized_load_packages()
@@ -149,7 +157,12 @@ class Engine:
             if not self._announced:
                 # Makes dataset and tables: two connectors that share a dataset must not both create it.
                 with self.run.locks.hold(name_key(f"dataset:{self.run.connector.dataset}"), lambda: None):
-                    exactness.announce(self.pipeline, load_ids, full_refresh=self.full_refresh)
+                    exactness.announce(
+                        self.pipeline,
+                        load_ids,
+                        full_refresh=self.full_refresh,
+                        look=self._size_into(self._measured.before),
+                    )
                 self._announced = True
             if self._known.uneven or self._widening.done:
                 self._widening.align_staging()
@@ -162,16 +175,29 @@ class Engine:
                     f"{lost} By then this one had written its rows: should appended ones be there twice, "
                     "run it with full_refresh."
                 ) from None
-            exactness.confirm(self.pipeline)
+            exactness.confirm(self.pipeline, look=self._size_into(self._measured.after))
+
+    def _rows(self) -> dict[str, int]:
+        """The rows in the load files, by table."""
+        trace = self.pipeline.last_trace
+        normalized = trace.last_normalize_info if trace else None
+        counts = normalized.row_counts if normalized else {}
+        return {name: count for name, count in counts.items() if name[:4] != "_dlt"}
+
+    def _size_into(self, found: dict[str, int]) -> Look:
+        """Counts the rows of the tables that are written, by a client that is open anyway."""
+
+        def look(client: Any) -> None:
+            found.update(sizes(client, [*self._rows()], sum(self.run.seconds.values())))
+
+        return look
 
     def summary(self) -> Summary:
         """What this run loaded."""
         trace = self.pipeline.last_trace
-        normalized = trace.last_normalize_info if trace else None
         loaded = trace.last_load_info if trace else None
-        rows = {
-            name: count for name, count in (normalized.row_counts if normalized else {}).items() if name[:4] != "_dlt"
-        }
+        rows = self._rows()
+        schema = self.pipeline.default_schema if self.pipeline.default_schema_name else None
         new_columns: dict[str, list[str]] = {}
         size = 0
         for package in loaded.load_packages if loaded else ():
@@ -192,6 +218,7 @@ class Engine:
             masked=self.mask.met,
             rows_left_out=self._rows_left_out,
             remarks=tuple(self.remarks),
+            tables=self._measured.tables(self._fitters, rows, schema, loaded),
         )
 
     def _open(self) -> None:
@@ -227,6 +254,7 @@ class Engine:
             self._widening = Widening(self.pipeline, self._alone)
         self._fitters, self._versions, self._rows_left_out = {}, {}, 0
         self.since = {} if self.full_refresh else self._cursors()
+        self._measured = Measured(since=self.since, full_refresh=self.full_refresh)
 
     def _cursors(self) -> dict[str, str]:
         """What the tables' increments go on from, by the destination's state, as far as a sentence may show it."""
@@ -278,6 +306,8 @@ class Engine:
         cursor = None if increment is None else increment.cursor.path.removeprefix("$.").partition(".")[0]
         to_arrow.put_into(resource, schema, self.remarks, cursor)
         table = to_arrow.table_name_of(resource, schema)
+        of_files = self.run.connector.source.type == "files"
+        row_counts.put_into(resource, table, self._measured.counts, of_files=of_files)
         self._fitters[table] = fitting_step.put_into(
             resource,
             self._known.tables.get(table, {}),
@@ -329,6 +359,7 @@ class Engine:
                 lambda: self._standing(table, place, increment),
                 landing,
                 note=versions.note if landing.merges else lambda _: None,
+                count=lambda known: self._measured.counts.repeated.update({table: known}),
             )
         )
 

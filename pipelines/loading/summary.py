@@ -6,6 +6,8 @@ The same facts twice: `sentence` for the state of the flow run and `markdown` fo
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from connectors.loads import TableLoad
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -26,6 +28,8 @@ class Summary:
     """Rows that a schema contract kept out."""
     remarks: tuple[str, ...] = ()
     """What people must know of the rows: a sentence each, without any value of a row."""
+    tables: tuple[TableLoad, ...] = ()
+    """The same and more by table, for the load history."""
 
     def redacted(self, redact: Callable[[str], str]) -> "Summary":
         """The same without secrets: a source that echoes what it was sent may have put them into rows and remarks."""
@@ -36,6 +40,7 @@ class Summary:
             since={table: redact(value) for table, value in self.since.items()},
             masked=tuple(redact(name) for name in self.masked),
             remarks=tuple(redact(remark) for remark in self.remarks),
+            tables=tuple(_redacted(table, redact) for table in self.tables),
         )
 
     @property
@@ -81,3 +86,12 @@ class Summary:
         rate = self.total_rows / total if total else 0.0
         lines += ["", f"{rate:,.0f} rows/s, {self.size_bytes / 1e6:,.1f} MB of load files."]
         return "\n".join(lines)
+
+
+def _redacted(table: TableLoad, redact: Callable[[str], str]) -> TableLoad:
+    return replace(
+        table,
+        table_name=redact(table.table_name),
+        cursor_from=None if table.cursor_from is None else redact(table.cursor_from),
+        cursor_to=None if table.cursor_to is None else redact(table.cursor_to),
+    )

@@ -11,25 +11,29 @@ load, and replacing what is there is what a merge does. Replaced tables are writ
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from dlt import Pipeline, Schema
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from pipelines.loading.columns.adding import bring_tables_up_to_date
-from pipelines.loading.load_markers import ANNOUNCED, ANNOUNCED_REFRESH, Ledger, ledger_of
+from pipelines.loading.load_markers import ANNOUNCED, ANNOUNCED_REFRESH, ledger_of
+from pipelines.loading.table_sizes import Look
 
 
-def announce(pipeline: Pipeline, load_ids: Iterable[str], *, full_refresh: bool) -> None:
-    """Say in the destination that these loads begin now.
+def announce(pipeline: Pipeline, load_ids: Iterable[str], *, full_refresh: bool, look: Look = lambda _: None) -> None:
+    """Say in the destination that these loads begin now. `look` is given the client that does, while it is open.
 
     If the process dies after this, the next run finds nothing of them, or half of them, and removes that.
     """
     if not full_refresh or not _makes_own_tables(pipeline):
         bring_tables_up_to_date(pipeline)
-    with _ledger(pipeline, pipeline.default_schema) as ledger:
-        for load_id in load_ids if ledger else ():
-            ledger.announce(load_id, ANNOUNCED_REFRESH if full_refresh else ANNOUNCED)  # type: ignore[union-attr]
+    with _client(pipeline, pipeline.default_schema) as client:
+        if markers := ledger_of(client):
+            for load_id in load_ids:
+                markers.announce(load_id, ANNOUNCED_REFRESH if full_refresh else ANNOUNCED)
+        look(client)
 
 
 def _makes_own_tables(pipeline: Pipeline) -> bool:
@@ -48,14 +52,15 @@ def _makes_own_tables(pipeline: Pipeline) -> bool:
     return True
 
 
-def confirm(pipeline: Pipeline) -> None:
-    """Withdraw the announcements of loads that are complete.
+def confirm(pipeline: Pipeline, *, look: Look = lambda _: None) -> None:
+    """Withdraw the announcements of loads that are complete. `look` is given the client that does, while it is open.
 
     If the process dies before this, the next run finds them complete and withdraws them itself.
     """
-    with _ledger(pipeline, pipeline.default_schema) as ledger:
-        if ledger:
-            ledger.withdraw()
+    with _client(pipeline, pipeline.default_schema) as client:
+        if markers := ledger_of(client):
+            markers.withdraw()
+        look(client)
 
 
 def recover(pipeline: Pipeline, schema_name: str) -> bool:
@@ -64,7 +69,8 @@ def recover(pipeline: Pipeline, schema_name: str) -> bool:
     Comes before the state is restored from the destination: a broken load's state goes too.
     Returns whether one of them was a full refresh, which must then be done again.
     """
-    with contextlib.suppress(DestinationUndefinedEntity), _ledger(pipeline, Schema(schema_name)) as ledger:
+    with contextlib.suppress(DestinationUndefinedEntity), _client(pipeline, Schema(schema_name)) as client:
+        ledger = ledger_of(client)
         statuses = ledger.statuses() if ledger else {}
         broken = [load_id for load_id, found in statuses.items() if 0 not in found]
         refresh = any(ANNOUNCED_REFRESH in statuses[load_id] for load_id in broken)
@@ -78,8 +84,8 @@ def recover(pipeline: Pipeline, schema_name: str) -> bool:
 
 
 @contextlib.contextmanager
-def _ledger(pipeline: Pipeline, schema: Schema) -> Iterator[Ledger | None]:
+def _client(pipeline: Pipeline, schema: Schema) -> Iterator[Any]:
     # The public ways to a client know no schema that a broken first load left only in the destination.
     client, _ = pipeline._get_destination_clients(schema)
     with client:
-        yield ledger_of(client)
+        yield client

@@ -36,7 +36,7 @@ CONNECTORS = "/api/v1/connectors"
 class DeadPrefect:
     """Prefect that never answers."""
 
-    async def start(self, deployment_id: UUID, key: str | None = None) -> Run | None:
+    async def start(self, deployment_id: UUID, key: str | None = None, actor: str | None = None) -> Run | None:
         """Raises."""
         raise PrefectUnavailableError("it cannot be reached.")
 

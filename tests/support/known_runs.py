@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DEPLOYMENT = UUID(int=7)
 
 
-RUN = Run(UUID(int=1), "run", "SCHEDULED", "Scheduled", None, NOW, None, None, None, "http://prefect/runs/1")
+RUN = Run(UUID(int=1), "run", "SCHEDULED", "Scheduled", None, NOW, None, None, "http://prefect/runs/1")
 
 
 @dataclass
@@ -26,7 +26,7 @@ class KnownRuns:
     down: bool = False
     started: list[tuple[UUID, str | None]] = field(default_factory=list)
 
-    async def start(self, deployment_id: UUID, key: str | None = None) -> Run | None:
+    async def start(self, deployment_id: UUID, key: str | None = None, actor: str | None = None) -> Run | None:
         """A run, where the deployment is held."""
         self._answer()
         self.started.append((deployment_id, key))

@@ -85,8 +85,10 @@ class NewRows(ItemTransform[Any, dict[str, Any]]):
         landing: Landing,
         *,
         note: Callable[[pa.Table], None] = lambda _: None,
+        count: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`read`: reads the rows of the table from the cursor's start on. `note`: is given the rows that are known."""
+        """`read`: reads the rows of the table from the cursor's start on. `note`: is given the rows that are known, and
+        `count` how many they are."""
         super().__init__(lambda table: table)
         self._increment = increment
         self._table = table
@@ -94,6 +96,7 @@ class NewRows(ItemTransform[Any, dict[str, Any]]):
         self._read = read
         self._landing = landing
         self._note = note
+        self._count = count
         self._began = time.time()
         self._standing: Standing | None = None
 
@@ -112,6 +115,7 @@ class NewRows(ItemTransform[Any, dict[str, Any]]):
         if not known:
             return item
         gone = {candidates[index] for index in known}
+        self._count(len(gone))
         self._note(item.take(pa.array(sorted(gone))))
         kept = item.filter(pa.array([index not in gone for index in range(item.num_rows)]))
         # What is said of new columns goes with the table, also when none of its rows is left.

@@ -64,15 +64,18 @@ class Extracted:
 
 def keep_newest(
     pipeline: Pipeline, extracted: ExtractInfo, directory: Path, versions: Mapping[str, Versions | None]
-) -> None:
-    """Leave the newest row of each key in the files that were extracted. `directory`: for what outgrows memory."""
+) -> dict[str, int]:
+    """Leave the newest row of each key in the files that were extracted; how many others there were, by table.
+
+    `directory`: for what outgrows memory.
+    """
     tables = [
         table
         for table in _tables(pipeline, extracted)
         if table.files and not _is_single(table, versions.get(table.name))
     ]
     if not tables:
-        return
+        return {}
     import duckdb  # noqa: PLC0415  # a load of few rows does without
 
     with contextlib.closing(duckdb.connect()) as connection:
@@ -80,8 +83,7 @@ def keep_newest(
             f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}; SET preserve_insertion_order = false"
         )
         connection.execute("SET temp_directory = ?", [str(directory / "keys")])
-        for table in tables:
-            _in_table(connection, table, versions.get(table.name))
+        return {table.name: _in_table(connection, table, versions.get(table.name)) for table in tables}
 
 
 def _tables(pipeline: Pipeline, extracted: ExtractInfo) -> Iterator[Extracted]:
@@ -120,7 +122,8 @@ def _is_single(table: Extracted, versions: Versions | None) -> bool:
         return False
 
 
-def _in_table(connection: Any, table: Extracted, versions: Versions | None) -> None:
+def _in_table(connection: Any, table: Extracted, versions: Versions | None) -> int:
+    """Remove all but the newest row of each key from a table's files; how many those are."""
     schemas = [pyarrow.parquet.read_schema(path) for path in table.files]
     columns = _cursor_columns(versions, schemas)
     key = ", ".join(map(_quoted, table.key))
@@ -140,7 +143,8 @@ def _in_table(connection: Any, table: Extracted, versions: Versions | None) -> N
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE versions AS SELECT * FROM ({rows}) SEMI JOIN doubled USING ({key})"  # noqa: S608
         )
-        _remove_older(connection, table, _ranked(connection, columns, versions, schemas))
+        return _remove_older(connection, table, _ranked(connection, columns, versions, schemas))
+    return 0
 
 
 def _standing(table: Extracted, columns: Sequence[str], versions: Versions | None) -> pa.Table | None:
@@ -152,7 +156,7 @@ def _standing(table: Extracted, columns: Sequence[str], versions: Versions | Non
     return pa.concat_tables(known, promote_options="default")
 
 
-def _remove_older(connection: Any, table: Extracted, rank: str) -> None:
+def _remove_older(connection: Any, table: Extracted, rank: str) -> int:
     arrived = pa.table({"__file": list(map(str, table.files)), "__arrived": list(range(len(table.files)))})
     connection.register("arrived", arrived)
     key = ", ".join(map(_quoted, table.key))
@@ -166,6 +170,7 @@ def _remove_older(connection: Any, table: Extracted, rank: str) -> None:
     for index in older["__arrived"].unique().to_pylist():
         rows = older.filter(pa.compute.equal(older["__arrived"], index))["__row"]
         _write_without(table.files[index], rows)
+    return int(older.num_rows)
 
 
 def _cursor_columns(versions: Versions | None, schemas: list[pa.Schema]) -> tuple[str, ...]:

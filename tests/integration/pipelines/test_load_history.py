@@ -16,7 +16,7 @@ from pipelines import connector_lock as module_of_locks
 from pipelines.connector_lock import Locks
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.load_events import teller
-from pipelines.load_history import DIED, LoadRecord, Told, count_the_dead, recorded
+from pipelines.load_history import DIED, LoadRecord, Started, Told, count_the_dead, recorded
 from pipelines.loading.summary import Summary
 from prefect_api.names import ALERT, connector_resource_id
 from tests.support.data_plane.platform import Platform, Sql
@@ -51,7 +51,7 @@ def row_of(locks: Locks, number: int) -> ConnectorRow:
 def die(locks: Locks, row: ConnectorRow, tell: Any) -> None:
     """Begin a load as a run does, and never end it."""
     count_the_dead(locks, row, tell)
-    LoadRecord(locks, row, RunPolicy(), tell).started(None)
+    LoadRecord(locks, row, RunPolicy(), tell).started(Started())
 
 
 def test_each_run_is_counted_once_and_told_with_the_failures_before_it(platform: Platform, emr: Sql) -> None:
@@ -85,9 +85,9 @@ def test_a_run_that_died_is_counted_by_the_next_one_and_never_as_the_users_fault
 ) -> None:
     row = row_of(locks, platform.add(FILES))
     told: list[Told] = []
-    with pytest.raises(ConfigurationError), recorded(locks, row, RunPolicy(), None, told.append):
+    with pytest.raises(ConfigurationError), recorded(locks, row, RunPolicy(), Started(), told.append):
         raise ConfigurationError("No.")
-    with pytest.raises(KeyboardInterrupt), recorded(locks, row, RunPolicy(), None, told.append):
+    with pytest.raises(KeyboardInterrupt), recorded(locks, row, RunPolicy(), Started(), told.append):
         raise KeyboardInterrupt
     assert loads(platform) == [("cancelled", 0, 1, 1, 0, 1, 0)]
 
@@ -146,7 +146,7 @@ def test_who_only_tries_a_part_counts_and_tells_the_dead_all_the_same(platform: 
 def test_a_run_whose_mark_was_ended_by_another_writes_no_end(platform: Platform, locks: Locks, end: str) -> None:
     row = row_of(locks, platform.add(FILES))
     record = LoadRecord(locks, row, RunPolicy(), lambda _: None)
-    record.started(None)
+    record.started(Started())
     die(locks, row, lambda _: None)  # another one took it for dead, and goes on
     match end:
         case "success":
@@ -163,7 +163,7 @@ def test_another_generation_and_another_kind_of_error_end_the_count(platform: Pl
 
     def fail(error: Exception) -> None:
         row = row_of(locks, number)
-        with pytest.raises(type(error)), recorded(locks, row, RunPolicy(), None, lambda _: None):
+        with pytest.raises(type(error)), recorded(locks, row, RunPolicy(), Started(), lambda _: None):
             raise error
 
     fail(ConfigurationError("No."))
@@ -184,7 +184,7 @@ def test_a_load_whose_record_cannot_be_written_is_a_load_all_the_same(platform: 
         cursor.execute("DROP TABLE cai_connector_loads")
     told: list[Told] = []
     count_the_dead(locks, row, told.append)
-    with recorded(locks, row, RunPolicy(), None, told.append) as record:
+    with recorded(locks, row, RunPolicy(), Started(), told.append) as record:
         record.succeeded(Summary(row.id, "duckdb", "d", rows={"labs": 3}))
     assert [each.outcome for each in told] == ["completed"]
 
@@ -215,7 +215,7 @@ def test_a_load_goes_on_past_a_row_that_somebody_holds_and_writes_its_end_once_i
     with Locks.open(database_url) as locks, holder.cursor() as held:
         row = row_of(locks, number)
         record = LoadRecord(locks, row, RunPolicy(), told.append)
-        record.started(None)
+        record.started(Started())
         held.execute("SELECT * FROM cai_connector_loads FOR UPDATE")
         began = time.monotonic()
         count_the_dead(locks, row, told.append)

@@ -1,0 +1,116 @@
+"""Answers about loads: one row for each run that tried, and one for each table of it."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from api.bodies import LONGEST_PAGE, Body, Input, cursor_text, plain_digits
+from api.camel_case import Sentence
+from connectors.loads import FailureKind, LoadRun, Outcome, TableLoad
+
+_UNCOUNTED = "null: not counted."
+
+
+class LoadsQuery(Input):
+    """Which loads are listed."""
+
+    limit: Annotated[
+        int, Field(ge=1, le=LONGEST_PAGE, description="Most loads on the page."), BeforeValidator(plain_digits)
+    ] = 20
+    cursor: Annotated[
+        str | None,
+        AfterValidator(cursor_text),
+        Field(description="`nextCursor` of the page before; left out: the newest."),
+    ] = None
+
+
+class LoadAnswer(Body):
+    """One run that tried to load, as it has recorded it itself. It stays when Prefect forgets the run."""
+
+    run_id: Annotated[UUID | None, Field(description="Prefect's id of the flow run; null: it ran without Prefect.")]
+    outcome: Annotated[
+        Outcome, Field(description="How it went. `running` may have died: the next run of the connector says so.")
+    ]
+    kind: Annotated[FailureKind | None, Field(description="Of a failure: who must act.")]
+    message: Annotated[Sentence | None, Field(description="The sentence with which it ended.")]
+    actor: Annotated[str | None, Field(description="Who or what started it: `schedule`, or a name; null: nobody said.")]
+    started_at: Annotated[datetime, Field(description="When it had its turn and began.")]
+    ended_at: Annotated[datetime | None, Field(description="When it ended.")]
+    generation: Annotated[int, Field(description="The generation of the connector that it ran by.")]
+    options: Annotated[
+        dict[str, Any],
+        Field(
+            description="What was asked of it: `full_refresh`, `tables`, `row_limit`, `backfill_from`, `backfill_to`."
+        ),
+    ]
+    destination: Annotated[str | None, Field(description="The destination's type, of a load that completed.")]
+    dataset_name: Annotated[str | None, Field(description="The dataset, of a load that completed.")]
+    rows: Annotated[int, Field(description="Rows written, in all tables.")]
+    bytes: Annotated[int, Field(description="Bytes of load files.")]
+    seconds: Annotated[dict[str, float], Field(description="By step: `extract`, `normalize`, `load`.")]
+    code_version: Annotated[str | None, Field(description="The version of this program that ran.")]
+
+    @classmethod
+    def of(cls, load: LoadRun) -> "LoadAnswer":
+        """A load as it is answered."""
+        return cls(**_fields(load, cls))
+
+
+class TableLoadAnswer(Body):
+    """What one run did to one table. `read` is `written` and `rejected` together, always: else the load fails."""
+
+    table: Annotated[str, Field(description="The table in the destination.")]
+    read: Annotated[int, Field(description="Rows of the source that the run had to land.")]
+    written: Annotated[int, Field(description="Rows that it wrote.")]
+    rejected: Annotated[int, Field(description="Rows that `schema_contract` left out.")]
+    repeated: Annotated[
+        int,
+        Field(
+            description="Rows that came besides: they stood there already, or a newer version of them came in the same "
+            "run."
+        ),
+    ]
+    new: Annotated[int | None, Field(description=f"Of those written: rows whose key was not there. {_UNCOUNTED}")]
+    changed: Annotated[
+        int | None, Field(description=f"Of those written: rows that took the place of one with their key. {_UNCOUNTED}")
+    ]
+    deleted: Annotated[int | None, Field(description=f"Rows that were there and are not any more. {_UNCOUNTED}")]
+    rows_after: Annotated[int | None, Field(description=f"Rows in the destination after the load. {_UNCOUNTED}")]
+    cursor_from: Annotated[str | None, Field(description="The cursor from which it read; null: from the beginning.")]
+    cursor_to: Annotated[str | None, Field(description="The cursor from which the next run reads.")]
+    bytes: Annotated[int, Field(description="Bytes of load files.")]
+    seconds: Annotated[dict[str, float], Field(description="By step, as far as it works on one table.")]
+    schema_hash: Annotated[
+        str | None, Field(description="Of the names and types of the columns: another one, and the shape has changed.")
+    ]
+
+    @classmethod
+    def of(cls, table: TableLoad) -> "TableLoadAnswer":
+        """A table's load as it is answered."""
+        return cls(table=table.table_name, **_fields(table, cls))
+
+
+class LoadsAnswer(Body):
+    """Some loads of a connector."""
+
+    items: Annotated[list[LoadAnswer], Field(description="The loads, the newest first.")]
+    next_cursor: Annotated[
+        str | None, Field(description="What `cursor` gets the next page with; null when this is the last.")
+    ]
+
+
+class LoadDetail(LoadAnswer):
+    """One load, table by table."""
+
+    tables: Annotated[list[TableLoadAnswer], Field(description="Its tables, by name; none of a load that failed.")]
+
+    @classmethod
+    def of_tables(cls, load: LoadRun, tables: tuple[TableLoad, ...]) -> "LoadDetail":
+        """A load with its tables as it is answered."""
+        return cls(**_fields(load, LoadAnswer), tables=[TableLoadAnswer.of(table) for table in tables])
+
+
+def _fields(found: LoadRun | TableLoad, body: type[Body]) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in body.model_fields if hasattr(found, name)}
