@@ -33,6 +33,7 @@ COPY prefect_api prefect_api
 COPY connectors connectors
 COPY deployments deployments
 COPY pipelines pipelines
+COPY workers workers
 # The root is read-only where it runs, so nothing can be compiled there.
 RUN /venv/bin/python -m compileall -q .
 ENV PATH=/venv/bin:$PATH \

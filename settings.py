@@ -107,6 +107,22 @@ class Settings(BaseSettings):
         "a key of its own.",
     )
 
+    run_memory_megabytes: int | None = Field(
+        None,
+        ge=256,
+        description="Most private memory (MiB) of a warm worker's run, beyond which its allocations fail. "
+        "Unset: as much as the worker may have.",
+    )
+    drain_seconds: float = Field(
+        10, ge=0, description="Seconds that a warm worker, told to stop, waits for its runs before it ends them."
+    )
+    fork_server_max_age_seconds: float = Field(
+        3600, ge=1, description="A warm worker's fork server that is older is replaced; its runs go on."
+    )
+    fork_server_max_megabytes: int = Field(
+        600, ge=1, description="A warm worker's fork server that holds more memory (MiB) is replaced; its runs go on."
+    )
+
     poll_interval_seconds: float = Field(10, gt=0, description="Seconds between two polls of the table.")
     audit_interval_seconds: float = Field(600, gt=0, description="Seconds between two full listings of Prefect.")
     apply_concurrency: int = Field(25, ge=1, le=200, description="Most Prefect calls in flight.")

@@ -19,6 +19,7 @@ from benchmarks.memory import memory
 from benchmarks.pure import cold_start, plan_at_scale, spread
 from benchmarks.quiet import quiet
 from benchmarks.scheduler import scheduler
+from benchmarks.small_run import small_run
 from benchmarks.stage import Stage
 
 BENCHES: dict[str, Callable[[Stage], list[Figure]]] = {
@@ -33,6 +34,7 @@ BENCHES: dict[str, Callable[[Stage], list[Figure]]] = {
     "latency": latency,
     "memory": memory,
     "first-line": first_line,
+    "small-run": small_run,
 }
 
 RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -139,6 +139,10 @@ class Stage:
         migrate(self._postgres.create_database("platform"))
         return "platform"
 
+    def database(self, name: str) -> str:
+        """The URL of a new, empty database."""
+        return self._postgres.create_database(name)
+
     def connectors(self, count: int, schedule: str = SCHEDULE) -> str:
         """The URL of a new database of the application, with connectors 1 to `count`."""
         url = self._copy(self._migrated)

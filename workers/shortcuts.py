@@ -1,0 +1,8 @@
+"""What a forked run need not ask Prefect's server, since its worker has asked already."""
+
+from workers.messages import Order
+
+
+def take_shortcuts(order: Order) -> None:
+    """Give Prefect's engine what the worker knows."""
+    del order
