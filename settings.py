@@ -107,6 +107,11 @@ class Settings(BaseSettings):
         "a key of its own.",
     )
 
+    warm_workers: bool = Field(
+        False,
+        description="`make run` starts a warm worker for loads: runs are forked from a process that has imported "
+        "everything (docs/architecture.md).",
+    )
     run_memory_megabytes: int | None = Field(
         None,
         ge=256,

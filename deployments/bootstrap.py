@@ -30,6 +30,7 @@ from prefect_api.names import (
     CONTROLLER_QUEUE,
     FORM_DEPLOYMENT,
     FORMS,
+    WARM_POOL_TYPE,
     form_entrypoint,
 )
 from settings import ROOT, Settings
@@ -79,7 +80,7 @@ async def _work_pool(client: PrefectClient, settings: Settings, kind: str, templ
     wanted = WorkPoolCreate(
         name=settings.work_pool,
         type=kind,
-        base_job_template=template or {},
+        base_job_template=template or _own_template(kind),
         storage_configuration=WorkPoolStorageConfiguration(),
     )
     try:
@@ -89,6 +90,15 @@ async def _work_pool(client: PrefectClient, settings: Settings, kind: str, templ
             await _renew_template(client, wanted)
         return
     logger.info("Made the work pool %s.", wanted.name)
+
+
+def _own_template(kind: str) -> dict[str, Any]:
+    """The template of a pool that is given none: the server knows its own types' and not that of warm workers."""
+    if kind != WARM_POOL_TYPE:
+        return {}
+    from prefect.workers.process import ProcessWorker  # noqa: PLC0415  # heavy, and of no use to the other types
+
+    return ProcessWorker.get_default_base_job_template()
 
 
 async def _renew_template(client: PrefectClient, wanted: WorkPoolCreate) -> None:

@@ -248,9 +248,16 @@ class WorkPool(Part):
     """The pool that connectors' runs go to unless a connector names another."""
 
     name: Annotated[str, StringConstraints(min_length=1)]
-    type: Literal["process", "kubernetes"]
+    type: Literal["process", "clinical-ai-warm", "kubernetes"]
     queue: Annotated[str, StringConstraints(min_length=1)]
     queue_limit: Annotated[int, Field(ge=1)] | None = None
+
+
+class Warm(Part):
+    """What only workers of a `clinical-ai-warm` pool have."""
+
+    run_megabytes: Annotated[int, Field(ge=256)] | None = None
+    drain_seconds: Seconds | None = None
 
 
 class Worker(Part):
@@ -261,6 +268,7 @@ class Worker(Part):
     limit: Annotated[int, Field(ge=0)] | None = None
     query_seconds: Annotated[int, Field(ge=1)] | None = None
     data: bool | None = None
+    warm: Warm | None = None
     resources: Resources | None = None
     extra_env: list[Variable] | None = None
     extra_env_from: list[VariableSource] | None = None
@@ -278,6 +286,7 @@ class WorkerDefaults(Workload):
     limit: Annotated[int, Field(ge=0)]
     query_seconds: Annotated[int, Field(ge=1)]
     data: bool
+    warm: Warm
 
 
 class Runs(Additions):

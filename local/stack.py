@@ -28,6 +28,7 @@ from local.ports import PortTakenError, require_free
 from local.processes import MARK, Child, describe_exit, end, end_with_make, marked, tail
 from local.recovery import crash_dead_runs
 from local.terminal import say
+from prefect_api.names import WARM_POOL_TYPE
 from settings import ROOT, Settings
 
 _PREFECT_PORT = 4200
@@ -137,7 +138,8 @@ class Stack:
         self._wait_for_server(server)
         if crashed := crash_dead_runs(self.api, os.environ.get(_AUTH)):
             say(f"Runs that died with an earlier start and are now marked Crashed: {crashed}.")
-        self._step("bootstrap", "deployments.bootstrap")
+        kind = WARM_POOL_TYPE if self.settings.warm_workers else "process"
+        self._step("bootstrap", "deployments.bootstrap", "--pool-type", kind)
         self._launch(self._worker("worker", self.settings.work_queue))
         self._launch(self._worker("controller-worker", _CONTROLLER_QUEUE))
         self._launch(self._child("controller", "flows.controller"))
@@ -160,14 +162,10 @@ class Stack:
 
     def _worker(self, name: str, queue: str) -> Child:
         pool = self.settings.work_pool
-        worker = self._child(
-            name,
-            "prefect",
-            "worker",
-            "start",
-            *("--type", "process", "--install-policy", "never"),
-            *("--pool", pool, "--work-queue", queue, "--name", f"local-{name}"),
-        )
+        start: tuple[str, ...] = ("prefect", "worker", "start", "--type", "process", "--install-policy", "never")
+        if self.settings.warm_workers:
+            start = ("workers",)  # of a pool of the type process too, which an earlier start may have made
+        worker = self._child(name, *start, "--pool", pool, "--work-queue", queue, "--name", f"local-{name}")
         worker.environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")
         return worker
 

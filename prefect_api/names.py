@@ -18,6 +18,9 @@ CONTROLLER_DEPLOYMENT = "controller"
 CONTROLLER_QUEUE = "controller"
 CONTROLLER_ENTRYPOINT = "flows/controller.py:connector_controller"
 
+WARM_POOL_TYPE = "clinical-ai-warm"
+"""The type of work pools whose workers fork runs from a process that has imported everything (`workers/`)."""
+
 FORM_DEPLOYMENT = "form"
 FORMS = ("create", "update", "activate", "deactivate", "delete", "test")
 

@@ -4,12 +4,13 @@ import sys
 
 from prefect.cli import app as prefect
 
-from workers.warm import POOL_TYPE
+from prefect_api.names import WARM_POOL_TYPE
+from workers import warm  # noqa: F401  # Prefect knows a type of worker once it is imported
 
 
 def main() -> None:
-    """Start a worker of our type: Prefect knows it once it is imported, installed or not."""
-    sys.argv = ["prefect", "worker", "start", "--type", POOL_TYPE, "--install-policy", "never", *sys.argv[1:]]
+    """Start a worker of our type."""
+    sys.argv = ["prefect", "worker", "start", "--type", WARM_POOL_TYPE, "--install-policy", "never", *sys.argv[1:]]
     prefect()
 
 

@@ -26,17 +26,21 @@ class NotForkableError(RuntimeError):
     """What was imported left something behind that no child may share; the message names it."""
 
 
+def tasks() -> list[str]:
+    """The threads of this process by name, those of libraries too, which Python knows nothing of."""
+    return [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+
+
 def require_nothing_shared() -> None:
     """Make sure that a fork copies memory and nothing else.
 
     Raises:
         NotForkableError: there is another thread, whose locks a child would wait for, or a connection.
     """
-    threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
-    if len(threads) > 1:
+    if len(threads := tasks()) > 1:
         raise NotForkableError(f"The fork server has more threads than one: {', '.join(sorted(threads))}.")
     if len(found := open_sockets()) > 1:
-        raise NotForkableError(f"The fork server has {len(found) - 1} open connections.")
+        raise NotForkableError(f"The fork server has {len(found) - 1} open connection(s).")
 
 
 class ForkServer:

@@ -20,7 +20,9 @@ import anyio.abc
 from prefect.runner._flow_run_executor import FlowRunExecutionResult, FlowRunExecutorContext
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
+from deployments.bootstrap import CONTROLLER_QUEUE
 from deployments.planning.spec import ENGINE
+from prefect_api.names import WARM_POOL_TYPE
 from settings import ROOT, Settings
 from workers.keeper import Keeper, Wear, become_subreaper
 from workers.preload import FLOWS
@@ -29,8 +31,6 @@ from workers.starter import ForkStarter
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
-
-POOL_TYPE = "clinical-ai-warm"
 
 logger = logging.getLogger("prefect.workers.warm")
 
@@ -53,7 +53,7 @@ class NoHooks:
 class WarmWorker(ProcessWorker):
     """A worker of the pool type `clinical-ai-warm`."""
 
-    type = POOL_TYPE
+    type = WARM_POOL_TYPE
     _description = "Fork runs of connectors from a process that has imported everything."
     _display_name = "Clinical connectors, warm"
 
@@ -74,8 +74,9 @@ class WarmWorker(ProcessWorker):
                 asyncio.get_running_loop().add_signal_handler(number, self._stop_softly)
         # Entered before the runs' task group, so left after it.
         await self._exit_stack.enter_async_context(self._executors)
-        with contextlib.suppress(ForkServerError):
-            await self._keeper.server()  # said again, and louder, by the first run
+        if self._work_queues != {CONTROLLER_QUEUE}:  # no run of that queue is forked
+            with contextlib.suppress(ForkServerError):
+                await self._keeper.server()  # said again, and louder, by the first run
         await super().setup()
 
     async def teardown(self, *exc_info: Any) -> None:

@@ -12,7 +12,10 @@ from typing import Any
 
 from prefect_api.deployment import WorkPool
 
-PROCESS = "process"
+from prefect_api.names import WARM_POOL_TYPE
+
+PROCESSES = frozenset({"process", WARM_POOL_TYPE})
+"""Types whose runs are processes on the worker's machine."""
 CONTAINERS = frozenset({"docker", "kubernetes"})
 """Types whose every job has an image."""
 
@@ -30,7 +33,7 @@ def why_unfit(pool: WorkPool) -> str | None:
     job = pool.template.get("job_configuration")
     if not isinstance(job, Mapping):
         job = {"working_dir": "{{ working_dir }}"}  # its worker fills in the type's own, which names no image
-    if pool.type == PROCESS and not job.get("working_dir"):
+    if pool.type in PROCESSES and not job.get("working_dir"):
         return (
             f"The base job template of the work pool {pool.name!r} leaves out working_dir, so runs would start where "
             f"their code is not: {ways_out}"

@@ -12,7 +12,7 @@ from local.environment import ZONES
 from local.processes import Child, tail
 from prefect_api.names import FLOW_NAME
 
-START_SECONDS = 90
+START_SECONDS = 240
 PATIENCE = 20
 
 
