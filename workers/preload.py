@@ -1,4 +1,4 @@
-"""What a fork server imports, so that no run has to: our flows, and what a load imports only when it comes to it.
+"""The imports of a fork server, so that no run has any: our flows, and what a load imports only when it comes to it.
 
 The list of modules was taken from `sys.modules` after real loads; a test holds that a run imports nothing more.
 """

@@ -1,4 +1,4 @@
-"""What a forked run need not ask Prefect's server, since its worker has asked already."""
+"""Short cuts of a forked run: what it need not ask Prefect's server, since its worker has asked already."""
 
 from workers.messages import Order
 

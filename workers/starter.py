@@ -1,4 +1,4 @@
-"""How Prefect's executor starts a forked run: the protocol `ProcessStarter` of `prefect.runner`."""
+"""The start of a forked run by Prefect's executor: its protocol `ProcessStarter` (`prefect.runner`)."""
 
 import os
 from typing import TYPE_CHECKING, Any

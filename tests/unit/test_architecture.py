@@ -20,7 +20,7 @@ from deployments.reconciling.reconciler import Reconciler
 from settings import ROOT
 
 FLOORS = (
-    ("flows", "api", "web", "local"),
+    ("flows", "api", "web", "workers", "local"),
     ("deployments", "pipelines", "use_cases"),
     ("database", "prefect_api"),
     ("settings", "logs"),

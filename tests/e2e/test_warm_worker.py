@@ -26,9 +26,9 @@ from prefect_api.client import open_client
 from prefect_api.deployment_calls import open_gateway
 from prefect_api.names import WARM_POOL_TYPE
 from settings import ROOT, Settings
-from tests.deployments.rig import PLATFORM, Rig, rig
-from tests.pipelines.http_server import Asked, WebServer
-from tests.prefect_server import AsyncPatient, PrefectServer
+from tests.support.control_plane.rig import PLATFORM, Rig, rig
+from tests.support.servers.http_server import Asked, WebServer
+from tests.support.servers.prefect_server import AsyncPatient, PrefectServer
 
 POOL = "warm"
 CANARY = "canary-5f2d0c8e91"
