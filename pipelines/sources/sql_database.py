@@ -32,7 +32,8 @@ def resources(source: SqlDatabaseSource, context: Context) -> list[DltResource]:
     elif engine.dialect.name in _PORTS:
         context.denied.check(engine.url.host, engine.url.port or _PORTS[engine.dialect.name], engine.url.database)
     metadata = sa.MetaData(schema=source.schema_name)
-    found = [_reflected(engine, metadata, table) for table in source.tables]
+    with engine.connect() as connection:
+        found = [_reflected(connection, metadata, table) for table in source.tables]
     # All columns, also those that no table is asked for: masking what isn't read harms nobody.
     context.mask.declare((column.name for reflected in found for column in reflected.columns), complete=True)
     return [_resource(engine, reflected, table, context) for reflected, table in zip(found, source.tables, strict=True)]
@@ -41,9 +42,9 @@ def resources(source: SqlDatabaseSource, context: Context) -> list[DltResource]:
 _PORTS = {"mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 
 
-def _reflected(engine: sa.Engine, metadata: sa.MetaData, table: SqlTable) -> sa.Table:
-    reflected = sa.Table(table.name, metadata, autoload_with=engine, resolve_fks=False)
-    adapt = postgres_reader.adapt if engine.dialect.name == "postgresql" else sql_dialects.adapt
+def _reflected(connection: sa.Connection, metadata: sa.MetaData, table: SqlTable) -> sa.Table:
+    reflected = sa.Table(table.name, metadata, autoload_with=connection, resolve_fks=False)
+    adapt = postgres_reader.adapt if connection.dialect.name == "postgresql" else sql_dialects.adapt
     adapt(reflected)
     return reflected
 

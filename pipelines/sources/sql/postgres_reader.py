@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from dlt.sources.sql_database import BaseTableLoader
 from sqlalchemy.dialects import postgresql
 
+from pipelines.access import postgres_sessions
 from pipelines.rows.marks import with_beside
 from pipelines.rows.read_ahead import ahead
 from pipelines.sources.sql import postgres_values
@@ -74,14 +75,13 @@ class PostgresLoader(BaseTableLoader):
     def load_rows(self, backend_kwargs: dict[str, Any] | None = None) -> Iterator[pa.Table]:
         """Arrow tables of some megabytes each, with the types that dlt's hints promise."""
         from adbc_driver_manager._reader import AdbcRecordBatchReader  # noqa: PLC0415  # only for PostgreSQL
-        from adbc_driver_postgresql import dbapi  # noqa: PLC0415
 
         query: Any = self.make_query()
         columns = [_selected(self.table.c[column.name]) for column in query.selected_columns]
         statement = str(
             query.with_only_columns(*columns).compile(self.engine, compile_kwargs={"literal_binds": True})
         ).replace("%%", "%")  # psycopg2's dialect doubles it for a driver that isn't used here
-        with dbapi.connect(address(self.engine.url)) as connection, connection.cursor() as cursor:
+        with postgres_sessions.adbc(address(self.engine.url)) as connection, connection.cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
 
             def read() -> Iterator[pa.Table]:
