@@ -27,8 +27,8 @@ class Order:
     directory: str
     memory_bytes: int | None = None
     """Most private memory of its process; None for no limit."""
-    related: Mapping[str, Any] = field(default_factory=dict)
-    """Deployment, flow and work pool as the worker knows them, by kind: what Prefect would ask for once more."""
+    related: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Id, name and tags of what events about the run name too, by kind and key: `flow.<id>`, `work-pool.<name>`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,13 @@ from workers.messages import Order
 from workers.server_process import ServerProcess
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.objects import FlowRun, WorkPool
     from prefect.runner._control_channel import ControlChannel
     from prefect.workers.process import ProcessJobConfiguration
+
+
+_ASKED_BY_THE_WORKER = {"PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false"}
+"""A run's client would ask the server for its version, as its worker's has."""
 
 
 class ForkStarter:
@@ -25,12 +29,15 @@ class ForkStarter:
         control: "ControlChannel",
         configuration: "ProcessJobConfiguration",
         entrypoint: str,
+        *,
+        pool: "WorkPool",
         memory_bytes: int | None,
     ) -> None:
         self._server = server
         self._control = control
         self._configuration = configuration
         self._entrypoint = entrypoint
+        self._pool = pool
         self._memory_bytes = memory_bytes
 
     async def start(
@@ -52,6 +59,7 @@ class ForkStarter:
             **os.environ,
             **self._configuration.env,
             **get_current_settings().to_environment_variables(exclude_unset=True),
+            **_ASKED_BY_THE_WORKER,
             "PREFECT__FLOW_RUN_ID": str(flow_run.id),
             "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",
         }
@@ -63,12 +71,24 @@ class ForkStarter:
         return {name: value for name, value in told.items() if value is not None}
 
     def _order(self, flow_run: "FlowRun", environment: dict[str, str]) -> Order:
-        related = getattr(self._configuration, "_related_objects", {})
         return Order(
             flow_run=flow_run.model_dump(mode="json"),
             entrypoint=self._entrypoint,
             environment=environment,
             directory=str(self._configuration.working_dir),
             memory_bytes=self._memory_bytes,
-            related={kind: found.model_dump(mode="json") for kind, found in related.items() if found is not None},
+            related=self._related(flow_run),
         )
+
+    def _related(self, flow_run: "FlowRun") -> dict[str, dict[str, Any]]:
+        known = getattr(self._configuration, "_related_objects", {})
+        found: dict[str, dict[str, Any]] = {}
+        for kind in ("flow", "deployment"):
+            if (held := known.get(kind)) is not None:
+                tags = list(getattr(held, "tags", []))
+                found[f"{kind}.{held.id}"] = {"id": str(held.id), "name": held.name, "tags": tags}
+        if flow_run.work_queue_id and flow_run.work_queue_name:
+            queue = str(flow_run.work_queue_id)
+            found[f"work-queue.{queue}"] = {"id": queue, "name": flow_run.work_queue_name}
+        found[f"work-pool.{self._pool.name}"] = {"id": str(self._pool.id), "name": self._pool.name}
+        return found

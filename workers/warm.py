@@ -26,10 +26,13 @@ from prefect_api.names import WARM_POOL_TYPE
 from settings import ROOT, Settings
 from workers.keeper import Keeper, Wear, become_subreaper
 from workers.preload import FLOWS
+from workers.remembered import Remembered
 from workers.server_process import ForkServerError, ServerProcess
 from workers.starter import ForkStarter
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from prefect.client.schemas.objects import FlowRun, State
 
 logger = logging.getLogger("prefect.workers.warm")
@@ -38,6 +41,11 @@ _LOOK_SECONDS = 0.1
 _END_SECONDS = 10.0
 """How long runs may take to end after SIGTERM, before they are killed."""
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+_DEPLOYMENT_SECONDS = 2.0
+"""Between two looks at a run's deployment: Prefect's own are a request apart."""
+_FLOW_SECONDS = 3600.0
 
 
 class NoHooks:
@@ -78,6 +86,19 @@ class WarmWorker(ProcessWorker):
             with contextlib.suppress(ForkServerError):
                 await self._keeper.server()  # said again, and louder, by the first run
         await super().setup()
+        self._remember()
+
+    def _remember(self) -> None:
+        """Ask for a run's deployment once, where Prefect's worker asks twice, and for a flow once and never again."""
+        client: Any = self.client
+        client.read_deployment = Remembered(client.read_deployment, _DEPLOYMENT_SECONDS)
+        client.read_flow = Remembered(client.read_flow, _FLOW_SECONDS)
+
+    async def _give_worker_labels_to_flow_run(self, flow_run_id: "UUID") -> None:
+        """Nothing: the run's log and its events name the worker, and nobody reads the labels of a run."""
+
+    async def _propose_submitting_state(self, flow_run: "FlowRun") -> None:
+        """Nothing: between Pending and Running, a fork takes milliseconds."""
 
     async def teardown(self, *exc_info: Any) -> None:
         """Stop. What still runs is asked to end; fork servers go by themselves after their last run."""
@@ -114,7 +135,7 @@ class WarmWorker(ProcessWorker):
         loop = asyncio.get_running_loop()
         for number in _STOPPING:
             loop.remove_signal_handler(number)
-        os.kill(os.getpid(), signal.SIGINT)
+        loop.call_soon(os.kill, os.getpid(), signal.SIGINT)  # not in a task, which would show it as its own failure
 
     async def _until_idle(self) -> None:
         """Wait until no run is in progress or about to be, or until the deadline, which may come nearer meanwhile."""
@@ -140,7 +161,8 @@ class WarmWorker(ProcessWorker):
             self._executors.control_channel,
             configuration,
             entrypoint,
-            None if limit is None else limit * 2**20,
+            pool=self.work_pool,
+            memory_bytes=None if limit is None else limit * 2**20,
         )
         return await self._execute(flow_run, starter, status)
 

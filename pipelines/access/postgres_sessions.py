@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
-import psycopg2
+import psycopg2  # type: ignore[import-untyped]
 from dlt.destinations.impl.postgres.postgres import PostgresParquetCopyJob
 from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE  # type: ignore[import-untyped]
 
 IDLE_SECONDS = 30.0
 """Longer than any step between two uses in a small load, shorter than any firewall's patience."""
@@ -156,4 +156,5 @@ def _close_connection(self: Psycopg2SqlClient) -> None:
 def _connect(self: PostgresParquetCopyJob) -> Any:
     """For a job that writes a file and commits: what it leaves uncommitted, `adbc` rolls back or closes."""
     self._config = self._job_client.config
-    return adbc(self._config.credentials.to_native_representation())
+    credentials: Any = self._config.credentials
+    return adbc(credentials.to_native_representation())

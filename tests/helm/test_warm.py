@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.helm.chart import job_template, laid, named, pods, render
+from tests.support.helm.chart import job_template, laid, named, pods, render
 
 WARM: dict[str, Any] = {"workPool": {"type": "clinical-ai-warm"}}
 

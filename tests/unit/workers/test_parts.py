@@ -9,14 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect import flow_engine, results
 from prefect.engine import handle_engine_signals
+from prefect.events import related
 from prefect.runner._flow_run_executor import FlowRunExecutorContext
 from prefect.runner._process_manager import ProcessManager
+from prefect.workers.base import BaseWorker
 from prefect.workers.process import ProcessJobConfiguration
 
 from deployments.planning.spec import ENGINE, ENTRYPOINT
 from settings import ROOT
-from workers import fork_server
+from workers import fork_server, remembered
 from workers.code_version import code_version
 from workers.fork_server import NotForkableError, require_nothing_shared
 from workers.keeper import Wear
@@ -156,5 +159,49 @@ def test_prefect_still_has_what_is_stood_on() -> None:
     assert {"flow_run", "starter", "propose_submitting", "hook_runner"} <= set(parameters)
     assert {"get", "flow_run_ids"} <= set(dir(ProcessManager))
     assert callable(handle_engine_signals)
+    replaced: dict[Any, tuple[str, ...]] = {
+        flow_engine: ("_send_heartbeats", "observe_flow_run_suspension"),
+        results: ("_read_server_default_result_storage_block_id", "_aread_server_default_result_storage_block_id"),
+        related: ("RESOURCE_CACHE", "_get_and_cache_related_object"),
+        BaseWorker: ("_give_worker_labels_to_flow_run", "_propose_submitting_state"),
+    }
+    for module, names in replaced.items():
+        source = inspect.getsource(module)
+        for name in names:
+            assert hasattr(module, name)
+            assert source.count(name) > 1 or module is BaseWorker, f"{name} is not used where it is replaced"
     configured: Any = ProcessJobConfiguration.__private_attributes__
     assert "_related_objects" in configured
+
+
+async def test_an_answer_is_used_again_and_an_error_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("workers.remembered.time.monotonic", lambda: now)
+    asked: list[int] = []
+
+    async def call(number: int) -> int:
+        asked.append(number)
+        if number == 13:
+            raise LookupError
+        return len(asked)
+
+    read = remembered.Remembered(call, 10)
+    assert [await read(1), await read(1), await read(2)] == [1, 1, 2]
+    now = 10.0
+    assert await read(1) == 3
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            await read(13)
+    assert asked == [1, 2, 1, 13, 13]
+
+
+async def test_what_is_remembered_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "MOST", 2)
+
+    async def call(number: int) -> int:
+        return number
+
+    read = remembered.Remembered(call, 10)
+    for number in range(5):
+        await read(number)
+    assert len(read._answers) == 2
