@@ -256,13 +256,16 @@ class Run:
 
     def go(self, in_step: InStep) -> Summary:
         """Extract, normalise and load, each as one step that may be tried again by itself."""
-        from pipelines.loading.pipeline import Engine  # noqa: PLC0415  # dlt costs seconds, which a skipped run need not pay
+        from pipelines.access import postgres_sessions  # noqa: PLC0415  # dlt costs seconds: a skipped run has none
+        from pipelines.loading.pipeline import Engine  # noqa: PLC0415
 
         engine = Engine(self)
         policy = self.connector.run_policy
-        in_step("extract", policy, lambda: self._do("extract", engine.extract))
-        in_step("normalize", policy, lambda: self._do("normalize", engine.normalize))
-        in_step("load", policy, lambda: self._do("load", engine.load))
+        with postgres_sessions.kept():
+            in_step("extract", policy, lambda: self._do("extract", engine.extract))
+            postgres_sessions.close_readers()
+            in_step("normalize", policy, lambda: self._do("normalize", engine.normalize))
+            in_step("load", policy, lambda: self._do("load", engine.load))
         return engine.summary().redacted(self.secrets.redact)
 
     def _do(self, step: Step, work: Callable[[], None]) -> None:
