@@ -27,8 +27,8 @@ from benchmarks.figures import ROUNDS, Figure, median_ratio, shown, spread
 from benchmarks.stage import PLATFORM, START_SECONDS, Server, Stage
 from connectors.connector import ConnectorRow
 from deployments.planning.plan import desire
-from deployments.planning.spec import Spec
 from local.processes import Child
+from prefect_api.deployment import Spec
 from prefect_api.deployment_calls import open_gateway
 from settings import ROOT
 

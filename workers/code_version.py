@@ -8,13 +8,13 @@ from pathlib import Path
 PACKAGES = ("flows", "api", "use_cases", "database", "prefect_api", "connectors", "deployments", "pipelines", "workers")
 
 
-def code_version(root: Path) -> str:
+def code_version(root: Path, packages: tuple[str, ...] = PACKAGES) -> str:
     """A hash over the names, sizes and times of our files below `root`, and of what is installed.
 
     It takes some milliseconds. Installing a package, or another version of one, renames something in its directory.
     """
     digest = hashlib.sha256()
-    for path in sorted(_sources(root)):
+    for path in sorted(_sources(root, packages)):
         try:
             found = path.stat()
         except FileNotFoundError:
@@ -24,7 +24,8 @@ def code_version(root: Path) -> str:
     return digest.hexdigest()
 
 
-def _sources(root: Path) -> Iterator[Path]:
-    yield from root.glob("*.py")
-    for package in PACKAGES:
+def _sources(root: Path, packages: tuple[str, ...]) -> Iterator[Path]:
+    if packages == PACKAGES:
+        yield from root.glob("*.py")
+    for package in packages:
         yield from (root / package).rglob("*.py")

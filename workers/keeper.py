@@ -12,6 +12,9 @@ from workers.server_process import ForkServerError, ServerProcess
 
 logger = logging.getLogger("prefect.workers.warm")
 
+OWN_PACKAGES = ("workers",)
+"""The code that worker and fork server must have the same version of: they speak to each other."""
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -39,6 +42,7 @@ class Keeper:
         self._wear = wear
         self._current: ServerProcess | None = None
         self._version = ""
+        self._own_version = code_version(root, OWN_PACKAGES)
         self._retired: list[ServerProcess] = []
         self._lock = asyncio.Lock()
         self._renewal: asyncio.Task[None] | None = None
@@ -53,6 +57,8 @@ class Keeper:
         """
         async with self._lock:
             version = await asyncio.to_thread(code_version, self._root)
+            if await asyncio.to_thread(code_version, self._root, OWN_PACKAGES) != self._own_version:
+                raise ForkServerError("The code of this worker itself has changed: start it again.")
             current = self._current
             if current is None:
                 return await self._replace(version)

@@ -20,9 +20,8 @@ import anyio.abc
 from prefect.runner._flow_run_executor import FlowRunExecutionResult, FlowRunExecutorContext
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-from deployments.bootstrap import CONTROLLER_QUEUE
 from deployments.planning.spec import ENGINE
-from prefect_api.names import WARM_POOL_TYPE
+from prefect_api.names import CONTROLLER_QUEUE, WARM_POOL_TYPE
 from settings import ROOT, Settings
 from workers.keeper import Keeper, Wear, become_subreaper
 from workers.preload import FLOWS

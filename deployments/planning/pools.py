@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prefect_api.deployment import WorkPool
-
 from prefect_api.names import WARM_POOL_TYPE
 
 PROCESSES = frozenset({"process", WARM_POOL_TYPE})

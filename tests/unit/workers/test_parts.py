@@ -17,7 +17,8 @@ from prefect.runner._process_manager import ProcessManager
 from prefect.workers.base import BaseWorker
 from prefect.workers.process import ProcessJobConfiguration
 
-from deployments.planning.spec import ENGINE, ENTRYPOINT
+from deployments.planning.spec import ENGINE
+from prefect_api.names import ENTRYPOINT
 from settings import ROOT
 from workers import fork_server, remembered
 from workers.code_version import code_version
@@ -117,7 +118,9 @@ def test_the_version_of_the_code_follows_its_files(tmp_path: Path) -> None:
     (tmp_path / "flows" / "new.py").write_text("")
     third = code_version(tmp_path)
     assert len({first, second, third}) == 3
+    own = code_version(tmp_path, ("workers",))
     (tmp_path / "README.md").write_text("words")
+    assert code_version(tmp_path, ("workers",)) == own
     assert code_version(tmp_path) == third
 
 
