@@ -3,6 +3,7 @@
 Prefect's own settings (``PREFECT_API_URL`` and the like) stay Prefect's and are not repeated here.
 """
 
+import ipaddress
 import json
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from connectors.limits.names import why_no_pool
+from connectors.people import Grant
 
 ROOT = Path(__file__).resolve().parent
 """The repository's root (or the image's working directory): relative entry points start here."""
@@ -192,11 +194,42 @@ class Settings(BaseSettings):
         description="Days of history that stay in the database when `python -m api.audit_archive DIR` moves whole "
         "sealed days out. Unset: it moves none, and all is kept.",
     )
+    oidc_issuer: str | None = Field(
+        None,
+        description="OpenID Connect provider whose access tokens (JWT) the REST API takes, exactly as it names itself.",
+    )
+    oidc_client_id: str | None = Field(None, description="This installation's client id there. Needed with the issuer.")
+    oidc_audience: str | None = Field(
+        None,
+        description="Audience of access tokens for this API. Unset: the client id; then only tokens of the type "
+        "`at+jwt` are taken, for an ID token has that audience too.",
+    )
+    oidc_groups_claim: str = Field("groups", min_length=1, description="Claim that lists a user's groups.")
+    oidc_roles: dict[str, Grant] = Field(
+        default_factory=dict,
+        description='Groups and their roles, as JSON: {"oncology-editors": {"role": "editor", "team": "oncology"}, '
+        '"platform": {"role": "admin"}}. Without a team: for all. Who is in none of them may do nothing.',
+    )
+    trusted_user_header: str | None = Field(
+        None, min_length=1, description="Header in which a proxy that authenticates names the user."
+    )
+    trusted_groups_header: str = Field(
+        "X-Forwarded-Groups", min_length=1, description="Header in which it lists his groups, comma separated."
+    )
+    trusted_proxies: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="Addresses and networks, comma separated, from which these headers count."
+    )
     api_host: str = Field("127.0.0.1", description="Address that the REST API binds.")
     api_port: int = Field(8080, ge=1, le=65535, description="Port of the REST API.")
 
     _split_lists = field_validator(
-        "local_file_roots", "local_destination_roots", "denied_hosts", "alert_urls", "api_token", mode="before"
+        "local_file_roots",
+        "local_destination_roots",
+        "denied_hosts",
+        "alert_urls",
+        "api_token",
+        "trusted_proxies",
+        mode="before",
     )(_split)
 
     @field_validator("work_pool", "work_queue")
@@ -210,6 +243,30 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value if value.is_absolute() else (ROOT / value).resolve()
+
+    @field_validator("oidc_roles", mode="before")
+    @classmethod
+    def _roles(cls, value: object) -> object:
+        for group, granted in value.items() if isinstance(value, dict) else ():
+            if isinstance(granted, dict) and (unknown := granted.keys() - {"role", "team"}):
+                # Passed over, a misspelt team would be a role for all of them.
+                raise ValueError(f"CAI_OIDC_ROLES: {group} has {', '.join(sorted(unknown))}: it takes role and team.")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        for each in value:
+            ipaddress.ip_network(each)
+        return value
+
+    @model_validator(mode="after")
+    def _sign_in(self) -> Self:
+        if self.oidc_issuer is not None and not self.oidc_client_id:
+            raise ValueError("CAI_OIDC_ISSUER needs CAI_OIDC_CLIENT_ID.")
+        if self.trusted_user_header is not None and not self.trusted_proxies:
+            raise ValueError("CAI_TRUSTED_USER_HEADER needs CAI_TRUSTED_PROXIES: else anybody could send that header.")
+        return self
 
     @model_validator(mode="after")
     def _retry_order(self) -> Self:

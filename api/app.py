@@ -6,7 +6,7 @@ database's address and nothing else; Prefect may be down, now or at any time.
 
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,8 @@ from api.answers import Health
 from api.authentication import Authenticated
 from api.history import routes as history_routes
 from api.middleware import Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
+from api.sign_in.bearer import Provider
+from api.sign_in.proxy import TrustedProxy
 from connectors.destinations.places import places_of
 from connectors.runs import PrefectRuns
 from database.connection.engine import open_engine
@@ -94,10 +96,30 @@ def create_app(
     # The last one added is the first that a request meets.
     app.add_middleware(Heads)
     app.add_middleware(LimitedBody)
-    app.add_middleware(Authenticated, tokens=tokens)
+    app.add_middleware(Authenticated, tokens=tokens, provider=_provider(settings), proxy=_proxy(settings))
     app.add_middleware(Measured, registry=registry)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     return app
+
+
+def _provider(settings: Settings) -> Provider | None:
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    return Provider(
+        settings.oidc_issuer,
+        settings.oidc_client_id,
+        audience=settings.oidc_audience,
+        roles=settings.oidc_roles,
+        groups_claim=settings.oidc_groups_claim,
+    )
+
+
+def _proxy(settings: Settings) -> TrustedProxy | None:
+    if settings.trusted_user_header is None:
+        return None
+    return TrustedProxy(
+        settings.trusted_user_header, settings.trusted_groups_header, settings.trusted_proxies, settings.oidc_roles
+    )
 
 
 def _add_operations(app: FastAPI, registry: CollectorRegistry) -> None:
@@ -137,7 +159,8 @@ def serve(settings: Settings, open_runs: OpenRuns, tester: api_routes.Tester) ->
     Raises:
         SystemExit: with a sentence, when it may not or cannot start.
     """
-    _require_a_token(settings.api_host, settings.api_token)
+    asks = bool(settings.api_token or settings.oidc_issuer or settings.trusted_user_header)
+    _require_a_token(settings.api_host, asks=asks)
     try:
         settings.resolved_database_url()
     except MissingDatabaseError as error:
@@ -148,7 +171,7 @@ def serve(settings: Settings, open_runs: OpenRuns, tester: api_routes.Tester) ->
             "send it anywhere."
         )
     app = create_app(settings, open_runs, tester)
-    if not settings.api_token:
+    if not asks:
         app.add_middleware(LoopbackOnly)
     uvicorn.run(
         app,
@@ -157,12 +180,13 @@ def serve(settings: Settings, open_runs: OpenRuns, tester: api_routes.Tester) ->
         timeout_graceful_shutdown=GRACE_SECONDS,
         access_log=False,  # `Measured` tells of each request, with its connector
         server_header=False,
+        proxy_headers=False,  # who has connected decides whether a proxy is believed, and not what it says of itself
         log_config=None,
     )
 
 
-def _require_a_token(host: str, tokens: Sequence[object]) -> None:
-    if not tokens and not is_loopback(host):
+def _require_a_token(host: str, *, asks: bool) -> None:
+    if not asks and not is_loopback(host):
         sys.exit(
             f"The API does not bind {host} without a token, for then anybody could change connectors: "
             "set CAI_API_TOKEN, or CAI_API_HOST=127.0.0.1."

@@ -1,8 +1,9 @@
 """Authentication: each request under `/api` is somebody's, or is answered with 401 before its body is read.
 
 A bearer token is one of CAI_API_TOKEN, which is an admin named `environment`, or one that an admin has made
-(`cai_tokens`). Where the installation has no way to tell people apart, whoever reaches it on this machine is an admin;
-but a token that is sent is judged all the same, so that one that was revoked does not go on working.
+(`cai_tokens`), or a JWT of the provider that the installation trusts. Where the installation has no way to tell people
+apart, whoever reaches it on this machine is an admin; but a token that is sent is judged all the same, so that one that
+was revoked does not go on working.
 """
 
 import hashlib
@@ -16,6 +17,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.problems import ProblemResponse
+from api.sign_in.bearer import Provider, ProviderUnavailableError
+from api.sign_in.proxy import TrustedProxy
 from connectors.people import EVERYTHING, Actor, Person, Via
 from database import tokens as kept_tokens
 from database.connection.engine import DATABASE_ERRORS
@@ -43,8 +46,16 @@ def is_protected(path: str) -> bool:
 class Authenticated:
     """Tells each request under `/api` whose it is, in `request.state.person`; answers 401 to a stranger's."""
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: Sequence[str],
+        provider: Provider | None = None,
+        proxy: TrustedProxy | None = None,
+    ) -> None:
         self._app = app
+        self._provider = provider
+        self._proxy = proxy
         self._tokens = [hashlib.sha256(token.encode()).digest() for token in tokens]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,6 +70,11 @@ class Authenticated:
             detail = "The database does not answer, so nobody can be told apart: try again in a moment."
             response = ProblemResponse(503, detail, kind="database-unavailable", headers={"Retry-After": "5"})
             await response(scope, receive, send)
+            return
+        except ProviderUnavailableError:
+            detail = "The sign-in service does not answer, so nobody's token can be judged: try again in a moment."
+            headers = {"Retry-After": "5"}
+            await ProblemResponse(503, detail, kind="sign-in-unavailable", headers=headers)(scope, receive, send)
             return
         if person is None:
             response = ProblemResponse(
@@ -77,7 +93,7 @@ class Authenticated:
         request_id = headers.get("x-request-id", "")[:100] or str(uuid.uuid4())
         sent = headers.get("authorization")
         if sent is None:
-            return None if self._tokens else Person(Actor(THIS_MACHINE, Via.REST, None, request_id), EVERYTHING)
+            return self._without_token(scope, request_id)
         scheme, _, token = sent.partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or len(token) > LONGEST_TOKEN:
@@ -85,10 +101,17 @@ class Authenticated:
         if self._of_environment(token):
             return Person(Actor(ENVIRONMENT, Via.REST, None, request_id), EVERYTHING)
         if not is_one(token):
-            return None
+            looks_like_one = self._provider is not None and token.count(".") == 2
+            return await self._provider.person(token, request_id) if self._provider and looks_like_one else None
         engine: AsyncEngine = scope["app"].state.engine
         known = await kept_tokens.used(engine, digest(token))
         return None if known is None else Person(Actor(known.name, Via.REST, None, request_id), grants_of(known))
+
+    def _without_token(self, scope: Scope, request_id: str) -> Person | None:
+        if self._proxy is not None:
+            return self._proxy.person(scope, request_id)
+        is_open = not self._tokens and self._provider is None
+        return Person(Actor(THIS_MACHINE, Via.REST, None, request_id), EVERYTHING) if is_open else None
 
     def _of_environment(self, token: str) -> bool:
         given = hashlib.sha256(token.encode("latin-1")).digest()

@@ -1,0 +1,1 @@
+"""Sign-in by somebody else: an OpenID Connect provider, or a proxy that authenticates."""
