@@ -191,7 +191,7 @@ class Settings(BaseSettings):
     audit_keep_days: int | None = Field(
         None,
         ge=1,
-        description="Days of history that stay in the database when `python -m api.audit_archive DIR` moves whole "
+        description="Days of history that stay in the database when `python -m api.history.archive DIR` moves whole "
         "sealed days out. Unset: it moves none, and all is kept.",
     )
     oidc_issuer: str | None = Field(

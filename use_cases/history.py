@@ -9,7 +9,7 @@ from connectors.errors import ForbiddenError, NotFoundError
 from connectors.history import AuditEntry, Verification, team_of
 from connectors.limits.ids import is_id
 from connectors.people import LEAST_ROLE, Act, Person, Verdict, may, may_for_all
-from database import audit, audit_proof
+from database import audit, audit_proof, connectors
 from database.audit import AuditFilter
 from use_cases.queries import too_low
 
@@ -38,7 +38,14 @@ class History:
             raise NotFoundError(connector_id)
         async with self._engine.connect() as connection:
             newest = await audit.newest_change(connection, connector_id)
-            if newest is None or may(self._person, Act.READ, team_of(newest)) is Verdict.HIDDEN:
+            if newest is not None:
+                team = team_of(newest)
+            else:  # all of its entries were moved out, or there is no such connector
+                rows = await connectors.rows(self._engine, [connector_id])
+                if not rows:
+                    raise NotFoundError(connector_id)
+                team = rows[0].team
+            if may(self._person, Act.READ, team) is Verdict.HIDDEN:
                 raise NotFoundError(connector_id)
             found = await audit.history(connection, connector_id, limit=limit + 1, before_id=before)
         return _page(found, limit)

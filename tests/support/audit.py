@@ -10,6 +10,8 @@ from database.connection.address import dsn
 
 SOURCE = '{"type": "files", "url": "/data", "format": "csv", "table": "labs"}'
 
+CONNECTORS = 20
+
 
 @asynccontextmanager
 async def connected(database_url: str) -> AsyncIterator[asyncpg.Connection]:
@@ -40,3 +42,23 @@ async def silently(connection: asyncpg.Connection, *statements: str) -> None:
 async def entries(connection: asyncpg.Connection) -> list[dict[str, Any]]:
     """All entries, the oldest first."""
     return [dict(row) for row in await connection.fetch("SELECT * FROM cai_audit ORDER BY id")]
+
+
+async def many_entries(connection: asyncpg.Connection, count: int) -> None:
+    """So many entries of twenty connectors, made by the triggers."""
+    for number in range(CONNECTORS):
+        await insert(connection, f"c{number}")
+    for turn in range((count - CONNECTORS) // CONNECTORS):
+        await connection.execute("UPDATE cai_connectors SET description = $1", str(turn))
+
+
+async def yesterday(connection: asyncpg.Connection) -> None:
+    """Make what is written so far a day older, with digests that fit."""
+    await silently(
+        connection,
+        "UPDATE cai_audit SET at = at - interval '1 day'",
+        "DO $$ DECLARE e cai_audit; BEGIN FOR e IN SELECT * FROM cai_audit ORDER BY id LOOP "
+        "e.previous := (SELECT digest FROM cai_audit WHERE id = e.previous_id); "
+        "UPDATE cai_audit SET previous = e.previous, digest = cai_audit_digest(e) WHERE id = e.id; END LOOP; END $$",
+        "UPDATE cai_audit_heads h SET digest = a.digest, at = a.at FROM cai_audit a WHERE a.id = h.id",
+    )

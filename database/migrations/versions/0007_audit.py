@@ -213,7 +213,7 @@ def _create_chain(path: str) -> None:
             END IF;
             RAISE EXCEPTION '% is append-only: % is refused.', TG_TABLE_NAME, TG_OP
                 USING ERRCODE = 'insufficient_privilege',
-                HINT = 'python -m api.audit_archive DIR exports whole sealed days and moves them out.';
+                HINT = 'python -m api.history.archive DIR exports whole sealed days and moves them out.';
         END $$
         """
     )

@@ -9,17 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from connectors.history import Fault
 from database import audit
 from database.audit_proof import verify
-from tests.support.audit import SOURCE, connected, insert, silently
-
-CONNECTORS = 20
-
-
-async def many_entries(connection: asyncpg.Connection, count: int) -> None:
-    """So many entries of twenty connectors, made by the triggers."""
-    for number in range(CONNECTORS):
-        await insert(connection, f"c{number}")
-    for turn in range((count - CONNECTORS) // CONNECTORS):
-        await connection.execute("UPDATE cai_connectors SET description = $1", str(turn))
+from tests.support.audit import SOURCE, connected, insert, many_entries, silently, yesterday
 
 
 async def nth(connection: asyncpg.Connection, position: int) -> int:
@@ -134,18 +124,6 @@ async def test_a_change_with_triggers_off_is_seen_until_it_is_recorded(database_
             async with engine.begin() as ours:
                 assert await audit.find_unrecorded(ours) == 1
             assert (await verify(engine)).first is None, statement
-
-
-async def yesterday(connection: asyncpg.Connection) -> None:
-    """Make what is written so far a day older, with digests that fit."""
-    await silently(
-        connection,
-        "UPDATE cai_audit SET at = at - interval '1 day'",
-        "DO $$ DECLARE e cai_audit; BEGIN FOR e IN SELECT * FROM cai_audit ORDER BY id LOOP "
-        "e.previous := (SELECT digest FROM cai_audit WHERE id = e.previous_id); "
-        "UPDATE cai_audit SET previous = e.previous, digest = cai_audit_digest(e) WHERE id = e.id; END LOOP; END $$",
-        "UPDATE cai_audit_heads h SET digest = a.digest, at = a.at FROM cai_audit a WHERE a.id = h.id",
-    )
 
 
 async def test_a_day_that_is_over_is_sealed_once_with_all_of_its_entries(

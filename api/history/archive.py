@@ -1,4 +1,4 @@
-"""Archive of the history: `python -m api.audit_archive DIR` exports whole sealed days and moves them out.
+"""Archive of the history: `python -m api.history.archive DIR` exports whole sealed days and moves them out.
 
 Days that ended more than CAI_AUDIT_KEEP_DAYS ago go; with that unset, none does. `--check` proves the files that are in
 DIR instead, without a database.
@@ -28,7 +28,7 @@ async def _archive(settings: Settings, directory: Path, keep_days: int) -> list[
 
 def main() -> None:
     """Entry point. Exits with a sentence when a day could not be moved out, or a file is not what was sealed."""
-    parser = argparse.ArgumentParser(prog="python -m api.audit_archive", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m api.history.archive", description=__doc__)
     parser.add_argument("directory", type=Path, help="where the files of the days are, or go")
     parser.add_argument("--check", action="store_true", help="prove the files in DIR, and change nothing")
     arguments = parser.parse_args()
