@@ -89,13 +89,12 @@ def _inferred(values: pa.ChunkedArray, *, is_key: bool) -> tuple[str, "Doubles |
     for kind, pattern in _PATTERNS.items():
         if (kind == "double" and is_key) or not _all(pc.match_substring_regex(first, pattern)):
             continue
-        if not _all(pc.match_substring_regex(values, pattern)):
-            continue
-        if kind != "double":
+        if kind == "double":
+            doubles = Doubles.of(values)
+            if _all(doubles.are_numbers) and _all(doubles.given_back) and not _in_two_ways(values):
+                return kind, doubles
+        elif _all(pc.match_substring_regex(values, pattern)):
             return kind, None
-        doubles = Doubles.of(values)
-        if _all(doubles.given_back) and not _in_two_ways(values):
-            return kind, doubles
     return "text", None
 
 
