@@ -42,7 +42,65 @@ def _split(value: object) -> object:
     return value
 
 
-class Settings(BaseSettings):
+class SignInSettings(BaseSettings):
+    """Who else tells the REST API who somebody is: an OpenID Connect provider, or a proxy that authenticates."""
+
+    model_config = SettingsConfigDict(env_prefix="CAI_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    oidc_issuer: str | None = Field(
+        None,
+        description="OpenID Connect provider whose access tokens (JWT) the REST API takes, exactly as it names itself.",
+    )
+    oidc_client_id: str | None = Field(None, description="This installation's client id there. Needed with the issuer.")
+    oidc_audience: str | None = Field(
+        None,
+        description="Audience of access tokens for this API. Unset: the client id; then only tokens of the type "
+        "`at+jwt` are taken, for an ID token has that audience too.",
+    )
+    oidc_groups_claim: str = Field("groups", min_length=1, description="Claim that lists a user's groups.")
+    oidc_roles: dict[str, Grant] = Field(
+        default_factory=dict,
+        description='Groups and their roles, as JSON: {"oncology-editors": {"role": "editor", "team": "oncology"}, '
+        '"platform": {"role": "admin"}}. Without a team: for all. Who is in none of them may do nothing.',
+    )
+    trusted_user_header: str | None = Field(
+        None, min_length=1, description="Header in which a proxy that authenticates names the user."
+    )
+    trusted_groups_header: str = Field(
+        "X-Forwarded-Groups", min_length=1, description="Header in which it lists his groups, comma separated."
+    )
+    trusted_proxies: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="Addresses and networks, comma separated, from which these headers count."
+    )
+
+    _split_proxies = field_validator("trusted_proxies", mode="before")(_split)
+
+    @field_validator("oidc_roles", mode="before")
+    @classmethod
+    def _roles(cls, value: object) -> object:
+        for group, granted in value.items() if isinstance(value, dict) else ():
+            if isinstance(granted, dict) and (unknown := granted.keys() - {"role", "team"}):
+                # Passed over, a misspelt team would be a role for all of them.
+                raise ValueError(f"CAI_OIDC_ROLES: {group} has {', '.join(sorted(unknown))}: it takes role and team.")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        for each in value:
+            ipaddress.ip_network(each)
+        return value
+
+    @model_validator(mode="after")
+    def _sign_in(self) -> Self:
+        if self.oidc_issuer is not None and not self.oidc_client_id:
+            raise ValueError("CAI_OIDC_ISSUER needs CAI_OIDC_CLIENT_ID.")
+        if self.trusted_user_header is not None and not self.trusted_proxies:
+            raise ValueError("CAI_TRUSTED_USER_HEADER needs CAI_TRUSTED_PROXIES: else anybody could send that header.")
+        return self
+
+
+class Settings(SignInSettings):
     """Everything that an installation can turn. Read once at an entry point and passed down."""
 
     model_config = SettingsConfigDict(env_prefix="CAI_", frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -194,31 +252,6 @@ class Settings(BaseSettings):
         description="Days of history that stay in the database when `python -m api.history.archive DIR` moves whole "
         "sealed days out. Unset: it moves none, and all is kept.",
     )
-    oidc_issuer: str | None = Field(
-        None,
-        description="OpenID Connect provider whose access tokens (JWT) the REST API takes, exactly as it names itself.",
-    )
-    oidc_client_id: str | None = Field(None, description="This installation's client id there. Needed with the issuer.")
-    oidc_audience: str | None = Field(
-        None,
-        description="Audience of access tokens for this API. Unset: the client id; then only tokens of the type "
-        "`at+jwt` are taken, for an ID token has that audience too.",
-    )
-    oidc_groups_claim: str = Field("groups", min_length=1, description="Claim that lists a user's groups.")
-    oidc_roles: dict[str, Grant] = Field(
-        default_factory=dict,
-        description='Groups and their roles, as JSON: {"oncology-editors": {"role": "editor", "team": "oncology"}, '
-        '"platform": {"role": "admin"}}. Without a team: for all. Who is in none of them may do nothing.',
-    )
-    trusted_user_header: str | None = Field(
-        None, min_length=1, description="Header in which a proxy that authenticates names the user."
-    )
-    trusted_groups_header: str = Field(
-        "X-Forwarded-Groups", min_length=1, description="Header in which it lists his groups, comma separated."
-    )
-    trusted_proxies: Annotated[list[str], NoDecode] = Field(
-        default_factory=list, description="Addresses and networks, comma separated, from which these headers count."
-    )
     api_host: str = Field("127.0.0.1", description="Address that the REST API binds.")
     api_port: int = Field(8080, ge=1, le=65535, description="Port of the REST API.")
 
@@ -243,30 +276,6 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value if value.is_absolute() else (ROOT / value).resolve()
-
-    @field_validator("oidc_roles", mode="before")
-    @classmethod
-    def _roles(cls, value: object) -> object:
-        for group, granted in value.items() if isinstance(value, dict) else ():
-            if isinstance(granted, dict) and (unknown := granted.keys() - {"role", "team"}):
-                # Passed over, a misspelt team would be a role for all of them.
-                raise ValueError(f"CAI_OIDC_ROLES: {group} has {', '.join(sorted(unknown))}: it takes role and team.")
-        return value
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _networks(cls, value: list[str]) -> list[str]:
-        for each in value:
-            ipaddress.ip_network(each)
-        return value
-
-    @model_validator(mode="after")
-    def _sign_in(self) -> Self:
-        if self.oidc_issuer is not None and not self.oidc_client_id:
-            raise ValueError("CAI_OIDC_ISSUER needs CAI_OIDC_CLIENT_ID.")
-        if self.trusted_user_header is not None and not self.trusted_proxies:
-            raise ValueError("CAI_TRUSTED_USER_HEADER needs CAI_TRUSTED_PROXIES: else anybody could send that header.")
-        return self
 
     @model_validator(mode="after")
     def _retry_order(self) -> Self:

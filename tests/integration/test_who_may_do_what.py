@@ -7,6 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -90,6 +91,8 @@ MATRIX = {
     ("POST", f"{CONNECTOR}/run"): Expected(RUNNER, 409),  # it is deactivated, and Prefect holds no deployment
     ("POST", f"{CONNECTOR}/test"): Expected(RUNNER, 200),
     ("GET", f"{CONNECTOR}/runs"): Expected(READER, 200),
+    ("GET", f"{CONNECTOR}/loads"): Expected(READER, 200),
+    ("GET", f"{CONNECTOR}/loads/{{runId}}"): Expected(READER, 404),  # it has never loaded
     ("GET", f"{CONNECTOR}/history"): Expected(READER, 200),
     ("POST", f"{CONNECTOR}/restore"): Expected(EDITOR, 200, body=lambda _: {"generation": 1}),
     ("GET", "/api/v1/audit"): Expected(ADMIN, 200, of_other=None),
@@ -166,7 +169,12 @@ async def test_a_role_for_all_teams_reaches_each_of_them(admin: httpx.AsyncClien
 async def test_nobody_is_let_in_without_a_token(admin: httpx.AsyncClient) -> None:
     del admin.headers["Authorization"]
     for (method, path), expected in MATRIX.items():
-        address = path.replace("{connectorId}", "1").replace("{tokenId}", "1").replace("{name}", "x")
+        address = (
+            path.replace("{connectorId}", "1")
+            .replace("{tokenId}", "1")
+            .replace("{name}", "x")
+            .replace("{runId}", str(UUID(int=1)))
+        )
         assert (await admin.request(method, address, json=expected.body(OWN))).status_code == 401, (method, path)
     for method, path in OPEN:
         assert (await admin.request(method, path)).status_code == 200
@@ -174,6 +182,7 @@ async def test_nobody_is_let_in_without_a_token(admin: httpx.AsyncClient) -> Non
 
 async def _address(admin: httpx.AsyncClient, path: str, team: Team) -> str:
     """The address of a new connector or token of that team."""
+    path = path.replace("{runId}", str(UUID(int=1)))
     if "{connectorId}" in path:
         name = f"Secret study of {team}, {next(_numbers)}"
         return path.replace("{connectorId}", str((await made_connector(admin, team, name=name))["id"]))
