@@ -92,7 +92,7 @@ def test_every_route_of_the_contract_is_there() -> None:
         *((method, connector) for method in ("GET", "PUT", "PATCH", "DELETE")),
         *(("POST", f"{connector}/{action}") for action in ("activate", "deactivate", "retry", "run", "test")),
         ("GET", f"{connector}/runs"),
-        ("GET", f"{connector}/history"),
+        *(("GET", f"{connector}/{list_}") for list_ in ("loads", "loads/{runId}", "history")),
         ("POST", f"{connector}/restore"),
         *(("GET", path) for path in ("/api/v1/audit", "/api/v1/audit/verify")),
         ("POST", "/api/v1/schedules/preview"),
