@@ -148,6 +148,26 @@ class Side:
             websockets=self.proxy.websockets,
         )
 
+    def megabytes_at_once(self, runs: int) -> float:
+        """The most memory (PSS, MiB) of the worker, its fork server and so many first loads at once."""
+        more = asyncio.run(_more(self.server, self.kind, self.databases[0], runs))
+        most = 0
+        with httpx.Client(base_url=self.server.api, timeout=60) as client:
+            made = [client.post(f"/deployments/{each}/create_flow_run", json={}).json()["id"] for each in more]
+            deadline = time.monotonic() + 2 * START_SECONDS
+            left = set(made)
+            while left and time.monotonic() < deadline:
+                most = max(most, sum(_pss(process) for process in self.processes()))
+                body = {"flow_runs": {"id": {"any_": sorted(left)}, "state": {"type": {"any_": sorted(ENDED)}}}}
+                ended = client.post("/flow_runs/filter", json=body).raise_for_status().json()
+                if failed := [run["state"] for run in ended if run["state_type"] != "COMPLETED"]:
+                    raise RuntimeError(f"Runs on the {self.kind} pool failed: {failed[0]}")
+                left -= {run["id"] for run in ended}
+                time.sleep(0.1)
+        if left:
+            raise RuntimeError(f"{len(left)} of {runs} runs on the {self.kind} pool have not ended in time.")
+        return most / 2**20
+
     def _settle(self) -> None:
         """Wait until the run's process is gone."""
         deadline = time.monotonic() + START_SECONDS
@@ -167,6 +187,13 @@ def _ended(client: httpx.Client, run_id: str) -> dict[str, Any]:
         time.sleep(0.2)
 
 
+def _pss(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.Error:
+        return 0  # it has ended meanwhile
+
+
 def small_run(stage: Stage) -> list[Figure]:
     """Both sides in turns."""
     with stage.server() as server, ExitStack() as stack:
@@ -178,7 +205,10 @@ def small_run(stage: Stage) -> list[Figure]:
                     raise RuntimeError(f"The first run on the {each.kind} pool ended as {found['state']}.")
         idle = _idle(server)
         pairs = [(warm.measure(idle), plain.measure(idle)) for _ in range(stage.size(ROUNDS))]
-        return _figures([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+        figures = _figures([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+        at_once = stage.size(AT_ONCE)
+        mine, theirs = warm.megabytes_at_once(at_once), plain.megabytes_at_once(at_once)
+        return [*figures, _memory(at_once, mine, theirs)]
 
 
 def _idle(server: Server, seconds: float = 5.0) -> float:
@@ -214,6 +244,12 @@ def _figures(warm: list[Cost], plain: list[Cost]) -> list[Figure]:
     ]
 
 
+def _memory(at_once: int, warm: float, plain: float) -> Figure:
+    name = f"small run: memory (PSS) of {at_once} first loads at once, one worker"
+    ratio = warm / plain
+    return Figure(name, f"{warm:.0f} MiB", f"process pool {plain:.0f} MiB", ratio, "at most 0.45", ratio <= 0.45)
+
+
 @contextmanager
 def side(stage: Stage, server: Server, kind: str, **variables: str) -> Iterator[Side]:
     """A pool of that type with a worker, on databases of its own."""
@@ -226,6 +262,7 @@ def side(stage: Stage, server: Server, kind: str, **variables: str) -> Iterator[
             PREFECT_HOME=str(stage.directory / f"home_{kind}"),
             CAI_WORK_POOL=f"bench-{kind}",
             CAI_DATABASE_URL=platform,
+            CAI_CREDENTIALS="open",
             CAI_SECRET_SOURCE=databases[1],
             CAI_SECRET_WAREHOUSE=databases[2],
             CAI_DATA_DIR=str(stage.directory / f"data_{kind}"),
@@ -277,23 +314,36 @@ async def _fill(databases: list[str]) -> None:
         )
     await connection.execute("ANALYZE")
     await connection.close()
-    connection = await asyncpg.connect(databases[0])
-    await connection.execute(
-        "INSERT INTO cai_connectors (name, source, destination) VALUES ('Small', $1, $2)",
+    await _insert(databases[0], 1)
+
+
+async def _insert(platform: str, count: int) -> list[int]:
+    """The ids of new connectors of the source."""
+    connection = await asyncpg.connect(platform)
+    rows = await connection.fetch(
+        "INSERT INTO cai_connectors (name, source, destination) "
+        "SELECT 'Small ' || gen_random_uuid(), $1, $2 FROM generate_series(1, $3) RETURNING id",
         json.dumps(source()),
         json.dumps(DESTINATION),
+        count,
     )
     await connection.close()
+    return [int(row["id"]) for row in rows]
 
 
-async def _deploy(server: Server, kind: str) -> str:
-    """The deployment of connector 1 in the pool; the other side's has another name, and the same in all else."""
+async def _more(server: Server, kind: str, platform: str, count: int) -> list[str]:
+    """The deployments of so many connectors more."""
+    return [await _deploy(server, kind, number) for number in await _insert(platform, count)]
+
+
+async def _deploy(server: Server, kind: str, connector_id: int = 1) -> str:
+    """The deployment of a connector in the pool. The other side's has another name, and is the same in all else."""
     row = ConnectorRow(
-        1, "Small", None, None, "UTC", True, source(), DESTINATION, None, {}, f"bench-{kind}", None, None, 1
+        connector_id, "Small", None, None, "UTC", True, source(), DESTINATION, None, {}, f"bench-{kind}", None, None, 1
     )  # fmt: skip
     spec = desire(row, PLATFORM).wants
     assert isinstance(spec, Spec)
     with temporary_settings({PREFECT_API_URL: server.api}):
         async with open_gateway(timeout_seconds=30, connections=1) as gateway:
-            number = 1 if kind == "process" else 2
-            return str(await gateway.create(replace(spec, connector_id=number)))
+            named = connector_id if kind == "process" else connector_id + 1_000_000
+            return str(await gateway.create(replace(spec, connector_id=named)))
