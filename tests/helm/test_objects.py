@@ -593,7 +593,7 @@ def test_every_setting_of_the_application_can_be_made_in_the_values() -> None:
         *("database_url", "alert_urls", "api_token"),  # secrets
         *("work_pool", "work_queue", "work_queue_limit"),  # workPool
         "mask_key_required",  # masking
-        *("code_path", "data_dir", "api_host", "api_port"),  # the image's and the chart's own
+        *("code_path", "code_version", "data_dir", "api_host", "api_port"),  # the image's and the chart's own
         "metrics_port",  # controller.metricsPort
     }
     assert Settings.model_fields.keys() - elsewhere == ValuesSettings.model_fields.keys()
