@@ -160,3 +160,9 @@ def test_importing_the_flow_brings_nothing_heavy_along() -> None:
     code = "import json, sys; import flows.dlt_pipeline_flow; print(json.dumps([*sys.modules]))"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {"dlt", "pyarrow", "duckdb"}.isdisjoint(json.loads(answer.stdout))
+
+
+def test_a_run_that_loads_nothing_imports_neither_dlt_nor_the_controllers_drivers() -> None:
+    code = "import json, sys; import pipelines.run; print(json.dumps([*sys.modules]))"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"dlt", "pyarrow", "duckdb", "prefect", "sqlalchemy", "asyncpg"}.isdisjoint(json.loads(answer.stdout))
