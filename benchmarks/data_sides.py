@@ -29,7 +29,8 @@ from pipelines.access.secrets import Secrets
 from pipelines.loading import pipeline as engine
 from pipelines.loading.destinations import open_target
 from pipelines.loading.summary import Summary
-from pipelines.run import Options, run_connector
+from pipelines.options import Options
+from pipelines.run import run_connector
 from pipelines.sources import Context, files, rest_api, sql_database
 from settings import Settings
 

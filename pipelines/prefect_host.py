@@ -1,10 +1,15 @@
-"""Prefect as the host of the run that is starting: whether its scheduler made it, and what else is due."""
+"""Prefect as the host of a run: steps as tasks, its timeout, whether its scheduler made the run, what else is due."""
 
+import contextlib
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -13,9 +18,12 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.context import FlowRunContext
+from prefect.utilities.timeout import timeout
 
+from connectors.connector import RunPolicy
+from pipelines.errors import Step, TransientError
 from pipelines.missed_run import Due
 from prefect_api.names import STARTED_BY
 
@@ -25,50 +33,71 @@ WANTED_STATES = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, Stat
 """A newer run in one of these makes an older one superfluous; one that failed does not."""
 
 
-def due_run() -> Due | None:
-    """The run in which this is called, if Prefect's scheduler made it; None for any other."""
-    context = FlowRunContext.get()
-    run = context.flow_run if context is not None else None
-    if run is None or not run.auto_scheduled or run.deployment_id is None or run.expected_start_time is None:
-        return None
-    return Due(run.id, run.deployment_id, run.expected_start_time)
+LONGEST_BACKOFF_SECONDS = 3600
+MOST_DELAYS = 50
+"""Prefect takes no longer list of delays, and repeats the last one."""
 
 
-def run_id() -> UUID | None:
-    """The id of the run in which this is called; None outside of one."""
-    context = FlowRunContext.get()
-    run = context.flow_run if context is not None else None
-    return None if run is None else run.id
+class PrefectHost:
+    """The flow run in which this is made; outside of one it has no id and is not due."""
+
+    def __init__(self) -> None:
+        context = FlowRunContext.get()
+        run = context.flow_run if context is not None else None
+        self.run_id: UUID | None = None if run is None else run.id
+        self.actor = None if run is None else _actor(run)
+        self.due: Due | None = None
+        if run is not None and run.auto_scheduled and run.deployment_id and run.expected_start_time:
+            self.due = Due(run.id, run.deployment_id, run.expected_start_time)
+
+    def newer_run_exists(self, due: Due) -> bool:
+        """Whether Prefect holds a newer run of the deployment that is due, runs or has run.
+
+        When Prefect cannot say, the answer is no: a load too many costs time, a load too few costs data.
+        """
+        wanted = FlowRunFilter(
+            deployment_id=FlowRunFilterDeploymentId(any_=[due.deployment_id]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=WANTED_STATES)),
+            expected_start_time=FlowRunFilterExpectedStartTime(
+                after_=due.at + timedelta(seconds=1), before_=datetime.now(UTC)
+            ),
+        )
+        try:
+            with get_client(sync_client=True) as client:
+                newer = client.read_flow_runs(flow_run_filter=wanted, limit=2)
+        except httpx.HTTPError as error:
+            logger.warning("Prefect does not say whether a newer run is due (%s): this one runs.", type(error).__name__)
+            return False
+        return any(run.id != due.run_id for run in newer)
+
+    def in_step(self, step: Step, policy: RunPolicy, work: Callable[[], None]) -> None:
+        """Run a step as a task that is tried again, with growing delays, when its error is transient."""
+        delays = [
+            min(policy.retry_delay_seconds * 2**number, LONGEST_BACKOFF_SECONDS)
+            for number in range(min(policy.retries, MOST_DELAYS))
+        ]
+        task(
+            name=step,
+            task_run_name=step,
+            retries=policy.retries,
+            retry_delay_seconds=delays or None,
+            retry_condition_fn=_worth_a_retry,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )(work)()
+
+    def within(self, seconds: float | None) -> contextlib.AbstractContextManager[object]:
+        """Prefect's own limit of time."""
+        return timeout(seconds)
 
 
-def actor() -> str | None:
-    """Who or what started the run in which this is called; None where Prefect does not know."""
-    context = FlowRunContext.get()
-    run = context.flow_run if context is not None else None
-    if run is None:
-        return None
+def _worth_a_retry(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    return isinstance(state.data, TransientError)
+
+
+def _actor(run: FlowRun) -> str | None:
+    """Who or what started a run; None where Prefect does not know."""
     if run.auto_scheduled:
         return "schedule"
     started_by = run.labels.get(STARTED_BY)
     return None if started_by is None else str(started_by)
-
-
-def newer_run_exists(due: Due) -> bool:
-    """Whether Prefect holds a newer run of the deployment that is due, runs or has run.
-
-    When Prefect cannot say, the answer is no: a load too many costs time, a load too few costs data.
-    """
-    wanted = FlowRunFilter(
-        deployment_id=FlowRunFilterDeploymentId(any_=[due.deployment_id]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=WANTED_STATES)),
-        expected_start_time=FlowRunFilterExpectedStartTime(
-            after_=due.at + timedelta(seconds=1), before_=datetime.now(UTC)
-        ),
-    )
-    try:
-        with get_client(sync_client=True) as client:
-            newer = client.read_flow_runs(flow_run_filter=wanted, limit=2)
-    except httpx.HTTPError as error:
-        logger.warning("Prefect does not say whether a newer run is due (%s): this one runs.", type(error).__name__)
-        return False
-    return any(run.id != due.run_id for run in newer)

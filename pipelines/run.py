@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -31,62 +30,17 @@ from pipelines.access.credential_rules import rules_of
 from pipelines.access.secrets import Secrets
 from pipelines.connector_lock import Locks, connector_key
 from pipelines.errors import ConfigurationError, Step, TimeLimitError, as_fault
-from pipelines.load_history import Started, Tell, Told, count_the_dead, nobody, recorded
+from pipelines.host import Listeners, PlainHost, RunHost
+from pipelines.load_history import Started, Told, count_the_dead, recorded
+from pipelines.loading.job import Job
 from pipelines.loading.other_writers import refuse_other_writers
 from pipelines.loading.summary import Summary
-from pipelines.missed_run import Due, reason_to_skip
+from pipelines.missed_run import reason_to_skip
+from pipelines.options import Options
 from settings import Settings
-
-InStep = Callable[[Step, RunPolicy, Callable[[], None]], None]
-"""Runs a step: given its name, the connector's policy and what to do. Prefect's tasks are one, a plain call another."""
 
 logger = logging.getLogger("prefect.pipelines")
 """Below `prefect`, so that the lines reach the flow run's page."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the one who starts a run may ask of it."""
-
-    full_refresh: bool = False
-    tables: tuple[str, ...] = ()
-    row_limit: int | None = None
-    backfill_from: datetime | None = None
-    backfill_to: datetime | None = None
-    due: Due | None = None
-    """Set for a run that Prefect's scheduler made: it may have been missed."""
-    newer_exists: Callable[[Due], bool] = lambda _: False
-    """Asks Prefect whether a newer run of the same deployment is due, runs or has run."""
-    run_id: UUID | None = None
-    """Prefect's id of the run, for whoever looks at the record of the load."""
-    actor: str | None = None
-    """Who or what started the run; None: nobody says."""
-    tell: Tell = nobody
-    """Told how the load ended."""
-    report: Callable[[float, str], None] = lambda _progress, _sentence: None
-    """Told how far the run is, every few seconds."""
-
-    @property
-    def partial(self) -> bool:
-        """Whether the run looks at a part of the source only, so that a cursor must not move."""
-        return self.backfill_from is not None or self.backfill_to is not None
-
-    @property
-    def of_everything(self) -> bool:
-        """Whether the run says how the connector does; one of a part, asked for by hand, does not."""
-        return not (self.partial or self.tables or self.row_limit)
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        """What is asked beside the connector's own settings, as JSON has it."""
-        asked = {
-            "full_refresh": self.full_refresh,
-            "tables": list(self.tables),
-            "row_limit": self.row_limit,
-            "backfill_from": self.backfill_from and self.backfill_from.isoformat(),
-            "backfill_to": self.backfill_to and self.backfill_to.isoformat(),
-        }
-        return {name: value for name, value in asked.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,51 +51,36 @@ class Skipped:
     connector_name: str | None = None
 
 
-def plainly(step: Step, policy: RunPolicy, work: Callable[[], None]) -> None:
-    """A step without Prefect: just done, no retry."""
-    del step, policy
-    work()
-
-
-def without_limit(seconds: float | None) -> contextlib.AbstractContextManager[None]:
-    """No limit of time."""
-    del seconds
-    return contextlib.nullcontext()
-
-
 def run_connector(
     connector_id: int,
     options: Options,
     settings: Settings,
-    in_step: InStep = plainly,
-    within: Callable[[float | None], contextlib.AbstractContextManager[None]] = without_limit,
+    host: RunHost | None = None,
+    listeners: Listeners | None = None,
 ) -> Skipped | Summary:
-    """Run a connector once.
-
-    `within` limits a block to so many seconds by raising TimeoutError in it.
+    """Run a connector once; without a host, in a plain process, and without listeners telling nobody.
 
     Raises:
         RunError: with one sentence that holds no secret.
     """
     if not is_id(connector_id):
         raise ConfigurationError(refusal(connector_id))
+    host, listeners = host or PlainHost(), listeners or Listeners()
     secrets = Secrets()
     with secrets.guard(), as_fault(secrets.redact, "prepare"):
         url = settings.resolved_database_url()
         secrets.hide(url)
         with Locks.open(url, secrets.redact) as locks:
-            row = _turn(locks, connector_id, options)
+            row = _turn(locks, connector_id, host)
             if isinstance(row, Skipped):
-                options.tell(Told("skipped", connector_id, row.message, row.connector_name))
+                listeners.tell(Told("skipped", connector_id, row.message, row.connector_name))
                 return row
             # Of a part, too: a run that lives and has lost the turn must find out that it isn't alone.
-            count_the_dead(locks, row, options.tell)
+            count_the_dead(locks, row, listeners.tell)
             found = _trusted(row)
             with contextlib.ExitStack() as stack:
-                started = Started(
-                    options.run_id, options.actor, settings.code_version, options.asked, options.of_everything
-                )
-                record = stack.enter_context(recorded(locks, row, _policy(found), started, options.tell))
+                started = Started(host.run_id, host.actor, settings.code_version, options.asked, options.of_everything)
+                record = stack.enter_context(recorded(locks, row, _policy(found), started, listeners.tell))
                 if isinstance(found, ConfigurationError):
                     raise found
                 connector = found
@@ -149,13 +88,21 @@ def run_connector(
                 secrets.permit(rules_of(locks.query, row.team, settings), uses_of(row.source, row.destination))
                 refuse_other_writers(locks, connector, settings, full_refresh=options.full_refresh)
                 directory = stack.enter_context(working_directory(settings.data_dir / "runs" / str(connector_id)))
-                run = Run(
-                    connector, options=options, settings=settings, secrets=secrets, locks=locks, directory=directory
+                job = Job(
+                    connector,
+                    destination_of(connector, settings),
+                    options,
+                    settings,
+                    secrets,
+                    locks,
+                    directory,
+                    report=listeners.report,
+                    names=names_of_source(connector),
                 )
                 limit = connector.run_policy.timeout_seconds
                 try:
-                    with within(limit):
-                        summary = run.go(in_step)
+                    with host.within(limit):
+                        summary = load(job, host)
                 except TimeoutError:
                     raise TimeLimitError(
                         f"The run took longer than run_policy.timeout_seconds ({limit:g} s) and was ended."
@@ -187,17 +134,17 @@ def _policy(found: Connector | ConfigurationError) -> RunPolicy:
     return found.run_policy if isinstance(found, Connector) else RunPolicy()
 
 
-def _turn(locks: Locks, connector_id: int, options: Options) -> ConnectorRow | Skipped:
+def _turn(locks: Locks, connector_id: int, host: RunHost) -> ConnectorRow | Skipped:
     """Wait for the run before, as the row says, unless this one isn't wanted. The row is as it stands after that."""
     row = _active_row(locks, connector_id)
     if isinstance(row, Skipped):
         return row
     found = _trusted(row)
     policy = _policy(found)
-    if options.due is not None:
+    if host.due is not None:
         schedule = found.schedule if isinstance(found, Connector) else None
         now = datetime.now(UTC)
-        missed = reason_to_skip(policy.missed_runs, schedule, options.due, now, options.newer_exists)
+        missed = reason_to_skip(policy.missed_runs, schedule, host.due, now, host.newer_run_exists)
         if missed is not None:
             return Skipped(missed, row.name)
     key = connector_key(connector_id)
@@ -227,54 +174,29 @@ def working_directory(parent: Path) -> Iterator[Path]:
             parent.rmdir()
 
 
-class Run:
-    """One run that holds its connector's lock. Not a dataclass: Prefect looks for futures inside those."""
+def load(job: Job, host: RunHost) -> Summary:
+    """Extract, normalise and load, each as one step that may be tried again by itself."""
+    from pipelines.access import postgres_sessions  # noqa: PLC0415  # dlt costs seconds: a skipped run has none
+    from pipelines.loading.pipeline import LoadPipeline  # noqa: PLC0415
 
-    def __init__(
-        self,
-        connector: Connector,
-        *,
-        options: Options,
-        settings: Settings,
-        secrets: Secrets,
-        locks: Locks,
-        directory: Path,
-    ) -> None:
-        self.connector = connector
-        self.options = options
-        self.settings = settings
-        self.secrets = secrets
-        self.locks = locks
-        self.directory = directory
-        self.destination = destination_of(connector, settings)
-        self.seconds: dict[str, float] = {}
-        self.names = names_of_source(connector)
+    seconds: dict[str, float] = {}
+    pipeline = LoadPipeline(job, seconds)
 
-    def tell_of_the_file(self) -> None:
-        """Said once when the run must wait for a DuckDB file."""
-        logger.info("Waiting for another connector to finish with the DuckDB file.")
-
-    def go(self, in_step: InStep) -> Summary:
-        """Extract, normalise and load, each as one step that may be tried again by itself."""
-        from pipelines.access import postgres_sessions  # noqa: PLC0415  # dlt costs seconds: a skipped run has none
-        from pipelines.loading.pipeline import Engine  # noqa: PLC0415
-
-        engine = Engine(self)
-        policy = self.connector.run_policy
-        with postgres_sessions.kept():
-            in_step("extract", policy, lambda: self._do("extract", engine.extract))
-            postgres_sessions.close_readers()
-            in_step("normalize", policy, lambda: self._do("normalize", engine.normalize))
-            in_step("load", policy, lambda: self._do("load", engine.load))
-        return engine.summary().redacted(self.secrets.redact)
-
-    def _do(self, step: Step, work: Callable[[], None]) -> None:
+    def do(step: Step, work: Callable[[], None]) -> None:
         started = time.monotonic()
-        with as_fault(self.secrets.redact, step, lambda: self.names):
+        with as_fault(job.secrets.redact, step, lambda: job.names):
             try:
                 work()
             finally:
-                self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - started
+                seconds[step] = seconds.get(step, 0.0) + time.monotonic() - started
+
+    policy = job.connector.run_policy
+    with postgres_sessions.kept():
+        host.in_step("extract", policy, lambda: do("extract", pipeline.extract))
+        postgres_sessions.close_readers()
+        host.in_step("normalize", policy, lambda: do("normalize", pipeline.normalize))
+        host.in_step("load", policy, lambda: do("load", pipeline.load))
+    return pipeline.summary().redacted(job.secrets.redact)
 
 
 def names_of_source(connector: Connector) -> set[str]:

@@ -18,8 +18,8 @@ from pipelines.access.credential_rules import rules_of_test
 from pipelines.access.redaction import cleaned
 from pipelines.access.secrets import Secrets
 from pipelines.errors import RunError, as_fault, quoted
-from pipelines.loading.remarks import Remarks
 from pipelines.protection.masking import mask_of
+from pipelines.remarks import Remarks
 from pipelines.sources import Context
 from settings import Settings
 

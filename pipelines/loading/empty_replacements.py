@@ -11,7 +11,7 @@ from pathlib import Path
 from dlt import Pipeline
 
 from connectors.sources.write_rules import normalised
-from pipelines.loading.remarks import Remarks
+from pipelines.remarks import Remarks
 
 
 def hold_empty(pipeline: Pipeline, may_be_empty: Collection[str], remarks: Remarks) -> None:

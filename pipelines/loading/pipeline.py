@@ -5,9 +5,10 @@ Imported only by a run that really loads: dlt costs seconds.
 
 import contextlib
 import gc
+import logging
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dlt
 from dlt.extract import DltResource, DltSource
@@ -28,12 +29,13 @@ from pipelines.loading.deduplication.borders import Landing, NewRows, place_of
 from pipelines.loading.deduplication.standing_rows import Batch, Place, narrowed_by, standing_rows
 from pipelines.loading.destinations import Target, open_target
 from pipelines.loading.empty_replacements import hold_empty
+from pipelines.loading.job import Job
 from pipelines.loading.progress import Progress
-from pipelines.loading.remarks import Remarks
 from pipelines.loading.summary import Summary
 from pipelines.loading.table_loads import Measured
 from pipelines.loading.table_sizes import Look, sizes
 from pipelines.protection.masking import Mask, hashed, mask_of, masking_key
+from pipelines.remarks import Remarks
 from pipelines.rows import to_arrow
 from pipelines.rows.fitting import Fitter, never, remarks_of, rows_left_out
 from pipelines.rows.known_types import column_types
@@ -41,8 +43,7 @@ from pipelines.sources import Context, Window, open_source
 from pipelines.sources.cursors.incremental import Increment, increment_of, value_of
 from pipelines.sources.cursors.values import shown_cursor
 
-if TYPE_CHECKING:
-    from pipelines.run import Run
+logger = logging.getLogger("prefect.pipelines")
 
 CONFIGURATION = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
@@ -70,7 +71,7 @@ def configure() -> None:
     loadfiles.install()
 
 
-class Engine:
+class LoadPipeline:
     """The pipeline of one run."""
 
     target: Target
@@ -78,11 +79,13 @@ class Engine:
     mask: Mask
     _widening: Widening
 
-    def __init__(self, run: "Run") -> None:
+    def __init__(self, job: Job, seconds: dict[str, float]) -> None:
+        """`seconds` is what each step has taken so far: whoever starts the steps keeps it."""
         configure()
-        self.run = run
-        self.name = f"connector_{run.connector.id}"
-        self.full_refresh = run.options.full_refresh
+        self.job = job
+        self.seconds = seconds
+        self.name = f"connector_{job.connector.id}"
+        self.full_refresh = job.options.full_refresh
         self.since: dict[str, str] = {}
         self.remarks = Remarks()
         self._attempts = 0
@@ -97,24 +100,24 @@ class Engine:
 
     def extract(self) -> None:
         """Restore the state, clean up what a dead run left, and read the source."""
-        run = self.run
+        job = self.job
         self._attempts += 1
         self.remarks = Remarks()
-        with as_fault(run.secrets.redact, "load", lambda: run.names):
+        with as_fault(job.secrets.redact, "load", lambda: job.names):
             self._open()
-        options = run.options
-        self.mask = mask_of(run.connector.source, run.settings)
+        options = job.options
+        self.mask = mask_of(job.connector.source, job.settings)
         context = Context.of(
-            run.settings,
-            run.secrets,
+            job.settings,
+            job.secrets,
             window=Window(options.backfill_from, options.backfill_to),
             row_limit=options.row_limit,
             mask=self.mask,
             full_refresh=self.full_refresh,
-            directory=run.directory,
+            directory=job.directory,
             remarks=self.remarks,
         )
-        found = open_source(run.connector.source, context)
+        found = open_source(job.connector.source, context)
         resources = self._chosen(found)
         for resource in resources:
             self._prepare(resource)
@@ -126,7 +129,7 @@ class Engine:
                 refresh="drop_resources" if self.full_refresh else None,
             )
         self.mask.check(every_table=len(resources) == len(found))
-        older = newest_rows.keep_newest(self.pipeline, extracted, run.directory, self._versions)
+        older = newest_rows.keep_newest(self.pipeline, extracted, job.directory, self._versions)
         self._measured.counts.repeated.update(older)
         self._measured.extracted, self._measured.until = extracted, self._cursors()
         for table, fitter in self._fitters.items():
@@ -135,7 +138,7 @@ class Engine:
                 self.remarks.add(sentence)
             self._rows_left_out += rows_left_out(fitter, columns)
         if not self.full_refresh and self.pipeline.default_schema_name:
-            tables = run.connector.source.landings()
+            tables = job.connector.source.landings()
             hold_empty(self.pipeline, [name for name, how in tables.items() if how and how.allow_empty], self.remarks)
 
     def normalize(self) -> None:
@@ -146,17 +149,17 @@ class Engine:
         """Write the load files to the destination. Tried again, it goes on where it stopped."""
         if self.pipeline.default_schema_name:
             for table in self.pipeline.default_schema.data_tables():
-                self.run.names |= {table["name"], *table["columns"]}
+                self.job.names.update({table["name"], *table["columns"]})
         self._measured.counts.check(self._rows())
         # Another run may have begun if the locks were lost while this one read, and removed what was read ...
-        self.run.locks.check()
+        self.job.locks.check()
         load_ids = self.pipeline.list_normalized_load_packages()
         if not load_ids:
             return
         with self._alone():
             if not self._announced:
                 # Makes dataset and tables: two connectors that share a dataset must not both create it.
-                with self.run.locks.hold(name_key(f"dataset:{self.run.connector.dataset}"), lambda: None):
+                with self.job.locks.hold(name_key(f"dataset:{self.job.connector.dataset}"), lambda: None):
                     exactness.announce(
                         self.pipeline,
                         load_ids,
@@ -169,7 +172,7 @@ class Engine:
             self.pipeline.load()
             try:
                 # ... or wrote, and what that one has announced is not this one's to withdraw.
-                self.run.locks.check()
+                self.job.locks.check()
             except LockLostError as lost:
                 raise LockLostError(
                     f"{lost} By then this one had written its rows: should appended ones be there twice, "
@@ -188,7 +191,7 @@ class Engine:
         """Counts the rows of the tables that are written, by a client that is open anyway."""
 
         def look(client: Any) -> None:
-            found.update(sizes(client, [*self._rows()], sum(self.run.seconds.values())))
+            found.update(sizes(client, [*self._rows()], sum(self.seconds.values())))
 
         return look
 
@@ -206,12 +209,12 @@ class Engine:
                     new_columns[name] = [column for column in table["columns"] if not column.startswith("_dlt")]
             size += sum(job.file_size or 0 for job in package.jobs["completed_jobs"])
         return Summary(
-            connector_id=self.run.connector.id,
-            destination=self.run.destination.type,
-            dataset=self.run.connector.dataset,
+            connector_id=self.job.connector.id,
+            destination=self.job.destination.type,
+            dataset=self.job.connector.dataset,
             rows=rows,
             new_columns=new_columns,
-            seconds=self.run.seconds,
+            seconds=self.seconds,
             size_bytes=size,
             since=self.since,
             full_refresh=self.full_refresh,
@@ -222,29 +225,29 @@ class Engine:
         )
 
     def _open(self) -> None:
-        run = self.run
+        job = self.job
         # Where operations have the platform's own default destination is their matter.
-        named = run.connector.destination is not None
-        roots = tuple(run.settings.local_destination_roots) if named else None
+        named = job.connector.destination is not None
+        roots = tuple(job.settings.local_destination_roots) if named else None
         self.target = open_target(
-            run.destination,
-            run.connector.id,
-            run.secrets,
-            run.settings.data_dir,
+            job.destination,
+            job.connector.id,
+            job.secrets,
+            job.settings.data_dir,
             roots=roots,
-            dataset=run.connector.dataset,
-            denied=DeniedHosts.of(run.settings) if named else None,
+            dataset=job.connector.dataset,
+            denied=DeniedHosts.of(job.settings) if named else None,
         )
         self.pipeline = dlt.pipeline(
             pipeline_name=self.name,
             # A new directory for each try: a failed extract leaves nothing that the next could pick up.
-            pipelines_dir=str(run.directory / str(self._attempts)),
+            pipelines_dir=str(job.directory / str(self._attempts)),
             destination=self.target.destination,
-            dataset_name=run.connector.dataset,
-            progress=Progress(run.options.report),
+            dataset_name=job.connector.dataset,
+            progress=Progress(job.report),
         )
         with self._alone():
-            self.run.locks.check()
+            self.job.locks.check()
             self.target.make()
             self._repeats_refresh = exactness.recover(self.pipeline, self.name)
             self.full_refresh = self._repeats_refresh or self.full_refresh
@@ -270,15 +273,15 @@ class Engine:
         if self.target.exclusive is None:
             yield
             return
-        with self.run.locks.hold(name_key(self.target.exclusive), self.run.tell_of_the_file):
+        with self.job.locks.hold(name_key(self.target.exclusive), _wait_for_the_file):
             yield
 
     def _chosen(self, resources: list[DltResource]) -> list[DltResource]:
         """The resources of the tables that the run was asked for: all, when it names none."""
         # A full refresh that died may have dropped any table: it is repeated for all of them.
-        if not self.run.options.tables or self._repeats_refresh:
+        if not self.job.options.tables or self._repeats_refresh:
             return resources
-        wanted = {normalised(name) for name in self.run.options.tables}
+        wanted = {normalised(name) for name in self.job.options.tables}
         chosen = [resource for resource in resources if normalised(resource.name) in wanted]
         if unknown := wanted - {normalised(resource.name) for resource in chosen}:
             known = ", ".join(resource.name for resource in resources)
@@ -287,14 +290,14 @@ class Engine:
 
     def _prepare(self, resource: DltResource) -> None:
         if resource.write_disposition == "merge" and not self.target.merges:
-            if self.run.connector.source.type not in {"fhir", "redcap"}:
+            if self.job.connector.source.type not in {"fhir", "redcap"}:
                 raise ConfigurationError(
                     f"{resource.name} can't be merged into plain files: set its write_disposition to append or "
                     "replace, or the destination's format to delta."
                 )
             # Where the connector says nothing about it, files keep each version of a row.
             resource.apply_hints(write_disposition="append")
-        if resource.write_disposition == "append" and self.run.options.partial:
+        if resource.write_disposition == "append" and self.job.options.partial:
             raise ConfigurationError(
                 f"{resource.name} appends, so a backfill would double its rows: run a full refresh, "
                 "or give it a primary key and merge."
@@ -306,7 +309,7 @@ class Engine:
         cursor = None if increment is None else increment.cursor.path.removeprefix("$.").partition(".")[0]
         to_arrow.put_into(resource, schema, self.remarks, cursor)
         table = to_arrow.table_name_of(resource, schema)
-        of_files = self.run.connector.source.type == "files"
+        of_files = self.job.connector.source.type == "files"
         row_counts.put_into(resource, table, self._measured.counts, of_files=of_files)
         self._fitters[table] = fitting_step.put_into(
             resource,
@@ -315,7 +318,7 @@ class Engine:
             () if schema is None else required_columns(schema, table),
             widen=self._widening.of_table(table) if self._contract_is(None, "evolve") else never,
             by_row=self._contract_is("discard_row"),
-            without_nul=isinstance(self.run.destination, PostgresDestination),
+            without_nul=isinstance(self.job.destination, PostgresDestination),
         )
         if resource.write_disposition == "merge":
             resource.apply_hints(additional_table_hints=newest_rows.DEDUPLICATED)
@@ -330,7 +333,7 @@ class Engine:
 
     def _contract_is(self, *modes: str | None) -> bool:
         """Whether what a table may become is one of these; None for what is said nowhere."""
-        return (self.run.connector.source.schema_contract or self.run.destination.schema_contract) in modes
+        return (self.job.connector.source.schema_contract or self.job.destination.schema_contract) in modes
 
     def _leave_out_what_stands_there(
         self,
@@ -346,7 +349,7 @@ class Engine:
             nested=frozenset(name for name, kind in known.items() if kind == "json"),
             masked=frozenset(self.mask.columns),
             hashed=self._hashed,
-            optional=self.run.connector.source.type != "sql_database",
+            optional=self.job.connector.source.type != "sql_database",
             merges=resource.write_disposition == "merge",
         )
         place = place_of(increment.cursor)
@@ -366,22 +369,26 @@ class Engine:
     def _hashed(self, value: Any) -> str | None:
         # The key, also where nothing is masked any more: what stands there may be from when it was.
         if self._mask_key is None:
-            settings = self.run.settings
+            settings = self.job.settings
             self._mask_key = masking_key(settings.data_dir, required=settings.mask_key_required)
         return hashed(value, self._mask_key)
 
     def _standing(self, table: str, place: Place, increment: Increment) -> Iterator[Batch]:
         # The words of an error are the destination's here, though the source is being read.
-        with as_fault(self.run.secrets.redact, "load"), self._alone():
+        with as_fault(self.job.secrets.redact, "load"), self._alone():
             if increment.cursor.appends or narrowed_by(self.pipeline, table, place, increment.start):
                 yield from standing_rows(self.pipeline, table, place, increment.start)
 
     def _contract(self) -> Any:
-        contract = self.run.connector.source.schema_contract or self.run.destination.schema_contract
+        contract = self.job.connector.source.schema_contract or self.job.destination.schema_contract
         if contract is None:
             return None
         # A new table is one that the user has named; the contract is about what the source does to it.
         return {"tables": "evolve", "columns": contract, "data_type": contract}
+
+
+def _wait_for_the_file() -> None:
+    logger.info("Waiting for another connector to finish with the DuckDB file.")
 
 
 def source_of(name: str, resources: list[DltResource], contract: Any) -> DltSource:

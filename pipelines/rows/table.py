@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipelines.errors import quoted
-from pipelines.loading.remarks import Remarks
+from pipelines.remarks import Remarks
 from pipelines.rows.names import ColumnNames, Rule
 
 

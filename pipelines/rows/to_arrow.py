@@ -13,7 +13,7 @@ from dlt.extract import DltResource
 from dlt.extract.items_transform import ItemTransform
 
 from connectors.sources.write_rules import normalised, snake_case
-from pipelines.loading.remarks import Remarks
+from pipelines.remarks import Remarks
 from pipelines.rows.arrivals import json_column
 from pipelines.rows.arrow_names import renamed
 from pipelines.rows.csv_to_arrow import typed

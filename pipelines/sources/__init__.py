@@ -13,8 +13,8 @@ from connectors.sources import Source
 from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError
-from pipelines.loading.remarks import Remarks
 from pipelines.protection.masking import Mask
+from pipelines.remarks import Remarks
 from settings import Settings
 
 if TYPE_CHECKING:

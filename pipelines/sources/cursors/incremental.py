@@ -24,7 +24,7 @@ from dlt.extract.items_transform import ItemTransform
 from dlt.extract.state import resource_state
 
 from pipelines.errors import ConfigurationError
-from pipelines.loading.remarks import Remarks
+from pipelines.remarks import Remarks
 from pipelines.sources.cursors.asked import Asked
 from pipelines.sources.cursors.values import (
     Kind,

@@ -10,7 +10,8 @@ from connectors.errors import NotFoundError
 from connectors.limits.ids import LARGEST_ID
 from database.store import Store
 from pipelines.errors import ConfigurationError
-from pipelines.run import Options, run_connector
+from pipelines.options import Options
+from pipelines.run import run_connector
 from settings import Settings
 from tests.support.api_rig import BODY, CONNECTORS, DeadPrefect, assert_problem, client, create
 from tests.support.control_plane.rig import insert

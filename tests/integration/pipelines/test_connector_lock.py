@@ -14,10 +14,12 @@ from local.embedded_postgres import EmbeddedPostgres
 from pipelines import connector_lock as module
 from pipelines.connector_lock import LockLostError, Locks, connector_key, name_key
 from pipelines.errors import Step, TransientError
+from pipelines.host import PlainHost
 from pipelines.loading import unfinished_loads as exactness
 from pipelines.loading.load_markers import ANNOUNCED
 from pipelines.loading.summary import Summary
-from pipelines.run import InStep, Options, run_connector, working_directory
+from pipelines.options import Options
+from pipelines.run import run_connector, working_directory
 from tests.support.data_plane.platform import Platform, Sql
 from tests.support.servers.http_server import Asked, WebServer
 
@@ -32,6 +34,9 @@ def cut(platform: Platform) -> None:
     with platform.connection.cursor() as cursor:
         cursor.execute(f"SELECT pg_terminate_backend(pid) {RUNS}")
         assert cursor.rowcount > 0
+
+
+InStep = Callable[[Step, RunPolicy, Callable[[], None]], None]
 
 
 def before(step: Step, happens: Callable[[], Any]) -> InStep:
@@ -72,7 +77,9 @@ def retried(step: Step, happens: Callable[[], Any], then: Callable[[], Any]) -> 
 
 def run(platform: Platform, number: int, in_step: InStep, **options: Any) -> Summary:
     """Run a connector, which must load."""
-    outcome = run_connector(number, Options(**options), platform.settings, in_step)
+    host = PlainHost()
+    host.in_step = in_step  # type: ignore[method-assign, assignment]
+    outcome = run_connector(number, Options(**options), platform.settings, host)
     assert isinstance(outcome, Summary)
     return outcome
 

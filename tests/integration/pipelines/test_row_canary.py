@@ -15,8 +15,10 @@ from prefect.client.schemas.objects import State
 
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from pipelines.errors import ConfigurationError, RunError, as_fault
+from pipelines.host import Listeners
 from pipelines.load_history import Told
-from pipelines.run import Options, run_connector
+from pipelines.options import Options
+from pipelines.run import run_connector
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR
 from tests.support.servers.http_server import Answer, Asked, WebServer
@@ -41,7 +43,7 @@ class Watch:
         """Run a connector that must fail, look everywhere for the name, and return the sentence."""
         told: list[Told] = []
         with pytest.raises(RunError) as caught:
-            run_connector(connector, Options(tell=told.append), self.platform.settings)
+            run_connector(connector, Options(), self.platform.settings, listeners=Listeners(tell=told.append))
         with self.platform.connection.cursor() as cursor:
             cursor.execute("SELECT l::text FROM cai_connector_loads l WHERE connector_id = %s", [connector])
             recorded = cursor.fetchall()

@@ -15,7 +15,8 @@ from pipelines.connector_lock import Locks, connector_key
 from pipelines.errors import ConfigurationError
 from pipelines.load_history import Told
 from pipelines.missed_run import Due
-from pipelines.run import Options, Skipped, run_connector
+from pipelines.options import Options
+from pipelines.run import Skipped, run_connector
 from tests.support.data_plane.listening import listening
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR, omop

@@ -20,7 +20,8 @@ import psycopg2  # type: ignore[import-untyped]
 
 from pipelines.loading import pipeline as engine
 from pipelines.loading import unfinished_loads as exactness
-from pipelines.run import Options, run_connector
+from pipelines.options import Options
+from pipelines.run import run_connector
 from pipelines.sources import files, rest_api
 from pipelines.sources.sql import postgres_reader
 from settings import ROOT, Settings
@@ -55,11 +56,11 @@ def arm(point: str) -> None:
             landed = postgres_reader.PostgresLoader._landed
             postgres_reader.PostgresLoader._landed = _die_after(1, landed)  # type: ignore[method-assign]
         case "extract-end":
-            engine.Engine.normalize = _die  # type: ignore[method-assign]
+            engine.LoadPipeline.normalize = _die  # type: ignore[method-assign]
         case "normalize-mid":
             dlt.normalize.normalize.Normalize.spool_files = _die  # type: ignore[method-assign]
         case "normalize-end":
-            engine.Engine.load = _die  # type: ignore[method-assign]
+            engine.LoadPipeline.load = _die  # type: ignore[method-assign]
         case "load-mid":
             load = dlt.load.load.Load
             # Some jobs of the package are done and committed, others are not.

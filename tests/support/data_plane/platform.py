@@ -12,8 +12,11 @@ import pytest
 
 from local.clinic import fill
 from local.embedded_postgres import EmbeddedPostgres
+from pipelines.host import Listeners, PlainHost
+from pipelines.load_history import nobody
 from pipelines.loading.summary import Summary
-from pipelines.run import Options, Skipped, run_connector
+from pipelines.options import Options
+from pipelines.run import Skipped, run_connector
 from settings import Settings
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
@@ -39,8 +42,10 @@ class Platform:
             return int(cursor.fetchone()[0])
 
     def run(self, connector_id: int, **options: Any) -> Summary:
-        """Run a connector, which must load."""
-        outcome = run_connector(connector_id, Options(**options), self.settings)
+        """Run a connector, which must load; beside its options what its host knows (`due`, ...), and `tell`."""
+        host = PlainHost(**{name: options.pop(name) for name in ("due", "run_id", "actor") if name in options})
+        listeners = Listeners(options.pop("tell", nobody))
+        outcome = run_connector(connector_id, Options(**options), self.settings, host, listeners)
         assert isinstance(outcome, Summary), outcome
         return outcome
 

@@ -14,7 +14,8 @@ from pipelines.connector_lock import Locks, name_key
 from pipelines.errors import ConfigurationError
 from pipelines.loading.one_schema import staged
 from pipelines.loading.summary import Summary
-from pipelines.run import Options, run_connector
+from pipelines.options import Options
+from pipelines.run import run_connector
 from tests.support.data_plane.listening import listening
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR, omop

@@ -14,7 +14,8 @@ import pytest
 from pipelines.access.database_urls import checked, postgres_url
 from pipelines.errors import ConfigurationError
 from pipelines.loading.destinations import local_paths, make_duckdb_file
-from pipelines.run import Options, run_connector
+from pipelines.options import Options
+from pipelines.run import run_connector
 from settings import Settings
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR

@@ -223,7 +223,7 @@ def test_a_table_that_somebody_altered_still_takes_each_value(
 def test_a_run_that_dies_after_it_made_a_column_wider_is_made_good_by_the_next(
     platform: Platform, emr: Sql, landing: tuple[Any, Sql], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.loading.pipeline import Engine
+    from pipelines.loading.pipeline import LoadPipeline
 
     destination, ask = landing
     emr("CREATE TABLE lab (id int PRIMARY KEY, n int)")
@@ -234,11 +234,11 @@ def test_a_run_that_dies_after_it_made_a_column_wider_is_made_good_by_the_next(
     emr("ALTER TABLE lab ALTER n TYPE numeric(12,1)")
     emr("INSERT INTO lab VALUES (2, 1.5)")
 
-    def die(_: Engine) -> None:
+    def die(_: LoadPipeline) -> None:
         raise RunError
 
     with monkeypatch.context() as patched:
-        patched.setattr(Engine, "normalize", die)
+        patched.setattr(LoadPipeline, "normalize", die)
         with pytest.raises(RunError):
             platform.run(connector)
     # The table is wider, its staging table is not.

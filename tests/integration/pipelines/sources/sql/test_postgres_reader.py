@@ -20,7 +20,7 @@ from connectors.sources.sql_database import SqlDatabaseSource
 from local.embedded_postgres import EmbeddedPostgres
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, TransientError, classify
-from pipelines.loading.remarks import Remarks
+from pipelines.remarks import Remarks
 from pipelines.sources import Context, sql_database
 from pipelines.sources.sql import postgres_reader
 from pipelines.sources.sql.postgres_reader import address

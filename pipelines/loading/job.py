@@ -1,0 +1,31 @@
+"""Jobs: what the pipeline takes of the run around it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from connectors.connector import Connector
+from connectors.destinations import Destination
+from pipelines.access.secrets import Secrets
+from pipelines.connector_lock import Locks
+from pipelines.options import Options
+from settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One load of one connector, by a run that holds the connector's lock."""
+
+    connector: Connector
+    destination: Destination
+    """The connector's own, or the platform's."""
+    options: Options
+    settings: Settings
+    secrets: Secrets
+    locks: Locks
+    directory: Path
+    """Of this run alone; it goes with the run."""
+    report: Callable[[float, str], None]
+    """Told how far the load is, from 0 to 100 and in a sentence."""
+    names: set[str]
+    """The tables and columns that a sentence about an error may show. The pipeline adds those that it lands."""
