@@ -23,7 +23,8 @@ import psycopg2.extras  # type: ignore[import-untyped]
 from connectors.loads import FailureKind
 from database.connection.address import dsn
 from database.connection.session_check import POOLED, is_pooled
-from pipelines.errors import RunError, UnexpectedError, as_fault
+from pipelines.error_causes.classification import as_fault
+from pipelines.errors import RunError, UnexpectedError
 
 CONNECTOR_NAMESPACE = 0x0CA1
 """The upper 16 bits of the key of a connector's lock; its id is the rest."""

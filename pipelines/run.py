@@ -29,7 +29,8 @@ from database import runs
 from pipelines.access.credential_rules import rules_of
 from pipelines.access.secrets import Secrets
 from pipelines.connector_lock import Locks, connector_key
-from pipelines.errors import ConfigurationError, Step, TimeLimitError, as_fault
+from pipelines.error_causes.classification import as_fault
+from pipelines.errors import ConfigurationError, Step, TimeLimitError
 from pipelines.host import Listeners, PlainHost, RunHost
 from pipelines.load_history import Started, Told, count_the_dead, recorded
 from pipelines.loading.job import Job

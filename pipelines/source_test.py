@@ -17,7 +17,8 @@ from connectors.sources import Source
 from pipelines.access.credential_rules import rules_of_test
 from pipelines.access.redaction import cleaned
 from pipelines.access.secrets import Secrets
-from pipelines.errors import RunError, as_fault, quoted
+from pipelines.error_causes.classification import as_fault
+from pipelines.errors import RunError, quoted
 from pipelines.protection.masking import mask_of
 from pipelines.remarks import Remarks
 from pipelines.sources import Context

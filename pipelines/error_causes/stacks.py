@@ -6,7 +6,8 @@ notes and local variables. Only our own errors keep their sentence, which holds 
 
 import traceback
 
-from pipelines.errors import RunError, chain
+from pipelines.error_causes.chain import chain
+from pipelines.errors import RunError
 
 
 def stack_of(error: BaseException) -> str:

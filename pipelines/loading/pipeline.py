@@ -17,7 +17,8 @@ from connectors.destinations.postgres import PostgresDestination
 from connectors.sources.write_rules import normalised
 from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.connector_lock import LockLostError, name_key
-from pipelines.errors import ConfigurationError, as_fault
+from pipelines.error_causes.classification import as_fault
+from pipelines.errors import ConfigurationError
 from pipelines.loading import parquet_writer as loadfiles
 from pipelines.loading import row_counts
 from pipelines.loading import unfinished_loads as exactness

@@ -88,7 +88,7 @@ class SourceModule(Protocol):
         """The dlt resources of a source: one for each table that it fills.
 
         Raises:
-            RunError: or whatever a driver raises, which `pipelines.errors.classify` understands.
+            RunError: or whatever a driver raises, which `error_causes.classification` understands.
         """
 
 

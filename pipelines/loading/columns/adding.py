@@ -12,8 +12,9 @@ from dlt import Pipeline
 from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.impl.postgres.postgres import PostgresClient
 
+from pipelines.error_causes.chain import chain
 from pipelines.error_causes.rules import Reason, reason_of
-from pipelines.errors import ConfigurationError, TransientError, chain, quoted
+from pipelines.errors import ConfigurationError, TransientError, quoted
 from pipelines.loading.columns.widening import LOCK_SECONDS
 
 _OWNERS = (

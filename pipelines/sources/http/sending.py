@@ -16,7 +16,8 @@ from requests import PreparedRequest, Request, RequestException, Response
 from requests.auth import AuthBase
 
 from pipelines.access.denied_hosts import DeniedHosts, check_proxied, guard
-from pipelines.errors import ConfigurationError, Fields, RunError, TransientError, classify, refused
+from pipelines.error_causes.classification import classify
+from pipelines.errors import ConfigurationError, Fields, RunError, TransientError, refused
 from pipelines.sources.http.answers import complaint
 from pipelines.sources.http.error_words import safe_words
 from pipelines.sources.http.links import bare, followed

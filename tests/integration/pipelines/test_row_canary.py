@@ -14,7 +14,8 @@ import pytest
 from prefect.client.schemas.objects import State
 
 from flows.dlt_pipeline_flow import run_connector_pipeline
-from pipelines.errors import ConfigurationError, RunError, as_fault
+from pipelines.error_causes.classification import as_fault
+from pipelines.errors import ConfigurationError, RunError
 from pipelines.host import Listeners
 from pipelines.load_history import Told
 from pipelines.options import Options

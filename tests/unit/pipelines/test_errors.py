@@ -9,7 +9,8 @@ import requests
 from dlt.common.configuration.exceptions import ConfigurationValueError
 from sqlalchemy.exc import NoSuchTableError, OperationalError
 
-from pipelines.errors import ConfigurationError, RunError, Step, TransientError, UnexpectedError, as_fault, classify
+from pipelines.error_causes.classification import as_fault, classify
+from pipelines.errors import ConfigurationError, RunError, Step, TransientError, UnexpectedError
 
 
 class PgError(Exception):

@@ -13,7 +13,8 @@ import pytest
 
 from connectors.sources.secret_references import EnvRef
 from pipelines.access.secrets import Secrets
-from pipelines.errors import ConfigurationError, RunError, as_fault
+from pipelines.error_causes.classification import as_fault
+from pipelines.errors import ConfigurationError, RunError
 
 
 def test_a_variable_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.error_causes.classification import classify
 from pipelines.error_causes.database_errors import told
-from pipelines.errors import ConfigurationError, RunError, TransientError, UnexpectedError, classify
+from pipelines.errors import ConfigurationError, RunError, TransientError, UnexpectedError
 
 PATIENT = "Quillfeather"
 KNOWN = {"visit", "name", "id"}

@@ -18,7 +18,8 @@ from sqlalchemy import dialects
 
 from connectors.sources.sql_database import SqlDatabaseSource
 from pipelines.access.secrets import Secrets
-from pipelines.errors import ConfigurationError, RunError, TransientError, classify
+from pipelines.error_causes.classification import classify
+from pipelines.errors import ConfigurationError, RunError, TransientError
 from pipelines.sources import Context, sql_database
 from pipelines.sources.sql.dialects import _asked, adapt, open_engine, plain, sync_url
 from tests.support.data_plane.platform import Platform

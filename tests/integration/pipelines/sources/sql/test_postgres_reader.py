@@ -19,7 +19,8 @@ import sqlalchemy as sa
 from connectors.sources.sql_database import SqlDatabaseSource
 from local.embedded_postgres import EmbeddedPostgres
 from pipelines.access.secrets import Secrets
-from pipelines.errors import ConfigurationError, TransientError, classify
+from pipelines.error_causes.classification import classify
+from pipelines.errors import ConfigurationError, TransientError
 from pipelines.remarks import Remarks
 from pipelines.sources import Context, sql_database
 from pipelines.sources.sql import postgres_reader
