@@ -175,7 +175,7 @@ class Settings(SignInSettings):
     run_memory_megabytes: int | None = Field(
         None,
         ge=256,
-        description="Most private memory (MiB) of a warm worker's run, beyond which its allocations fail. "
+        description="Most memory (MiB) that a warm worker's run may take beyond what it is forked with; more is refused to it. "
         "Unset: as much as the worker may have.",
     )
     drain_seconds: float = Field(

@@ -73,8 +73,18 @@ def become(order: Order) -> None:
     time.tzset()
     Path("/proc/self/oom_score_adj").write_text(str(OUT_OF_MEMORY_SCORE))
     if order.memory_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (order.memory_bytes, order.memory_bytes))
+        limit_memory(order.memory_bytes)
     _take_prefect_settings(before)
+
+
+def limit_memory(more: int) -> None:
+    """Let this process take so many bytes more than it has now; beyond that its allocations fail.
+
+    What it has now is the fork server's, most of it shared, or only reserved.
+    """
+    status = Path("/proc/self/status").read_text()
+    held = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData:"))
+    resource.setrlimit(resource.RLIMIT_DATA, (held + more, held + more))
 
 
 def _take_prefect_settings(logging_before: dict[str, str]) -> None:

@@ -26,7 +26,7 @@ class Order:
     environment: Mapping[str, str]
     directory: str
     memory_bytes: int | None = None
-    """Most private memory of its process; None for no limit."""
+    """Most memory that its process may take beyond what it is forked with; None for no limit."""
     related: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Id, name and tags of what events about the run name too, by kind and key: `flow.<id>`, `work-pool.<name>`."""
 
