@@ -175,8 +175,8 @@ class Settings(SignInSettings):
     run_memory_megabytes: int | None = Field(
         None,
         ge=256,
-        description="Most memory (MiB) that a warm worker's run may take beyond what it is forked with; more is refused "
-        "to it. Unset: as much as the worker may have.",
+        description="Most memory (MiB) that a warm worker's run may take beyond what it is forked with; more is "
+        "refused. Unset: as much as the worker may have.",
     )
     drain_seconds: float = Field(
         10, ge=0, description="Seconds that a warm worker, told to stop, waits for its runs before it ends them."
