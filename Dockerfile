@@ -27,6 +27,7 @@ WORKDIR /app
 COPY alembic.ini pyproject.toml prefect.yaml settings.py logs.py ./
 COPY flows flows
 COPY api api
+COPY web web
 COPY use_cases use_cases
 COPY database database
 COPY prefect_api prefect_api

@@ -1,7 +1,7 @@
 """The REST API: `python -m api` serves it, one process, until SIGTERM."""
 
 from api.app import serve
-from api.source_test import reach
+from api.sources.asking import discovered, reach
 from logs import show_logs
 from settings import Settings
 
@@ -12,7 +12,7 @@ def main() -> None:
 
     settings = Settings()
     show_logs(settings.log_format, also=("uvicorn",))
-    serve(settings, open_runs, reach)
+    serve(settings, open_runs, reach, discovered)
 
 
 if __name__ == "__main__":

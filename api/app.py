@@ -23,6 +23,7 @@ from api.history import routes as history_routes
 from api.middleware import Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
 from api.sign_in.bearer import Provider
 from api.sign_in.proxy import TrustedProxy
+from api.sources import routes as source_routes
 from connectors.destinations.places import places_of
 from connectors.runs import PrefectRuns
 from database.connection.engine import open_engine
@@ -30,6 +31,8 @@ from database.store import Store
 from prefect_api.blocks import PrefectBlocks
 from settings import MissingDatabaseError, Settings
 from use_cases.connectors import Service
+from use_cases.sources import Asker, Sources
+from web.app import install as install_page
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ def create_app(
     settings: Settings,
     open_runs: OpenRuns,
     tester: api_routes.Tester,
+    asker: Asker,
 ) -> FastAPI:
     """The API as an ASGI app.
 
@@ -53,27 +57,8 @@ def create_app(
         settings: of this installation.
         open_runs: how Prefect is asked; entered when the app starts.
         tester: how a source is reached.
+        asker: how one that is not saved is asked what it has.
     """
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = open_engine(settings.resolved_database_url(), pool_size=POOL_SIZE)
-        try:
-            app.state.engine = engine
-            app.state.blocks = PrefectBlocks()
-            async with open_runs() as runs:
-                app.state.service = Service(
-                    Store(engine),
-                    runs,
-                    instance=settings.instance,
-                    places=places_of(settings),
-                    open_credentials=settings.credentials == "open",
-                    reason_required=settings.reason_required,
-                )
-                app.state.tester = tester
-                yield
-        finally:
-            await engine.dispose()
 
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -81,7 +66,7 @@ def create_app(
         title="Connectors",
         version="1",
         summary="Connectors in a table, deployments in Prefect.",
-        lifespan=lifespan,
+        lifespan=lambda app: _opened(app, settings, open_runs, tester, asker),
         redirect_slashes=False,
         docs_url=None,  # its page needs a content delivery network, and a clinic has none
         redoc_url=None,
@@ -91,7 +76,9 @@ def create_app(
     app.include_router(history_routes.router)
     app.include_router(token_routes.router)
     app.include_router(credential_routes.router)
+    app.include_router(source_routes.router)
     _add_operations(app, registry)
+    install_page(app, asks_for_names=_asks_for_names(settings))
     tokens = [token.get_secret_value() for token in settings.api_token]
     # The last one added is the first that a request meets.
     app.add_middleware(Heads)
@@ -100,6 +87,36 @@ def create_app(
     app.add_middleware(Measured, registry=registry)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     return app
+
+
+@asynccontextmanager
+async def _opened(
+    app: FastAPI, settings: Settings, open_runs: OpenRuns, tester: api_routes.Tester, asker: Asker
+) -> AsyncIterator[None]:
+    """What the routes use, as long as the application runs: it stands in `app.state`."""
+    engine = open_engine(settings.resolved_database_url(), pool_size=POOL_SIZE)
+    try:
+        app.state.engine = engine
+        app.state.blocks = PrefectBlocks()
+        async with open_runs() as runs:
+            app.state.service = Service(
+                Store(engine),
+                runs,
+                instance=settings.instance,
+                places=places_of(settings),
+                open_credentials=settings.credentials == "open",
+                reason_required=settings.reason_required,
+            )
+            app.state.tester = tester
+            app.state.sources = Sources(asker)
+            yield
+    finally:
+        await engine.dispose()
+
+
+def _asks_for_names(settings: Settings) -> bool:
+    """Whether only those are let in whom the API knows: by a token, a sign-in or a proxy."""
+    return bool(settings.api_token or settings.oidc_issuer or settings.trusted_user_header)
 
 
 def _provider(settings: Settings) -> Provider | None:
@@ -153,13 +170,13 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def serve(settings: Settings, open_runs: OpenRuns, tester: api_routes.Tester) -> None:
+def serve(settings: Settings, open_runs: OpenRuns, tester: api_routes.Tester, asker: Asker) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight are finished.
 
     Raises:
         SystemExit: with a sentence, when it may not or cannot start.
     """
-    asks = bool(settings.api_token or settings.oidc_issuer or settings.trusted_user_header)
+    asks = _asks_for_names(settings)
     _require_a_token(settings.api_host, asks=asks)
     try:
         settings.resolved_database_url()
@@ -170,7 +187,7 @@ def serve(settings: Settings, open_runs: OpenRuns, tester: api_routes.Tester) ->
             "CAI_CREDENTIALS=open: whoever may write a connector may name any secret that nobody has registered, and "
             "send it anywhere."
         )
-    app = create_app(settings, open_runs, tester)
+    app = create_app(settings, open_runs, tester, asker)
     if not asks:
         app.add_middleware(LoopbackOnly)
     uvicorn.run(

@@ -35,6 +35,7 @@ from connectors.errors import (
     PrefectUnavailableError,
     ReasonRequiredError,
     RequestError,
+    SourceError,
     StaleError,
     TokenNameTakenError,
 )
@@ -111,6 +112,7 @@ _REQUEST_ERRORS: Mapping[type[RequestError], tuple[int, str]] = {
     NotRestorableError: (409, "not-restorable"),
     ReasonRequiredError: (422, "reason-required"),
     PrefectUnavailableError: (503, "prefect-unavailable"),
+    SourceError: (502, "source-unavailable"),
 }
 
 _SENTENCES = {

@@ -61,6 +61,7 @@ MEANINGS = {
     415: "The body is not sent as JSON.",
     422: "A field or parameter cannot be accepted, by us or by the database's own constraints; nothing has changed.",
     500: "Something is wrong on our side; operations find it in the API's log.",
+    502: "The source can't be reached, or refuses: the sentence says why.",
     503: "The database, or what this needs of Prefect, does not answer; `Retry-After` says how many seconds to wait.",
 }
 """What each refusal means, the same on every route."""
@@ -72,7 +73,8 @@ def _service(request: Request) -> Service:
     return cast(Service, request.app.state.service).acting_for(request.state.person)
 
 
-def _tester(request: Request) -> Tester:
+def tester_of(request: Request) -> Tester:
+    """What reaches a source, for a route."""
     return cast(Tester, request.app.state.tester)
 
 
@@ -320,7 +322,7 @@ async def run_connector(
     "/connectors/{connectorId}/test", tags=["actions"], dependencies=[needs(Act.TEST)], responses=problems(404)
 )
 async def test_connector(
-    connector_id: ConnectorId, service: Changing, tester: Annotated[Tester, Depends(_tester)]
+    connector_id: ConnectorId, service: Changing, tester: Annotated[Tester, Depends(tester_of)]
 ) -> ProbeAnswer:
     """Reach a connector's source, and show its first rows. Nothing is loaded.
 

@@ -48,6 +48,14 @@ class Item:
     """Columns that seem to grow with each change, the likeliest first."""
 
     @property
+    def proposed_cursor(self) -> str | None:
+        """The cursor to propose: only a column whose name says that it moves with each change.
+
+        One that is set when a row is made would miss every change after it, without a word.
+        """
+        return next((name for name in self.cursor_candidates if _moves(name)), None)
+
+    @property
     def identifying(self) -> tuple[str, ...]:
         """The columns that may tell who a person is."""
         return tuple(column.name for column in self.columns if column.identifying)
@@ -80,7 +88,12 @@ def may_identify(name: str) -> bool:
     return _IDENTIFYING.search(re.sub(r"[^A-Za-z0-9]+", "_", spaced)) is not None
 
 
-_CURSOR_NAMES = ("updated", "modified", "changed", "last_update", "lastupdated", "mtime", "created", "inserted")
+_MOVING = ("updated", "modified", "changed", "last_update", "lastupdate", "mtime", "rowversion")
+_CURSOR_NAMES = (*_MOVING, "created", "inserted")
+
+
+def _moves(name: str) -> bool:
+    return any(word in name.lower() for word in _MOVING)
 
 
 def cursor_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ r"""Errors of requests, whichever door they came through.
     ├── NoSuchGenerationError      the history does not tell how the connector was then
     ├── NotRestorableError         what the history tells of that generation is not all that it was
     ├── ReasonRequiredError        a change needs a reason here
+    ├── SourceError                a source that is asked says why not
     └── PrefectUnavailableError    Prefect is asked, and does not answer
 
 `connectors.connector.InvalidConnectorError` stands beside them: the user must change what was asked for.
@@ -142,3 +143,7 @@ class PrefectUnavailableError(RequestError):
     ) -> None:
         self.why = why
         super().__init__(f"Prefect is unavailable: {why} {way_out}")
+
+
+class SourceError(RequestError):
+    """A source cannot be reached, or refuses. The message is a sentence without a secret or a value in it."""

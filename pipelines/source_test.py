@@ -75,11 +75,11 @@ def probe(
                 remarks = Remarks()
                 # Appending sources refuse a limit, for the sake of the next run. There is none here.
                 context = Context.of(settings, secrets, row_limit=rows, rehearsal=True, mask=mask, remarks=remarks)
-                samples = _samples(source, context, rows)
+                found = samples(source, context, rows)
         except RunError as error:
             return Probe(False, str(error))
-    columns = sum(len(sample.columns) for sample in samples)
-    said = [f"The source can be read: {len(samples)} tables, {columns} columns."]
+    columns = sum(len(sample.columns) for sample in found)
+    said = [f"The source can be read: {len(found)} tables, {columns} columns."]
     if mask.met:
         said.append(f"Masked: {quoted(mask.met)}.")
     if mask.missed:
@@ -88,7 +88,7 @@ def probe(
             "for a misspelt name masks nothing, and a run that finds no such column may load nothing."
         )
     # A source may echo what it was sent.
-    return Probe(True, secrets.redact(" ".join([*said, *remarks])), tuple(_clean(each, secrets) for each in samples))
+    return Probe(True, secrets.redact(" ".join([*said, *remarks])), tuple(_clean(each, secrets) for each in found))
 
 
 def _clean(sample: Sample, secrets: Secrets) -> Sample:
@@ -96,7 +96,8 @@ def _clean(sample: Sample, secrets: Secrets) -> Sample:
     return Sample(sample.table, tuple(secrets.redact(name) for name in sample.columns), rows)
 
 
-def _samples(source: Source, context: Context, rows: int) -> tuple[Sample, ...]:
+def samples(source: Source, context: Context, rows: int) -> tuple[Sample, ...]:
+    """The first rows of each table, as the readers give them. Raises what they do."""
     # dlt costs seconds, which importing this module must not.
     from pipelines.loading.pipeline import configure, source_of  # noqa: PLC0415
     from pipelines.rows import to_arrow  # noqa: PLC0415

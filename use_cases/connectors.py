@@ -243,6 +243,14 @@ class Service(Queries):
             raise StaleError(row.generation)
         return row
 
+    def judged(self, values: Values) -> InvalidConnectorError | None:
+        """What would keep a new connector of these values from being saved; None: nothing does. Nothing is saved."""
+        try:
+            self._judge(_complete({**WHOSE, **values}), connector_id=0)
+        except InvalidConnectorError as error:
+            return error
+        return None
+
     def _judge(self, values: Values, connector_id: int) -> None:
         """Refuse what may not be saved. Raises `InvalidConnectorError`."""
         refusals = [refusal for name in _USER_COLUMNS for refusal in unstorable(values[name], name)]

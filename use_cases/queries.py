@@ -204,6 +204,11 @@ class Queries:
             raise NoSuchLoadError
         return found
 
+    async def scheduled(self) -> list[Schedule]:
+        """The schedules of all active connectors that have a valid one, as far as the person sees them."""
+        found = await connectors.schedules(self._engine, but=0, teams=self._person.teams)
+        return await asyncio.to_thread(lambda: list(_parsed(found)))
+
     async def preview(self, cron: str, timezone: str, connector_id: int | None = None) -> Preview:
         """What a schedule means, without saving anything. `connector_id` resolves an `H` as that connector's.
 

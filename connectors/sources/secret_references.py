@@ -188,3 +188,18 @@ PlainUrl = Annotated[
     AfterValidator(refuse_secret_in_url),
 ]
 """A path or an address of any scheme without a secret in it."""
+
+
+def reference_from_text(text: str) -> dict[str, str]:
+    """A reference as a person writes it: a variable of the worker, a block as type/name, or else a Secret block."""
+    text = text.strip()
+    if text.startswith("CAI_SECRET_"):
+        return {"env": text}
+    return {"block": text} if "/" in text else {"secret": text}
+
+
+def reference_in_text(reference: object) -> str:
+    """The text that `reference_from_text` makes this reference of; empty for anything else."""
+    if not isinstance(reference, Mapping):
+        return ""
+    return next((str(reference[key]) for key in ("secret", "block", "env") if reference.get(key)), "")

@@ -41,3 +41,8 @@ class ByType:
         return handler.generate_schema(
             Annotated[tagged, Discriminator(choose, custom_error_type="kind", custom_error_message=sentence)]
         )
+
+
+def models_of(union: Any) -> tuple[type[OfAKind], ...]:
+    """The members of such a union, `Annotated[Bearer | Basic, ByType()]`, in their order."""
+    return get_args(get_args(union)[0])

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from connectors.refusals import Refusal
 from connectors.sources.fhir import FhirSource
-from connectors.sources.secret_references import WAY_OUT
+from connectors.sources.secret_references import WAY_OUT, reference_from_text
 from connectors.sources.write_rules import ColumnType, normalised
 
 _CREDENTIALS = (
@@ -103,7 +103,7 @@ class SqlDatabaseForm(_Part):
         """As the connector's JSON has it (docs/sources.md)."""
         schema = {"schema": self.database_schema} if self.database_schema else {}
         tables = [table.connector_json() for table in self.tables]
-        said = {"type": self.kind, "credentials": reference(self.credentials), **schema, "tables": tables}
+        said = {"type": self.kind, "credentials": reference_from_text(self.credentials), **schema, "tables": tables}
         return said | self.given("mask")
 
 
@@ -185,7 +185,7 @@ class RedcapForm(_Part):
 
     def connector_json(self) -> dict[str, Any]:
         """As the connector's JSON has it (docs/sources.md)."""
-        said = {"type": self.kind, "api_url": self.api_url, "token": reference(self.token)}
+        said = {"type": self.kind, "api_url": self.api_url, "token": reference_from_text(self.token)}
         return said | self.given("forms", "mask") | _typed(self.types)
 
 
@@ -208,7 +208,7 @@ class FilesForm(_Part):
 
     def connector_json(self) -> dict[str, Any]:
         """As the connector's JSON has it (docs/sources.md)."""
-        credentials = {"credentials": reference(self.credentials)} if self.credentials else {}
+        credentials = {"credentials": reference_from_text(self.credentials)} if self.credentials else {}
         return {
             "type": self.kind,
             "url": self.url,
@@ -255,7 +255,7 @@ class PostgresForm(_Part):
 
     def connector_json(self) -> dict[str, Any]:
         """As the connector's JSON has it (docs/sources.md)."""
-        return {"type": self.kind, "credentials": reference(self.credentials)}
+        return {"type": self.kind, "credentials": reference_from_text(self.credentials)}
 
 
 SourceForm = SqlDatabaseForm | RestApiForm | FhirForm | RedcapForm | FilesForm | JsonForm
@@ -267,16 +267,8 @@ DestinationForm = DuckdbForm | PostgresForm | JsonForm
 Form = SourceForm | DestinationForm
 
 
-def reference(text: str) -> dict[str, str]:
-    """What a credentials field means: a variable of the worker, a block by its type and name, or a Secret block."""
-    text = text.strip()
-    if text.startswith("CAI_SECRET_"):
-        return {"env": text}
-    return {"block": text} if "/" in text else {"secret": text}
-
-
 def _bearer(token: str) -> dict[str, Any]:
-    return {"auth": {"type": "bearer", "token": reference(token)}} if token else {}
+    return {"auth": {"type": "bearer", "token": reference_from_text(token)}} if token else {}
 
 
 # --- what a form would take away -------------------------------------------------------------------------------------

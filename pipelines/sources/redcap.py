@@ -57,12 +57,12 @@ def _resource(client: Client, source: RedcapSource, content: str, token: str, co
     if content != "record":
 
         def small() -> Iterator[Any]:
-            rows = _ask(client, token, content)
+            rows = ask(client, token, content)
             yield rows if context.row_limit is None else rows[: context.row_limit]
 
         return as_tables(dlt.resource(small, name=table, write_disposition="replace"), table)
 
-    fields = _ask(client, token, "metadata")
+    fields = ask(client, token, "metadata")
     if not fields:
         raise ConfigurationError("The REDCap project has no fields: check that source.token belongs to it.")
     if not all(field.get("field_name") for field in fields):
@@ -88,7 +88,7 @@ def _resource(client: Client, source: RedcapSource, content: str, token: str, co
             dates = {"dateRangeBegin": _not_after(start), "dateRangeEnd": _not_before(end)}
         elif source.date_range and limit is None and (since := _since(state, asked, table, context)):
             dates = {"dateRangeBegin": _not_after(datetime.strptime(since, _FORMAT).replace(tzinfo=UTC))}
-        rows = _ask(client, token, "record", **form, **dates)
+        rows = ask(client, token, "record", **form, **dates)
         before = KeyShape.of_state(state)
         if before.turned(KeyShape.of_rows(rows)) and resource.write_disposition == "merge":
             if part:
@@ -99,7 +99,7 @@ def _resource(client: Client, source: RedcapSource, content: str, token: str, co
             # Rows of the keys before would stand beside the same ones. If the process dies here, the next run sees
             # the same state and does the same.
             resource.apply_hints(write_disposition="replace")
-            rows = _ask(client, token, "record", **form) if dates else rows
+            rows = ask(client, token, "record", **form) if dates else rows
             before = KeyShape()
         yield [_keyed(row) for row in (rows if limit is None else rows[:limit])]
         if not part:
@@ -142,7 +142,7 @@ def _keyed(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, **{name: str(row.get(name) or "") for name in RECORD_KEYS}}
 
 
-def _ask(client: Client, token: str, content: str, **form: str) -> list[Any]:
+def ask(client: Client, token: str, content: str, **form: str) -> list[Any]:
     """What REDCap answers to one request.
 
     Raises:

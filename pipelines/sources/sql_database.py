@@ -8,38 +8,25 @@ from dlt.extract import DltResource
 from dlt.sources.sql_database import sql_table
 
 from connectors.sources.sql_database import SqlDatabaseSource, SqlTable
-from pipelines.access.database_urls import database_url, hold_sqlite, postgres_places
 from pipelines.errors import ConfigurationError, quoted
 from pipelines.sources import Context
 from pipelines.sources.sql import dialects as sql_dialects
 from pipelines.sources.sql import postgres_reader
 from pipelines.sources.sql.cursors import increment_of_table, narrowing
-from pipelines.sources.sql.dialects import open_engine
+from pipelines.sources.sql.reaching import reached
 
 CHUNK_ROWS = 50_000
 
 
 def resources(source: SqlDatabaseSource, context: Context) -> list[DltResource]:
     """One resource a table, reflected now, so that a table or column that isn't there ends the run before it reads."""
-    url = database_url(context.secrets.resolve(source.credentials), "source.credentials")
-    hold_sqlite(url, context.local_file_roots)
-    engine = open_engine(url)
-    context.secrets.hold_to(source.credentials, engine.url.host)
-    if engine.dialect.name == "postgresql":
-        for host, port, database in postgres_places(url):
-            context.secrets.hold_to(source.credentials, host)
-            context.denied.check(host, port, database)
-    elif engine.dialect.name in _PORTS:
-        context.denied.check(engine.url.host, engine.url.port or _PORTS[engine.dialect.name], engine.url.database)
+    engine = reached(source, context)
     metadata = sa.MetaData(schema=source.schema_name)
     with engine.connect() as connection:
         found = [_reflected(connection, metadata, table) for table in source.tables]
     # All columns, also those that no table is asked for: masking what isn't read harms nobody.
     context.mask.declare((column.name for reflected in found for column in reflected.columns), complete=True)
     return [_resource(engine, reflected, table, context) for reflected, table in zip(found, source.tables, strict=True)]
-
-
-_PORTS = {"mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 
 
 def _reflected(connection: sa.Connection, metadata: sa.MetaData, table: SqlTable) -> sa.Table:

@@ -26,6 +26,7 @@ from tests.support.people import (
     made_token,
     routes_of,
 )
+from web.pages import ROUTERS
 
 CONNECTOR = CONNECTORS + "/{connectorId}"
 Team = str | None
@@ -77,6 +78,7 @@ class Expected:
         return self.answer if team is not None or self.for_all is None else self.for_all
 
 
+UNREACHABLE = {"type": "fhir", "base_url": "http://127.0.0.1:1/r4"}
 READER, RUNNER, EDITOR, ADMIN = Role
 MATRIX = {
     ("POST", CONNECTORS): Expected(EDITOR, 201, of_other=403, body=connector),
@@ -118,6 +120,16 @@ MATRIX = {
     ("GET", CREDENTIALS): Expected(EDITOR, 200, of_other=None),
     ("DELETE", CREDENTIALS + "/{name}"): Expected(EDITOR, 204, refused_first=True),
 }
+MATRIX |= {
+    ("POST", "/api/v1/sources/discover"): Expected(
+        EDITOR, 502, of_other=403, body=lambda team: {"source": UNREACHABLE, "team": team}
+    ),
+    ("POST", "/api/v1/sources/test"): Expected(
+        EDITOR, 200, of_other=403, body=lambda team: {"source": UNREACHABLE, "team": team}
+    ),
+}
+PAGES = {(method, path) for router in ROUTERS for method, path in routes_of(router.routes)}
+"""What a browser asks for: the same use cases behind a door of its own."""
 OPEN = {("GET", path) for path in ("/health", "/ready", "/metrics", "/openapi.json")}
 """What asks for nobody's name."""
 
@@ -132,7 +144,16 @@ async def admin(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 async def test_every_route_is_in_the_matrix(admin: httpx.AsyncClient) -> None:
     app: Any = admin._transport.app  # type: ignore[attr-defined]
-    assert routes_of(app.routes) == MATRIX.keys() | OPEN
+    assert routes_of(app.routes) == MATRIX.keys() | OPEN | PAGES
+
+
+async def test_no_page_is_shown_to_a_stranger(database_url: str) -> None:
+    async with client(database_url, tokens=(TOKEN,)) as http:
+        del http.headers["Authorization"]
+        for method, path in sorted(PAGES):
+            answer = await http.request(method, path.format(number=1, act="run"))
+            assert answer.status_code == 401, path
+            assert "Content-Security-Policy" in answer.headers
 
 
 @pytest.mark.parametrize("role", list(Role))

@@ -1,6 +1,6 @@
 """The REST API in this process on a real PostgreSQL, for tests: a client, and what stands behind it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from connectors.connector import ConnectorRow
 from connectors.errors import PrefectUnavailableError
 from connectors.runs import Held, Run
 from settings import Settings
+from use_cases.sources import Asker
 
 BODY: dict[str, Any] = {
     "name": "Customer Data Pipeline",
@@ -60,12 +61,19 @@ async def reached(row: ConnectorRow) -> ProbeAnswer:
     return ProbeAnswer(ok=True, message=f"The source of {row.name} answers.", tables=[])
 
 
+async def unreachable(row: ConnectorRow, cursor: str | None) -> Mapping[str, Any]:
+    """A source that nobody reaches."""
+    del row, cursor
+    return {"message": "The source cannot be reached."}
+
+
 @asynccontextmanager
 async def client(
     database_url: str,
     *,
     open_runs: OpenRuns = no_prefect,
     tester: Tester = reached,
+    asker: Asker = unreachable,
     tokens: tuple[str, ...] = (),
     reason_required: bool = False,
 ) -> AsyncIterator[httpx.AsyncClient]:
@@ -75,7 +83,7 @@ async def client(
         api_token=[SecretStr(token) for token in tokens],
         reason_required=reason_required,
     )
-    app = create_app(configured, open_runs, tester)
+    app = create_app(configured, open_runs, tester, asker)
     headers = {"Authorization": f"Bearer {tokens[0]}"} if tokens else {}
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)

@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from api.answers import ProbeAnswer
 from api.camel_case import in_camel_case
 from api.middleware import LONGEST_BODY
-from api.source_test import reach
+from api.sources.asking import reach
 from connectors.connector import ConnectorRow
 from connectors.status import Phase, Reason, Status
 from database import tables

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from api import source_test as api_probe
-from api.source_test import reach
+from api.sources import process as api_probe
+from api.sources.asking import reach
 from tests.support.control_plane.samples import row
 
 

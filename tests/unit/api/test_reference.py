@@ -5,14 +5,14 @@ from typing import Any
 from api import access_bodies, answers, bodies, problems
 from api.app import create_app
 from api.reference import current
-from api.source_test import reach
+from api.sources.asking import discovered, reach
 from prefect_api.run_queries import open_runs
 from settings import ROOT, Settings
 
 
 def openapi() -> dict[str, Any]:
     """What the API says of itself."""
-    return create_app(Settings(), open_runs, reach).openapi()
+    return create_app(Settings(), open_runs, reach, discovered).openapi()
 
 
 def test_the_reference_is_what_the_api_says() -> None:
@@ -100,5 +100,6 @@ def test_every_route_of_the_contract_is_there() -> None:
         ("DELETE", "/api/v1/tokens/{tokenId}"),
         *((method, "/api/v1/credentials") for method in ("POST", "GET")),
         ("DELETE", "/api/v1/credentials/{name}"),
+        *(("POST", f"/api/v1/sources/{action}") for action in ("discover", "test")),
         *(("GET", path) for path in ("/health", "/ready", "/metrics")),
     }

@@ -210,7 +210,7 @@ def asked(answer: Any, **form: str) -> tuple[list[Any], list[str]]:
     context = Context(Secrets(), rehearsal=True)
     with WebServer(lambda asked: answer) as web:
         client = source_client(web.url + "/api/", {}, None, context, redcap.FIELDS)
-        return redcap._ask(client, TOKEN, "record", **form), list(context.remarks)
+        return redcap.ask(client, TOKEN, "record", **form), list(context.remarks)
 
 
 def test_raw_control_characters_in_notes_are_read_as_they_are() -> None:

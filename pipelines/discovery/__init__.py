@@ -1,0 +1,74 @@
+"""Discovery: asking a source that is not saved yet what it has, with the readers' own clients, logins and guards.
+
+One module a kind, found as the readers are. Nothing of a row leaves it: names, types, counts and flags alone. If the
+process dies, nothing was written anywhere.
+"""
+
+import importlib
+from collections.abc import Iterable
+from typing import Protocol, cast
+
+import psycopg2  # type: ignore[import-untyped]
+from pydantic import TypeAdapter
+
+from connectors.connector import ConnectorRow
+from connectors.credentials import CredentialRules, Use, uses_of
+from connectors.discovery import Discovery
+from connectors.sources import Source
+from pipelines.access.credential_rules import rules_of_test
+from pipelines.access.secrets import Secrets
+from pipelines.error_causes.classification import as_fault
+from pipelines.errors import ConfigurationError
+from pipelines.sources import Context
+from settings import Settings
+
+
+class DiscoveryModule(Protocol):
+    """What each module of this package offers."""
+
+    def discover(self, source: Source, context: Context, cursor: str | None) -> Discovery:
+        """A page of what the source has, from a cursor on. Raises `RunError`, or what a driver raises."""
+
+
+def discover_for(row: ConnectorRow, settings: Settings, cursor: str | None = None) -> Discovery:
+    """`discover` of a row that need not be saved, with the credentials that its team may name. Raises what that does.
+
+    Raises:
+        ConfigurationError: the platform's database does not answer, so nobody knows which those are.
+    """
+    adapter: TypeAdapter[Source] = TypeAdapter(Source)
+    try:
+        rules = rules_of_test(row, settings)
+    except psycopg2.Error:
+        raise ConfigurationError(
+            "The platform's database does not answer, so nobody knows which credentials it may use."
+        ) from None
+    return discover(adapter.validate_python(row.source), settings, cursor, rules=rules, uses=uses_of(row.source, None))
+
+
+def discover(
+    source: Source,
+    settings: Settings,
+    cursor: str | None = None,
+    *,
+    rules: CredentialRules | None = None,
+    uses: Iterable[Use] = (),
+) -> Discovery:
+    """A page of what a source has.
+
+    Args:
+        source: the source; which of its tables, types or forms it names is not looked at.
+        settings: of this installation: denied hosts, roots of local files.
+        cursor: of the page before; None for the first.
+        rules: the credentials that it may name; None: any.
+        uses: those that it names.
+
+    Raises:
+        RunError: the source can't be reached or asked, in a sentence without a secret.
+    """
+    secrets = Secrets()
+    with secrets.guard(), as_fault(secrets.redact, "extract"):
+        secrets.permit(rules or CredentialRules(), uses)
+        context = Context.of(settings, secrets, rehearsal=True)
+        module = cast(DiscoveryModule, importlib.import_module(f"{__name__}.{source.type}"))
+        return module.discover(source, context, cursor)

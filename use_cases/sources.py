@@ -1,0 +1,76 @@
+"""Use cases of sources that are not saved yet: what one has, and whether it can be read."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from connectors.connector import ConnectorRow, InvalidConnectorError
+from connectors.discovery import Column, Discovery, Item, ItemKind
+from connectors.errors import ForbiddenError, SourceError
+from connectors.people import Act, Person, Verdict, may
+from connectors.refusals import from_pydantic
+from connectors.sources import Source
+from use_cases.connectors import DEFAULTS
+from use_cases.queries import too_low
+
+Asker = Callable[[ConnectorRow, str | None], Awaitable[Mapping[str, Any]]]
+"""Asks the source of a row for a page of what it has, where loads run; `{"message": ...}` where it can't be asked."""
+
+_STAND_IN: Mapping[str, Mapping[str, Any]] = {"sql_database": {"tables": [{"name": "any"}]}}
+"""What a kind must name and discovery is there to find out."""
+
+
+def askable(source: Mapping[str, Any], team: str | None = None) -> ConnectorRow:
+    """A row of a source that names nothing of what it has yet, as if it were a connector of this team.
+
+    Raises:
+        InvalidConnectorError: its address, login or another setting is wrong.
+    """
+    said = {**_STAND_IN.get(str(source.get("type")), {}), **{key: each for key, each in source.items() if each != []}}
+    adapter: TypeAdapter[Source] = TypeAdapter(Source)
+    try:
+        adapter.validate_python(said)
+    except ValidationError as error:
+        raise InvalidConnectorError(tuple(from_pydantic(error, "source"))) from None
+    values = {**DEFAULTS, "name": "not saved", "source": said, "team": team}
+    return ConnectorRow(id=0, prefect_deployment_id=None, generation=1, **values)
+
+
+class Sources:
+    """The use cases."""
+
+    def __init__(self, ask: Asker) -> None:
+        self._ask = ask
+
+    async def discover(
+        self, source: Mapping[str, Any], person: Person, cursor: str | None = None, team: str | None = None
+    ) -> Discovery:
+        """A page of what a source has, for somebody who may make a connector of it for this team.
+
+        Raises:
+            ForbiddenError, InvalidConnectorError: and nothing was asked.
+            SourceError: the source can't be reached, or says why not.
+        """
+        found = await self._ask(self.row(source, person, team), cursor)
+        if "items" not in found:
+            raise SourceError(str(found.get("message", "The source gave no answer.")))
+        return Discovery(tuple(_item(each) for each in found["items"]), found.get("cursor"))
+
+    def row(self, source: Mapping[str, Any], person: Person, team: str | None = None) -> ConnectorRow:
+        """The row of a source that somebody wants to ask, which is not saved. Raises as `discover` does."""
+        team = team or person.home
+        if may(person, Act.CHANGE, team) is not Verdict.ALLOWED:
+            raise ForbiddenError(too_low(Act.CHANGE))
+        return askable(source, team)
+
+
+def _item(said: Mapping[str, Any]) -> Item:
+    return Item(
+        said["name"],
+        ItemKind(said["kind"]),
+        tuple(Column(**each) for each in said["columns"]),
+        said["rows"],
+        tuple(said["primary_key"]),
+        tuple(said["cursor_candidates"]),
+    )

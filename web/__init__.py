@@ -1,0 +1,1 @@
+"""The page for business users: server-rendered, complete without JavaScript, on the API's server."""

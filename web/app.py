@@ -1,0 +1,68 @@
+"""The page on the API's server: its routes, its files, and what every answer of it must carry.
+
+`install` adds it to the API's application, whose use cases, roles and sessions it shares. Nothing is loaded from
+elsewhere: no font, no script, no style (a clinic's network reaches no content delivery network).
+"""
+
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.routing import Match
+
+from web import pages
+from web.rendering import page
+
+HERE = Path(__file__).parent
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Content-Security-Policy of every page: its own files and nothing else, in nobody's frame."""
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Guarded(BaseHTTPMiddleware):
+    """Gives every answer that is not the API's the headers of a page."""
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        """Passes the request on, if it is somebody's."""
+        if _is_page(request) and request.app.state.asks_for_names and not hasattr(request.state, "person"):
+            sentence = "This platform tells people apart: log in, or use the REST API with a token of yours."
+            response = page(request, "refusal.html", status=401, title="Who are you?", sentence=sentence)
+        else:
+            response = await call_next(request)
+        if not request.url.path.startswith("/api"):
+            for name, value in HEADERS.items():
+                response.headers.setdefault(name, value)
+            if not request.url.path.startswith("/static"):
+                response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+
+def _is_page(request: Request) -> bool:
+    """Whether an address is one of the page's own, and not the API's, its operations' or a file."""
+    return any(route.matches(request.scope)[0] is Match.FULL for router in pages.ROUTERS for route in router.routes)
+
+
+def install(app: FastAPI, *, asks_for_names: bool) -> None:
+    """Add the page to the API's application.
+
+    Args:
+        app: the application.
+        asks_for_names: whether the API lets in only whom it knows. Then so does the page.
+    """
+    app.state.asks_for_names = asks_for_names
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    for router in pages.ROUTERS:
+        app.include_router(router, include_in_schema=False)
+    app.add_middleware(Guarded)

@@ -1,0 +1,147 @@
+"""The draft of a connector while the wizard is filled in: each step adds to what the steps before have said. Pure.
+
+It travels in the page itself, for there is nothing secret in it (a login is stored on its own and only named here): no
+server keeps it, going back loses nothing, and two drafts in two windows don't meet.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Self
+
+from connectors.discovery import Item, chosen
+from web.when import cron_of
+
+
+class Step(StrEnum):
+    """The steps, in their order."""
+
+    KIND = "kind"
+    LOGIN = "login"
+    TABLES = "tables"
+    DESTINATION = "destination"
+    WHEN = "when"
+
+
+TITLES = {
+    Step.KIND: "What it is",
+    Step.LOGIN: "Where it is",
+    Step.TABLES: "What to load",
+    Step.DESTINATION: "Where it goes",
+    Step.WHEN: "When and under which name",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What was said so far, as columns of the connector."""
+
+    source: Mapping[str, Any] = field(default_factory=dict)
+    destination: Mapping[str, Any] | None = None
+    rest: Mapping[str, Any] = field(default_factory=dict)
+    """Name, schedule, time zone and the like, by column."""
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """The draft that a page carried; an empty one for what is none."""
+        try:
+            said = json.loads(text)
+            return cls(dict(said["source"]), said["destination"], dict(said["rest"]))
+        except (ValueError, KeyError, TypeError):
+            return cls()
+
+    def written(self) -> str:
+        """As a page carries it."""
+        return json.dumps({"source": self.source, "destination": self.destination, "rest": self.rest})
+
+    @property
+    def kind(self) -> str:
+        """The kind of its source; empty before it is chosen."""
+        return str(self.source.get("type", ""))
+
+    def columns(self) -> dict[str, Any]:
+        """The connector, as the use cases take it."""
+        return {"timezone": "UTC", **self.rest, "source": dict(self.source), "destination": self.destination}
+
+    def with_items(self, picked: Sequence[Mapping[str, Any]], mask: Sequence[str]) -> Self:
+        """The same with what is to be loaded, and the columns that are hashed on the way."""
+        source = {**chosen(self.source, picked), "mask": list(mask)}
+        return replace(self, source={key: value for key, value in source.items() if value != []})
+
+    def with_schedule(self, sent: Mapping[str, str]) -> Self:
+        """The same with when it runs, and under which name."""
+        said: dict[str, Any] = {"schedule": cron_of(sent), "timezone": sent.get("timezone", "").strip() or "UTC"}
+        for name in ("name", "description", "dataset_name", "team", "owner"):
+            if (text := sent.get(name, "").strip()) or name == "name":
+                said[name] = text
+        return replace(self, rest=said)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One item as it is offered to be ticked, with what is proposed for it and what was chosen so far."""
+
+    item: Item
+    ticked: bool
+    primary_key: str
+    cursor_column: str
+    masked: frozenset[str]
+    left_out: frozenset[str]
+
+
+def offers(items: Sequence[Item], draft: Draft) -> list[Offer]:
+    """The items of a source, with the proposals of discovery where nothing was chosen yet.
+
+    Columns that may identify a person are proposed to be hashed: whoever wants them in clear must untick them.
+    """
+    before = {str(each.get("name")): each for each in draft.source.get("tables") or [] if isinstance(each, Mapping)}
+    named = {*before, *(draft.source.get("resource_types") or []), *(draft.source.get("forms") or [])}
+    fresh = not named
+    masked = set(draft.source.get("mask") or [])
+    return [_offer(item, before.get(item.name, {}), item.name in named, masked, fresh=fresh) for item in items]
+
+
+def _offer(item: Item, said: Mapping[str, Any], ticked: bool, masked: set[str], *, fresh: bool) -> Offer:
+    proposed = not said
+    key = item.primary_key if proposed else said.get("primary_key") or ()
+    cursor = item.proposed_cursor or "" if proposed else said.get("cursor_column") or ""
+    only = set(said.get("columns") or [])
+    return Offer(
+        item,
+        ticked,
+        ", ".join([key] if isinstance(key, str) else key),
+        cursor if cursor not in item.identifying else "",
+        frozenset(item.identifying) if fresh or (proposed and not ticked) else frozenset(masked & _names(item)),
+        frozenset(_names(item) - only) if only else frozenset(),
+    )
+
+
+def _names(item: Item) -> set[str]:
+    return {column.name for column in item.columns}
+
+
+def picked(sent: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What a form has ticked: the items with their settings, and the columns that are hashed.
+
+    Controls are `item.N` (the name, when ticked), `item.N.key`, `item.N.cursor`, and of each column `item.N.in.C`
+    (its name, when it is to be loaded), `item.N.mask.C` (its name, when it is hashed) and `item.N.all` (how many
+    columns the item has: all of them ticked is no choice, and so takes in what the source will have tomorrow).
+    """
+    items: list[dict[str, Any]] = []
+    mask: dict[str, None] = {}
+    numbers = [name.removeprefix("item.") for name in sent if name.startswith("item.") and name.count(".") == 1]
+    for number in sorted(numbers, key=lambda each: int(each) if each.isdigit() else 0):
+        of = f"item.{number}."
+        columns = [text for name, text in sent.items() if name.startswith(f"{of}in.")]
+        every = sent.get(f"{of}all", "") == str(len(columns))
+        items.append(
+            {
+                "name": sent[f"item.{number}"],
+                "primary_key": [each.strip() for each in sent.get(f"{of}key", "").split(",") if each.strip()],
+                "cursor_column": sent.get(f"{of}cursor", "").strip(),
+                "columns": [] if every else columns,
+            }
+        )
+        mask |= {text: None for name, text in sent.items() if name.startswith(f"{of}mask.") and text in columns}
+    return items, list(mask)

@@ -1,0 +1,89 @@
+"""Audit and access, for admins: who did what, whether the history is whole, and who holds which token."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from connectors.errors import RequestError
+from connectors.history import changes_between
+from connectors.limits.ids import parse_id
+from connectors.people import Role
+from database.audit import AuditFilter
+from use_cases.history import History
+from use_cases.tokens import Tokens
+from web.refusing import PageRoute
+from web.rendering import Sent, Visitor, go_to, page
+
+router = APIRouter(route_class=PageRoute)
+
+ENTRIES = 50
+
+
+@router.get("/audit")
+async def audit(request: Request, person: Visitor, actor: str = "", action: str = "", before: str = "") -> Response:
+    """The entries that fit, the newest first."""
+    return await _audit(request, person, actor, action, before)
+
+
+async def _audit(
+    request: Request, person: Visitor, actor: str = "", action: str = "", before: str = "", **values: Any
+) -> Response:
+    history = History(request.app.state.engine, person)
+    which = AuditFilter(actor=actor.strip() or None, action=action.strip() or None)
+    found = await history.page(which, limit=ENTRIES, before=parse_id(before))
+    return page(
+        request,
+        "audit.html",
+        entries=[(each, changes_between(each.before, each.after)) for each in found.entries],
+        before=found.before,
+        actor=actor,
+        action=action,
+        **{"verification": None, **values},
+    )
+
+
+@router.post("/audit/verify")
+async def verify(request: Request, person: Visitor, sent: Sent) -> Response:
+    """Prove the whole history, and say what was found."""
+    verification = await History(request.app.state.engine, person).verify()
+    return await _audit(request, person, verification=verification)
+
+
+@router.get("/access")
+async def access(request: Request, person: Visitor) -> Response:
+    """The tokens that the visitor may manage."""
+    return await _access(request, person)
+
+
+async def _access(request: Request, person: Visitor, status: int = 200, **values: Any) -> Response:
+    tokens = await Tokens(request.app.state.engine, person).listed()
+    told = {"made": None, "refused": "", **values}
+    return page(request, "access.html", status=status, tokens=tokens, roles=list(Role), **told)
+
+
+@router.post("/access/tokens")
+async def make_token(request: Request, person: Visitor, sent: Sent) -> Response:
+    """Make a token, and show it this once."""
+    role, day = sent.get("role", ""), sent.get("expires", "").strip()
+    try:
+        expires = datetime.fromisoformat(day).replace(tzinfo=UTC) if day else None
+    except ValueError:
+        return await _access(request, person, 422, refused="The last day must look like 2031-01-31.")
+    name = sent.get("name", "").strip()
+    if not name or role not in set(Role):
+        return await _access(request, person, 422, refused="A token needs a name and a role.")
+    try:
+        made = await Tokens(request.app.state.engine, person).make(
+            name, Role(role), sent.get("team", "").strip() or None, expires
+        )
+    except RequestError as error:
+        return await _access(request, person, 409, refused=str(error))
+    return await _access(request, person, made=made)
+
+
+@router.post("/access/tokens/{number}/revoke")
+async def revoke_token(request: Request, number: str, person: Visitor, sent: Sent) -> Response:
+    """Revoke a token: it ends at once."""
+    await Tokens(request.app.state.engine, person).revoke(parse_id(number) or 0)
+    return go_to("/access", "The token has been revoked.")

@@ -1,0 +1,213 @@
+"""The wizard: from a kind of source to a saved connector, with a look at the source before anything is saved.
+
+Each step is one form that is sent to one address and answered with the next step, or with the same one and a sentence
+at the field. It works without JavaScript. Nothing is kept on the server but stored logins: the draft is in the page.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from connectors.connector import InvalidConnectorError
+from connectors.destinations import Destination
+from connectors.discovery import Item
+from connectors.errors import RequestError
+from connectors.people import Person
+from connectors.sources import Source
+from connectors.sources.unions import models_of
+from use_cases.connectors import Service
+from use_cases.queries import Preview
+from use_cases.sources import Sources
+from web.draft import TITLES, Draft, Step, offers, picked
+from web.fields import Control, Field, fields_of, said
+from web.pages.editing import by_field, model_of
+from web.refusing import PageRoute
+from web.rendering import Sent, UseCases, Visitor, go_to, page
+from web.when import SAID, form_of
+
+router = APIRouter(route_class=PageRoute)
+
+LATER = ("tables", "resource_types", "forms", "mask", "schema_contract", "types")
+"""Fields of a source that the step of what to load is about."""
+
+DISCOVERED = ("sql_database", "fhir", "redcap")
+"""Kinds whose items are ticked; of the others the fields say it all."""
+
+ORDER = tuple(Step)
+
+
+@router.get("/connectors/new")
+async def begin(request: Request, service: UseCases, person: Visitor, kind: str = "") -> Response:
+    """The first step, or the second one of a kind."""
+    if kind:
+        return await _show(request, service, person, Step.LOGIN, Draft({"type": kind}))
+    return await _show(request, service, person, Step.KIND, Draft())
+
+
+@router.post("/connectors/new")
+async def go_on(request: Request, service: UseCases, person: Visitor, sent: Sent) -> Response:
+    """Take over what a step says, and show the next one, the one before, or the same with what is wrong."""
+    step, draft = _step(sent), _taken(_step(sent), Draft.read(sent.get("draft", "")), sent)
+    go = sent.get("go", "next")
+    if go == "back":
+        return await _show(request, service, person, ORDER[max(0, ORDER.index(step) - 1)], draft)
+    if go == "preview":
+        return await _show(request, service, person, step, draft, sent=sent, previewed=True)
+    refused = _refused(service, step, draft)
+    if refused:
+        return await _show(request, service, person, step, draft, refused, sent=sent, status=422)
+    if step is not Step.WHEN:
+        return await _show(request, service, person, ORDER[ORDER.index(step) + 1], draft)
+    try:
+        entry = await service.create(draft.columns())
+    except InvalidConnectorError as error:
+        return await _show(request, service, person, step, draft, by_field(error), sent=sent, status=422)
+    except RequestError as error:
+        return await _show(request, service, person, step, draft, {"name": [str(error)]}, sent=sent, status=409)
+    return go_to(f"/connectors/{entry.row.id}", "Saved. Its first load begins as its schedule says, or now by a click.")
+
+
+def _step(sent: Mapping[str, str]) -> Step:
+    return Step(sent["step"]) if sent.get("step") in set(Step) else Step.KIND
+
+
+def _taken(step: Step, draft: Draft, sent: Mapping[str, str]) -> Draft:
+    """The draft with what this step's form says."""
+    match step:
+        case Step.KIND:
+            return Draft({"type": sent.get("kind", "")}) if sent.get("kind") else draft
+        case Step.LOGIN:
+            kept = {key: draft.source[key] for key in (*LATER, "type") if key in draft.source}
+            return replace(draft, source={**kept, **said(_login_fields(draft), sent)})
+        case Step.TABLES if draft.kind in DISCOVERED:
+            return draft.with_items(*picked(sent))
+        case Step.TABLES:
+            kept = {key: value for key, value in draft.source.items() if key not in _names(_table_fields(draft))}
+            return replace(draft, source={**kept, **said(_table_fields(draft), sent)})
+        case Step.DESTINATION:
+            kind = sent.get("destination", "")
+            if not kind:
+                return replace(draft, destination=None)
+            chosen = replace(draft, destination={"type": kind})
+            return replace(draft, destination={"type": kind, **said(_destination_fields(chosen), sent)})
+        case _:
+            return draft.with_schedule(sent)
+
+
+def _names(fields: Sequence[Field]) -> set[str]:
+    return {field.name.rpartition(".")[2] for field in fields}
+
+
+def _source_fields(draft: Draft) -> list[Field]:
+    model = model_of(Source, draft.source)
+    return [] if model is None else fields_of(model, "source", draft.source)
+
+
+def _login_fields(draft: Draft) -> list[Field]:
+    return [each for each in _source_fields(draft) if each.name.rpartition(".")[2] not in {*LATER, "resources"}]
+
+
+def _table_fields(draft: Draft) -> list[Field]:
+    return [each for each in _source_fields(draft) if each.name.rpartition(".")[2] in {*LATER, "resources"}]
+
+
+def _destination_fields(draft: Draft) -> list[Field]:
+    model = model_of(Destination, draft.destination)
+    return [] if model is None else fields_of(model, "destination", draft.destination or {})
+
+
+BELONGS = {
+    Step.KIND: ("source.type",),
+    Step.TABLES: ("source",),
+    Step.DESTINATION: ("destination",),
+    Step.WHEN: ("name", "schedule", "timezone", "description", "dataset_name", "team", "owner"),
+}
+"""Where the refusals that a step is about begin."""
+
+
+def _refused(service: Service, step: Step, draft: Draft) -> dict[str, list[str]]:
+    """What is wrong with what this step says; what later steps will say is not missed yet."""
+    found = by_field(error) if (error := service.judged(draft.columns())) is not None else {}
+    if step is Step.LOGIN:
+        later = tuple(f"source.{name}" for name in (*LATER, "resources"))
+        return {name: said for name, said in found.items() if name.startswith("source") and not name.startswith(later)}
+    return {name: said for name, said in found.items() if name.startswith(BELONGS[step])}
+
+
+async def _show(
+    request: Request,
+    service: Service,
+    person: Person,
+    step: Step,
+    draft: Draft,
+    refused: Mapping[str, list[str]] | None = None,
+    *,
+    sent: Mapping[str, str] | None = None,
+    previewed: bool = False,
+    status: int = 200,
+) -> Response:
+    """The page of one step."""
+    values: dict[str, Any] = {"offers": None, "trouble": "", "fields": [], "preview": None}
+    match step:
+        case Step.LOGIN:
+            values["fields"] = _login_fields(draft)
+        case Step.TABLES:
+            items, values["trouble"] = await _discovered(request, person, draft)
+            values["offers"] = None if items is None else offers(items, draft)
+            values["fields"] = [
+                each for each in _table_fields(draft) if items is None or each.control is Control.CHOICE
+            ]
+        case Step.DESTINATION:
+            values["fields"] = _destination_fields(draft)
+        case Step.WHEN if previewed or draft.rest:
+            values["preview"], wrong = await _previewed(service, draft)
+            refused = {**wrong, **(refused or {})}
+        case _:
+            pass
+    schedule = draft.rest.get("schedule", "H * * * *")
+    return page(
+        request,
+        "wizard.html",
+        status=status,
+        step=step,
+        steps=TITLES,
+        draft=draft,
+        kinds=[(model.kinds()[0], model.__doc__ or "") for model in models_of(Source)],
+        destinations=[kind for model in models_of(Destination) for kind in model.kinds()],
+        refused=refused or {},
+        when={**form_of(schedule), **{key: text for key, text in (sent or {}).items() if key.startswith("when.")}},
+        hows=SAID,
+        **values,
+    )
+
+
+async def _discovered(request: Request, person: Person, draft: Draft) -> tuple[Sequence[Item] | None, str]:
+    """What the source has, and what went wrong in asking; None where nothing can be ticked."""
+    if draft.kind not in DISCOVERED:
+        return None, ""
+    sources: Sources = request.app.state.sources
+    items: list[Item] = []
+    source = {key: value for key, value in draft.source.items() if key not in LATER}
+    cursor: str | None = None
+    try:
+        while True:
+            found = await sources.discover(source, person, cursor)
+            items += found.items
+            cursor = found.cursor
+            if cursor is None:
+                return items, ""
+    except (RequestError, InvalidConnectorError) as error:
+        return None, str(error)
+
+
+async def _previewed(service: Service, draft: Draft) -> tuple[Preview | None, dict[str, list[str]]]:
+    """What the schedule means, or what is wrong with it."""
+    schedule = draft.rest.get("schedule")
+    if schedule is None:
+        return None, {}
+    try:
+        return await service.preview(schedule, str(draft.rest.get("timezone", "UTC"))), {}
+    except InvalidConnectorError as error:
+        return None, by_field(error)

@@ -1,0 +1,187 @@
+"""Words and pictures of the page: how connectors stand, as business users read it. Pure.
+
+Times are shown in the connector's own zone, with its name: a person who plans by the clinic's clock must not compute.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from connectors.connector import ConnectorRow
+from connectors.freshness import Facts, Freshness, as_it_runs
+from connectors.loads import Load, Outcome
+from connectors.schedules.cron import Schedule
+from connectors.schedules.dates import local, next_runs
+from connectors.schedules.wording import words
+
+TONES = {
+    Freshness.ON_TIME: "good",
+    Freshness.MANUAL: "calm",
+    Freshness.PAUSED: "calm",
+    Freshness.LATE: "warn",
+    Freshness.OVERDUE: "bad",
+    Freshness.FAILING: "bad",
+    Freshness.INVALID: "bad",
+}
+"""The colour of each judgement. Its word always stands beside it: colour alone tells some people nothing."""
+
+KINDS = {
+    "sql_database": ("Database", "Tables of PostgreSQL, MySQL, SQL Server, Oracle or SQLite"),
+    "fhir": ("FHIR server", "Patients, encounters and observations of an R4 or R5 server"),
+    "redcap": ("REDCap project", "Records, forms and logs of a study"),
+    "files": ("Files", "CSV, JSON lines or parquet in a folder, bucket or SFTP server"),
+    "rest_api": ("Web API", "Any address that answers with JSON"),
+    "duckdb": ("DuckDB file", "A file on the platform's own disk"),
+    "postgres": ("PostgreSQL", "Tables of a PostgreSQL database"),
+    "filesystem": ("Files or lake", "Parquet, CSV or Delta in a folder or bucket"),
+}
+"""The name of each kind, and what it is for. A kind that is not here is shown by its own name."""
+
+
+def kind_name(kind: object) -> str:
+    """The name of a kind of source or destination, for people."""
+    return KINDS.get(str(kind), (str(kind).replace("_", " ").capitalize(), ""))[0]
+
+
+def moment(at: datetime | None, timezone: str, *, now: datetime | None = None) -> str:
+    """A time on the clock of a zone, with the zone's name; empty for None. Today's and tomorrow's by those words."""
+    if at is None:
+        return ""
+    there = local(at, timezone)
+    day = f"{there:%a %-d %b %Y}"
+    if now is not None:
+        days = (there.date() - local(now, timezone).date()).days
+        day = {0: "today", 1: "tomorrow", -1: "yesterday"}.get(days, day)
+    return f"{day} {there:%H:%M} {timezone}"
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """How long ago a time is, in one unit; empty for None."""
+    if at is None:
+        return ""
+    seconds = max(0.0, (now - at).total_seconds())
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'s' * (count != 1)} ago"
+    return "just now"
+
+
+def took(began: datetime | None, ended: datetime | None) -> str:
+    """How long something took."""
+    if began is None or ended is None:
+        return ""
+    seconds = (ended - began).total_seconds()
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def number(count: int | None) -> str:
+    """A count as people read it."""
+    return "" if count is None else f"{count:,}"
+
+
+def load_words(load: Load | None, now: datetime) -> str:
+    """The last load in a few words."""
+    if load is None or load.outcome is None:
+        return "never loaded"
+    when = ago(load.ended_at or load.started_at, now)
+    match load.outcome:
+        case Outcome.RUNNING:
+            return "loading now"
+        case Outcome.COMPLETED:
+            return f"{load.rows:,} row{'s' * (load.rows != 1)}, {when}"
+        case Outcome.FAILED:
+            return f"failed {when}"
+        case _:
+            return f"cancelled {when}"
+
+
+def schedule_words(row: ConnectorRow) -> str:
+    """When a connector runs, in words; whatever cannot be read as it stands."""
+    if row.schedule is None:
+        return "Only when somebody starts it"
+    schedule = schedule_of(row)
+    return str(row.schedule) if schedule is None else words(schedule)
+
+
+def schedule_of(row: ConnectorRow) -> Schedule | None:
+    """The schedule of a row as it runs; None when it has none, or none that can be read."""
+    return as_it_runs(Facts(row.id, row.schedule, row.timezone, row.is_active))
+
+
+def next_date(facts: Facts, now: datetime) -> datetime | None:
+    """When a connector runs next; None when it is paused, manual or invalid."""
+    schedule = as_it_runs(facts) if facts.is_active else None
+    return None if schedule is None else next(iter(next_runs(schedule, now, 1)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar of a picture: its place and height in percent, its colour, and what it says when pointed at."""
+
+    left: float
+    width: float
+    height: float
+    tone: str
+    title: str
+
+
+def bars(values: Sequence[tuple[float, str, str]]) -> list[Bar]:
+    """Bars of these (value, tone, title), side by side; the highest fills the picture."""
+    most = max((value for value, _, _ in values), default=0) or 1
+    width = 100 / max(len(values), 1)
+    return [
+        Bar(place * width, width * 0.8, max(2.0, 100 * value / most), tone, title)
+        for place, (value, tone, title) in enumerate(values)
+    ]
+
+
+def week(schedules: Sequence[Schedule], now: datetime) -> list[list[int]]:
+    """How many connectors start in each hour of the seven days from now on: 7 rows of 24 counts, in UTC."""
+    counts = [[0] * 24 for _ in range(7)]
+    begin = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    end = begin + timedelta(days=7)
+    for schedule in schedules:
+        for at in next_runs(schedule, begin - timedelta(seconds=1), 7 * 24):
+            if at >= end:
+                break
+            day, seconds = divmod((at - begin).total_seconds(), 86_400)
+            counts[int(day)][int(seconds // 3600)] += 1
+    return counts
+
+
+DONE = {
+    "baseline": "was here before the history began",
+    "create": "made it",
+    "update": "changed it",
+    "delete": "deleted it",
+    "truncate": "emptied the table",
+    "found": "was found to have changed without a word",
+    "run": "started a load",
+    "cancel": "ended a load",
+    "test": "looked at its first rows",
+    "discover": "asked the source what it has",
+    "retry": "had it compared with Prefect",
+    "restore": "brought back an earlier state",
+}
+"""What each action of the history is called. One that is not here is shown by its own name."""
+
+
+def done(action: str) -> str:
+    """An action of the history in words."""
+    return DONE.get(action, action.replace("_", " "))
+
+
+def day(number: int) -> timedelta:
+    """So many days."""
+    return timedelta(days=number)
+
+
+def shown(value: Any) -> str:
+    """A value of the history, short enough to be read in a line."""
+    text = "nothing" if value in (None, "", [], {}) else str(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,0 +1,96 @@
+"""Rendering: templates with what every page needs, and who it is for."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, quote
+
+from fastapi import Depends, Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from connectors.people import EVERYTHING, Act, Actor, Person, Via, may, may_anywhere
+from connectors.people import Verdict as _Verdict
+from use_cases.connectors import Service
+from web import presenting
+
+THIS_MACHINE = "this machine"
+
+
+def _code(text: str) -> Markup:
+    """A text in which what stands between two backticks is code."""
+    pieces = re.split("`([^`]*)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece) for place, piece in enumerate(pieces)
+    )
+
+
+_environment = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.globals.update(presenting=presenting, Act=Act)
+_environment.tests["match_start"] = lambda text, start: str(text).startswith(start)
+_environment.filters.update(code=_code, number=presenting.number, shown=presenting.shown)
+
+
+def person_of(request: Request) -> Person:
+    """Whoever looks at the page. The door (`web.app`) has let nobody in whom it does not know."""
+    known: Person | None = getattr(request.state, "person", None)
+    if known is None:
+        grants = () if request.app.state.asks_for_names else EVERYTHING
+        return Person(Actor("nobody" if request.app.state.asks_for_names else THIS_MACHINE, Via.PAGE), grants)
+    return replace(known, actor=replace(known.actor, via=Via.PAGE))
+
+
+Visitor = Annotated[Person, Depends(person_of)]
+
+
+async def sent_by(request: Request) -> dict[str, str]:
+    """What a form says: the last text of each name."""
+    body = await request.body()
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20_000))
+
+
+Sent = Annotated[dict[str, str], Depends(sent_by)]
+
+
+def use_cases(request: Request, person: Visitor, sent: Sent) -> Service:
+    """The use cases in the name of the visitor, with the reason that the form gives, if it does."""
+    reason = sent.get("reason", "").strip() or None
+    service: Service = request.app.state.service
+    return service.acting_for(replace(person, actor=replace(person.actor, reason=reason)))
+
+
+UseCases = Annotated[Service, Depends(use_cases)]
+
+
+def page(request: Request, name: str, *, status: int = 200, **values: Any) -> Response:
+    """An HTML page made of a template."""
+    person = person_of(request)
+    template = _environment.get_template(name)
+    text = template.render(
+        request=request,
+        person=person,
+        now=datetime.now(UTC),
+        can=lambda act, team=None: may(person, act, team) is _Verdict.ALLOWED,
+        can_anywhere=lambda act: may_anywhere(person, act),
+        csrf=getattr(request.state, "csrf", ""),
+        said=request.query_params.get("said", ""),
+        prefect_ui=getattr(request.app.state, "prefect_ui", None),
+        **values,
+    )
+    return HTMLResponse(text, status)
+
+
+def go_to(address: str, said: str = "") -> Response:
+    """Send the browser on after a change, so that reloading the page changes nothing twice."""
+    if said:
+        address += f"{'&' if '?' in address else '?'}said={quote(said)}"
+    return RedirectResponse(address, 303)
