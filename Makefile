@@ -6,9 +6,11 @@ IMAGE ?= clinical-ai-prefect:0.1.0
 BIN := .venv/bin
 PACKAGES := settings.py logs.py flows api web use_cases database prefect_api connectors deployments pipelines workers local helm tests benchmarks
 
-.PHONY: run unit test soak pythons bench bench-data lint image venv
+.PHONY: ports run unit test soak pythons bench bench-data lint image venv
 
-run: venv
+# A taken port is said before anything is installed; later the platform itself looks, once it has ended what an earlier
+# start left behind.
+run: $(if $(wildcard .venv/installed),,ports) venv
 	@DEMO=$(DEMO) exec $(BIN)/python -m local.stack
 
 # What needs no process, no database and no server: in half a minute, whoever changes a line knows.
@@ -16,6 +18,9 @@ unit: venv
 	$(BIN)/python -m pytest tests/unit -q -n 2 --dist loadfile
 
 # On both cores, a file's tests together, for they share a server; then whole platforms, one at a time.
+ports:
+	@$(PYTHON) local/ports.py
+
 test: venv
 	$(BIN)/python -m pytest -m "not soak and not alone" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m "alone and not soak"
@@ -65,10 +70,14 @@ venv: .venv/installed
 .venv-previous/installed: requirements-previous.lock
 $(foreach version,$(PYTHONS),$(eval .venv-$(version)/installed: PYTHON = python$(version)))
 
-# --no-deps: the lock already names every package, each with its hashes.
+# --no-deps: the lock already names every package, each with its hashes. uv does in seconds what takes pip a minute, so it
+# is installed first; where it cannot do it, pip does, and says why not.
 .venv/installed .venv-previous/installed $(PYTHONS:%=.venv-%/installed):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, and $(PYTHON) is " + sys.version.split()[0] + ": name another one, for example make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	@echo "Installing into $(@D) from $<: once, and again when it changes."
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@awk '/^uv==/ {uv = 1} uv {print} uv && !/\\$$/ {exit}' $< > $(@D)/uv.lock
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(@D)/uv.lock 2>$(@D)/pip.log \
+		&& $(@D)/bin/uv pip install --python $(@D)/bin/python --quiet --no-deps --require-hashes -r $< 2>>$(@D)/pip.log \
+		|| $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@

@@ -1,6 +1,14 @@
-"""The two ports that people see: a taken one is said before anything starts."""
+"""Ports that people see: a taken one is said before anything starts, and `make run` asks before anything is installed.
 
+So nothing but the standard library is imported here.
+"""
+
+import os
 import socket
+import sys
+
+PORTS = (("the Prefect server", "PREFECT_SERVER_API_PORT", 4200), ("the REST API", "CAI_API_PORT", 8080))
+"""What listens, the variable that moves it, and where it listens else."""
 
 
 class PortTakenError(RuntimeError):
@@ -27,3 +35,18 @@ def require_free(port: int, what: str, variable: str) -> None:
                 f"Port {port}, which {what} wants, is taken: end the program that listens on 127.0.0.1:{port}, or "
                 f"choose another port, for example {variable}={port + 1000} make run."
             ) from None
+
+
+def main() -> None:
+    """Check both; the sentence and exit code 1 for one that is taken."""
+    for what, variable, usual in PORTS:
+        port = os.environ.get(variable, str(usual))
+        try:
+            if port.isdigit():  # else the platform's own settings say what is wrong with it
+                require_free(int(port), what, variable)
+        except PortTakenError as error:
+            sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -52,6 +52,10 @@ def _request_signal(how: signal.Signals) -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(how))
 
 
+MOST_DEATHS = 5
+"""Deaths in a row, each soon after a start, after which a child is given up."""
+
+
 @dataclass
 class Child:
     """One long-running process of the stack, with its log file.
@@ -115,11 +119,19 @@ class Child:
             wait = _RESTART_SECONDS[min(self._deaths, len(_RESTART_SECONDS) - 1)]
             self._deaths += 1
             self._due_at = now + wait
-            return f"{self.name} ended ({describe_exit(code)}) and starts again in {wait:.0f} s; its log is {self.log}"
+            said = tail(self.log, 1) if self.log else ""
+            why = f" Its last words: {said.strip()[-300:]}" if said.strip() else ""
+            what = f"{self.name} ended ({describe_exit(code)}) and starts again in {wait:.0f} s"
+            return f"{what}; its log is {self.log}.{why}"
         if now >= self._due_at:
             self.start()
             return f"{self.name} was started again."
         return None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it has died young so often that another start would be no better."""
+        return self._deaths >= MOST_DEATHS and self.ended() is not None
 
     def end(self, grace_seconds: float) -> None:
         """Ends it and what it started, and waits for it, so that no zombie stays.

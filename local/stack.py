@@ -68,6 +68,13 @@ class Stack:
         self._variables: dict[str, str] = {}
 
     @property
+    def _temporary(self) -> Path:
+        """The temporary directory of this installation's processes, which no other user's have part in."""
+        directory = self.settings.data_dir / "tmp"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        return directory
+
+    @property
     def api(self) -> str:
         """URL of Prefect's API."""
         return f"http://127.0.0.1:{self.prefect_port}/api"
@@ -152,7 +159,8 @@ class Stack:
 
     def _child(self, name: str, module: str, *arguments: str, restarts: bool = True) -> Child:
         """A child that runs a Python module, told what this installation's processes are told."""
-        told = {MARK: self._mark, "PYTHONUNBUFFERED": "1", **self._variables}
+        # Prefect's worker keeps files in the system's temporary directory, with the rights of whoever came first.
+        told = {MARK: self._mark, "PYTHONUNBUFFERED": "1", "TMPDIR": str(self._temporary), **self._variables}
         # Whoever runs `python` from a child (a worker does, for a run) means this one.
         told["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         command = [sys.executable, "-m", module, *arguments]
@@ -230,6 +238,9 @@ class Stack:
             self._require_postgres()
             for child in list(self._children):
                 if child.restarts:
+                    if child.hopeless:
+                        what = f"The {child.name} keeps ending, however often it is started"
+                        raise StackError(_failure(what, child.log))
                     if sentence := child.restart_when_due(time.monotonic()):
                         say(sentence)
                 elif (code := child.ended()) is not None:

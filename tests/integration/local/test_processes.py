@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.processes import MARK, Child, marked, open_log
+from local.processes import MARK, MOST_DEATHS, Child, marked, open_log
 from settings import ROOT
 
 _FORKS = "import subprocess, time; subprocess.Popen(['sleep', '600']); print('up', flush=True); time.sleep(600)"
@@ -68,6 +68,19 @@ def test_a_child_that_dies_young_again_and_again_waits_longer_each_time(tmp_path
         assert child.restart_when_due(now + waits[-1] - 0.1) is None
     assert waits == [1, 2, 5]
     assert child.restart_when_due(now + 6) == "child was started again."
+    child.end(5)
+
+
+def test_a_child_that_never_lives_is_given_up_with_its_last_words(tmp_path: Path) -> None:
+    child = _child(tmp_path, "print('no room on the disk', flush=True); raise SystemExit(1)")
+    for _ in range(MOST_DEATHS):
+        assert not child.hopeless
+        child.start()
+        _wait(lambda: child.ended() is not None)
+        sentence = child.restart_when_due(time.monotonic())
+        assert sentence is not None
+        assert sentence.endswith("Its last words: no room on the disk")
+    assert child.hopeless
     child.end(5)
 
 
