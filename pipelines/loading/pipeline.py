@@ -34,7 +34,7 @@ from pipelines.loading.job import Job
 from pipelines.loading.progress import Progress
 from pipelines.loading.summary import Summary
 from pipelines.loading.table_loads import Measured
-from pipelines.loading.table_sizes import Look, sizes
+from pipelines.loading.table_sizes import sizes
 from pipelines.protection.masking import Mask, hashed, mask_of, masking_key
 from pipelines.remarks import Remarks
 from pipelines.rows import to_arrow
@@ -165,7 +165,7 @@ class LoadPipeline:
                         self.pipeline,
                         load_ids,
                         full_refresh=self.full_refresh,
-                        look=self._size_into(self._measured.before),
+                        look=self._size_before,
                     )
                 self._announced = True
             if self._known.uneven or self._widening.done:
@@ -179,7 +179,7 @@ class LoadPipeline:
                     f"{lost} By then this one had written its rows: should appended ones be there twice, "
                     "run it with full_refresh."
                 ) from None
-            exactness.confirm(self.pipeline, look=self._size_into(self._measured.after))
+            exactness.confirm(self.pipeline, look=self._size_after)
 
     def _rows(self) -> dict[str, int]:
         """The rows in the load files, by table."""
@@ -188,13 +188,18 @@ class LoadPipeline:
         counts = normalized.row_counts if normalized else {}
         return {name: count for name, count in counts.items() if name[:4] != "_dlt"}
 
-    def _size_into(self, found: dict[str, int]) -> Look:
-        """Counts the rows of the tables that are written, by a client that is open anyway."""
+    def _size_before(self, client: Any) -> None:
+        """Count the rows of the tables in which rows may be replaced, by a client that is open anyway."""
+        replaced = [table for table in self._rows() if self.full_refresh or not self._appends(table)]
+        self._measured.before = sizes(client, replaced, sum(self.seconds.values()))
 
-        def look(client: Any) -> None:
-            found.update(sizes(client, [*self._rows()], sum(self.seconds.values())))
+    def _size_after(self, client: Any) -> None:
+        """Count the rows of the tables that were written, but for those that were too large to be counted before."""
+        known = [table for table in self._rows() if table in self._measured.before or self._appends(table)]
+        self._measured.after = sizes(client, known, sum(self.seconds.values()))
 
-        return look
+    def _appends(self, table: str) -> bool:
+        return self.pipeline.default_schema.tables[table].get("write_disposition") == "append"
 
     def summary(self) -> Summary:
         """What this run loaded."""

@@ -16,7 +16,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 PART = 0.01
 """Of the load's time so far that one look may take."""
 
-LEAST_SECONDS = 0.05
+LEAST_SECONDS = 0.02
 
 Look = Callable[[Any], None]
 """Is given an open client of the destination."""
