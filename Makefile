@@ -13,14 +13,14 @@ PACKAGES := settings.py logs.py flows api web use_cases database prefect_api con
 run: $(if $(wildcard .venv/installed),,ports) venv
 	@DEMO=$(DEMO) exec $(BIN)/python -m local.stack
 
+ports:
+	@$(PYTHON) local/ports.py
+
 # What needs no process, no database and no server: in half a minute, whoever changes a line knows.
 unit: venv
 	$(BIN)/python -m pytest tests/unit -q -n 2 --dist loadfile
 
 # On both cores, a file's tests together, for they share a server; then whole platforms, one at a time.
-ports:
-	@$(PYTHON) local/ports.py
-
 test: venv
 	$(BIN)/python -m pytest -m "not soak and not alone" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m "alone and not soak"
