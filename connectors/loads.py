@@ -66,6 +66,7 @@ class Load:
     loads_completed: int = 0
     loads_failed: int = 0
     rows_loaded: int = 0
+    rows_rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)

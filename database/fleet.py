@@ -32,11 +32,12 @@ OVERLAP = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How many loads of one connector have ended, and the rows they brought, over all its life."""
+    """How many loads of one connector have ended, and the rows they brought and rejected, over all its life."""
 
     completed: int
     failed: int
     rows: int
+    rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ async def totals(engine: AsyncEngine, since: datetime | None) -> Totals:
     age = sa.extract("epoch", sa.func.clock_timestamp() - sa.func.min(waits_since))
     phases = sa.select(phase, sa.func.count(), age)
     outcomes = sa.select(sa.func.coalesce(loads.c.outcome, NEVER), sa.func.count())
-    moved = sa.select(loads.c.connector_id, loads.c.loads_completed, loads.c.loads_failed, loads.c.rows_loaded)
+    totals_of_loads = (loads.c.loads_completed, loads.c.loads_failed, loads.c.rows_loaded, loads.c.rows_rejected)
+    moved = sa.select(loads.c.connector_id, *totals_of_loads)
     if since is not None:
         moved = moved.where(sa.func.greatest(loads.c.started_at, loads.c.ended_at) >= since - OVERLAP)
     async with engine.connect() as connection:
@@ -124,5 +126,5 @@ async def totals(engine: AsyncEngine, since: datetime | None) -> Totals:
         phases={Phase(name): count for name, count, _ in by_phase},
         outcomes={Outcome(name) if name != NEVER else name: count for name, count in by_outcome},
         unsynced_seconds=max((float(waited) for _, _, waited in by_phase if waited is not None), default=0.0),
-        ended={number: Ended(completed, failed, rows) for number, completed, failed, rows in ended},
+        ended={number: Ended(*counts) for number, *counts in ended},
     )

@@ -124,7 +124,8 @@ _ENDED = {
     "completed": f"""
         UPDATE cai_connector_loads AS l SET outcome = 'completed', message = %(message)s, rows = %(rows)s,
             ended_at = now(), last_success_at = now(), failures = 0, configuration_failures = 0,
-            loads_completed = l.loads_completed + 1, rows_loaded = l.rows_loaded + %(rows)s
+            loads_completed = l.loads_completed + 1, rows_loaded = l.rows_loaded + %(rows)s,
+            rows_rejected = l.rows_rejected + %(rejected)s
         FROM cai_connector_loads AS old WHERE old.connector_id = l.connector_id AND {_OF_THE_MARK}
         RETURNING old.failures, old.configuration_failures
     """,  # noqa: S608  # all parts are ours
@@ -156,8 +157,8 @@ def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any
         query: the session.
         begun: the load.
         outcome: of it.
-        end: its `message`, `kind` (of a failure), `rows`, `bytes`, `seconds` (JSON), `destination`, `dataset_name` and
-            `tables` (JSON: a list of rows of `cai_load_tables`); None for what is not known.
+        end: its `message`, `kind` (of a failure), `rows`, `rejected`, `bytes`, `seconds` (JSON), `destination`,
+            `dataset_name` and `tables` (JSON: a list of rows of `cai_load_tables`); None for what is not known.
     """
     ended = _ENDED[outcome] if begun.is_whole else "SELECT 0 AS failures, 0 AS configuration_failures"
     return query(

@@ -75,6 +75,7 @@ loads = sa.Table(
     sa.Column("loads_completed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("loads_failed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("rows_loaded", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("rows_rejected", sa.BigInteger, nullable=False, server_default=sa.text("0")),
 )
 
 load_runs = sa.Table(

@@ -103,6 +103,7 @@ class LoadRecord:
             Outcome.COMPLETED,
             summary.sentence,
             rows=summary.total_rows,
+            rejected=summary.total_rejected,
             bytes=summary.size_bytes,
             seconds=json.dumps(summary.seconds),
             destination=summary.destination,
@@ -148,7 +149,7 @@ class LoadRecord:
         return None if row is None else (row["failures"], row["configuration_failures"])
 
 
-_OF_THE_END = ("message", "kind", "rows", "bytes", "seconds", "destination", "dataset_name", "tables")
+_OF_THE_END = ("message", "kind", "rows", "rejected", "bytes", "seconds", "destination", "dataset_name", "tables")
 
 
 def count_the_dead(locks: Locks, row: ConnectorRow, tell: Tell) -> None:

@@ -123,6 +123,9 @@ class _LoadNumbers:
         for outcome in (Outcome.COMPLETED, Outcome.FAILED):
             self.loads.labels(outcome)  # from 0 on: a rate does not see what a series begins with
         self.rows = Counter("cai_connector_rows_loaded", "Rows that these loads brought.", registry=registry)
+        self.rejected = Counter(
+            "cai_connector_rows_rejected", "Rows that schema contracts kept out of these loads.", registry=registry
+        )
 
 
 class Metrics(Collector):
@@ -204,6 +207,7 @@ class Metrics(Collector):
                 self._of_loads.loads.labels(Outcome.COMPLETED).inc(max(0, now.completed - before.completed))
                 self._of_loads.loads.labels(Outcome.FAILED).inc(max(0, now.failed - before.failed))
                 self._of_loads.rows.inc(max(0, now.rows - before.rows))
+                self._of_loads.rejected.inc(max(0, now.rejected - before.rejected))
                 known[number] = now
         self._fleet = _Fleet(totals, self._monotonic())
 

@@ -49,6 +49,11 @@ class Summary:
         return sum(self.rows.values())
 
     @property
+    def total_rejected(self) -> int:
+        """Rows of all tables that a schema contract left out."""
+        return sum(table.rejected for table in self.tables)
+
+    @property
     def sentence(self) -> str:
         """What landed, and then the remarks: for a state message."""
         return " ".join((self._outcome, *self.remarks))

@@ -163,14 +163,23 @@ async def test_the_fleet_is_read_in_a_few_numbers(store: Store) -> None:
     async with store.engine.begin() as connection:
         await connection.execute(sa.delete(tables.connectors).where(tables.connectors.c.id == gone))
     await leave(store, tables.status, conflict, phase="conflict", last_transition_at=now - 2 * hour)
-    await leave(store, tables.loads, good, outcome="completed", loads_completed=3, rows_loaded=30, ended_at=now - day)
+    await leave(
+        store,
+        tables.loads,
+        good,
+        outcome="completed",
+        loads_completed=3,
+        rows_loaded=30,
+        rows_rejected=2,
+        ended_at=now - day,
+    )
     await leave(store, tables.loads, new, outcome="running", loads_failed=1, started_at=now)
 
     read = await totals(store.engine, None)
     assert read.phases == {Phase.SYNCED: 1, Phase.PAUSED: 1, Phase.PENDING: 1, Phase.CONFLICT: 1, Phase.DELETING: 1}
     assert read.outcomes == {"completed": 1, "running": 1, NEVER: 2}
     assert 7200 <= read.unsynced_seconds < 7300
-    assert read.ended == {good: Ended(3, 0, 30), new: Ended(0, 1, 0)}
+    assert read.ended == {good: Ended(3, 0, 30, 2), new: Ended(0, 1, 0)}
     assert (await totals(store.engine, read.at)).ended == {new: Ended(0, 1, 0)}, "what moved lately, and no more"
 
     await leave(store, tables.status, conflict, phase="synced", observed_generation=1)
@@ -196,8 +205,9 @@ def test_loads_are_counted_from_when_this_controller_leads_and_never_go_down() -
         )
 
     metrics.fleet(read({1: Ended(1000, 10, 5000), 2: Ended(1, 0, 1)}))
-    metrics.fleet(read({1: Ended(1001, 10, 5005)}))
+    metrics.fleet(read({1: Ended(1001, 10, 5005, 3)}))
     assert counted() == (1, 0, 5)
+    assert value(metrics, "cai_connector_rows_rejected_total") == 3
     metrics.fleet(read({2: Ended(1, 1, 1), 3: Ended(1, 0, 7)}))
     assert counted() == (2, 1, 12)
     metrics.fleet(read({1: Ended(0, 1, 0)}))

@@ -108,6 +108,7 @@ def test_rows_that_a_contract_leaves_out_are_rejected_and_counted(platform: Plat
     emr("INSERT INTO visit VALUES (2, 'b', NULL), (3, 'c', 7), (4, 'd', 8)")
     platform.run(number)
     assert last(platform, "read, written, rejected") == [(4, 2, 2)]
+    assert asked(platform, "SELECT rows_loaded, rows_rejected FROM cai_connector_loads") == [(3, 2)]
 
 
 def test_files_count_what_is_whole_and_the_newest_version_of_a_row(platform: Platform, inbox: Path) -> None:
