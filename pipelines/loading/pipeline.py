@@ -39,7 +39,7 @@ from pipelines.protection.masking import Mask, hashed, mask_of, masking_key
 from pipelines.remarks import Remarks
 from pipelines.rows import to_arrow
 from pipelines.rows.fitting import Fitter, never, remarks_of, rows_left_out
-from pipelines.rows.known_types import column_types
+from pipelines.rows.types.known_types import column_types
 from pipelines.sources import Context, Window, open_source
 from pipelines.sources.cursors.incremental import Increment, increment_of, value_of
 from pipelines.sources.cursors.values import shown_cursor

@@ -5,10 +5,10 @@ from collections.abc import Collection, Sequence
 import pyarrow as pa
 
 from connectors.sources.write_rules import BESIDE, normalised
-from pipelines.rows.arrivals import JSON_TEXT, json_column
-from pipelines.rows.declared_types import as_declared
 from pipelines.rows.marks import is_beside, with_own
 from pipelines.rows.table import Table
+from pipelines.rows.types.arrivals import JSON_TEXT, json_column
+from pipelines.rows.types.declared_types import as_declared
 from pipelines.rows.valueless import table_of
 
 

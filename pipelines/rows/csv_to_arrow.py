@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.sources.write_rules import BESIDE
-from pipelines.rows.declared_types import ARROW, as_declared, is_held
 from pipelines.rows.table import Table
+from pipelines.rows.types.declared_types import ARROW, as_declared, is_held
 from pipelines.rows.valueless import table_of
 
 # Year 0000 is none: systems write `0000-00-00` for no date at all.

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 
 from connectors.sources.write_rules import BESIDE
 from pipelines.errors import ConfigurationError, quoted
-from pipelines.rows.arrivals import plain
-from pipelines.rows.columns import JSON, TEXT, Column, as_signed, new_column, wider
-from pipelines.rows.conversions import as_text, converted
 from pipelines.rows.marks import is_own
+from pipelines.rows.types.arrivals import plain
+from pipelines.rows.types.columns import JSON, TEXT, Column, as_signed, new_column, wider
+from pipelines.rows.types.conversions import as_text, converted
 from pipelines.rows.valueless import table_of
 
 _NUL = re.compile(b"\0")

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.sources.write_rules import BESIDE
-from pipelines.rows.declared_types import ARROW, MOMENT, Part, as_declared, as_text
 from pipelines.rows.json_values import WrittenDecimal, WrittenDouble, dump
 from pipelines.rows.table import Table
+from pipelines.rows.types.declared_types import ARROW, MOMENT, Part, as_declared, as_text
 
 _KINDS = {ARROW[kind]: kind for kind in ("text", "bigint", "double", "bool")}
 """The types that JSON values have, by Arrow's."""

@@ -14,13 +14,13 @@ from dlt.extract.items_transform import ItemTransform
 
 from connectors.sources.write_rules import normalised, snake_case
 from pipelines.remarks import Remarks
-from pipelines.rows.arrivals import json_column
 from pipelines.rows.arrow_names import renamed
 from pipelines.rows.csv_to_arrow import typed
 from pipelines.rows.json_to_arrow import json_columns
-from pipelines.rows.known_types import column_types, table_name
 from pipelines.rows.names import ColumnNames, Rule
 from pipelines.rows.table import Table
+from pipelines.rows.types.arrivals import json_column
+from pipelines.rows.types.known_types import column_types, table_name
 from pipelines.rows.valueless import table_of
 
 STATE = "column_names"

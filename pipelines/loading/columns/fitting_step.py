@@ -9,8 +9,8 @@ from dlt.extract import DltResource
 from dlt.extract.items_transform import ItemTransform
 
 from pipelines.loading.deduplication.keys import Keys
-from pipelines.rows.columns import Column, without_type
 from pipelines.rows.fitting import Fitter
+from pipelines.rows.types.columns import Column, without_type
 
 
 class Fitting(ItemTransform[Any, dict[str, Any]]):

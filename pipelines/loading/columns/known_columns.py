@@ -12,7 +12,7 @@ import pyarrow as pa
 from dlt import Pipeline, Schema
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
-from pipelines.rows.columns import (
+from pipelines.rows.types.columns import (
     BIGINT,
     BINARY,
     BOOL,

@@ -17,7 +17,7 @@ import dlt
 from dlt import Pipeline
 from dlt.destinations.exceptions import DatabaseException
 
-from pipelines.rows.columns import Column, without_type
+from pipelines.rows.types.columns import Column, without_type
 
 logger = logging.getLogger("prefect.pipelines")
 

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import ConfigurationError
-from pipelines.rows.arrivals import json_column
-from pipelines.rows.columns import (
+from pipelines.rows.fitting import Fitter, remarks_of
+from pipelines.rows.marks import with_own
+from pipelines.rows.types.arrivals import json_column
+from pipelines.rows.types.columns import (
     BIGINT,
     BINARY,
     BOOL,
@@ -30,8 +32,6 @@ from pipelines.rows.columns import (
     decimal,
     of_hint,
 )
-from pipelines.rows.fitting import Fitter, remarks_of
-from pipelines.rows.marks import with_own
 
 INT = Column("bigint", pa.int32())
 D = Decimal

@@ -10,10 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipelines.rows import json_values
-from pipelines.rows.declared_types import ARROW
 from pipelines.rows.json_to_arrow import json_columns
 from pipelines.rows.names import ColumnNames, Rule
 from pipelines.rows.table import Table
+from pipelines.rows.types.declared_types import ARROW
 
 
 def parse(data: bytes) -> Any:

@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.rows.columns import MOST_DIGITS
+from pipelines.rows.types.columns import MOST_DIGITS
 
 JSON_TEXT = pa.json_(pa.string())
 """Arrow's own type of JSON texts."""
