@@ -33,8 +33,9 @@ from connectors.connector import ConnectorRow
 from deployments.planning.plan import desire
 from deployments.planning.spec import Platform, job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
-from local.embedded_postgres import WITH_TRIGRAMS, EmbeddedPostgres
+from local.embedded_postgres import EmbeddedPostgres
 from local.environment import ZONES
+from local.postgres_binaries import WITH_TRIGRAMS
 from local.processes import Child, tail
 from prefect_api.deployment import Spec
 from prefect_api.deployment_calls import open_gateway

