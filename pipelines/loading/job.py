@@ -29,3 +29,8 @@ class Job:
     """Told how far the load is, from 0 to 100 and in a sentence."""
     names: set[str]
     """The tables and columns that a sentence about an error may show. The pipeline adds those that it lands."""
+
+    @property
+    def name(self) -> str:
+        """The name under which the destination keeps the state of the connector's loads."""
+        return f"connector_{self.connector.id}"

@@ -19,7 +19,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from pipelines.loading.columns.adding import bring_tables_up_to_date
 from pipelines.loading.load_markers import ANNOUNCED, ANNOUNCED_REFRESH, ledger_of
-from pipelines.loading.table_sizes import Look
+from pipelines.loading.measures.table_sizes import Look
 
 
 def announce(pipeline: Pipeline, load_ids: Iterable[str], *, full_refresh: bool, look: Look = lambda _: None) -> None:

@@ -14,7 +14,7 @@ from database import loads
 from pipelines import connector_lock
 from pipelines.errors import ConfigurationError, UnexpectedError
 from pipelines.load_history import DIED
-from pipelines.loading import table_sizes
+from pipelines.loading.measures import table_sizes
 from tests.support.data_plane.killing import Forge
 from tests.support.data_plane.platform import Platform, Sql
 from tests.support.servers.http_server import Asked, WebServer

@@ -10,7 +10,7 @@ import dlt
 from dlt.common.pipeline import ExtractInfo, LoadInfo
 
 from connectors.loads import TableLoad, changes
-from pipelines.loading.row_counts import RowCounts
+from pipelines.loading.measures.row_counts import RowCounts
 
 
 @dataclass

@@ -1,0 +1,152 @@
+"""Preparation of resources: the steps that their rows go through before they are written into load files.
+
+Masked, made Arrow tables, counted, fitted to the columns that stand there, and without the rows that stand there too.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dlt
+from dlt.extract import DltResource
+
+from connectors.destinations.postgres import PostgresDestination
+from pipelines.error_causes.classification import as_fault
+from pipelines.errors import ConfigurationError
+from pipelines.loading.columns import fitting_step
+from pipelines.loading.columns.known_columns import landed_name, required_columns
+from pipelines.loading.deduplication import newest_rows
+from pipelines.loading.deduplication.borders import Landing, NewRows, place_of
+from pipelines.loading.deduplication.standing_rows import Batch, Place, narrowed_by, standing_rows
+from pipelines.loading.job import Job
+from pipelines.loading.measures import row_counts
+from pipelines.loading.measures.table_loads import Measured
+from pipelines.loading.opening import Opened, alone
+from pipelines.protection.masking import Mask, hashed, masking_key
+from pipelines.remarks import Remarks
+from pipelines.rows import to_arrow
+from pipelines.rows.fitting import Fitter, never, remarks_of, rows_left_out
+from pipelines.rows.types.known_types import column_types
+from pipelines.sources.cursors.incremental import Increment, increment_of
+
+
+class Preparation:
+    """The preparation of one try of a run; afterwards, what it has to say of the rows."""
+
+    def __init__(self, job: Job, opened: Opened, mask: Mask, measured: Measured, remarks: Remarks) -> None:
+        self._job = job
+        self._opened = opened
+        self._mask = mask
+        self._measured = measured
+        self._remarks = remarks
+        self._mask_key: bytes | None = None
+        self.fitters: dict[str, Fitter] = {}
+        """Of each table that is read."""
+        self.versions: dict[str, newest_rows.Versions] = {}
+        """Of each table with an increment."""
+
+    def prepare(self, resource: DltResource) -> None:
+        """Give a resource the steps between its rows and the load files.
+
+        Raises:
+            ConfigurationError: when the destination can't write as the connector asks.
+        """
+        if resource.write_disposition == "merge" and not self._opened.target.merges:
+            if self._job.connector.source.type not in {"fhir", "redcap"}:
+                raise ConfigurationError(
+                    f"{resource.name} can't be merged into plain files: set its write_disposition to append or "
+                    "replace, or the destination's format to delta."
+                )
+            # Where the connector says nothing about it, files keep each version of a row.
+            resource.apply_hints(write_disposition="append")
+        if resource.write_disposition == "append" and self._job.options.partial:
+            raise ConfigurationError(
+                f"{resource.name} appends, so a backfill would double its rows: run a full refresh, "
+                "or give it a primary key and merge."
+            )
+        # A full refresh drops what was there.
+        pipeline = self._opened.pipeline
+        schema = pipeline.default_schema if pipeline.default_schema_name and not self._opened.full_refresh else None
+        self._mask.put_into(resource, {} if schema is None else column_types(schema, resource.name))
+        increment = increment_of(resource)
+        cursor = None if increment is None else increment.cursor.path.removeprefix("$.").partition(".")[0]
+        to_arrow.put_into(resource, schema, self._remarks, cursor)
+        table = to_arrow.table_name_of(resource, schema)
+        of_files = self._job.connector.source.type == "files"
+        row_counts.put_into(resource, table, self._measured.counts, of_files=of_files)
+        self.fitters[table] = fitting_step.put_into(
+            resource,
+            self._opened.known.tables.get(table, {}),
+            landed_name(pipeline),
+            () if schema is None else required_columns(schema, table),
+            widen=self._opened.widening.of_table(table) if self.contract_is(None, "evolve") else never,
+            by_row=self.contract_is("discard_row"),
+            without_nul=isinstance(self._job.destination, PostgresDestination),
+        )
+        if resource.write_disposition == "merge":
+            resource.apply_hints(additional_table_hints=newest_rows.DEDUPLICATED)
+        if increment is not None:
+            versions = newest_rows.Versions(
+                place_of(increment.cursor).column,
+                lambda landed: increment.order(increment.inside(landed)),
+                fitting_step.key_of(resource, landed_name(pipeline)),
+            )
+            self.versions[table] = versions
+            self._leave_out_what_stands_there(resource, increment, schema, versions)
+
+    def contract_is(self, *modes: str | None) -> bool:
+        """Whether what a table may become is one of these; None for what is said nowhere."""
+        return (self._job.connector.source.schema_contract or self._job.destination.schema_contract) in modes
+
+    def _leave_out_what_stands_there(
+        self,
+        resource: DltResource,
+        increment: Increment,
+        schema: dlt.Schema | None,
+        versions: newest_rows.Versions,
+    ) -> None:
+        """Let the rows that come again at the cursor's border land no second time."""
+        known = {} if schema is None else column_types(schema, resource.name)
+        landing = Landing(
+            columns=frozenset(name for name in known if not name.startswith("_dlt")),
+            nested=frozenset(name for name, kind in known.items() if kind == "json"),
+            masked=frozenset(self._mask.columns),
+            hashed=self._hashed,
+            optional=self._job.connector.source.type != "sql_database",
+            merges=resource.write_disposition == "merge",
+        )
+        place = place_of(increment.cursor)
+        table = to_arrow.table_name_of(resource, schema)
+        resource.add_step(
+            NewRows(
+                increment,
+                resource.name,
+                place,
+                lambda: self._standing(table, place, increment),
+                landing,
+                note=versions.note if landing.merges else lambda _: None,
+                count=lambda known: self._measured.counts.repeated.update({table: known}),
+            )
+        )
+
+    def _hashed(self, value: Any) -> str | None:
+        # The key, also where nothing is masked any more: what stands there may be from when it was.
+        if self._mask_key is None:
+            settings = self._job.settings
+            self._mask_key = masking_key(settings.data_dir, required=settings.mask_key_required)
+        return hashed(value, self._mask_key)
+
+    def _standing(self, table: str, place: Place, increment: Increment) -> Iterator[Batch]:
+        # The words of an error are the destination's here, though the source is being read.
+        with as_fault(self._job.secrets.redact, "load"), alone(self._job, self._opened.target):
+            if increment.cursor.appends or narrowed_by(self._opened.pipeline, table, place, increment.start):
+                yield from standing_rows(self._opened.pipeline, table, place, increment.start)
+
+    def remark(self) -> int:
+        """Remark what did not fit, and count the rows that were left out for it."""
+        left_out = 0
+        for table, fitter in self.fitters.items():
+            columns = self._opened.pipeline.default_schema.tables.get(table, {}).get("columns", {})
+            for sentence in remarks_of(table, fitter, columns, by_row=self.contract_is("discard_row")):
+                self._remarks.add(sentence)
+            left_out += rows_left_out(fitter, columns)
+        return left_out
