@@ -7,7 +7,6 @@ reading itself keeps nothing: if the process dies, the next run begins with the 
 import copy
 from collections.abc import Callable, Generator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from dlt.sources.helpers.rest_client.paginators import BasePaginator, RangePaginator
@@ -21,27 +20,14 @@ from pipelines.sources.http.error_words import is_harmless, safe_words
 from pipelines.sources.http.links import bare
 from pipelines.sources.paging import completeness
 from pipelines.sources.paging.completeness import Tally
-from pipelines.sources.paging.paginators import Cursor, Link, Numbered, Offset, detected, paginator_of
-from pipelines.sources.paging.repeats import Seen, mark_of, mark_of_rows, marks_of_each
+from pipelines.sources.paging.paginators import Cursor, Link, Numbered, detected, paginator_of
+from pipelines.sources.paging.repeats import Seen, mark_of, marks_of_each
 from pipelines.sources.paging.selecting import Rows, found_out, rivals, rows_at, rows_under
 from pipelines.sources.paging.statements import error_in, is_passing_error
-
-MOST_EMPTY_PAGES = 50
-"""Empty pages in a row, each of which names a next one, after which a run ends."""
-MOST_REPEATS = 5
-"""Pages in a row, each of which was there before, after which a run ends."""
+from pipelines.sources.paging.verdicts import Judge, Verdict
 
 _PAST_THE_END = frozenset({404, 416})
 """Statuses that mean that a page of this number is not there any more."""
-
-
-class Verdict(StrEnum):
-    """Verdicts on a page."""
-
-    KEEP = "keep"
-    SKIP = "skip"
-    """It is the one before once more."""
-    END = "end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +67,10 @@ class _Reading:
         self._client = client
         self._question = question
         self._tally = Tally(question.table, dict(question.params), client.remark)
-        self._asked, self._seen, self._beginnings = Seen(), Seen(), Seen()
-        self._empty = self._repeats = 0
+        self._judge = Judge(self._tally)
+        self._asked = Seen()
         self._keys: tuple[str, ...] | None = None
         self._had_rows = self._was_list = False
-        self._short: frozenset[bytes] = frozenset()
         self._where = ""
 
     def pages(self) -> Generator[list[Any], None, bool]:
@@ -108,7 +93,7 @@ class _Reading:
                 paginator = detected(self._tally.said, len(rows), asks.method, asks.params)
             if self._begins_at_one(rows, paginator, request):
                 continue
-            verdict = self._judged(rows, paginator)
+            verdict = self._judge.judged(rows, paginator)
             if verdict is Verdict.KEEP and rows:
                 self._tally.keep(rows)
             ended = verdict is Verdict.END or not self._goes_on(response, rows, paginator, request)
@@ -216,93 +201,6 @@ class _Reading:
         paginator.begin_at_one()
         paginator.update_request(request)
         return True
-
-    def _judged(self, rows: list[Any], paginator: BasePaginator) -> Verdict:
-        """What is done with a page, by the pages before it.
-
-        Raises:
-            RunError: when they would never end.
-        """
-        table = self._question.table
-        if not rows:
-            if self._tally.rows and self._tally.is_complete:
-                return Verdict.END  # some servers name a next page for ever
-            self._empty += 1
-            if self._empty > MOST_EMPTY_PAGES:
-                raise ConfigurationError(
-                    f"The source gave {MOST_EMPTY_PAGES} empty pages of {table} in a row, each with a next one: "
-                    f"it would "
-                    "never end. Check the paginator, and what the parameters leave."
-                )
-            return Verdict.KEEP
-        self._empty = 0
-        self._look_at_the_border(rows, paginator)
-        mark = mark_of_rows(rows)
-        is_known, is_last = mark in self._seen, mark == self._seen.last
-        self._seen.add(mark)
-        if not is_known:
-            self._repeats = 0
-            self._look_at_the_beginning(rows)
-            return Verdict.KEEP
-        if isinstance(paginator, RangePaginator):
-            return self._repeated_number(paginator, is_last=is_last)
-        self._repeats += 1
-        if self._repeats >= MOST_REPEATS:
-            raise ConfigurationError(
-                f"The source gives pages of {table} again that were there before, each with a new next page: it would "
-                "never end. Check the paginator: the cursor's path and its parameter."
-            )
-        self._client.remark(
-            f"A page of {table} came more than once: without a primary_key its rows are there as often."
-        )
-        return Verdict.KEEP
-
-    def _repeated_number(self, paginator: BasePaginator, *, is_last: bool) -> Verdict:
-        """What it means that a page of another number, or at another offset, is one that was there before."""
-        tally = self._tally
-        if is_last and tally.kept_pages == 1 and isinstance(paginator, Numbered) and paginator.may_begin_at_one:
-            paginator.begin_at_one()
-            return Verdict.SKIP
-        if is_last and (tally.is_complete or tally.kept_pages > 1):
-            if not tally.is_complete:
-                self._client.remark(
-                    f"Past the last page of {tally.table} the source gives that one again, or it gives no more than so "
-                    "many rows: nothing tells which. Have the paginator told the end, by total_path or has_more_path."
-                )
-            return Verdict.END
-        if is_last:
-            raise ConfigurationError(
-                f"The source gives the same rows for each page of {tally.table}: it does not heed the paginator's "
-                "parameter. Correct its name, or set the paginator to single_page if there is but one page."
-            )
-        raise ConfigurationError(
-            f"The source names the same next page again and again, or gives pages of {tally.table} again that "
-            f"were there "
-            "before: check the paginator."
-        )
-
-    def _look_at_the_beginning(self, rows: list[Any]) -> None:
-        """A page that begins as another one and is not the same: the server has not gone on, or the rows moved."""
-        first = mark_of(rows[0])
-        if first in self._beginnings:
-            self._client.remark(
-                f"Pages of {self._question.table} begin alike, so rows came more than once, and others may be "
-                f"missing: check "
-                "the paginator, and give the resource a primary_key."
-            )
-        self._beginnings.add(first)
-
-    def _look_at_the_border(self, rows: list[Any], paginator: BasePaginator) -> None:
-        """A server that counts rows which it does not give: then rows at the border of two short pages come twice."""
-        if not isinstance(paginator, Offset):
-            return
-        if self._short and mark_of(rows[0]) in self._short:
-            self._client.remark(
-                f"Rows of {self._question.table} at the border of two pages are equal. Either the source holds "
-                f"equal rows, "
-                "or it counts rows that it does not give: give the resource a primary_key, or page by a cursor."
-            )
-        self._short = marks_of_each(rows) if len(rows) < paginator.limit else frozenset()
 
     def _goes_on(self, response: Response, rows: list[Any], paginator: BasePaginator, request: Request) -> bool:
         """Whether there is a next page; then the request asks for it."""

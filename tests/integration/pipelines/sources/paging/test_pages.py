@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.errors import ConfigurationError, RunError, TransientError
 from pipelines.sources.http import waiting
-from pipelines.sources.paging.pages import MOST_EMPTY_PAGES
+from pipelines.sources.paging.verdicts import MOST_EMPTY_PAGES
 from tests.support.data_plane.page_reading import read
 from tests.support.servers.hostile_http import Address, Answer, Api, End, Fault, Paging, Total, Writing
 
