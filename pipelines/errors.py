@@ -9,7 +9,6 @@ r"""Errors of a run, and what follows from each.
 `pipelines.error_causes.classification` turns whatever is raised into one of them, with one sentence for a person.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -48,11 +47,6 @@ class TimeLimitError(RunError):
 
 class UnexpectedError(RunError):
     """Operations must look."""
-
-
-def quoted(names: Iterable[str]) -> str:
-    """Names of the user's, as a sentence has them: nobody takes them for words of its own, or for the API's."""
-    return ", ".join(f"'{name}'" for name in names)
 
 
 @dataclass(frozen=True, slots=True)

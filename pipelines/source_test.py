@@ -18,10 +18,11 @@ from pipelines.access.credential_rules import rules_of_test
 from pipelines.access.redaction import cleaned
 from pipelines.access.secrets import Secrets
 from pipelines.error_causes.classification import as_fault
-from pipelines.errors import RunError, quoted
+from pipelines.errors import RunError
 from pipelines.protection.masking import mask_of
 from pipelines.remarks import Remarks
 from pipelines.sources import Context
+from pipelines.wording import quoted
 from settings import Settings
 
 logger = logging.getLogger("prefect.pipelines")

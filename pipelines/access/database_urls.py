@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
 
-from pipelines.errors import ConfigurationError, quoted
+from pipelines.errors import ConfigurationError
+from pipelines.wording import quoted
 
 EXAMPLE = "postgresql://user:password@host:5432/database"
 POSTGRES = {"postgresql", "postgres"}

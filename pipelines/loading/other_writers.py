@@ -9,7 +9,8 @@ from connectors.destinations.places import places_of
 from connectors.shared_tables import clash, sharing, writer_of, writers_of
 from database import runs
 from pipelines.connector_lock import Locks
-from pipelines.errors import ConfigurationError, quoted
+from pipelines.errors import ConfigurationError
+from pipelines.wording import quoted
 from settings import Settings
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from connectors.loads import TableLoad
+from pipelines.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,14 @@ class Summary:
         if not self.total_rows:
             return "Nothing new at the source: no rows were loaded."
         tables = ", ".join(f"{name} {count:,}" for name, count in self.rows.items() if count)
-        return f"Loaded {self.total_rows:,} rows into {self.destination} dataset {self.dataset}: {tables}."
+        return f"Loaded {counted(self.total_rows, 'row')} into {self.destination} dataset {self.dataset}: {tables}."
 
     @property
     def markdown(self) -> str:
         """The artifact of a run."""
         total = sum(self.seconds.values())
         lines = [
-            f"# Connector {self.connector_id}: {self.total_rows:,} rows",
+            f"# Connector {self.connector_id}: {counted(self.total_rows, 'row')}",
             "",
             f"Into **{self.destination}**, dataset `{self.dataset}`"
             + (", after a full refresh." if self.full_refresh else "."),

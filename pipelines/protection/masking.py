@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from connectors.sources import Source
 from connectors.sources.write_rules import BESIDE, letters_and_digits
-from pipelines.errors import ConfigurationError, quoted
+from pipelines.errors import ConfigurationError
+from pipelines.wording import quoted
 from settings import Settings
 
 if TYPE_CHECKING:

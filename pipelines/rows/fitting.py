@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.sources.write_rules import BESIDE
-from pipelines.errors import ConfigurationError, quoted
+from pipelines.errors import ConfigurationError
 from pipelines.rows.marks import is_own
 from pipelines.rows.types.arrivals import plain
 from pipelines.rows.types.columns import JSON, TEXT, Column, as_signed, new_column, wider
 from pipelines.rows.types.conversions import as_text, converted
 from pipelines.rows.valueless import table_of
+from pipelines.wording import counted, quoted
 
 _NUL = re.compile(b"\0")
 
@@ -212,12 +213,12 @@ def remarks_of(table: str, fitter: Fitter, columns: Collection[str], *, by_row: 
         else:
             where = f"{'was' if count == 1 else 'were'} left out, as schema_contract says"
         kind = column.kind if (column := fitter.known.get(name)) else "of before"
-        values = f"{_counted(count, 'value')} of {quoted([name])} of table {table}"
+        values = f"{counted(count, 'value')} of {quoted([name])} of table {table}"
         yield f"{values} did not fit its type {kind} and {where}."
     yield from _left_out(table, fitter, columns, by_row=by_row)
     for name, count in sorted(fitter.nul.items()):
         yield (
-            f"{_counted(count, 'text')} of {quoted([name])} of table {table} landed without the character NUL, "
+            f"{counted(count, 'text')} of {quoted([name])} of table {table} landed without the character NUL, "
             "which PostgreSQL can't hold."
         )
 
@@ -228,17 +229,13 @@ def _left_out(table: str, fitter: Fitter, columns: Collection[str], *, by_row: b
     if by_row:
         if rows := rows_left_out(fitter, columns):
             yield (
-                f"{_counted(rows, 'row')} of table {table} {'was' if rows == 1 else 'were'} left out, as "
+                f"{counted(rows, 'row')} of table {table} {'was' if rows == 1 else 'were'} left out, as "
                 f"schema_contract says, for the table has no column {quoted(sorted(missing))}."
             )
         return
     for name in sorted(missing - {place for _, place in fitter.beside}):
         count = fitter.new[name]
         yield (
-            f"{_counted(count, 'value')} of {quoted([name])} of table {table} {'was' if count == 1 else 'were'} left "
+            f"{counted(count, 'value')} of {quoted([name])} of table {table} {'was' if count == 1 else 'were'} left "
             "out, as schema_contract says, for the table has no such column."
         )
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipelines.errors import quoted
 from pipelines.remarks import Remarks
 from pipelines.rows.names import ColumnNames, Rule
+from pipelines.wording import quoted
 
 
 @dataclass

@@ -8,12 +8,13 @@ from dlt.extract import DltResource
 from dlt.sources.sql_database import sql_table
 
 from connectors.sources.sql_database import SqlDatabaseSource, SqlTable
-from pipelines.errors import ConfigurationError, quoted
+from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 from pipelines.sources.sql import dialects as sql_dialects
 from pipelines.sources.sql import postgres_reader
 from pipelines.sources.sql.cursors import increment_of_table, narrowing
 from pipelines.sources.sql.reaching import reached
+from pipelines.wording import quoted
 
 CHUNK_ROWS = 50_000
 

@@ -14,8 +14,9 @@ from dlt.destinations.impl.postgres.postgres import PostgresClient
 
 from pipelines.error_causes.chain import chain
 from pipelines.error_causes.rules import Reason, reason_of
-from pipelines.errors import ConfigurationError, TransientError, quoted
+from pipelines.errors import ConfigurationError, TransientError
 from pipelines.loading.columns.widening import LOCK_SECONDS
+from pipelines.wording import quoted
 
 _OWNERS = (
     "SELECT c.relname, pg_get_userbyid(c.relowner) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "

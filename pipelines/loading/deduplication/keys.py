@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from connectors.sources.write_rules import BESIDE
-from pipelines.errors import ConfigurationError, quoted
+from pipelines.errors import ConfigurationError
+from pipelines.wording import counted, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,9 @@ class Keys:
         for name in self.key:
             if count := without_nul.get(name, 0):
                 raise ConfigurationError(
-                    f"At least {_rows(count)} of table {self.table} {_have(count)} the character NUL in the key column "
-                    f"{quoted([name])}, which the destination can't hold; without it two rows might become one, so "
-                    "nothing was loaded: correct the source, or name a primary_key that never has it."
+                    f"At least {counted(count, 'row')} of table {self.table} {_have(count)} the character NUL in "
+                    f"the key column {quoted([name])}, which the destination can't hold; without it two rows might "
+                    "become one, so nothing was loaded: correct the source, or name a primary_key that never has it."
                 )
 
     def _without_key(self, name: str, empty: int, rows: pa.Table) -> str:
@@ -61,27 +62,23 @@ class Keys:
         if any(rows.column(column).null_count < rows.num_rows for column in beside):
             kinds = " or ".join(sorted(column.partition(BESIDE)[2] for column in beside))
             return (
-                f"At least {_rows(empty)} of table {self.table} {_have(empty)} a value ({kinds}) in the key column "
-                f"{quoted([name])} that the column's type can't hold, so nothing was loaded: run a full refresh, "
-                "which gives the column a type anew; where its first values would be numbers again, set types to "
-                f'{{"{name}": "text"}} before it.'
+                f"At least {counted(empty, 'row')} of table {self.table} {_have(empty)} a value ({kinds}) in the key "
+                f"column {quoted([name])} that the column's type can't hold, so nothing was loaded: run a full "
+                "refresh, which gives the column a type anew; where its first values would be numbers again, set types "
+                f'to {{"{name}": "text"}} before it.'
             )
         return (
-            f"At least {_rows(empty)} of table {self.table} {_have(empty)} no value in the key column {quoted([name])}"
-            ", so nothing was loaded: correct the source, or name a primary_key that each row has and run a full "
-            "refresh, or append."
+            f"At least {counted(empty, 'row')} of table {self.table} {_have(empty)} no value in the key column "
+            f"{quoted([name])}, so nothing was loaded: correct the source, or name a primary_key that each row "
+            "has and run a full refresh, or append."
         )
 
     def _without_key_before(self, name: str, empty: int, _: pa.Table) -> str:
         return (
             f"Column {quoted([name])} was in the key of table {self.table} and can't be empty in the destination, and "
-            f"at least {_rows(empty)} {_have(empty)} no value there now that the key is {quoted(self.key)}, so nothing "
-            "was loaded: run a full refresh, which makes the table anew."
+            f"at least {counted(empty, 'row')} {_have(empty)} no value there now that the key is "
+            f"{quoted(self.key)}, so nothing was loaded: run a full refresh, which makes the table anew."
         )
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def _have(count: int) -> str:

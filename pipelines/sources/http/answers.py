@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pipelines.errors import ConfigurationError, Fields, RunError, TransientError, quoted
+from pipelines.errors import ConfigurationError, Fields, RunError, TransientError
 from pipelines.rows.json_values import Repeated, parse, parse_leniently
 from pipelines.sources.http.error_words import is_harmless
+from pipelines.wording import quoted
 
 Remark = Callable[[str], None]
 """Takes one sentence that people must know of the rows."""

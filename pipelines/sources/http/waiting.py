@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from pipelines.errors import PASSING
+from pipelines.wording import counted
 
 TRIES = 3
 """Tries of one request before its error reaches the run, which Prefect may then try again as a whole."""
@@ -58,5 +59,5 @@ def in_words(seconds: float) -> str:
     for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
         if seconds >= size or size == 1:
             count = max(1, round(seconds / size))
-            return f"{count} {unit}{'' if count == 1 else 's'}"
+            return counted(count, unit)
     raise AssertionError

@@ -97,7 +97,7 @@ def test_a_missed_run_of_a_schedule_that_became_wrong_is_done(platform: Platform
     ("change", "outcome"),
     [
         ("is_active = false", "is deactivated, so nothing was loaded: activate it first."),
-        ("dataset_name = 'moved'", "Loaded 1 rows into duckdb dataset moved: visit 1."),
+        ("dataset_name = 'moved'", "Loaded 1 row into duckdb dataset moved: visit 1."),
         ("source = '{}'", "source.type must say which kind it is"),
     ],
 )

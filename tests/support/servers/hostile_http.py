@@ -6,14 +6,14 @@ written by hand, so that an answer can break off anywhere.
 
 import json
 import socket
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
+
+from tests.support.servers.listener import Handler, HttpListener
 
 
 class Paging(StrEnum):
@@ -155,7 +155,7 @@ class Answer:
     fault: Fault | None = None
 
 
-class HostileServer:
+class HostileServer(HttpListener):
     """Serves an API as long as the block lasts. `requests` are the paths that were asked, with their queries."""
 
     def __init__(self, api: Api, extra: Callable[[str, dict[str, str]], Answer | None] | None = None) -> None:
@@ -164,7 +164,7 @@ class HostileServer:
         self.extra = extra
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Answering(Handler):
             protocol_version = "HTTP/1.1"
 
             def _serve(self) -> None:
@@ -175,24 +175,8 @@ class HostileServer:
 
             do_GET = do_POST = _serve  # noqa: N815
 
-            def log_message(self, *_: Any) -> None:
-                return
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Answering)
+        self.url = self.address
 
     def answer(self, path: str) -> Answer:
         """The answer to one request."""

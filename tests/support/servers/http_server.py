@@ -1,13 +1,12 @@
 """A web server in the tests' own process: answers by a function, and remembers what it was asked."""
 
 import json
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.servers.listener import Handler, HttpListener
 
 
 @dataclass
@@ -30,7 +29,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class WebServer:
+class WebServer(HttpListener):
     """Serves `answer(asked)` on a free port of 127.0.0.1 as long as the block lasts."""
 
     def __init__(self, answer: Callable[[Asked], Any]) -> None:
@@ -38,7 +37,7 @@ class WebServer:
         self.answer = answer
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Answering(Handler):
             protocol_version = "HTTP/1.1"
 
             def _serve(self) -> None:
@@ -64,19 +63,5 @@ class WebServer:
 
             do_GET = do_POST = _serve  # noqa: N815
 
-            def log_message(self, *_: Any) -> None:
-                return
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Answering)
+        self.url = self.address
