@@ -6,16 +6,13 @@ schema is turned into the prefix; the rest of a load is the same.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import psycopg2  # type: ignore[import-untyped]
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.client import LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema import Schema
-from dlt.destinations.impl.postgres.configuration import PostgresClientConfiguration
+from dlt.destinations.impl.postgres.configuration import PostgresClientConfiguration, PostgresCredentials
 from dlt.destinations.impl.postgres.factory import postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresParquetCopyJob
 from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
@@ -47,14 +44,14 @@ def needs_one_schema(url: str, dataset: str, staging: str) -> bool:
 
     Raises:
         ConfigurationError: it can't make the dataset either, or may make no table in it.
-        psycopg2.Error: it can't be asked.
+        DatabaseException: it can't be asked.
     """
-    with _connected(url) as cursor:
-        cursor.execute(
-            f"SELECT has_database_privilege(current_database(), 'CREATE'), ({_RIGHTS}), ({_RIGHTS})",
-            (dataset, staging),
+    # dlt's own client, so that the run's next question goes over the same session.
+    with Psycopg2SqlClient(dataset, staging, PostgresCredentials(url), postgres().capabilities()) as client:
+        found = client.execute_sql(
+            f"SELECT has_database_privilege(current_database(), 'CREATE'), ({_RIGHTS}), ({_RIGHTS})", dataset, staging
         )
-        may_make, in_dataset, in_staging = cursor.fetchone()
+    may_make, in_dataset, in_staging = found[0] if found else (None, None, None)
     if in_dataset is None and not may_make:
         raise ConfigurationError(
             f"The destination's login may make no schema, and '{dataset}' is not there: have it made for that login, "
@@ -67,16 +64,6 @@ def needs_one_schema(url: str, dataset: str, staging: str) -> bool:
             "name a schema that it owns as dataset_name."
         )
     return not may_make and not in_staging
-
-
-@contextmanager
-def _connected(url: str) -> Iterator[Any]:
-    connection = psycopg2.connect(url, connect_timeout=30)
-    try:
-        with connection, connection.cursor() as cursor:
-            yield cursor
-    finally:
-        connection.close()
 
 
 class OneSchemaSqlClient(Psycopg2SqlClient):

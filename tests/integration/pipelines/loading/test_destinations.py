@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dlt
 import duckdb
 import pytest
 
+from pipelines.access import postgres_sessions
 from pipelines.access.database_urls import database_url, postgres_url
 from pipelines.connector_lock import Locks, name_key
 from pipelines.errors import ConfigurationError
-from pipelines.loading.one_schema import staged
+from pipelines.loading.one_schema import needs_one_schema, staged
 from pipelines.loading.summary import Summary
 from pipelines.options import Options
 from pipelines.run import run_connector
@@ -233,3 +235,17 @@ def test_staging_tables_of_long_names_stay_apart() -> None:
     names = [staged("connector_123456_staging", "t" * 50 + end) for end in ("a", "b", "ä" * 5)]
     assert len(set(names)) == 3
     assert all(len(name.encode()) <= 63 for name in names)
+
+
+def test_rights_and_columns_are_asked_for_over_one_session(warehouse: Sql, tmp_path: Path) -> None:
+    url = os.environ["CAI_SECRET_WAREHOUSE"]
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with postgres_sessions.kept():
+        assert not needs_one_schema(url, "clinic", "staging")
+        assert warehouse(sessions) == [(1,)]
+        pipeline = dlt.pipeline(
+            "sessions", pipelines_dir=str(tmp_path), destination=dlt.destinations.postgres(url), dataset_name="clinic"
+        )
+        with pipeline.sql_client() as client:
+            client.execute_sql("SELECT 1")
+        assert warehouse(sessions) == [(1,)]
