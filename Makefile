@@ -4,7 +4,7 @@ PYTHON ?= python3
 DEMO ?= 1
 IMAGE ?= clinical-ai-prefect:0.1.0
 BIN := .venv/bin
-PACKAGES := settings.py logs.py flows api web use_cases database prefect_api connectors deployments pipelines workers local helm tests benchmarks
+PACKAGES := settings.py logs.py flows api web use_cases database prefect_api connectors deployments pipelines workers local helm rigs tests benchmarks
 
 .PHONY: ports run unit test soak pythons bench bench-data lint image venv
 

@@ -29,8 +29,8 @@ from benchmarks.data_peers import PEERS, Peer, installed
 from benchmarks.data_sides import COLUMNS, SOURCE, WAREHOUSE
 from benchmarks.figures import LONG_ROUNDS, ROUNDS, Figure, in_turns, median_ratio, shown, table
 from local.embedded_postgres import EmbeddedPostgres
+from rigs.migrated import migrate
 from settings import ROOT
-from tests.support.migrated import migrate
 
 MOST_MB = 700
 MORE = 5

@@ -17,7 +17,7 @@ from database.store import Store
 from prefect_api.client import open_client
 from prefect_api.deployment_calls import PrefectGateway, open_gateway
 from prefect_api.event_feed import Events, sending
-from tests.support.control_plane.rig import Clock, Rig, rig
+from rigs.control_plane import Clock, Rig, rig
 
 CONCURRENCY = 25
 """CAI_APPLY_CONCURRENCY, and so the calls that the other side has in flight."""

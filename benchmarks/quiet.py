@@ -17,9 +17,9 @@ from database.connection.engine import open_engine
 from database.store import Store
 from deployments.reconciling.gateway import Gateway
 from local.embedded_postgres import EmbeddedPostgres
-from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import rig
-from tests.support.migrated import migrate
+from rigs.control_plane import rig
+from rigs.fake_prefect import FakePrefect
+from rigs.migrated import migrate
 
 CONNECTORS = 10_000
 CYCLES = 20

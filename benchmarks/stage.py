@@ -39,8 +39,8 @@ from local.postgres_binaries import WITH_TRIGRAMS
 from local.processes import Child, tail
 from prefect_api.deployment import Spec
 from prefect_api.deployment_calls import open_gateway
+from rigs.migrated import migrate
 from settings import ROOT
-from tests.support.migrated import migrate
 
 PLATFORM = Platform(
     instance="clinical-ai",

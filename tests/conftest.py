@@ -20,8 +20,8 @@ os.environ.setdefault("CAI_CREDENTIALS", "open")  # tests of credentials say oth
 from database.connection.engine import open_engine
 from database.store import Store
 from local.embedded_postgres import EmbeddedPostgres
+from rigs.migrated import migrate
 from tests.support.control_plane import tally
-from tests.support.migrated import migrate
 from tests.support.servers.prefect_server import PrefectServer, empty_prefect
 
 pytest_plugins = ["tests.support.control_plane.fixtures", "tests.support.data_plane.platform"]

@@ -32,7 +32,7 @@ from prefect_api.errors import (
     WrongInstanceError,
 )
 from prefect_api.names import FLOW_NAME, deployment_name
-from tests.support.control_plane.fake_prefect import AGENT_POOL, FakePrefect, Server
+from rigs.fake_prefect import AGENT_POOL, FakePrefect, Server
 from tests.support.control_plane.samples import spec
 from tests.support.servers.prefect_server import AsyncPatient, Patient, PrefectServer
 

@@ -16,8 +16,8 @@ from database.store import Store
 from deployments.planning.spec import job_variables
 from local.processes import Child, tail
 from prefect_api.deployment_calls import open_gateway
+from rigs.control_plane import rig
 from settings import ROOT
-from tests.support.control_plane.rig import rig
 from tests.support.servers.prefect_server import PrefectServer
 from tests.support.waiting import until
 

@@ -25,8 +25,8 @@ from local.processes import Child, tail
 from prefect_api.client import open_client
 from prefect_api.deployment_calls import open_gateway
 from prefect_api.names import WARM_POOL_TYPE
+from rigs.control_plane import PLATFORM, Rig, rig
 from settings import ROOT, Settings
-from tests.support.control_plane.rig import PLATFORM, Rig, rig
 from tests.support.servers.http_server import Asked, WebServer
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer
 

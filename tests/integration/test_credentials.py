@@ -11,9 +11,9 @@ from prefect.blocks.system import Secret
 from connectors.credentials import CredentialKind, CredentialRules, Registered, uses_of
 from connectors.people import Role
 from pipelines.errors import ConfigurationError
+from rigs.migrated import migrate
 from tests.support.api_rig import BODY, CONNECTORS, TOKEN, client
 from tests.support.data_plane.platform import Platform
-from tests.support.migrated import migrate
 from tests.support.people import NOBODYS, OTHER, OWN, holding, made_token
 from tests.support.servers.http_server import WebServer
 from tests.support.servers.prefect_server import PrefectServer

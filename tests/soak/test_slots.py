@@ -14,8 +14,8 @@ from database.store import Store
 from deployments.planning.spec import job_variables
 from local.processes import Child
 from prefect_api.deployment_calls import open_gateway
+from rigs.control_plane import PLATFORM, rig
 from settings import ROOT
-from tests.support.control_plane.rig import PLATFORM, rig
 from tests.support.servers.http_server import WebServer
 from tests.support.servers.prefect_server import PrefectServer
 from tests.support.waiting import until

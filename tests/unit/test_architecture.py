@@ -107,13 +107,22 @@ def packages() -> list[str]:
 
 def test_the_floors_name_every_folder_of_the_product() -> None:
     here = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert here - {"tests", "benchmarks", "helm"} <= FLOOR.keys()
+    assert here - {"tests", "rigs", "benchmarks", "helm"} <= FLOOR.keys()
 
 
 def test_imports_point_down() -> None:
     tops = {(one.split(".")[0], other.split(".")[0]) for one, other in arrows()}
     upward = {(one, other) for one, other in tops if one != other and FLOOR[one] >= FLOOR[other]}
     assert upward == NOT_YET_DOWNWARD
+
+
+@pytest.mark.parametrize(("folder", "never"), [("benchmarks", {"tests"}), ("rigs", {"tests", "benchmarks"})])
+def test_benchmarks_and_rigs_import_no_tests(folder: str, never: set[str]) -> None:
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not {str(name).split(".")[0] for name in names} & never, path
 
 
 def test_no_module_is_in_a_circle() -> None:

@@ -12,9 +12,9 @@ from database.store import Store
 from pipelines.errors import ConfigurationError
 from pipelines.options import Options
 from pipelines.run import run_connector
+from rigs.control_plane import insert
 from settings import Settings
 from tests.support.api_rig import BODY, CONNECTORS, DeadPrefect, assert_problem, client, create
-from tests.support.control_plane.rig import insert
 from use_cases.connectors import Service
 
 
@@ -81,8 +81,8 @@ async def test_a_row_numbered_below_one_gets_no_deployment_and_an_old_one_of_its
     from connectors.status import Phase, Reason
     from prefect_api.deployment import creation
     from prefect_api.names import deployment_name
-    from tests.support.control_plane.fake_prefect import FakePrefect
-    from tests.support.control_plane.rig import rig
+    from rigs.control_plane import rig
+    from rigs.fake_prefect import FakePrefect
     from tests.support.control_plane.samples import spec
 
     gateway = FakePrefect()

@@ -7,9 +7,9 @@ import pytest
 
 from connectors.status import Phase, Reason
 from database.store import Store
+from rigs.control_plane import rig
+from rigs.fake_prefect import FakePrefect
 from tests.support.api_rig import BODY, CONNECTORS, assert_problem, client, create
-from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import rig
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from local.embedded_postgres import EmbeddedPostgres
-from tests.support.migrated import migrate
+from rigs.migrated import migrate
 
 TABLE = (
     "CREATE TABLE cai_connectors (id integer PRIMARY KEY, name varchar(80) NOT NULL, schedule varchar(40), "

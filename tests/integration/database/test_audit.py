@@ -14,8 +14,8 @@ from connectors.people import Actor, Via
 from connectors.sources.secret_references import looks_secret
 from database import audit
 from local.embedded_postgres import EmbeddedPostgres
+from rigs.migrated import migrate
 from tests.support.audit import SOURCE, connected, entries, insert, silently
-from tests.support.migrated import migrate
 
 ANN = Actor("ann", Via.REST, reason="the clinic asked", request_id="r-1")
 

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from local.embedded_postgres import EmbeddedPostgres
-from tests.support.migrated import migrate
+from rigs.migrated import migrate
 
 CONSENT = ("-x", "drop-connectors=yes")
 SOURCE = '{"type": "files", "url": "/data", "format": "csv", "table": "labs"}'

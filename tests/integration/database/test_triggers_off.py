@@ -10,9 +10,9 @@ from connectors.status import Phase
 from database import audit
 from database.audit import AuditFilter
 from database.store import Store
+from rigs.control_plane import Rig, rig
+from rigs.fake_prefect import FakePrefect
 from tests.support.api_rig import CONNECTORS, assert_problem, client, create
-from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import Rig, rig
 
 
 async def silently(database_url: str, statement: str) -> None:

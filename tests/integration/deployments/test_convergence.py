@@ -32,9 +32,9 @@ from prefect_api.deployment import Observed, Spec, drift
 from prefect_api.deployment_calls import PrefectGateway, open_gateway
 from prefect_api.errors import LeaseLostError
 from prefect_api.names import FLOW_NAME, connector_id_of, deployment_name
+from rigs.control_plane import PLATFORM, Clock, Rig, insert, rig
 from tests.support.control_plane import tally
 from tests.support.control_plane.faults import FaultyTransport
-from tests.support.control_plane.rig import PLATFORM, Clock, Rig, insert, rig
 from tests.support.control_plane.rough_hands import BackEnd, Operator
 from tests.support.servers.prefect_server import PrefectServer, empty_prefect
 

@@ -17,9 +17,9 @@ from deployments.planning.plan import desire
 from prefect_api.deployment import Spec, drift
 from prefect_api.deployment_calls import PrefectGateway
 from prefect_api.names import connector_id_of
+from rigs.control_plane import PLATFORM, Rig, insert, rig
 from settings import ROOT
 from tests.support.control_plane import tally
-from tests.support.control_plane.rig import PLATFORM, Rig, insert, rig
 from tests.support.servers.prefect_server import PrefectServer
 
 

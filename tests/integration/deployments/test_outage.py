@@ -11,7 +11,7 @@ from database.store import Store
 from deployments.monitoring.alerts import Alerts
 from prefect_api.deployment_calls import PrefectGateway, open_gateway
 from prefect_api.names import connector_id_of, deployment_name
-from tests.support.control_plane.rig import Rig, rig
+from rigs.control_plane import Rig, rig
 from tests.support.servers.prefect_server import PrefectServer
 from tests.support.servers.webhook import Webhook
 

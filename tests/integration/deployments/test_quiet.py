@@ -25,8 +25,8 @@ from flows.controller import controller_of
 from logs import LOGGERS
 from prefect_api.calls import READS
 from prefect_api.names import ControllerEvent
+from rigs.control_plane import insert
 from settings import Settings
-from tests.support.control_plane.rig import insert
 from tests.support.servers.prefect_server import PrefectServer
 from tests.support.waiting import until
 

@@ -15,9 +15,9 @@ from prefect_api.calls import PrefectCalls
 from prefect_api.client import open_client
 from prefect_api.event_feed import BATCH, GATHER_SECONDS, MOST_WAITING, Events, sending
 from prefect_api.names import ControllerEvent, DeploymentEvent, FreshnessEvent, LoadEvent
+from rigs.control_plane import rig
+from rigs.fake_prefect import FakePrefect
 from settings import ROOT
-from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import rig
 from tests.support.servers.prefect_server import PrefectServer
 from tests.support.waiting import until
 

@@ -19,7 +19,7 @@ from database.connection.engine import Fence, open_engine
 from database.statuses import StatusRecord
 from database.store import Store
 from prefect_api.deployment_calls import open_gateway
-from tests.support.control_plane.rig import rig
+from rigs.control_plane import rig
 
 
 class Boundaries:

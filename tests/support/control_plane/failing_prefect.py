@@ -7,7 +7,7 @@ from prefect_api.deployment import Listing, Observed, Patch, Spec
 from prefect_api.errors import (
     ServerUnavailableError,
 )
-from tests.support.control_plane.fake_prefect import FakePrefect
+from rigs.fake_prefect import FakePrefect
 
 
 class FailingCreates(FakePrefect):

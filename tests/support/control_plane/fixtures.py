@@ -11,7 +11,7 @@ import pytest
 
 from database.store import Store
 from prefect_api.deployment_calls import PrefectGateway, open_gateway
-from tests.support.control_plane.rig import Rig, rig
+from rigs.control_plane import Rig, rig
 from tests.support.servers.prefect_server import Patient, PrefectServer
 
 

@@ -9,7 +9,7 @@ from connectors.connector import ConnectorRow
 from connectors.status import Phase, Reason, Status
 from deployments.planning.plan import Desired, desire
 from prefect_api.deployment import Observed, Spec
-from tests.support.control_plane.rig import FILES_SOURCE, PLATFORM
+from rigs.control_plane import FILES_SOURCE, PLATFORM
 
 NOW = datetime(2026, 3, 2, 10, 7, tzinfo=UTC)
 TAG = PLATFORM.tag

@@ -30,9 +30,9 @@ from flows.controller import controller_of
 from local.embedded_postgres import EmbeddedPostgres
 from prefect_api.errors import WrongInstanceError
 from prefect_api.names import deployment_name
+from rigs.control_plane import insert
+from rigs.migrated import migrate
 from settings import ROOT, Settings
-from tests.support.control_plane.rig import insert
-from tests.support.migrated import migrate
 from tests.support.servers.prefect_server import PrefectServer, free_port
 from tests.support.servers.webhook import Webhook
 

@@ -17,9 +17,9 @@ from deployments.monitoring.alerts import Alerts
 from deployments.monitoring.database_health import DatabaseHealth
 from deployments.reconciling.rounds import Report
 from prefect_api.errors import ServerUnavailableError
+from rigs.control_plane import Rig, rig
+from rigs.fake_prefect import FakePrefect
 from settings import Settings
-from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import Rig, rig
 from tests.support.servers.webhook import Webhook
 from tests.support.waiting import until
 

@@ -16,8 +16,8 @@ from deployments.monitoring import alerts as module
 from deployments.monitoring.alerts import MOST_WAITING, Alerts
 from deployments.reconciling.server_health import ServerHealth
 from prefect_api.event_feed import Events
-from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import rig
+from rigs.control_plane import rig
+from rigs.fake_prefect import FakePrefect
 from tests.support.control_plane.samples import NOW
 from tests.support.servers.webhook import Webhook
 

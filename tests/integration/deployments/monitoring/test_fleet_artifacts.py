@@ -23,7 +23,7 @@ from prefect_api.calls import PrefectCalls
 from prefect_api.client import open_client
 from prefect_api.errors import ServerUnavailableError
 from prefect_api.event_feed import Events
-from tests.support.control_plane.rig import FILES_SOURCE, Clock
+from rigs.control_plane import FILES_SOURCE, Clock
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer
 
 CONNECTORS = 300

@@ -22,8 +22,8 @@ from flows.controller import controller_of
 from prefect_api.artifacts import Artifacts
 from prefect_api.calls import PrefectCalls
 from prefect_api.event_feed import Events
+from rigs.control_plane import Clock, insert
 from settings import Settings
-from tests.support.control_plane.rig import Clock, insert
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer
 from tests.support.waiting import until
 

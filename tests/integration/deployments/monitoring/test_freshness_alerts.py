@@ -25,8 +25,8 @@ from prefect_api.calls import PrefectCalls
 from prefect_api.client import open_client
 from prefect_api.event_feed import Events, sending
 from prefect_api.names import connector_resource_id
+from rigs.control_plane import Clock, insert
 from settings import Settings
-from tests.support.control_plane.rig import Clock, insert
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer
 from tests.support.waiting import until
 

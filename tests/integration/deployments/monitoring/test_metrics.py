@@ -20,8 +20,8 @@ from prefect_api.deployment import ActionKind
 from prefect_api.deployment_calls import open_gateway
 from prefect_api.errors import OverloadedError, ReconcileError, RefusedError, ServerUnavailableError
 from prefect_api.event_feed import Events
-from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import insert, rig
+from rigs.control_plane import insert, rig
+from rigs.fake_prefect import FakePrefect
 from tests.support.servers.prefect_server import free_port
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

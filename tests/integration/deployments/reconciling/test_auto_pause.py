@@ -15,8 +15,8 @@ from deployments.planning.plan import Create, Observation, Policy, desire, plan
 from prefect_api.deployment import Observed, Patch, Spec
 from prefect_api.names import deployment_name
 from prefect_api.run_queries import NoPrefect
-from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import PLATFORM, Rig, rig
+from rigs.control_plane import PLATFORM, Rig, rig
+from rigs.fake_prefect import FakePrefect
 from tests.support.control_plane.samples import NOW, TAG, held, row, spec
 from use_cases.connectors import Service
 

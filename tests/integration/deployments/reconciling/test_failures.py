@@ -33,9 +33,9 @@ from prefect_api.errors import (
     ServerError,
     TerminalError,
 )
+from rigs.control_plane import FILES_SOURCE, PLATFORM, Clock, Rig, insert_many, rig
+from rigs.fake_prefect import FakePrefect
 from tests.support.control_plane.failing_prefect import FailingCreates, Mortal
-from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import FILES_SOURCE, PLATFORM, Clock, Rig, insert_many, rig
 from tests.support.control_plane.samples import TAG, spec
 from tests.support.servers.webhook import Webhook
 

@@ -14,8 +14,8 @@ from deployments.reconciling.missed_runs import MOST_RUNS, missed_dates
 from prefect_api.deployment_calls import PrefectGateway
 from prefect_api.errors import RefusedError
 from prefect_api.names import deployment_name
+from rigs.control_plane import Clock, Rig, rig
 from tests.support.control_plane.failing_prefect import Mortal
-from tests.support.control_plane.rig import Clock, Rig, rig
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -20,8 +20,8 @@ from database.tables import loads
 from deployments.monitoring import alerts as alerts_module
 from deployments.monitoring.alerts import Alerts
 from deployments.monitoring.database_health import DatabaseHealth
-from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import Rig, insert, rig
+from rigs.control_plane import Rig, insert, rig
+from rigs.fake_prefect import FakePrefect
 from tests.support.servers.webhook import Webhook
 
 LEFT_OPEN = [

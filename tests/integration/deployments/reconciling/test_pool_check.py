@@ -12,8 +12,8 @@ from deployments.planning.pools import why_unfit
 from prefect_api.deployment import WorkPool
 from prefect_api.names import deployment_name
 from prefect_api.run_queries import open_runs
-from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import Rig, rig
+from rigs.control_plane import Rig, rig
+from rigs.fake_prefect import FakePrefect
 from use_cases.connectors import Service
 
 

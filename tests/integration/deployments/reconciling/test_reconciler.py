@@ -9,7 +9,7 @@ from connectors.status import Phase, Reason
 from prefect_api.deployment import Observed
 from prefect_api.deployment_calls import PrefectGateway
 from prefect_api.names import ENTRYPOINT, deployment_name
-from tests.support.control_plane.rig import PLATFORM, SCHEMA, Rig
+from rigs.control_plane import PLATFORM, SCHEMA, Rig
 
 
 async def held(gateway: PrefectGateway, connector_id: int) -> Observed | None:

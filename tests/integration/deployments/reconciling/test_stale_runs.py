@@ -14,7 +14,7 @@ from prefect_api.deployment import Observed
 from prefect_api.deployment_calls import PrefectGateway
 from prefect_api.names import deployment_name
 from prefect_api.run_calls import PendingRun, ScheduledRun
-from tests.support.control_plane.rig import Rig
+from rigs.control_plane import Rig
 from tests.support.servers.prefect_server import PrefectServer
 
 SQL = Callable[..., None]

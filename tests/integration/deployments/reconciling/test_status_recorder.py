@@ -7,9 +7,9 @@ from deployments.monitoring.alerts import Alerts
 from deployments.reconciling.failures import MANY
 from prefect_api.errors import RefusedError, ServerUnavailableError
 from prefect_api.names import deployment_name
+from rigs.control_plane import insert_many, rig
+from rigs.fake_prefect import FakePrefect
 from tests.support.control_plane.failing_prefect import FailingCreates
-from tests.support.control_plane.fake_prefect import FakePrefect
-from tests.support.control_plane.rig import insert_many, rig
 from tests.support.servers.webhook import Webhook
 
 

@@ -26,8 +26,8 @@ from deployments.planning.plan import (
 )
 from prefect_api.deployment import Observed, Patch, Spec, creation
 from prefect_api.names import connector_id_of
-from tests.support.control_plane.fake_prefect import Server, carry_out_patch
-from tests.support.control_plane.rig import PLATFORM
+from rigs.control_plane import PLATFORM
+from rigs.fake_prefect import Server, carry_out_patch
 from tests.support.control_plane.samples import NOW, TAG, deployment_id, held, known, row, spec, wanted
 from use_cases.connectors import DEFAULTS, WHOSE
 

@@ -20,8 +20,8 @@ from prefect_api.deployment import (
     patch,
 )
 from prefect_api.names import connector_id_of, deployment_name
-from tests.support.control_plane.fake_prefect import Server
-from tests.support.control_plane.rig import PLATFORM
+from rigs.control_plane import PLATFORM
+from rigs.fake_prefect import Server
 from tests.support.control_plane.samples import held, spec
 
 MAIN = ScheduleFields("main", {"cron": "0 */4 * * *", "timezone": "UTC"})

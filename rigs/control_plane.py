@@ -24,7 +24,7 @@ from deployments.reconciling.rounds import Report
 from deployments.reconciling.server_health import ServerHealth
 from prefect_api.concurrency_limit import AdaptiveLimiter
 from prefect_api.event_feed import Events
-from tests.support.control_plane.fake_prefect import FakePrefect
+from rigs.fake_prefect import FakePrefect
 
 FILES_SOURCE = {"type": "files", "url": "/data/labs", "format": "csv", "table": "labs"}
 
