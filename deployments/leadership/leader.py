@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -172,10 +173,7 @@ class Leader:
             return
         wanted = time.monotonic() >= min(self._audits) or self._reconciler.back_from_outage
         due = wanted and self._reconciler.server_answers
-        report = await self._reconciler.cycle(
-            audit=due, hints=hints, allow_mass_prune=self._start_options.allow_mass_prune
-        )
-        self._note(report)
+        report = await self._cycle(audit=due, hints=hints, allow_mass_prune=self._start_options.allow_mass_prune)
         now = time.monotonic()
         if report.audited:
             self._audits = [at for at in self._audits if at > now] or [now + self._settings.audit_interval_seconds]
@@ -196,11 +194,23 @@ class Leader:
         except DATABASE_ERRORS as error:
             logger.warning("Old loads could not be forgotten: the database %s", told(error))
 
-    def _note(self, report: Report) -> None:
-        """What the start options ask and allow is one full cycle, in whichever term that is."""
-        if report.audited:
-            self._start_options.fulfilled = True
-            self._start_options.allow_mass_prune = False
+    async def _cycle(self, *, audit: bool, allow_mass_prune: bool, hints: Collection[int] = ()) -> Report:
+        """One cycle. What the start options ask and allow is one full cycle, in whichever term that is.
+
+        One that is cut off after it has acted has used its permission up: the next term may find other rows missing.
+        """
+        report = Report()
+        try:
+            await self._reconciler.cycle(audit=audit, hints=hints, allow_mass_prune=allow_mass_prune, report=report)
+        except asyncio.CancelledError:
+            if audit and report.applied:
+                self._start_options.allow_mass_prune = False
+            raise
+        finally:
+            if report.audited:
+                self._start_options.fulfilled = True
+                self._start_options.allow_mass_prune = False
+        return report
 
     def _seconds_until_reason(self) -> float:
         now = time.monotonic()
@@ -213,8 +223,7 @@ class Leader:
 
     async def _full_cycle(self, allow_mass_prune: bool) -> CycleResult:
         """A full cycle, with as many turns as a roll-out needs."""
-        report = await self._reconciler.cycle(audit=True, allow_mass_prune=allow_mass_prune)
-        self._note(report)
+        report = await self._cycle(audit=True, allow_mass_prune=allow_mass_prune)
         while report.deferred and report.server_down is None:
             await asyncio.sleep(1)
             self._heartbeat(leading=True)

@@ -111,9 +111,16 @@ class Reconciler:
         return answer is not Answer.NONE
 
     async def cycle(
-        self, *, audit: bool = False, hints: Collection[int] = (), allow_mass_prune: bool = False
+        self,
+        *,
+        audit: bool = False,
+        hints: Collection[int] = (),
+        allow_mass_prune: bool = False,
+        report: Report | None = None,
     ) -> Report:
         """Reconcile what changed, what is due and what the hints name; with `audit`, everything.
+
+        It fills `report` as it goes, for whoever must know of a cycle that is cut off what it has done.
 
         Raises:
             TerminalError: when this controller may not write any more.
@@ -121,7 +128,7 @@ class Reconciler:
         """
         before = self._changes.known
         began = time.perf_counter()
-        report = Report()
+        report = Report() if report is None else report
         try:
             if audit and allow_mass_prune:
                 await self._upkeep.history.allow_mass_prune()

@@ -230,9 +230,9 @@ class Rounds:
             # First, and whether or not it can be recorded: Prefect has been changed.
             if outcome.error is None and not isinstance(outcome.decision.action, Create | None):
                 self._sweeper.touch(outcome.decision.action.held.id)
+        report.applied += sum(outcome.error is None for outcome in outcomes)
         report.lines += await self._recorder.conclude(outcomes, desired)
         report.settled |= {outcome.decision.connector_id for outcome in outcomes}
-        report.applied += sum(outcome.error is None for outcome in outcomes)
 
 
 def _by_connector(held: Iterable[Observed]) -> dict[int, Observed]:

@@ -15,7 +15,9 @@ from deployments.leadership.leader import ALERT_AFTER_CYCLES, Conclusion, Ending
 from deployments.leadership.start_options import StartOptions
 from deployments.monitoring.alerts import Alerts
 from deployments.monitoring.database_health import DatabaseHealth
+from deployments.monitoring.history_watch import HistoryWatch
 from deployments.reconciling.rounds import Report
+from deployments.reconciling.stale_runs import Sweeper
 from prefect_api.errors import ServerUnavailableError
 from rigs.control_plane import Rig, rig
 from rigs.fake_prefect import FakePrefect
@@ -68,6 +70,24 @@ async def test_the_permission_to_prune_is_good_for_one_full_cycle_whatever_the_t
         async with leading(parts, start_options):
             await until("ten are withheld", phases(parts, *[Phase.DELETING] * 10), 20)
         assert len(gateway.server.deployments) == 10
+
+
+@pytest.mark.parametrize(("then", "step"), [(Sweeper, "sweep_all"), (HistoryWatch, "look")])
+async def test_a_full_cycle_that_is_cut_off_after_its_deletes_has_used_the_permission_up(
+    store: Store, monkeypatch: pytest.MonkeyPatch, then: type, step: str
+) -> None:
+    async def hang(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    start_options = StartOptions(allow_mass_prune=True, foreground=True)
+    async with rig(store, FakePrefect()) as parts:
+        numbers = [await parts.insert() for _ in range(10)]
+        await parts.cycle(audit=True)
+        await parts.remove(*numbers)
+        monkeypatch.setattr(then, step, hang)
+        async with leading(parts, start_options):
+            await until("all are deleted", phases(parts), 20)
+        assert not start_options.allow_mass_prune
 
 
 class Away(FakePrefect):
