@@ -205,7 +205,7 @@ async def test_artifacts_that_cannot_be_written_harm_nothing(
         raise ServerUnavailableError("Prefect cannot be reached.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(artifacts._prefect, "call", gone)
+        broken.setattr(artifacts._prefect, "request", gone)
         caplog.set_level("INFO", "deployments.monitoring.fleet_watch")
         await watch.look()
     assert len(judged) == CONNECTORS
