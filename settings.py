@@ -31,6 +31,10 @@ DENIED_HOSTS = (
 """Where machines get credentials of their own, or are told what to do: no source of rows."""
 
 
+_PRIVATE_PARTS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+"""Members of a JWK that only its owner has."""
+
+
 class MissingDatabaseError(RuntimeError):
     """No database is configured and none is running here."""
 
@@ -252,6 +256,11 @@ class Settings(SignInSettings):
         description="Days of history that stay in the database when `python -m api.history.archive DIR` moves whole "
         "sealed days out. Unset: it moves none, and all is kept.",
     )
+    public_keys: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="Public keys (JSON: a list of JWK, or a JWK Set) that the REST API serves at "
+        "/.well-known/jwks.json, as `python -m api.sources.key_pairs` prints them. Unset: none.",
+    )
     api_host: str = Field("127.0.0.1", description="Address that the REST API binds.")
     api_port: int = Field(8080, ge=1, le=65535, description="Port of the REST API.")
 
@@ -264,6 +273,25 @@ class Settings(SignInSettings):
         "trusted_proxies",
         mode="before",
     )(_split)
+
+    @field_validator("public_keys", mode="before")
+    @classmethod
+    def _of_a_set(cls, value: object) -> object:
+        return value["keys"] if isinstance(value, dict) and "keys" in value else value
+
+    @field_validator("public_keys")
+    @classmethod
+    def _are_public(cls, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for key in keys:
+            if not {"kty", "kid"} <= key.keys():
+                raise ValueError(
+                    "Each key of CAI_PUBLIC_KEYS needs kty and kid: python -m api.sources.key_pairs prints one."
+                )
+            if key["kty"] not in {"RSA", "EC"} or _PRIVATE_PARTS & key.keys():
+                raise ValueError("CAI_PUBLIC_KEYS holds a private or secret key, which must never be served.")
+        if len({key["kid"] for key in keys}) < len(keys):
+            raise ValueError("Two keys of CAI_PUBLIC_KEYS have one kid: give each its own.")
+        return keys
 
     @field_validator("work_pool", "work_queue")
     @classmethod

@@ -205,6 +205,12 @@ class ProbeAnswer(Body):
     tables: Annotated[list[ProbedTable], Field(description="The first rows of each table.")]
 
 
+class PublicKeys(Body):
+    """The public keys of this installation, as RFC 7517 writes them."""
+
+    keys: Annotated[list[dict[str, Any]], Field(description="A JWK each.")]
+
+
 class Health(Body):
     """The process lives."""
 

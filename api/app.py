@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCol
 
 from api import credential_routes, problems, token_routes
 from api import routes as api_routes
-from api.answers import Health
+from api.answers import Health, PublicKeys
 from api.authentication import Authenticated
 from api.history import routes as history_routes
 from api.middleware import Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
@@ -41,6 +41,9 @@ POOL_SIZE = 20
 
 GRACE_SECONDS = 20
 """How long requests in flight may take to end after SIGTERM."""
+
+KEYS_KEPT_SECONDS = 300
+"""How long a server may go on with the public keys that it has read."""
 
 OpenRuns = Callable[[], AbstractAsyncContextManager[PrefectRuns]]
 
@@ -77,7 +80,7 @@ def create_app(
     app.include_router(token_routes.router)
     app.include_router(credential_routes.router)
     app.include_router(source_routes.router)
-    _add_operations(app, registry)
+    _add_operations(app, registry, settings.public_keys)
     install_page(app, asks_for_names=_asks_for_names(settings))
     tokens = [token.get_secret_value() for token in settings.api_token]
     # The last one added is the first that a request meets.
@@ -139,7 +142,7 @@ def _proxy(settings: Settings) -> TrustedProxy | None:
     )
 
 
-def _add_operations(app: FastAPI, registry: CollectorRegistry) -> None:
+def _add_operations(app: FastAPI, registry: CollectorRegistry, public_keys: list[dict[str, Any]]) -> None:
     """What operations ask for, without a token."""
 
     @app.get("/health", tags=["operations"])
@@ -152,6 +155,12 @@ def _add_operations(app: FastAPI, registry: CollectorRegistry) -> None:
         """Connectors can be read and saved: the database answers. Prefect isn't needed for that."""
         await app.state.service.ready()
         return Health()
+
+    @app.get("/.well-known/jwks.json", tags=["operations"])
+    async def jwks(response: Response) -> PublicKeys:
+        """The public keys (CAI_PUBLIC_KEYS) by which FHIR servers check this installation's signatures."""
+        response.headers["Cache-Control"] = f"max-age={KEYS_KEPT_SECONDS}"
+        return PublicKeys(keys=public_keys)
 
     @app.get("/metrics", tags=["operations"], response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:

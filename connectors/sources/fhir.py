@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from connectors.sources.http import BaseUrl, Login, MoreHeaders
+from connectors.sources.http import BaseUrl, FhirLogin, MoreHeaders
 from connectors.sources.secret_references import Name, refused
 from connectors.sources.write_rules import AnySource, ColumnTypes, Landing, Some, distinct
 
@@ -37,7 +37,7 @@ class FhirSource(AnySource):
         "Procedure",
         "MedicationRequest",
     )
-    auth: Login = None
+    auth: FhirLogin = None
     headers: MoreHeaders = Field(default_factory=dict)
     page_size: Annotated[int, Field(ge=1, le=10_000, description="Resources that are asked for at once.")] = 200
     since: Annotated[

@@ -46,8 +46,27 @@ class OAuth2Auth(OfAKind):
     default_token_expiration: Annotated[int, Field(gt=0)] = 3600
 
 
+class SmartBackendAuth(OfAKind):
+    """SMART Backend Services of HL7: a token for an assertion that is signed with a private key."""
+
+    type: Literal["smart_backend"]
+    client_id: Annotated[TextOrCredential, Field(description="The name that the server gave to this client.")]
+    private_key: Annotated[
+        Credential,
+        Field(description="The key that signs, as PEM or JWK: RSA (RS384) or of the curve P-384 (ES384)."),
+    ]
+    key_id: Annotated[
+        Name | None,
+        Field(description="The `kid` under which the server knows the public key. null: the private key's own."),
+    ] = None
+    scope: Annotated[Name, Field(description="What the token may do, such as `system/Patient.rs`.")] = "system/*.rs"
+
+
 Auth = Annotated[BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth, ByType()]
 """A way to authenticate."""
+
+FhirAuth = Annotated[BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth | SmartBackendAuth, ByType()]
+"""A way to authenticate at a FHIR server, which tells where it gives tokens."""
 
 
 class PlainPaginator(OfAKind):
@@ -135,4 +154,5 @@ Headers = Annotated[dict[Name, TextOrCredential], AfterValidator(lambda value: r
 
 BaseUrl = Annotated[HttpUrl, Field(description="Its address, http or https, without a password in it.")]
 Login = Annotated[Auth | None, Field(description="How to log in. null: not at all.")]
+FhirLogin = Annotated[FhirAuth | None, Field(description="How to log in. null: not at all.")]
 MoreHeaders = Annotated[Headers, Field(description="Headers that are sent with each request.")]

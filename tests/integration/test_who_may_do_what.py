@@ -130,7 +130,7 @@ MATRIX |= {
 }
 PAGES = {(method, path) for router in ROUTERS for method, path in routes_of(router.routes)}
 """What a browser asks for: the same use cases behind a door of its own."""
-OPEN = {("GET", path) for path in ("/health", "/ready", "/metrics", "/openapi.json")}
+OPEN = {("GET", path) for path in ("/health", "/ready", "/metrics", "/openapi.json", "/.well-known/jwks.json")}
 """What asks for nobody's name."""
 
 

@@ -1,6 +1,6 @@
 """The REST API in this process on a real PostgreSQL, for tests: a client, and what stands behind it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -76,12 +76,14 @@ async def client(
     asker: Asker = unreachable,
     tokens: tuple[str, ...] = (),
     reason_required: bool = False,
+    public_keys: Sequence[dict[str, Any]] = (),
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API, which sends the first token where there are some."""
     configured = Settings(
         database_url=SecretStr(database_url),
         api_token=[SecretStr(token) for token in tokens],
         reason_required=reason_required,
+        public_keys=list(public_keys),
     )
     app = create_app(configured, open_runs, tester, asker)
     headers = {"Authorization": f"Bearer {tokens[0]}"} if tokens else {}

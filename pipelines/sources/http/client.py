@@ -13,7 +13,7 @@ from typing import Any
 from requests import Request, Response
 from requests.auth import AuthBase
 
-from connectors.sources.http import Auth, Headers
+from connectors.sources.http import Auth, FhirAuth, Headers
 from pipelines.access.secrets import Secrets
 from pipelines.errors import Fields, TransientError
 from pipelines.sources import Context
@@ -105,7 +105,7 @@ class Client:
 
 
 def source_client(
-    base_url: str, headers: Headers, credentials: Auth | None, context: Context, fields: Fields
+    base_url: str, headers: Headers, credentials: Auth | FhirAuth | None, context: Context, fields: Fields
 ) -> Client:
     """A client with a connector's headers and credentials, resolved. `fields` are those of its kind of source."""
     secrets = context.secrets
@@ -117,6 +117,7 @@ def source_client(
             secrets,
             lambda url, token_fields: Sender(url, token_fields, patience, context.denied),
             context.remarks.add,
+            base_url,
         )
     plain = {name: secrets.plain_or_text(value) for name, value in headers.items()}
     return Client(base_url, plain, login, Sender(base_url, fields, patience, context.denied), context.remarks.add)

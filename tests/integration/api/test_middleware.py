@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from api.middleware import LoopbackOnly
+from api.sources.key_pairs import make_pair
 from settings import ROOT
 from tests.support.api_rig import BODY, CONNECTORS, TOKEN, assert_problem, client, create
 from tests.support.servers.prefect_server import free_port
@@ -112,3 +113,11 @@ async def test_without_tokens_pages_of_other_sites_are_kept_out(headers: dict[st
         guarded = httpx.ASGITransport(app=LoopbackOnly(api._transport.app))  # type: ignore[attr-defined]
         async with httpx.AsyncClient(transport=guarded, base_url="http://127.0.0.1:8080", headers=headers) as http:
             assert (await http.get("/health")).status_code == status
+
+
+async def test_public_keys_are_served_to_anybody(database_url: str) -> None:
+    _, public = make_pair("hospital-2026", "ES384")
+    async with client(database_url, tokens=("t",), public_keys=[public]) as http:
+        answer = await http.get("/.well-known/jwks.json")
+    assert answer.json() == {"keys": [public]}
+    assert answer.headers["Cache-Control"] == "max-age=300"

@@ -101,5 +101,5 @@ def test_every_route_of_the_contract_is_there() -> None:
         *((method, "/api/v1/credentials") for method in ("POST", "GET")),
         ("DELETE", "/api/v1/credentials/{name}"),
         *(("POST", f"/api/v1/sources/{action}") for action in ("discover", "test")),
-        *(("GET", path) for path in ("/health", "/ready", "/metrics")),
+        *(("GET", path) for path in ("/health", "/ready", "/metrics", "/.well-known/jwks.json")),
     }
