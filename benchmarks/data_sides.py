@@ -32,6 +32,7 @@ from pipelines.loading.summary import Summary
 from pipelines.options import Options
 from pipelines.run import run_connector
 from pipelines.sources import Context, files, rest_api, sql_database
+from pipelines.sources.as_one import source_of
 from settings import Settings
 
 PRELOADED = (engine, files, rest_api, sql_database)
@@ -175,7 +176,7 @@ def plain() -> float:
         "plain", pipelines_dir=str(data_dir / "plain"), destination=target.destination, dataset_name="clinic"
     )
     resources = sql_database.resources(source, Context(secrets=secrets))
-    pipeline.run(engine.source_of("plain", resources, None), loader_file_format="parquet")
+    pipeline.run(source_of("plain", resources, None), loader_file_format="parquet")
     return time.perf_counter() - started
 
 

@@ -28,7 +28,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
 
     Args:
         connector_id: The connector's id in cai_connectors.
-        full_refresh: Drop the connector's tables and load everything again.
+        full_refresh: Load everything again, in the place of what is there.
         tables: Only these tables or resources; empty for all.
         row_limit: At most so many rows of each table, to try a connector out.
         backfill_from: Load again what changed since this moment, whatever was loaded before.

@@ -100,9 +100,10 @@ def _clean(sample: Sample, secrets: Secrets) -> Sample:
 def samples(source: Source, context: Context, rows: int) -> tuple[Sample, ...]:
     """The first rows of each table, as the readers give them. Raises what they do."""
     # dlt costs seconds, which importing this module must not.
-    from pipelines.loading.pipeline import configure, source_of  # noqa: PLC0415
+    from pipelines.loading.pipeline import configure  # noqa: PLC0415
     from pipelines.rows import to_arrow  # noqa: PLC0415
     from pipelines.sources import open_source  # noqa: PLC0415
+    from pipelines.sources.as_one import source_of  # noqa: PLC0415
 
     configure()
     found = []

@@ -65,6 +65,8 @@ class Target:
     exclusive: str | None = None
     table_format: str | None = None
     merges: bool = True
+    swaps: bool = False
+    """Whether a full refresh loads beside the old rows (`pipelines.loading.replacing`), or drops its tables first."""
     make: Callable[[], None] = lambda: None
     """Makes what must be there before a pipeline opens it. Called by a run that has the destination for itself."""
 
@@ -132,14 +134,14 @@ OUTSIDE = (
 
 
 def _duckdb(path: Path, staging: str, version: str) -> Target:
-    import dlt  # noqa: PLC0415  # seconds: only in a run
+    from pipelines.loading.replacing.refresh import RefreshedDuckDb  # noqa: PLC0415  # dlt costs seconds: only in a run
 
     # dlt would open whatever stands there; a directory of clinical data is for its owner alone.
     path.parent.mkdir(parents=True, exist_ok=True)
     from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials  # noqa: PLC0415
 
     credentials = DuckDbCredentials(str(path), global_config=DUCKDB)
-    target = dlt.destinations.duckdb(
+    target = RefreshedDuckDb(
         credentials=credentials,
         staging_dataset_name_layout=staging,
         replace_strategy=REPLACE,
@@ -149,7 +151,8 @@ def _duckdb(path: Path, staging: str, version: str) -> Target:
         # Each has all of DuckDB's threads.
         max_parallel_load_jobs=1,
     )
-    return Target(target, "parquet", exclusive=f"duckdb:{path.resolve()}", make=lambda: make_duckdb_file(path, version))
+    make = lambda: make_duckdb_file(path, version)  # noqa: E731
+    return Target(target, "parquet", exclusive=f"duckdb:{path.resolve()}", swaps=True, make=make)
 
 
 def make_duckdb_file(path: Path, version: str) -> None:
@@ -176,8 +179,9 @@ def make_duckdb_file(path: Path, version: str) -> None:
 
 
 def _postgres(value: Any, staging: str, dataset: str | None, denied: DeniedHosts) -> Target:
-    import dlt  # noqa: PLC0415  # seconds: only in a run
-    from dlt.destinations.impl.postgres.postgres import PostgresParquetCopyJob  # noqa: PLC0415
+    from dlt.destinations.impl.postgres.postgres import PostgresParquetCopyJob  # noqa: PLC0415  # only in a run
+
+    from pipelines.loading.replacing.refresh import RefreshedOneSchema, RefreshedPostgres  # noqa: PLC0415
 
     # Else the driver first reads a whole file into memory. It stays one transaction a file.
     PostgresParquetCopyJob._ingest_per_rowgroup = True
@@ -185,11 +189,11 @@ def _postgres(value: Any, staging: str, dataset: str | None, denied: DeniedHosts
     url = postgres_url(value)
     for host, port, database in postgres_places(url):
         denied.check(host, port, database)
-    kind = dlt.destinations.postgres
+    kind: type[RefreshedPostgres | RefreshedOneSchema] = RefreshedPostgres
     if dataset is not None:
-        from pipelines.loading.one_schema import OneSchemaPostgres, needs_one_schema  # noqa: PLC0415  # only in a run
+        from pipelines.loading.one_schema import needs_one_schema  # noqa: PLC0415  # only in a run
 
-        kind = OneSchemaPostgres if needs_one_schema(url, dataset, staging) else kind
+        kind = RefreshedOneSchema if needs_one_schema(url, dataset, staging) else kind
     target = kind(
         credentials=url,
         staging_dataset_name_layout=staging,
@@ -199,7 +203,7 @@ def _postgres(value: Any, staging: str, dataset: str | None, denied: DeniedHosts
         recommended_file_size=POSTGRES_FILE_BYTES,
         max_parallel_load_jobs=POSTGRES_JOBS,
     )
-    return Target(target, "parquet")
+    return Target(target, "parquet", swaps=True)
 
 
 def _connect_for_copy(job: Any) -> Any:

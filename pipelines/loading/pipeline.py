@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 import dlt
-from dlt.extract import DltResource, DltSource
+from dlt.extract import DltResource
 
 from connectors.sources.write_rules import normalised
 from pipelines.connector_lock import LockLostError, name_key
@@ -24,10 +24,12 @@ from pipelines.loading.measures.table_loads import Measured
 from pipelines.loading.measures.table_sizes import sizes
 from pipelines.loading.opening import Opened, alone, open_destination
 from pipelines.loading.preparation import Preparation
+from pipelines.loading.replacing.refresh import Refresh
 from pipelines.loading.summary import Summary
 from pipelines.protection.masking import Mask, mask_of
 from pipelines.remarks import Remarks
 from pipelines.sources import Context, Window, open_source
+from pipelines.sources.as_one import source_of
 from pipelines.sources.cursors.incremental import value_of
 from pipelines.sources.cursors.values import shown_cursor
 
@@ -76,6 +78,7 @@ class LoadPipeline:
         self._announced = False
         self._rows_left_out = 0
         self._measured = Measured()
+        self._refresh = Refresh()
 
     @property
     def pipeline(self) -> dlt.Pipeline:
@@ -150,12 +153,14 @@ class LoadPipeline:
                         self.pipeline,
                         load_ids,
                         full_refresh=self.full_refresh,
+                        swaps=self._opened.target.swaps,
                         look=self._size_before,
                     )
                 self._announced = True
             if self._opened.known.uneven or self._opened.widening.done:
                 self._opened.widening.align_staging()
-            self.pipeline.load()
+            beside = self.full_refresh and self._opened.target.swaps
+            self._refresh.load(self.pipeline, self.remarks, beside=beside)
             try:
                 # ... or wrote, and what that one has announced is not this one's to withdraw.
                 self.job.locks.check()
@@ -241,9 +246,3 @@ class LoadPipeline:
             return None
         # A new table is one that the user has named; the contract is about what the source does to it.
         return {"tables": "evolve", "columns": contract, "data_type": contract}
-
-
-def source_of(name: str, resources: list[DltResource], contract: Any) -> DltSource:
-    """One source, whose schema has the connector's name. Nested parts land as JSON: one table a resource."""
-    make = dlt.source(lambda: resources, name=name, max_table_nesting=0, schema_contract=contract)
-    return make()

@@ -22,8 +22,17 @@ from pipelines.loading.load_markers import ANNOUNCED, ANNOUNCED_REFRESH, ledger_
 from pipelines.loading.measures.table_sizes import Look
 
 
-def announce(pipeline: Pipeline, load_ids: Iterable[str], *, full_refresh: bool, look: Look = lambda _: None) -> None:
+def announce(
+    pipeline: Pipeline,
+    load_ids: Iterable[str],
+    *,
+    full_refresh: bool,
+    swaps: bool = False,
+    look: Look = lambda _: None,
+) -> None:
     """Say in the destination that these loads begin now. `look` is given the client that does, while it is open.
+
+    `swaps`: a full refresh changes no table before its end, so that one which dies needs no other to follow.
 
     If the process dies after this, the next run finds nothing of them, or half of them, and removes that.
     """
@@ -32,14 +41,15 @@ def announce(pipeline: Pipeline, load_ids: Iterable[str], *, full_refresh: bool,
     with _client(pipeline, pipeline.default_schema) as client:
         if markers := ledger_of(client):
             for load_id in load_ids:
-                markers.announce(load_id, ANNOUNCED_REFRESH if full_refresh else ANNOUNCED)
+                markers.announce(load_id, ANNOUNCED_REFRESH if full_refresh and not swaps else ANNOUNCED)
         look(client)
 
 
 def _makes_own_tables(pipeline: Pipeline) -> bool:
     """Make the dataset and dlt's own tables alone; false where the destination has no tables.
 
-    The others are dropped as the load begins, and may not take what is new: a table with rows takes no column of a key.
+    In a full refresh the others are dropped as the load begins or swapped as it ends, and may not take what is new: a
+    table with rows takes no column of a key.
     """
     client, _ = pipeline._get_destination_clients(pipeline.default_schema)
     if not isinstance(client, SqlJobClientBase):

@@ -20,6 +20,7 @@ import psycopg2  # type: ignore[import-untyped]
 
 from pipelines.loading import pipeline as engine
 from pipelines.loading import unfinished_loads as exactness
+from pipelines.loading.replacing import refresh
 from pipelines.options import Options
 from pipelines.run import run_connector
 from pipelines.sources import files, rest_api
@@ -28,6 +29,9 @@ from settings import ROOT, Settings
 
 POINTS = ("extract-mid", "extract-end", "normalize-mid", "normalize-end", "load-mid", "load-end", "confirm")
 """Where a run can be killed: within and at the end of each step, and between dlt's completion and ours."""
+
+SWAP_POINTS = ("swap-begin", "swap-mid", "swap-end")
+"""Where a full refresh can be killed as well: before, between and after the tables whose rows it exchanges."""
 
 PRELOADED = (adbc_driver_postgresql.dbapi, duckdb, psycopg2, files, rest_api)
 
@@ -75,6 +79,13 @@ def arm(point: str) -> None:
             load.complete_jobs = complete_jobs  # type: ignore[method-assign]
         case "load-end":
             dlt.load.load.Load.complete_package = _die  # type: ignore[method-assign]
+        case "swap-begin":
+            refresh.SwappingClient._take_place = _die  # type: ignore[method-assign]
+        case "swap-mid":
+            take_place = refresh.SwappingClient._take_place
+            refresh.SwappingClient._take_place = _die_after(1, take_place)  # type: ignore[method-assign]
+        case "swap-end":
+            refresh.SqlJobClientBase.complete_load = _die  # type: ignore[attr-defined,method-assign]
         case "confirm":
             exactness.confirm = _die
 

@@ -5,7 +5,8 @@ from typing import Any
 import dlt
 import pytest
 
-from pipelines.loading.pipeline import configure, source_of
+from pipelines.loading.pipeline import configure
+from pipelines.sources.as_one import source_of
 from pipelines.sources.rest_api import as_tables
 from tests.support.data_plane.platform import Platform
 from tests.support.servers.http_server import WebServer

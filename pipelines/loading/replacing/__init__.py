@@ -1,0 +1,1 @@
+"""Tables whose rows are exchanged as a whole: full refreshes."""
