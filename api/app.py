@@ -21,6 +21,7 @@ from api.answers import Health, PublicKeys
 from api.authentication import Authenticated
 from api.history import routes as history_routes
 from api.middleware import Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
+from api.runs import routes as run_routes
 from api.sign_in.bearer import Provider
 from api.sign_in.proxy import TrustedProxy
 from api.sources import routes as source_routes
@@ -76,6 +77,7 @@ def create_app(
     )
     problems.install(app)
     app.include_router(api_routes.router)
+    app.include_router(run_routes.router)
     app.include_router(history_routes.router)
     app.include_router(token_routes.router)
     app.include_router(credential_routes.router)

@@ -1,19 +1,22 @@
-"""The API's names: a connector's columns in camelCase, wherever a pointer or a sentence of an answer names one.
+"""The API's names: a connector's columns and a run's options in camelCase, wherever an answer names one.
 
 Tables, forms and logs call a column by its own name (`dataset_name`), and so do the sentences that all of them share.
 They are put into the API's names here, as they leave it, and nowhere before.
 """
 
 import re
+from dataclasses import fields
 from typing import Annotated
 
 from pydantic import AfterValidator
 from pydantic.alias_generators import to_camel
 
 from connectors.refusals import Refusal
+from connectors.runs import Options
 from use_cases.connectors import DEFAULTS
 
-_COLUMNS = "|".join(name for name in DEFAULTS if "_" in name)
+_OF_RUNS = [each.name for each in fields(Options)]
+_COLUMNS = "|".join(name for name in (*DEFAULTS, *_OF_RUNS) if "_" in name)
 # A column is what a path begins with: `source.run_policy` is a key of the source, and what is quoted is a user's own.
 _COLUMN = re.compile(rf"(?<![\w./'\"`])({_COLUMNS})\b(?!['\"`])")
 

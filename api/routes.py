@@ -4,7 +4,6 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Annotated, Any, cast
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.security import HTTPBearer
@@ -15,12 +14,9 @@ from api.answers import (
     ConnectorDetail,
     ConnectorPage,
     ProbeAnswer,
-    RunAnswer,
-    RunsAnswer,
     SchedulePreview,
 )
-from api.bodies import ConnectorInput, ConnectorPatch, ConnectorQuery, RunsQuery, SchedulePreviewInput, plain_digits
-from api.load_bodies import LoadAnswer, LoadDetail, LoadsAnswer, LoadsQuery
+from api.bodies import ConnectorInput, ConnectorPatch, ConnectorQuery, SchedulePreviewInput, plain_digits
 from api.problems import MEDIA_TYPE
 from connectors.connector import ConnectorRow, InvalidConnectorError
 from connectors.errors import ForbiddenError
@@ -33,9 +29,6 @@ from use_cases.queries import Entry, too_low
 
 LONGEST_REASON = 1000
 """Characters of a reason."""
-
-LONGEST_KEY = 200
-"""Characters of an Idempotency-Key."""
 
 Tester = Callable[[ConnectorRow], Awaitable[ProbeAnswer]]
 """Reaches the source of a connector."""
@@ -65,7 +58,7 @@ MEANINGS = {
     503: "The database, or what this needs of Prefect, does not answer; `Retry-After` says how many seconds to wait.",
 }
 """What each refusal means, the same on every route."""
-_BODY = (400, 413, 415)
+BODY = (400, 413, 415)
 _ETAG = {"ETag": {"description": "The connector's version: its generation.", "schema": {"type": "string"}}}
 
 
@@ -143,18 +136,7 @@ ConnectorId = Annotated[
     Path(alias="connectorId", ge=1, le=LARGEST_ID, description="The connector's id, in plain digits."),
     BeforeValidator(plain_digits),
 ]
-RunId = Annotated[UUID, Path(alias="runId", description="Prefect's id of the flow run.")]
 Seen = Annotated[Versions, Depends(_if_match)]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=LONGEST_KEY,
-        description="A text of your own, new for each run that you want: sent again, it starts no second run of this "
-        "connector and answers with the first. Left out: each call starts a run.",
-    ),
-]
 
 router = APIRouter(
     prefix="/api/v1",
@@ -180,7 +162,7 @@ _LOCATION = {"Location": {"description": "Where the connector is.", "schema": {"
     status_code=201,
     tags=["connectors"],
     dependencies=[needs(Act.CHANGE)],
-    responses=responses_of(201, 409, *_BODY, headers=_LOCATION),
+    responses=responses_of(201, 409, *BODY, headers=_LOCATION),
 )
 async def create_connector(body: ConnectorInput, service: Changing, response: Response) -> ConnectorAnswer:
     """Create a connector.
@@ -224,7 +206,7 @@ async def get_connector(connector_id: ConnectorId, service: Connectors, response
     "/connectors/{connectorId}",
     tags=["connectors"],
     dependencies=[needs(Act.CHANGE)],
-    responses=responses_of(200, 404, 409, 412, *_BODY),
+    responses=responses_of(200, 404, 409, 412, *BODY),
 )
 async def replace_connector(
     connector_id: ConnectorId, body: ConnectorInput, seen: Seen, service: Changing, response: Response
@@ -237,7 +219,7 @@ async def replace_connector(
     "/connectors/{connectorId}",
     tags=["connectors"],
     dependencies=[needs(Act.CHANGE)],
-    responses=responses_of(200, 404, 409, 412, *_BODY),
+    responses=responses_of(200, 404, 409, 412, *BODY),
 )
 async def update_connector(
     connector_id: ConnectorId, body: ConnectorPatch, seen: Seen, service: Changing, response: Response
@@ -301,24 +283,6 @@ async def retry_connector(connector_id: ConnectorId, service: Changing, response
 
 
 @router.post(
-    "/connectors/{connectorId}/run",
-    status_code=202,
-    tags=["actions"],
-    dependencies=[needs(Act.RUN)],
-    responses=problems(404, 409),
-)
-async def run_connector(
-    connector_id: ConnectorId, service: Changing, idempotency_key: IdempotencyKey = None
-) -> RunAnswer:
-    """Start a run now; the connector's overlap policy says what happens if one is going on.
-
-    After a 503, or without an answer, it may have been started all the same. With an `Idempotency-Key` the same request
-    can be sent again until it is answered: one key starts one run.
-    """
-    return RunAnswer.of(await service.run(connector_id, idempotency_key))
-
-
-@router.post(
     "/connectors/{connectorId}/test", tags=["actions"], dependencies=[needs(Act.TEST)], responses=problems(404)
 )
 async def test_connector(
@@ -332,37 +296,7 @@ async def test_connector(
     return await tester((await service.to_test(connector_id)).row)
 
 
-@router.get("/connectors/{connectorId}/runs", tags=["runs"], dependencies=[needs(Act.READ)], responses=problems(404))
-async def list_runs(connector_id: ConnectorId, service: Connectors, query: Annotated[RunsQuery, Query()]) -> RunsAnswer:
-    """List a connector's last runs: their states, times, and rows loaded."""
-    return RunsAnswer(items=[RunAnswer.of(run) for run in await service.last_runs(connector_id, query.limit)])
-
-
-@router.get("/connectors/{connectorId}/loads", tags=["runs"], dependencies=[needs(Act.READ)], responses=problems(404))
-async def list_loads(
-    connector_id: ConnectorId, service: Connectors, query: Annotated[LoadsQuery, Query()]
-) -> LoadsAnswer:
-    """List what a connector's runs have loaded, the newest first, a page at a time.
-
-    By the platform's own load history, which does not ask Prefect. Runs that had nothing to do (skipped) are not in it.
-    """
-    before = None if query.cursor is None else parse_number(query.cursor)
-    page = await service.load_history(connector_id, limit=query.limit, before=before)
-    return LoadsAnswer(
-        items=[LoadAnswer.of(load) for load in page.loads],
-        next_cursor=None if page.before is None else str(page.before),
-    )
-
-
-@router.get(
-    "/connectors/{connectorId}/loads/{runId}", tags=["runs"], dependencies=[needs(Act.READ)], responses=problems(404)
-)
-async def get_load(connector_id: ConnectorId, run_id: RunId, service: Connectors) -> LoadDetail:
-    """Show what one run has loaded, table by table."""
-    return LoadDetail.of_tables(*await service.load_of_run(connector_id, run_id))
-
-
-@router.post("/schedules/preview", tags=["schedules"], dependencies=[needs(Act.READ)], responses=problems(*_BODY))
+@router.post("/schedules/preview", tags=["schedules"], dependencies=[needs(Act.READ)], responses=problems(*BODY))
 async def preview_schedule(body: SchedulePreviewInput, service: Connectors) -> SchedulePreview:
     """Say what a schedule means before it is saved: in words, in dates, and what may surprise about it."""
     try:

@@ -24,12 +24,12 @@ import psycopg2  # type: ignore[import-untyped]
 import pyarrow as pa
 
 from connectors.destinations.duckdb import DuckdbDestination
+from connectors.runs import Options
 from connectors.sources.sql_database import SqlDatabaseSource
 from pipelines.access.secrets import Secrets
 from pipelines.loading import pipeline as engine
 from pipelines.loading.destinations import open_target
 from pipelines.loading.summary import Summary
-from pipelines.options import Options
 from pipelines.run import run_connector
 from pipelines.sources import Context, files, rest_api, sql_database
 from pipelines.sources.as_one import source_of

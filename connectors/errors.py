@@ -5,6 +5,7 @@ r"""Errors of requests, whichever door they came through.
     ├── NoSuchTokenError           there is no such token, for whoever asks
     ├── NoSuchCredentialError      there is no such credential, for whoever asks
     ├── NoSuchLoadError            the load history has no such run
+    ├── NoSuchRunError             Prefect has no such run of the connector
     ├── ForbiddenError             the role of whoever asks is too low
     ├── NameTakenError             another connector has the name
     ├── TokenNameTakenError        another token has the name
@@ -58,6 +59,13 @@ class NoSuchLoadError(RequestError):
             "The load history has no such run of this connector: it has not begun to load, had nothing to do, or was "
             "longer ago than loads are kept."
         )
+
+
+class NoSuchRunError(RequestError):
+    """Prefect has no such run of the connector."""
+
+    def __init__(self) -> None:
+        super().__init__("Prefect has no such run of this connector, or holds it no more.")
 
 
 class ForbiddenError(RequestError):

@@ -34,11 +34,11 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
         backfill_from: Load again what changed since this moment, whatever was loaded before.
         backfill_to: With a backfill: only what changed before this moment.
     """
+    from connectors.runs import Options  # noqa: PLC0415
     from pipelines.artifacts import Bar, show  # noqa: PLC0415  # see the module's docstring
     from pipelines.errors import RunError, TimeLimitError  # noqa: PLC0415
     from pipelines.host import Listeners  # noqa: PLC0415
     from pipelines.load_events import teller  # noqa: PLC0415
-    from pipelines.options import Options  # noqa: PLC0415
     from pipelines.prefect_host import PrefectHost  # noqa: PLC0415
     from pipelines.run import Skipped, run_connector  # noqa: PLC0415
     from settings import Settings  # noqa: PLC0415

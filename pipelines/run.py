@@ -24,6 +24,7 @@ from connectors.destinations import Destination
 from connectors.destinations.duckdb import DuckdbDestination
 from connectors.limits.ids import is_id, refusal
 from connectors.refusals import from_pydantic
+from connectors.runs import Options
 from connectors.sources.write_rules import normalised
 from database import runs
 from pipelines.access.credential_rules import rules_of
@@ -37,7 +38,6 @@ from pipelines.loading.job import Job
 from pipelines.loading.other_writers import refuse_other_writers
 from pipelines.loading.summary import Summary
 from pipelines.missed_run import reason_to_skip
-from pipelines.options import Options
 from settings import Settings
 
 logger = logging.getLogger("prefect.pipelines")

@@ -1,4 +1,4 @@
-"""Queries of a deployment's runs, and the start of one, for the people who wait for an answer.
+"""Queries of a deployment's runs, and the start and the end of one, for the people who wait for an answer.
 
 Whoever asks waits for the answer, so a call gives up after a few seconds instead of trying again: Prefect's client
 would by default try for more than a minute. Only a server that is merely busy is asked again, within those seconds.
@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.utilities.urls import url_for
 
 from connectors.errors import PrefectUnavailableError
-from connectors.runs import Held, Pool, Run
+from connectors.runs import EVERYTHING, Held, Options, Pool, Run
 from prefect_api.calls import CallKind, PrefectCalls
 from prefect_api.client import open_client
 from prefect_api.errors import (
@@ -55,7 +55,9 @@ class PrefectClientRuns:
     def __init__(self, prefect: PrefectCalls) -> None:
         self._prefect = prefect
 
-    async def start(self, deployment_id: UUID, key: str | None = None, actor: str | None = None) -> Run | None:
+    async def start(
+        self, deployment_id: UUID, key: str | None = None, actor: str | None = None, options: Options = EVERYTHING
+    ) -> Run | None:
         """Start a run of the deployment now; None when Prefect does not hold it any more.
 
         One `key` starts one run of a deployment, however often it is sent: the run of the first time is answered. If
@@ -65,6 +67,8 @@ class PrefectClientRuns:
         body: dict[str, Any] = {"idempotency_key": f"{deployment_id}:{key or uuid4()}"}
         if actor is not None:
             body["labels"] = {STARTED_BY: actor}
+        if options.asked:
+            body["parameters"] = options.asked  # on top of the deployment's own, which name the connector
         try:
             answer = await self._within(self._call("POST", f"/deployments/{deployment_id}/create_flow_run", body))
         except PrefectUnavailableError as error:
@@ -75,6 +79,29 @@ class PrefectClientRuns:
         """The runs that were due until now, the newest first."""
         due = {"expected_start_time": {"before_": datetime.now(UTC).isoformat()}}
         return await self._within(self._runs(deployment_id, due, "EXPECTED_START_TIME_DESC", limit))
+
+    async def of_deployment(self, deployment_id: UUID, run_id: UUID) -> Run | None:
+        """A run of this deployment; None when Prefect holds no such run of it."""
+        answer = await self._within(self._call("GET", f"/flow_runs/{run_id}"))
+        return None if answer is None or answer.get("deployment_id") != str(deployment_id) else _run(answer)
+
+    async def progress(self, run_id: UUID) -> str | None:
+        """What a run has told of how far it is, by its progress artifact; None: nothing."""
+        which = {"flow_run_id": {"any_": [str(run_id)]}, "type": {"any_": ["progress"]}}
+        body = {"artifacts": which, "limit": 1, "sort": "UPDATED_DESC"}
+        found = await self._within(self._call("POST", "/artifacts/filter", body))
+        return str(found[0]["description"] or "") if found else None
+
+    async def cancel(self, run_id: UUID) -> Run | None:
+        """Have a run end; how it stands then. One that has ended stays as it is.
+
+        Prefect makes one that has no process yet Cancelled at once. One that has is Cancelling until whoever runs it
+        has ended its process: if we die before the answer, that happens all the same.
+        """
+        body = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": False}
+        await self._within(self._call("POST", f"/flow_runs/{run_id}/set_state", body))
+        answer = await self._within(self._call("GET", f"/flow_runs/{run_id}"))
+        return None if answer is None else _run(answer)
 
     async def held(self, deployment_id: UUID) -> Held | None:
         """What Prefect holds; None when it does not hold the deployment."""
@@ -127,7 +154,9 @@ class PrefectClientRuns:
 
     async def _call(self, method: str, path: str, body: Any = None) -> Any:
         """One request, again while the server is busy; its parsed answer, or None for 404. `_within` ends it."""
-        kind = CallKind.RUN if path.endswith("/create_flow_run") else CallKind.READ
+        kind = CallKind.READ
+        if path.endswith(("/create_flow_run", "/set_state")):
+            kind = CallKind.RUN
         try:
             return await self._prefect.request(kind, method, path, body, gone_is_fine=True)
         except (RefusedError, TransientError) as error:
@@ -150,7 +179,21 @@ def _why(error: RefusedError | TransientError) -> str:
 class NoPrefect:
     """`connectors.runs.PrefectRuns` where `PREFECT_API_URL` is not set: Prefect's client would start a server then."""
 
-    async def start(self, deployment_id: UUID, key: str | None = None, actor: str | None = None) -> Run | None:
+    async def start(
+        self, deployment_id: UUID, key: str | None = None, actor: str | None = None, options: Options = EVERYTHING
+    ) -> Run | None:
+        """Raises `PrefectUnavailableError`."""
+        raise self._error()
+
+    async def of_deployment(self, deployment_id: UUID, run_id: UUID) -> Run | None:
+        """Raises `PrefectUnavailableError`."""
+        raise self._error()
+
+    async def progress(self, run_id: UUID) -> str | None:
+        """Raises `PrefectUnavailableError`."""
+        raise self._error()
+
+    async def cancel(self, run_id: UUID) -> Run | None:
         """Raises `PrefectUnavailableError`."""
         raise self._error()
 

@@ -8,19 +8,27 @@ If the process dies before the commit, nothing has happened; after it, all has.
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connectors.connector import ConnectorRow, InvalidConnectorError, validate
 from connectors.credentials import CredentialRules, is_nobodys, refuse_uses, uses_of
 from connectors.destinations.places import outside
-from connectors.errors import ForbiddenError, NotFoundError, NotRunnableError, ReasonRequiredError, StaleError
+from connectors.errors import (
+    ForbiddenError,
+    NoSuchRunError,
+    NotFoundError,
+    NotRunnableError,
+    ReasonRequiredError,
+    StaleError,
+)
 from connectors.history import Action, restorable, team_of
 from connectors.limits.ids import is_id
 from connectors.limits.jsonb import unstorable
 from connectors.people import Act, Verdict, may, may_for_all
 from connectors.refusals import Refusal
-from connectors.runs import Run
+from connectors.runs import EVERYTHING, Options, Run, refused_options
 from connectors.shared_tables import clash, writer_of, writers_of
 from database import audit, connectors, credentials, loads
 from use_cases.queries import Entry, Queries, too_low
@@ -176,14 +184,17 @@ class Service(Queries):
             raise ForbiddenError(too_low(Act.CHANGE))
         return restorable(kept, generation, _USER_COLUMNS)
 
-    async def run(self, connector_id: int, key: str | None = None) -> Run:
+    async def run(self, connector_id: int, key: str | None = None, options: Options = EVERYTHING) -> Run:
         """Start a run now; with a `key` one run, however often it is sent.
 
         Raises:
             NotFoundError, ForbiddenError, PrefectUnavailableError: and
+            InvalidConnectorError: it is asked for what no run can do.
             NotRunnableError: it is deactivated or invalid, or Prefect does not hold its deployment (yet).
         """
         entry = await self.get(connector_id, Act.RUN)
+        if refusals := refused_options(options, self._clock()):
+            raise InvalidConnectorError(tuple(refusals))
         if not entry.row.is_active:
             raise NotRunnableError("The connector is deactivated, and a run would load nothing: activate it first.")
         try:
@@ -193,8 +204,9 @@ class Service(Queries):
         deployment_id = entry.deployment_id
         if deployment_id is not None:
             # Before it: what was started has its entry, whatever dies in between.
-            await self._record(Action.RUN, entry.row)
-        run = None if deployment_id is None else await self._runs.start(deployment_id, key, self._person.actor.name)
+            await self._record(Action.RUN, entry.row, options.asked or None)
+        actor = self._person.actor.name
+        run = None if deployment_id is None else await self._runs.start(deployment_id, key, actor, options)
         if run is None:
             await connectors.hint(self._engine, connector_id)
             raise NotRunnableError(
@@ -202,6 +214,29 @@ class Service(Queries):
                 "the connector's status says what it waits for."
             )
         return run
+
+    async def cancel(self, connector_id: int, run_id: UUID) -> Run:
+        """End a run: its process is told to end, and its locks fall with it. One that has ended stays as it is.
+
+        What it has loaded stays; what it was about to load is loaded by the next run. If the process dies after the
+        entry in the history, the run goes on, and ending it can be asked for again.
+
+        Raises:
+            NotFoundError, ForbiddenError, PrefectUnavailableError: and
+            NoSuchRunError: the connector has no such run.
+        """
+        entry = await self.get(connector_id, Act.RUN)
+        deployment_id = entry.deployment_id
+        run = None if deployment_id is None else await self._runs.of_deployment(deployment_id, run_id)
+        if run is None:
+            raise NoSuchRunError
+        if run.has_ended:
+            return run
+        await self._record(Action.CANCEL, entry.row, {"run_id": str(run_id)})
+        cancelled = await self._runs.cancel(run_id)
+        if cancelled is None:
+            raise NoSuchRunError
+        return cancelled
 
     @asynccontextmanager
     async def _changing(self, name: str | None, own_id: int | None) -> AsyncIterator[AsyncConnection]:
@@ -216,9 +251,9 @@ class Service(Queries):
             await audit.act_as(connection, self._person.actor)
             yield connection
 
-    async def _record(self, action: Action, row: ConnectorRow) -> None:
+    async def _record(self, action: Action, row: ConnectorRow, after: Any = None) -> None:
         async with self._engine.begin() as connection:
-            await audit.record_of(connection, self._person.actor, action, row)
+            await audit.record_of(connection, self._person.actor, action, row, after)
 
     def _require_team(self, before: str | None, after: str | None, *, new: bool = False) -> None:
         """Return when the person may make a connector of team `before` one of team `after`. Raises `ForbiddenError`."""

@@ -176,6 +176,13 @@ class Queries:
         deployment_id = (await self.get(connector_id)).deployment_id
         return [] if deployment_id is None else await self._with_rows(await self._runs.last(deployment_id, limit))
 
+    async def progress(self, run_id: UUID) -> str:
+        """What a run has told of how far it is; empty for nothing yet, or while Prefect does not answer."""
+        try:
+            return await self._runs.progress(run_id) or ""
+        except PrefectUnavailableError:
+            return ""
+
     async def _with_rows_of(self, held: Held) -> Held:
         ended = await self._with_rows(held.ended_runs)
         return replace(held, ended_runs=tuple(ended))

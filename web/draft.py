@@ -33,6 +33,16 @@ TITLES = {
 }
 
 
+NAMED = ("name", "description", "dataset_name", "team", "owner")
+"""Columns that the last step asks for as text."""
+
+CARRIED = ("run_policy", "tags", "work_pool_name", "work_queue_name")
+"""Columns that no step asks for: a copy has them from what it is a copy of."""
+
+COLUMNS = frozenset({"schedule", "timezone", *NAMED, *CARRIED})
+"""All that a draft may say beside its source and destination."""
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What was said so far, as columns of the connector."""
@@ -47,7 +57,8 @@ class Draft:
         """The draft that a page carried; an empty one for what is none."""
         try:
             said = json.loads(text)
-            return cls(dict(said["source"]), said["destination"], dict(said["rest"]))
+            rest = {name: each for name, each in dict(said["rest"]).items() if name in COLUMNS}
+            return cls(dict(said["source"]), said["destination"], rest)
         except (ValueError, KeyError, TypeError):
             return cls()
 
@@ -71,8 +82,9 @@ class Draft:
 
     def with_schedule(self, sent: Mapping[str, str]) -> Self:
         """The same with when it runs, and under which name."""
-        said: dict[str, Any] = {"schedule": cron_of(sent), "timezone": sent.get("timezone", "").strip() or "UTC"}
-        for name in ("name", "description", "dataset_name", "team", "owner"):
+        said: dict[str, Any] = {name: self.rest[name] for name in CARRIED if name in self.rest}
+        said |= {"schedule": cron_of(sent), "timezone": sent.get("timezone", "").strip() or "UTC"}
+        for name in NAMED:
             if (text := sent.get(name, "").strip()) or name == "name":
                 said[name] = text
         return replace(self, rest=said)

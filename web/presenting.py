@@ -130,12 +130,27 @@ class Bar:
     title: str
 
 
-def bars(values: Sequence[tuple[float, str, str]]) -> list[Bar]:
-    """Bars of these (value, tone, title), side by side; the highest fills the picture."""
+STATES = {
+    "SCHEDULED": "waits for its turn",
+    "PENDING": "is about to begin",
+    "RUNNING": "is loading",
+    "COMPLETED": "done",
+    "FAILED": "failed",
+    "CRASHED": "broke off",
+    "CANCELLING": "is being ended",
+    "CANCELLED": "was ended",
+    "PAUSED": "waits",
+}
+"""The states of a run, for people. One that is not here is shown by Prefect's own name."""
+
+
+def bars(values: Sequence[tuple[float, str, str]], places: int) -> list[Bar]:
+    """Bars of these (value, tone, title), the last at the right of as many places; the highest fills the picture."""
     most = max((value for value, _, _ in values), default=0) or 1
-    width = 100 / max(len(values), 1)
+    width = 100 / max(places, 1)
+    empty = max(places - len(values), 0)
     return [
-        Bar(place * width, width * 0.8, max(2.0, 100 * value / most), tone, title)
+        Bar((empty + place) * width, width * 0.8, max(2.0, 100 * value / most), tone, title)
         for place, (value, tone, title) in enumerate(values)
     ]
 

@@ -8,7 +8,14 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from connectors.connector import InvalidConnectorError
-from connectors.errors import ForbiddenError, NotFoundError, PrefectUnavailableError, RequestError, StaleError
+from connectors.errors import (
+    ForbiddenError,
+    NoSuchRunError,
+    NotFoundError,
+    PrefectUnavailableError,
+    RequestError,
+    StaleError,
+)
 from database.connection.engine import DATABASE_ERRORS
 from web.rendering import page
 
@@ -18,6 +25,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (NotFoundError, 404, "There is nothing here"),
+    (NoSuchRunError, 404, "There is no such run"),
     (ForbiddenError, 403, "That is somebody else's to do"),
     (StaleError, 409, "Somebody was faster"),
     (PrefectUnavailableError, 503, "Prefect does not answer"),

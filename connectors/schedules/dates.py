@@ -72,6 +72,11 @@ def local(instant: datetime, timezone: str) -> datetime:
     return instant.astimezone(ZoneInfo(timezone))
 
 
+def moment_of(typed: datetime, timezone: str) -> datetime:
+    """The instant that somebody means by a time on the clock of a zone; one with a zone of its own is that, in UTC."""
+    return typed.astimezone(UTC) if typed.tzinfo else due_at(typed, ZoneInfo(timezone))
+
+
 def wall_times(cron: str, start: datetime, *, back: bool = False) -> Iterator[datetime]:
     """The wall times (naive) that a cron names after `start`, or before it."""
     search = croniter(cron, start)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from connectors.connector import Connector
 from connectors.destinations import Destination
+from connectors.runs import Options
 from pipelines.access.secrets import Secrets
 from pipelines.connector_lock import Locks
-from pipelines.options import Options
 from settings import Settings
 
 

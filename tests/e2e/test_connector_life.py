@@ -1,6 +1,9 @@
 """One connector's life with nothing replaced: SQL, a controller process, the Prefect server, a worker, DuckDB."""
 
+import asyncio
+import contextlib
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +13,25 @@ import asyncpg
 import duckdb
 import httpx
 import orjson
+import psutil
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from database.store import Store
 from deployments.planning.spec import job_variables
 from local.processes import Child, tail
+from pipelines.connector_lock import connector_key
 from prefect_api.deployment_calls import open_gateway
+from prefect_api.run_queries import open_runs
 from rigs.control_plane import rig
 from settings import ROOT
+from tests.support.api_rig import client
 from tests.support.servers.prefect_server import PrefectServer
 from tests.support.waiting import until
+
+CANCELS = 3
+CANCEL_SECONDS = 10
+"""From the click until neither the process nor its lock is there."""
 
 
 async def test_the_locked_set_turns_a_deployment_into_a_scheduled_run(
@@ -41,6 +53,7 @@ class Platform:
 
     database: asyncpg.Connection
     api: httpx.AsyncClient
+    database_url: str
     data_dir: Path
     children: list[Child]
 
@@ -86,7 +99,7 @@ async def platform(database_url: str, own_prefect_server: PrefectServer, tmp_pat
             assert children[0].process.wait(120) == 0, tail(tmp_path / "bootstrap.log", 30)
             for child in children[1:]:
                 child.start()
-            yield Platform(database, api, tmp_path / "data", children)
+            yield Platform(database, api, database_url, tmp_path / "data", children)
         finally:
             for child in reversed(children):
                 child.end(grace_seconds=15)
@@ -151,3 +164,77 @@ async def test_an_inserted_row_is_loaded_on_schedule_and_followed_until_it_is_de
     assert controller.process is not None
     controller.process.terminate()
     assert controller.process.wait(20) == 0, tail(tmp_path / "controller.log", 30)
+
+
+@pytest.mark.alone
+async def test_a_run_that_is_cancelled_leaves_no_process_and_no_lock(platform: Platform, tmp_path: Path) -> None:
+    """By the API, while its source keeps it waiting; the next run has its turn at once."""
+    asked = asyncio.Event()
+
+    async def never_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()  # until whoever asked has gone
+        writer.close()
+
+    server = await asyncio.start_server(never_answers, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    source = {"type": "rest_api", "base_url": address, "resources": [{"name": "visit", "path": "visit"}]}
+    insert = "INSERT INTO cai_connectors (name, source) VALUES ('Slow', $1) RETURNING id"
+    number = await platform.database.fetchval(insert, orjson.dumps(source).decode())
+    await until("the row became a deployment", lambda: platform.deployment(number), 60)
+
+    async def recorded() -> bool:
+        held = "SELECT prefect_deployment_id IS NOT NULL FROM cai_connectors WHERE id = $1"
+        return bool(await platform.database.fetchval(held, number))
+
+    await until("its deployment is recorded", recorded, 30)
+
+    async def locks() -> list[int]:
+        held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND ((classid::bigint << 32) | objid::bigint) = $1"
+        return [row["pid"] for row in await platform.database.fetch(held, connector_key(number))]
+
+    async def free() -> bool:
+        return not await locks()
+
+    seconds = []
+    async with server, asking(platform) as api:
+        where = f"/api/v1/connectors/{number}"
+        for _ in range(CANCELS):
+            asked.clear()
+            run = (await api.post(f"{where}/run", json={"rowLimit": 5})).json()["id"]
+            await asyncio.wait_for(asked.wait(), 120)
+            assert await locks(), "it holds its connector's lock while it reads"
+            (process,) = [each for each in psutil.process_iter() if runs_flow(each, run)]
+            began = time.monotonic()
+            answer = await api.post(f"{where}/runs/{run}/cancel")
+            assert (answer.status_code, answer.json()["stateType"]) == (202, "CANCELLING")
+            await until("the lock is free", free, 30)
+            await asyncio.to_thread(process.wait, 30)
+            seconds.append(time.monotonic() - began)
+
+            async def cancelled(run: str = run) -> bool:
+                return bool((await platform.api.get(f"/flow_runs/{run}")).json()["state_type"] == "CANCELLED")
+
+            await until("Prefect knows that it was cancelled", cancelled, 30)
+        again = await api.post(f"{where}/runs/{run}/cancel")
+        assert again.json()["stateType"] == "CANCELLED", "what has ended stays as it is"
+        loads = (await api.get(f"{where}/loads")).json()["items"]
+        assert [(each["outcome"], each["options"]) for each in loads] == [("cancelled", {"row_limit": 5})] * CANCELS
+        history = (await api.get(f"{where}/history")).json()["items"]
+        assert [each["action"] for each in history].count("cancel") == CANCELS
+    assert max(seconds) <= CANCEL_SECONDS, seconds
+
+
+@contextlib.asynccontextmanager
+async def asking(platform: Platform) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the REST API on the platform's database and Prefect."""
+    with temporary_settings({PREFECT_API_URL: str(platform.api.base_url).rstrip("/")}):
+        async with client(platform.database_url, open_runs=open_runs) as api:
+            yield api
+
+
+def runs_flow(process: psutil.Process, run: str) -> bool:
+    """Whether a process is the one of this flow run."""
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get("PREFECT__FLOW_RUN_ID") == run
+    return False

@@ -13,7 +13,7 @@ from api.app import OpenRuns, create_app
 from api.routes import Tester
 from connectors.connector import ConnectorRow
 from connectors.errors import PrefectUnavailableError
-from connectors.runs import Held, Run
+from connectors.runs import EVERYTHING, Held, Options, Run
 from settings import Settings
 from use_cases.sources import Asker
 
@@ -37,11 +37,25 @@ CONNECTORS = "/api/v1/connectors"
 class DeadPrefect:
     """Prefect that never answers."""
 
-    async def start(self, deployment_id: UUID, key: str | None = None, actor: str | None = None) -> Run | None:
+    async def start(
+        self, deployment_id: UUID, key: str | None = None, actor: str | None = None, options: Options = EVERYTHING
+    ) -> Run | None:
         """Raises."""
         raise PrefectUnavailableError("it cannot be reached.")
 
     async def last(self, deployment_id: UUID, limit: int) -> list[Run]:
+        """Raises."""
+        raise PrefectUnavailableError("it cannot be reached.")
+
+    async def of_deployment(self, deployment_id: UUID, run_id: UUID) -> Run | None:
+        """Raises."""
+        raise PrefectUnavailableError("it cannot be reached.")
+
+    async def progress(self, run_id: UUID) -> str | None:
+        """Raises."""
+        raise PrefectUnavailableError("it cannot be reached.")
+
+    async def cancel(self, run_id: UUID) -> Run | None:
         """Raises."""
         raise PrefectUnavailableError("it cannot be reached.")
 

@@ -1,15 +1,22 @@
 """One connector: how it stands, its loads and its history, and what can be done with it."""
 
+import asyncio
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
 from fastapi import APIRouter, Request, Response
 
 from connectors.connector import InvalidConnectorError
-from connectors.errors import PrefectUnavailableError, RequestError
+from connectors.errors import NoSuchRunError, PrefectUnavailableError, RequestError
 from connectors.history import changes_between
 from connectors.limits.ids import parse_id
 from connectors.people import Act
+from connectors.runs import Run
 from use_cases.connectors import Service
 from use_cases.history import History
-from web.presenting import bars, took
+from web.asked import NOTHING, Typed, names_of
+from web.pages.editing import by_field
+from web.presenting import STATES, Bar, bars, took
 from web.refusing import PageRoute
 from web.rendering import Sent, UseCases, Visitor, go_to, page
 
@@ -27,7 +34,15 @@ async def connector(request: Request, number: str, service: UseCases, person: Vi
 
 
 async def _page(
-    request: Request, number: str, service: Service, person: Visitor, refused: str = "", status: int = 200
+    request: Request,
+    number: str,
+    service: Service,
+    person: Visitor,
+    refused: str = "",
+    status: int = 200,
+    *,
+    typed: Typed = NOTHING,
+    wrong: Mapping[str, list[str]] | None = None,
 ) -> Response:
     connector_id = parse_id(number) or 0
     entry = await service.get(connector_id)
@@ -37,16 +52,8 @@ async def _page(
     except PrefectUnavailableError:
         runs = None
     history = await History(request.app.state.engine, person).of_connector(connector_id, limit=ENTRIES)
-    drawn = bars(
-        [
-            (
-                float(run.rows_loaded or 0),
-                "bad" if run.state_type in {"FAILED", "CRASHED"} else "good",
-                f"{run.state}: {run.rows_loaded or 0:,} rows in {took(run.started_at, run.ended_at) or 'progress'}",
-            )
-            for run in reversed(runs or [])
-        ]
-    )
+    going = [run for run in runs or [] if not run.has_ended and run.state_type != "SCHEDULED"]
+    told = await asyncio.gather(*(service.progress(run.id) for run in going))
     return page(
         request,
         "connector.html",
@@ -56,11 +63,45 @@ async def _page(
         freshness=service.freshness(entry),
         explanation=explanation,
         runs=runs,
-        drawn=drawn,
+        drawn=_drawn(runs or []),
         history=[(each, changes_between(each.before, each.after)) for each in history.entries],
         refused=refused,
+        going=going,
+        progress={run.id: each for run, each in zip(going, told, strict=True)},
+        names=names_of(entry.row.source),
+        typed=typed,
+        wrong=wrong or {},
         act=Act,
     )
+
+
+def _drawn(runs: Sequence[Run]) -> list[Bar]:
+    """The rows of these runs, the newest at the right."""
+    values = []
+    for run in reversed(runs):
+        state, rows = STATES.get(run.state_type, run.state), run.rows_loaded or 0
+        title = f"{state}: {rows:,} rows in {took(run.started_at, run.ended_at) or 'progress'}"
+        values.append((float(rows), "bad" if run.state_type in {"FAILED", "CRASHED"} else "good", title))
+    return bars(values, LOADS)
+
+
+async def _run(request: Request, number: str, service: Service, person: Visitor, sent: Mapping[str, str]) -> Response:
+    """Start a load, of all or of what the form says; what is wrong with that is said at its field."""
+    connector_id, typed = parse_id(number) or 0, Typed.of(sent)
+    timezone = (await service.get(connector_id, Act.RUN)).row.timezone
+    try:
+        await service.run(connector_id, sent.get("key") or None, typed.options(timezone))
+    except InvalidConnectorError as error:
+        return await _page(request, number, service, person, "", 422, typed=typed, wrong=by_field(error))
+    return go_to(f"/connectors/{number}", "A load has been started: it is shown here as soon as it begins.")
+
+
+def _run_id(text: str) -> UUID:
+    """Prefect's id of a run. Raises `NoSuchRunError`."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NoSuchRunError from None
 
 
 @router.post("/connectors/{number}/{act}")
@@ -70,8 +111,10 @@ async def do(request: Request, number: str, act: str, service: UseCases, person:
     try:
         match act:
             case "run":
-                run = await service.run(connector_id, sent.get("key") or None)
-                return go_to(f"/connectors/{number}", f"The run {run.name} has been started.")
+                return await _run(request, number, service, person, sent)
+            case "cancel":
+                await service.cancel(connector_id, _run_id(sent.get("run", "")))
+                return go_to(f"/connectors/{number}", "The load is being ended. What it has loaded so far stays.")
             case "pause" | "resume":
                 await service.set_active(connector_id, act == "resume")
                 return go_to(f"/connectors/{number}", f"The connector has been {act}d.")

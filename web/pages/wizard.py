@@ -14,13 +14,14 @@ from connectors.connector import InvalidConnectorError
 from connectors.destinations import Destination
 from connectors.discovery import Item
 from connectors.errors import RequestError
-from connectors.people import Person
+from connectors.limits.ids import parse_id
+from connectors.people import Act, Person
 from connectors.sources import Source
 from connectors.sources.unions import models_of
 from use_cases.connectors import Service
 from use_cases.queries import Preview
 from use_cases.sources import Sources
-from web.draft import TITLES, Draft, Step, offers, picked
+from web.draft import COLUMNS, TITLES, Draft, Step, offers, picked
 from web.fields import Control, Field, fields_of, said
 from web.pages.editing import by_field, model_of
 from web.refusing import PageRoute
@@ -44,6 +45,16 @@ async def begin(request: Request, service: UseCases, person: Visitor, kind: str 
     if kind:
         return await _show(request, service, person, Step.LOGIN, Draft({"type": kind}))
     return await _show(request, service, person, Step.KIND, Draft())
+
+
+@router.get("/connectors/{number}/duplicate")
+async def duplicate(request: Request, number: str, service: UseCases, person: Visitor) -> Response:
+    """The last step with all that a connector says, but for its name and its dataset: those are its own."""
+    row = (await service.get(parse_id(number) or 0, Act.CHANGE)).row
+    said = {name: getattr(row, name) for name in COLUMNS if name != "dataset_name"}
+    copy = {**{name: each for name, each in said.items() if each is not None}, "name": f"Copy of {row.name}"[:200]}
+    draft = Draft(dict(row.source or {}), row.destination, {**copy, "schedule": row.schedule})
+    return await _show(request, service, person, Step.WHEN, draft)
 
 
 @router.post("/connectors/new")

@@ -56,6 +56,23 @@ if (preview) {
   });
 }
 
+// What goes on is looked at again, until it has ended: then the whole page is.
+const now = document.getElementById("now");
+if (now) {
+  let had = now.dataset.again;
+  const look = async () => {
+    const answer = await fetch(location.pathname);
+    if (answer.ok) {
+      const found = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("now");
+      if (found && !found.dataset.again && had) { location.replace(location.pathname); return; }
+      if (found && !now.contains(document.activeElement)) now.replaceChildren(...found.childNodes);
+      had = found && found.dataset.again;
+    }
+    setTimeout(look, (had ? Number(had) : 10) * 1000);
+  };
+  setTimeout(look, (had ? Number(had) : 10) * 1000);
+}
+
 // A button that was pressed is not pressed twice.
 for (const form of document.querySelectorAll("form[method=post]")) {
   form.addEventListener("submit", (event) => {

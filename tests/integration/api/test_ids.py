@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from connectors.errors import NotFoundError
 from connectors.limits.ids import LARGEST_ID
+from connectors.runs import Options
 from database.store import Store
 from pipelines.errors import ConfigurationError
-from pipelines.options import Options
 from pipelines.run import run_connector
 from rigs.control_plane import insert
 from settings import Settings

@@ -10,6 +10,7 @@ import psycopg2  # type: ignore[import-untyped]
 import pytest
 
 from connectors.connector import RunPolicy
+from connectors.runs import Options
 from local.embedded_postgres import EmbeddedPostgres
 from pipelines import connector_lock as module
 from pipelines.connector_lock import LockLostError, Locks, connector_key, name_key
@@ -18,7 +19,6 @@ from pipelines.host import PlainHost
 from pipelines.loading import unfinished_loads as exactness
 from pipelines.loading.load_markers import ANNOUNCED
 from pipelines.loading.summary import Summary
-from pipelines.options import Options
 from pipelines.run import run_connector, working_directory
 from tests.support.data_plane.platform import Platform, Sql
 from tests.support.servers.http_server import Asked, WebServer

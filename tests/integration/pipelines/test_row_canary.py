@@ -13,12 +13,12 @@ import duckdb
 import pytest
 from prefect.client.schemas.objects import State
 
+from connectors.runs import Options
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ConfigurationError, RunError
 from pipelines.host import Listeners
 from pipelines.load_history import Told
-from pipelines.options import Options
 from pipelines.run import run_connector
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR

@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pytest
 
+from connectors.runs import Options
 from local.clinic import TABLES
 from pipelines.connector_lock import Locks, connector_key
 from pipelines.errors import ConfigurationError
 from pipelines.load_history import Told
 from pipelines.missed_run import Due
-from pipelines.options import Options
 from pipelines.run import Skipped, run_connector
 from tests.support.data_plane.listening import listening
 from tests.support.data_plane.platform import Platform

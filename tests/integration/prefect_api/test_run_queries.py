@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,6 +13,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED, temporary_settings
 
 from connectors.errors import PrefectUnavailableError
+from connectors.runs import Options
 from prefect_api.names import FLOW_NAME, STARTED_BY
 from prefect_api.run_queries import TIMEOUT_SECONDS, NoPrefect, PrefectClientRuns, open_runs
 from tests.support.servers.prefect_server import PrefectServer, free_port
@@ -89,6 +91,50 @@ async def test_whoever_starts_a_run_is_on_it_for_the_load_history(
     assert started is not None
     found = (await prefect.get(f"/flow_runs/{started.id}")).raise_for_status().json()
     assert found["labels"][STARTED_BY] == "alice"
+
+
+async def test_a_run_is_asked_for_a_part(prefect: httpx.AsyncClient, runs: PrefectClientRuns) -> None:
+    deployment = await deploy(prefect, parameters={"connector_id": 7})
+    asked = Options(tables=("visit",), row_limit=10, backfill_from=datetime(2026, 1, 2, tzinfo=UTC))
+    started = await runs.start(deployment, options=asked)
+    assert started is not None
+    found = (await prefect.get(f"/flow_runs/{started.id}")).raise_for_status().json()
+    assert found["parameters"] == {
+        "connector_id": 7,
+        "tables": ["visit"],
+        "row_limit": 10,
+        "backfill_from": "2026-01-02T00:00:00+00:00",
+    }
+
+
+async def test_a_run_that_has_not_begun_is_cancelled_at_once(
+    prefect: httpx.AsyncClient, runs: PrefectClientRuns
+) -> None:
+    deployment, other = await deploy(prefect), await deploy(prefect, name="connector-8-pipeline")
+    started = await runs.start(deployment)
+    assert started is not None
+    assert await runs.of_deployment(other, started.id) is None, "it is another connector's"
+    assert await runs.of_deployment(deployment, uuid4()) is None
+    found = await runs.of_deployment(deployment, started.id)
+    assert found is not None
+    assert not found.has_ended
+    cancelled = await runs.cancel(started.id)
+    assert cancelled is not None
+    assert cancelled.state_type == "CANCELLED"
+    assert cancelled.has_ended
+    assert await runs.cancel(uuid4()) is None
+
+
+async def test_a_run_with_a_process_is_told_to_end(prefect: httpx.AsyncClient, runs: PrefectClientRuns) -> None:
+    deployment = await deploy(prefect)
+    started = await runs.start(deployment)
+    assert started is not None
+    await end(prefect, started.id, "RUNNING", "")
+    claimed = {"infrastructure_pid": "machine:42"}
+    (await prefect.patch(f"/flow_runs/{started.id}", json=claimed)).raise_for_status()
+    cancelled = await runs.cancel(started.id)
+    assert cancelled is not None
+    assert cancelled.state_type == "CANCELLING", "until its worker has ended the process"
 
 
 async def test_what_stands_between_a_deployment_and_its_run(

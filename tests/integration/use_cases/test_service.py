@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -15,15 +17,16 @@ from connectors.diagnosis import Obstacle
 from connectors.errors import (
     ConstraintError,
     NameTakenError,
+    NoSuchRunError,
     NotFoundError,
     NotRunnableError,
     PrefectUnavailableError,
     StaleError,
 )
 from connectors.freshness import Freshness
-from connectors.runs import Held, Pool
+from connectors.runs import Held, Options, Pool
 from connectors.status import Phase, Reason, Status
-from database import tables
+from database import audit, tables
 from database.connection.address import dsn
 from database.connectors import Filter
 from database.runs import CHANNEL
@@ -185,6 +188,58 @@ async def test_a_run_is_started_on_the_recorded_deployment(service: Service, sto
     assert await service.run(made, "key") == RUN
     assert prefect.started == [(DEPLOYMENT, None), (DEPLOYMENT, "key")]
     assert await service.last_runs(made, 5) == [RUN]
+
+
+async def test_a_run_of_a_part_is_asked_for_and_is_in_the_history(
+    service: Service, store: Store, prefect: KnownRuns
+) -> None:
+    made = (await service.create(VALUES)).row.id
+    await record(store, Status(made, Phase.SYNCED, deployment_id=DEPLOYMENT))
+    asked = Options(tables=("visit",), row_limit=10)
+    await service.run(made, options=asked)
+    assert prefect.asked == [asked]
+    async with store.engine.connect() as connection:
+        newest, *_ = await audit.history(connection, made, limit=1)
+    assert (newest.action, newest.after) == ("run", {"tables": ["visit"], "row_limit": 10})
+
+
+@pytest.mark.parametrize(
+    ("options", "pointer"),
+    [
+        (Options(row_limit=0), "/row_limit"),
+        (Options(backfill_to=NOW), "/backfill_from"),
+        (Options(backfill_from=NOW, backfill_to=NOW), "/backfill_from"),
+        (Options(backfill_from=datetime(2999, 1, 1)), "/backfill_from"),  # noqa: DTZ001  # without a zone, as sent
+    ],
+)
+async def test_what_no_run_can_do_is_refused_at_its_field(
+    service: Service, store: Store, prefect: KnownRuns, options: Options, pointer: str
+) -> None:
+    made = (await service.create(VALUES)).row.id
+    await record(store, Status(made, Phase.SYNCED, deployment_id=DEPLOYMENT))
+    with pytest.raises(InvalidConnectorError) as refused:
+        await service.run(made, options=options)
+    assert [each.pointer for each in refused.value.refusals] == [pointer]
+    assert prefect.started == []
+
+
+async def test_a_run_is_ended_once_and_only_by_its_own_connector(
+    service: Service, store: Store, prefect: KnownRuns
+) -> None:
+    made = (await service.create(VALUES)).row.id
+    with pytest.raises(NoSuchRunError):
+        await service.cancel(made, RUN.id)  # without a deployment there is no run
+    await record(store, Status(made, Phase.SYNCED, deployment_id=DEPLOYMENT))
+    with pytest.raises(NoSuchRunError):
+        await service.cancel(made, UUID(int=99))
+    assert await service.cancel(made, RUN.id) == RUN
+    prefect.run = replace(RUN, state_type="COMPLETED")
+    assert (await service.cancel(made, RUN.id)).has_ended
+    assert prefect.cancelled == [RUN.id], "what has ended is left alone"
+    async with store.engine.connect() as connection:
+        newest, *others = await audit.history(connection, made, limit=9)
+    assert (newest.action, newest.after) == ("cancel", {"run_id": str(RUN.id)})
+    assert [each.action for each in others] == ["create"]
 
 
 async def test_what_cannot_run_is_told_before_prefect_is_asked(

@@ -18,10 +18,10 @@ import dlt.normalize.normalize
 import duckdb
 import psycopg2  # type: ignore[import-untyped]
 
+from connectors.runs import Options
 from pipelines.loading import pipeline as engine
 from pipelines.loading import unfinished_loads as exactness
 from pipelines.loading.replacing import refresh
-from pipelines.options import Options
 from pipelines.run import run_connector
 from pipelines.sources import files, rest_api
 from pipelines.sources.sql import postgres_reader

@@ -10,12 +10,12 @@ import duckdb
 import psycopg2  # type: ignore[import-untyped]
 import pytest
 
+from connectors.runs import Options
 from local.clinic import fill
 from local.embedded_postgres import EmbeddedPostgres
 from pipelines.host import Listeners, PlainHost
 from pipelines.load_history import nobody
 from pipelines.loading.summary import Summary
-from pipelines.options import Options
 from pipelines.run import Skipped, run_connector
 from settings import Settings
 

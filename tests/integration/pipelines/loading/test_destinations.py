@@ -10,13 +10,13 @@ import dlt
 import duckdb
 import pytest
 
+from connectors.runs import Options
 from pipelines.access import postgres_sessions
 from pipelines.access.database_urls import database_url, postgres_url
 from pipelines.connector_lock import Locks, name_key
 from pipelines.errors import ConfigurationError
 from pipelines.loading.one_schema import needs_one_schema, staged
 from pipelines.loading.summary import Summary
-from pipelines.options import Options
 from pipelines.run import run_connector
 from tests.support.data_plane.listening import listening
 from tests.support.data_plane.platform import Platform

@@ -11,10 +11,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from connectors.runs import Options
 from pipelines.access.database_urls import checked, postgres_url
 from pipelines.errors import ConfigurationError
 from pipelines.loading.destinations import local_paths, make_duckdb_file
-from pipelines.options import Options
 from pipelines.run import run_connector
 from settings import Settings
 from tests.support.data_plane.platform import Platform

@@ -4,11 +4,13 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt
 
-from api.bodies import LONGEST_PAGE, Body, Input, cursor_text, plain_digits
+from api.bodies import LONGEST_PAGE, Body, Input, cursor_text, plain_digits, plain_text
 from api.camel_case import Sentence
+from connectors.limits.ids import LARGEST_ID
 from connectors.loads import FailureKind, LoadRun, Outcome, TableLoad
+from connectors.runs import Options
 
 _UNCOUNTED = "null: not counted."
 
@@ -24,6 +26,34 @@ class LoadsQuery(Input):
         AfterValidator(cursor_text),
         Field(description="`nextCursor` of the page before; left out: the newest."),
     ] = None
+
+
+class RunInput(Input):
+    """What one run is asked for beside the connector's own settings; all of it, when nothing is said."""
+
+    full_refresh: Annotated[
+        StrictBool, Field(description="true: drop the connector's tables and load everything again.")
+    ] = False
+    tables: Annotated[
+        list[Annotated[str, AfterValidator(plain_text)]],
+        Field(description="Only these tables or resources; empty: all.", max_length=1000, examples=[["visit"]]),
+    ] = Field(default_factory=list)
+    row_limit: Annotated[
+        StrictInt | None,
+        Field(ge=1, le=LARGEST_ID, description="At most so many rows of each table, to try a connector out."),
+    ] = None
+    backfill_from: Annotated[
+        datetime | None,
+        Field(description="Load again what changed since this moment, whatever was loaded before. No zone: UTC."),
+    ] = None
+    backfill_to: Annotated[
+        datetime | None, Field(description="With `backfillFrom`: only what changed before this moment. null: now.")
+    ] = None
+
+    @property
+    def options(self) -> Options:
+        """As the use case takes it."""
+        return Options(self.full_refresh, tuple(self.tables), self.row_limit, self.backfill_from, self.backfill_to)
 
 
 class LoadAnswer(Body):

@@ -1,0 +1,1 @@
+"""Runs over HTTP: started, ended and listed, and what each has loaded."""

@@ -1,0 +1,101 @@
+"""A connector's page on a real PostgreSQL: what can be done there, as a browser without scripts sends it."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from connectors.runs import Held, Options, Pool
+from connectors.status import Phase, Status
+from database.statuses import StatusRecord
+from database.store import Store
+from tests.support.api_rig import BODY, CONNECTORS, client
+from tests.support.known_runs import DEPLOYMENT, RUN, KnownRuns
+
+
+@pytest.fixture
+def prefect() -> KnownRuns:
+    return KnownRuns(Held(paused=False, pool=Pool("default", "default")))
+
+
+@pytest.fixture
+async def browser(database_url: str, prefect: KnownRuns) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the page that follows no redirect."""
+
+    @asynccontextmanager
+    async def runs() -> AsyncIterator[Any]:
+        yield prefect
+
+    async with client(database_url, open_runs=runs) as http:
+        yield http
+
+
+@pytest.fixture
+async def number(browser: httpx.AsyncClient, store: Store) -> int:
+    """A connector that Prefect holds."""
+    made = int((await browser.post(CONNECTORS, json=BODY)).json()["id"])
+    status = Status(made, Phase.SYNCED, deployment_id=DEPLOYMENT)
+
+    async def unfenced(_: Any) -> None:
+        return None
+
+    await store.record([StatusRecord(made, status)], unfenced)
+    return made
+
+
+async def send(browser: httpx.AsyncClient, address: str, **form: str) -> httpx.Response:
+    """What a browser sends, with the hidden fields of the page that it comes from."""
+    page = await browser.get(address.rpartition("/")[0])
+    hidden = dict(re.findall(r'name="(csrf)" value="([^"]*)"', page.text))
+    return await browser.post(address, data={**hidden, **form})
+
+
+async def test_a_load_of_a_part_is_asked_for(browser: httpx.AsyncClient, number: int, prefect: KnownRuns) -> None:
+    answer = await send(browser, f"/connectors/{number}/run", **{"table.0": "visit", "row_limit": "10"})
+    assert answer.status_code == 303
+    assert prefect.asked == [Options(tables=("visit",), row_limit=10)]
+
+
+async def test_a_refusal_stands_at_its_field_and_nothing_typed_is_lost(
+    browser: httpx.AsyncClient, number: int, prefect: KnownRuns
+) -> None:
+    typed = {"table.0": "visit", "row_limit": "ten", "backfill_to": "2026-01-02T03:04"}
+    answer = await send(browser, f"/connectors/{number}/run", **typed)
+    assert answer.status_code == 422
+    assert 'id="row_limit.refused">This must be a whole number' in answer.text
+    assert 'name="row_limit" inputmode="numeric" value="ten"' in answer.text
+    assert 'value="2026-01-02T03:04"' in answer.text
+    assert re.search(r'name="table.0" value="visit" checked', answer.text)
+    later = await send(browser, f"/connectors/{number}/run", backfill_to="2026-01-02T03:04")
+    assert 'id="backfill_from.refused">backfill_from is missing' in later.text
+    assert prefect.started == []
+
+
+async def test_a_load_that_goes_on_can_be_ended(browser: httpx.AsyncClient, number: int, prefect: KnownRuns) -> None:
+    assert "End it" not in (await browser.get(f"/connectors/{number}")).text, "what waits has not begun"
+    prefect.run = replace(RUN, state_type="RUNNING", state="Running")
+    shown = (await browser.get(f"/connectors/{number}")).text
+    assert "A load goes on" in shown
+    assert f'name="run" value="{RUN.id}"' in shown
+    answer = await send(browser, f"/connectors/{number}/cancel", run=str(RUN.id))
+    assert answer.status_code == 303
+    assert prefect.cancelled == [RUN.id]
+    assert (await send(browser, f"/connectors/{number}/cancel", run="no run")).status_code == 409
+
+
+async def test_a_copy_has_all_but_the_name(browser: httpx.AsyncClient, number: int) -> None:
+    await browser.patch(f"{CONNECTORS}/{number}", json={"runPolicy": {"retries": 5}, "tags": ["labs"]})
+    page = await browser.get(f"/connectors/{number}/duplicate")
+    assert page.status_code == 200
+    (draft,) = re.findall(r'name="draft" value="([^"]*)"', page.text)
+    form = {"draft": draft.replace("&#34;", '"').replace("&#39;", "'"), "step": "when", "go": "next"}
+    sent = {**form, "when.how": "hours", "when.hours": "4", "name": f"Copy of {BODY['name']}", "timezone": "UTC"}
+    answer = await browser.post("/connectors/new", data=sent)
+    assert answer.status_code == 303, answer.text
+    copy = (await browser.get(answer.headers["Location"].partition("?")[0].replace("/connectors", CONNECTORS))).json()
+    assert (copy["source"], copy["runPolicy"], copy["tags"]) == (BODY["source"], {"retries": 5}, ["labs"])
+    assert copy["id"] != number
