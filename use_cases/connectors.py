@@ -1,4 +1,4 @@
-"""Use cases that change connectors, whichever door they come through: save, change, delete, run.
+"""Use cases that change connectors, whichever door they come through: save, change, delete.
 
 The REST API and the forms in the Prefect UI call these and nothing beneath them, so both say the same sentence. Saving
 is one transaction on the table and never asks Prefect: the table's trigger wakes the controller, which does the rest.
@@ -8,7 +8,6 @@ If the process dies before the commit, nothing has happened; after it, all has.
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,9 +16,7 @@ from connectors.credentials import CredentialRules, is_nobodys, refuse_uses, use
 from connectors.destinations.places import outside
 from connectors.errors import (
     ForbiddenError,
-    NoSuchRunError,
     NotFoundError,
-    NotRunnableError,
     ReasonRequiredError,
     StaleError,
 )
@@ -28,10 +25,10 @@ from connectors.limits.ids import is_id
 from connectors.limits.jsonb import unstorable
 from connectors.people import Act, Verdict, may, may_for_all
 from connectors.refusals import Refusal
-from connectors.runs import EVERYTHING, Options, Run, refused_options
 from connectors.shared_tables import clash, writer_of, writers_of
 from database import audit, connectors, credentials, loads
-from use_cases.queries import Entry, Queries, too_low
+from use_cases.queries import Entry, too_low
+from use_cases.runs import Runs
 
 DEFAULTS: Mapping[str, Any] = {
     "description": None,
@@ -59,7 +56,7 @@ Versions = Collection[str] | None
 _USER_COLUMNS = ("name", "source", *DEFAULTS, *WHOSE)
 
 
-class Service(Queries):
+class Service(Runs):
     """The use cases on one database. Every method may raise what SQLAlchemy and the driver do when it is down."""
 
     async def create(self, values: Values) -> Entry:
@@ -129,19 +126,6 @@ class Service(Queries):
             await self._lock(connection, connector_id, seen)
             await connectors.delete(connection, connector_id)
 
-    async def retry(self, connector_id: int) -> Entry:
-        """Have the controller reconcile a connector now instead of at its next try. Raises what `get` does."""
-        entry = await self.get(connector_id, Act.RUN)
-        await self._record(Action.RETRY, entry.row)
-        await connectors.hint(self._engine, connector_id)
-        return entry
-
-    async def to_test(self, connector_id: int) -> Entry:
-        """The connector whose source is about to be reached, which its history tells. Raises what `get` does."""
-        entry = await self.get(connector_id, Act.TEST)
-        await self._record(Action.TEST, entry.row)
-        return entry
-
     async def restore(self, connector_id: int, generation: int) -> Entry:
         """Have a connector as it was at a generation; a deleted one comes back under its number, with all it had.
 
@@ -184,60 +168,6 @@ class Service(Queries):
             raise ForbiddenError(too_low(Act.CHANGE))
         return restorable(kept, generation, _USER_COLUMNS)
 
-    async def run(self, connector_id: int, key: str | None = None, options: Options = EVERYTHING) -> Run:
-        """Start a run now; with a `key` one run, however often it is sent.
-
-        Raises:
-            NotFoundError, ForbiddenError, PrefectUnavailableError: and
-            InvalidConnectorError: it is asked for what no run can do.
-            NotRunnableError: it is deactivated or invalid, or Prefect does not hold its deployment (yet).
-        """
-        entry = await self.get(connector_id, Act.RUN)
-        if refusals := refused_options(options, self._clock()):
-            raise InvalidConnectorError(tuple(refusals))
-        if not entry.row.is_active:
-            raise NotRunnableError("The connector is deactivated, and a run would load nothing: activate it first.")
-        try:
-            validate(entry.row)
-        except InvalidConnectorError as error:
-            raise NotRunnableError(f"The connector is not valid, and a run would fail: {error}") from None
-        deployment_id = entry.deployment_id
-        if deployment_id is not None:
-            # Before it: what was started has its entry, whatever dies in between.
-            await self._record(Action.RUN, entry.row, options.asked or None)
-        actor = self._person.actor.name
-        run = None if deployment_id is None else await self._runs.start(deployment_id, key, actor, options)
-        if run is None:
-            await connectors.hint(self._engine, connector_id)
-            raise NotRunnableError(
-                "Prefect does not hold the connector's deployment yet: the controller makes it in a moment; "
-                "the connector's status says what it waits for."
-            )
-        return run
-
-    async def cancel(self, connector_id: int, run_id: UUID) -> Run:
-        """End a run: its process is told to end, and its locks fall with it. One that has ended stays as it is.
-
-        What it has loaded stays; what it was about to load is loaded by the next run. If the process dies after the
-        entry in the history, the run goes on, and ending it can be asked for again.
-
-        Raises:
-            NotFoundError, ForbiddenError, PrefectUnavailableError: and
-            NoSuchRunError: the connector has no such run.
-        """
-        entry = await self.get(connector_id, Act.RUN)
-        deployment_id = entry.deployment_id
-        run = None if deployment_id is None else await self._runs.of_deployment(deployment_id, run_id)
-        if run is None:
-            raise NoSuchRunError
-        if run.has_ended:
-            return run
-        await self._record(Action.CANCEL, entry.row, {"run_id": str(run_id)})
-        cancelled = await self._runs.cancel(run_id)
-        if cancelled is None:
-            raise NoSuchRunError
-        return cancelled
-
     @asynccontextmanager
     async def _changing(self, name: str | None, own_id: int | None) -> AsyncIterator[AsyncConnection]:
         """One transaction that changes a connector, and tells its history who does it.
@@ -250,10 +180,6 @@ class Service(Queries):
         async with connectors.changing(self._engine, name=name, own_id=own_id) as connection:
             await audit.act_as(connection, self._person.actor)
             yield connection
-
-    async def _record(self, action: Action, row: ConnectorRow, after: Any = None) -> None:
-        async with self._engine.begin() as connection:
-            await audit.record_of(connection, self._person.actor, action, row, after)
 
     def _require_team(self, before: str | None, after: str | None, *, new: bool = False) -> None:
         """Return when the person may make a connector of team `before` one of team `after`. Raises `ForbiddenError`."""
