@@ -94,6 +94,7 @@ def test_every_route_of_the_contract_is_there() -> None:
         ("GET", f"{connector}/runs"),
         *(("GET", f"{connector}/{list_}") for list_ in ("loads", "loads/{runId}", "history")),
         ("POST", f"{connector}/restore"),
+        ("POST", f"{connector}/runs/{{runId}}/cancel"),
         *(("GET", path) for path in ("/api/v1/audit", "/api/v1/audit/verify")),
         ("POST", "/api/v1/schedules/preview"),
         *((method, "/api/v1/tokens") for method in ("POST", "GET")),
