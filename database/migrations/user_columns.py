@@ -49,7 +49,7 @@ def watch(columns: Sequence[str], defaults: Mapping[str, str] = DEFAULTS) -> Non
         "h.content IS NOT DISTINCT FROM cai_connectors_content(c) AS recorded "
         "FROM cai_connectors c LEFT JOIN cai_audit_heads h ON h.connector_id = c.id"
     )
-    _stamp(columns, defaults)
+    replace_stamp(columns, defaults)
     content = ", ".join(f"c.{name}" for name in ("generation", *columns))
     op.execute(
         "CREATE OR REPLACE FUNCTION cai_connectors_content(c cai_connectors) RETURNS text LANGUAGE sql STABLE AS "
@@ -74,23 +74,29 @@ def watch(columns: Sequence[str], defaults: Mapping[str, str] = DEFAULTS) -> Non
     op.execute("DROP TABLE cai_in_order")
 
 
-def _stamp(columns: Sequence[str], defaults: Mapping[str, str]) -> None:
-    changed = " OR ".join(f"NEW.{name} IS DISTINCT FROM OLD.{name}" for name in columns)
-    filled = "\n".join(f"NEW.{name} := coalesce(NEW.{name}, {value});" for name, value in defaults.items())
+def replace_stamp(columns: Sequence[str], defaults: Mapping[str, str]) -> None:
+    """The trigger that fills in defaults and moves the generation.
+
+    Whatever it reads of a row it asks for with EXECUTE: PL/pgSQL keeps the types that a row's columns had when a
+    session first came by, and a back end may alter them while that session lives.
+    """
+    filled = ", ".join(f"coalesce(($1).{name}, {value})" for name, value in defaults.items())
+    into = ", ".join(f"NEW.{name}" for name in defaults)
+    changed = " OR ".join(f"($1).{name} IS DISTINCT FROM ($2).{name}" for name in columns)
     op.execute(
         f"""
         CREATE OR REPLACE FUNCTION cai_connectors_stamp() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE
+            changed boolean;
         BEGIN
             IF TG_OP = 'INSERT' THEN
-                {filled}
                 -- One that comes back under its number counts on: no two of its states have one generation.
-                NEW.generation := cai_connectors_next_generation(NEW.id);
-            ELSIF {changed} THEN
-                NEW.updated_at := now();
-                NEW.generation := OLD.generation + 1;
+                EXECUTE $row$SELECT {filled}, cai_connectors_next_generation(($1).id)$row$
+                    INTO {into}, NEW.generation USING NEW;
             ELSE
-                NEW.updated_at := OLD.updated_at;
-                NEW.generation := OLD.generation;
+                EXECUTE $row$SELECT {changed}$row$ INTO changed USING NEW, OLD;
+                EXECUTE 'SELECT CASE WHEN $2 THEN now() ELSE ($1).updated_at END, ($1).generation + $2::int'
+                    INTO NEW.updated_at, NEW.generation USING OLD, changed;
             END IF;
             RETURN NEW;
         END $$
