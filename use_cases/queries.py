@@ -229,7 +229,7 @@ class Queries:
         now = self._clock()
         notes = warnings(schedule, now)
         if connector_id is None and schedule.cron != cron.strip() and not cron.strip().startswith("@"):
-            notes.insert(0, "H stands for a time of the connector's own, known once it is saved: this is an example.")
+            notes.insert(0, "These times are an example: the connector gets a time of its own (H) once it is saved.")
         others = await connectors.schedules(self._engine, but=connector_id or 0, teams=self._person.teams)
         # Ten thousand connectors take half a second of computing: not in the event loop.
         notes += await asyncio.to_thread(lambda: herd_warnings(schedule, _parsed(others), now))

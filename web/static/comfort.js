@@ -27,8 +27,8 @@ for (const input of document.querySelectorAll("[data-filters]")) {
 }
 
 // A ticked item shows its details.
-for (const box of document.querySelectorAll(".offer > summary input[type=checkbox]")) {
-  box.addEventListener("change", () => { box.closest("details").open = box.checked; });
+for (const box of document.querySelectorAll(".offer > .tick > input")) {
+  box.addEventListener("change", () => { box.closest(".offer").querySelector("details").open = box.checked; });
 }
 
 // The browser's own time zone is proposed where nothing else was said.
