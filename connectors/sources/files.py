@@ -14,13 +14,36 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringC
 from connectors.sources.secret_references import Credential, Name, PlainUrl, refused
 from connectors.sources.write_rules import AnySource, Landing, TableName, normalised
 
-FileFormat = Literal["csv", "jsonl", "parquet"]
+FileFormat = Literal["csv", "jsonl", "parquet", "xlsx", "xlsb", "ods"]
+
+ENDINGS: dict[FileFormat, tuple[str, ...]] = {
+    "csv": ("csv",),
+    "jsonl": ("jsonl", "ndjson"),
+    "parquet": ("parquet",),
+    "xlsx": ("xlsx", "xlsm"),
+    "xlsb": ("xlsb",),
+    "ods": ("ods",),
+}
+"""Of each format, how the names of its files end; `.gz` may follow."""
 
 FILE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "sftp")
 """Schemes that a `files` source reads; a plain absolute path is `file`."""
 
 CSV_SETTINGS = ("delimiter", "quote", "escape", "header", "skip", "comment", "null_values", "quoted_nulls")
-"""Settings that mean something for `csv` alone."""
+"""Settings of csv, some of which workbooks have too."""
+
+WORKBOOKS = frozenset({"xlsx", "xlsb", "ods"})
+
+WORKBOOK_SETTINGS = ("sheet", "header_rows", "skip_end")
+"""Settings that mean something for workbooks alone."""
+
+_MEANT_BY: dict[str, frozenset[str]] = {
+    "encoding": frozenset({"csv", "jsonl"}),
+    **dict.fromkeys(CSV_SETTINGS, frozenset({"csv"})),
+    **dict.fromkeys(("header", "skip", "null_values"), WORKBOOKS | {"csv"}),
+    **dict.fromkeys(WORKBOOK_SETTINGS, WORKBOOKS),
+}
+"""The formats for which each setting means something."""
 
 
 FIRST_USE = "first_use"
@@ -67,15 +90,17 @@ def _glob(value: str) -> str:
 
 def _format_of_names(data: dict[str, Any]) -> FileFormat:
     for name in (data.get("glob"), data.get("url")):
-        for extension in ("csv", "jsonl", "parquet"):
-            if name and name.lower().rstrip("/").removesuffix(".gz").endswith("." + extension):
-                return extension
+        whole = str(name or "").lower().rstrip("/").removesuffix(".gz")
+        for kind, endings in ENDINGS.items():
+            if whole.endswith(tuple("." + ending for ending in endings)):
+                return kind
     return "csv"
 
 
 def _table_of_url(data: dict[str, Any]) -> str:
     name = PurePosixPath(str(data.get("url", "")).partition("?")[0]).name
-    stem = re.sub(r"\.(csv|jsonl|parquet)(\.gz)?$", "", name, flags=re.IGNORECASE)
+    every = "|".join(ending for endings in ENDINGS.values() for ending in endings)
+    stem = re.sub(rf"\.({every})(\.gz)?$", "", name, flags=re.IGNORECASE)
     return stem if re.search("[A-Za-z0-9]", stem) and not normalised(stem).startswith("_dlt") else "files"
 
 
@@ -111,15 +136,9 @@ def _names(value: object) -> object:
 Text = Annotated[str, StringConstraints(max_length=200)]
 
 
-class FilesSource(AnySource, Landing):
-    """Files below a directory or bucket, all of one format, into one table. A run reads new and changed files only."""
+class FileReading(Landing):
+    """Which files, what they are, and how they are read into a table."""
 
-    type: Literal["files"]
-    url: Annotated[
-        PlainUrl,
-        AfterValidator(_file_url),
-        Field(description="A directory, file or bucket: an absolute path, or an address such as `s3://clinic/labs`."),
-    ]
     glob: Annotated[
         Annotated[Name, AfterValidator(_glob)] | None,
         Field(
@@ -133,8 +152,6 @@ class FilesSource(AnySource, Landing):
     table: Annotated[
         TableName, Field(description="Where the rows land. Default: the last part of the url, else `files`.")
     ] = Field(default_factory=_table_of_url)
-    credentials: Annotated[Credential | None, Field(description="Of the bucket. null: none are needed.")] = None
-    host_key: HostKey = None
     encoding: Annotated[
         Annotated[Name, AfterValidator(_encoding)] | None,
         Field(
@@ -163,17 +180,19 @@ class FilesSource(AnySource, Landing):
     header: Annotated[
         Annotated[StrictBool | tuple[Name, ...], BeforeValidator(_names)],
         Field(
-            description="Whether the first row of csv names the columns; or their names, for files without such a row. "
+            description="Whether the first row names the columns; or their names, for files without such a row. "
             "false: they are `column_1`, `column_2` and so on."
         ),
     ] = True
-    skip: Annotated[int, Field(ge=0, le=10_000, description="Lines of csv before the header or the first row.")] = 0
+    skip: Annotated[
+        int, Field(ge=0, le=10_000, description="Lines of csv, or rows of a sheet, before the header or the first row.")
+    ] = 0
     comment: Annotated[
         Annotated[Text, StringConstraints(min_length=1)] | None,
         Field(description="Lines at the beginning of csv that start with this are left out, such as `#`. null: none."),
     ] = None
     null_values: Annotated[
-        tuple[Text, ...], Field(description="What cells of csv hold where there is no value, such as `NA`.")
+        tuple[Text, ...], Field(description="What cells hold where there is no value, such as `NA`.")
     ] = ("",)
     quoted_nulls: Annotated[
         bool,
@@ -183,11 +202,30 @@ class FilesSource(AnySource, Landing):
         ),
     ] = True
 
+    sheet: Annotated[
+        Annotated[Name, StringConstraints(max_length=200)] | None,
+        Field(
+            description="Of workbooks: the name of the sheet to read, or a pattern such as `20*` or `*` for several. "
+            "null: the first one that is not hidden."
+        ),
+    ] = None
+    header_rows: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10,
+            description="Of workbooks: how many rows name the columns. Of several, and of merged cells, the names are "
+            "put together, as in `Vitals systolic`.",
+        ),
+    ] = 1
+    skip_end: Annotated[
+        int, Field(ge=0, le=10_000, description="Of workbooks: the last rows of a sheet to leave out, such as totals.")
+    ] = 0
+
     @model_validator(mode="after")
     def _settings_are_of_the_format(self) -> Self:
-        of_text = ("encoding",) if self.format == "parquet" else ()
-        for name in () if self.format == "csv" else (*of_text, *CSV_SETTINGS):
-            if getattr(self, name) != type(self).model_fields[name].default:
+        for name, formats in _MEANT_BY.items():
+            if self.format not in formats and getattr(self, name) != type(self).model_fields[name].default:
                 raise refused(f"{{field}} means nothing for {self.format} files: leave it out.", name)
         return self
 
@@ -197,6 +235,19 @@ class FilesSource(AnySource, Landing):
         if len(set(given)) < len(given):
             raise refused("{field} must differ from the quote and the escape.", "delimiter")
         return self
+
+
+class FilesSource(AnySource, FileReading):
+    """Files below a directory or bucket, all of one format, into one table. A run reads new and changed files only."""
+
+    type: Literal["files"]
+    url: Annotated[
+        PlainUrl,
+        AfterValidator(_file_url),
+        Field(description="A directory, file or bucket: an absolute path, or an address such as `s3://clinic/labs`."),
+    ]
+    credentials: Annotated[Credential | None, Field(description="Of the bucket. null: none are needed.")] = None
+    host_key: HostKey = None
 
     def landings(self) -> dict[str, Landing | None]:
         return {self.table: self}

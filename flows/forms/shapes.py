@@ -197,11 +197,14 @@ class FilesForm(_Part):
     kind: Literal["files"] = "files"
     url: str = Field(title="Directory or bucket", description="Such as s3://clinic/labs, or an absolute path.")
     glob: str = Field("", title="Pattern", description="Such as **/*.csv.")
-    format: Literal["", "csv", "jsonl", "parquet"] = Field("", title="Format", description="Empty: by the names.")
+    format: Literal["", "csv", "jsonl", "parquet", "xlsx", "xlsb", "ods"] = Field(
+        "", title="Format", description="Empty: by the names."
+    )
     table: str = Field("", title="Table", description="Empty: by the address.")
     primary_key: list[str] = Field([], title="Primary key", description=_KEY)
     credentials: str = Field("", title="Credentials", description=f"Empty: none are needed. {_CREDENTIALS}")
     delimiter: str = Field("", title="Delimiter", description="Of csv, such as ; or tab. Empty: found in each file.")
+    sheet: str = Field("", title="Sheet", description="Of workbooks, such as Labs, or * for all. Empty: the first.")
     encoding: str = Field("", title="Encoding", description="Of csv and jsonl, such as cp1252. Empty: found.")
     types: Types = []
     mask: Masked = []
@@ -212,7 +215,7 @@ class FilesForm(_Part):
         return {
             "type": self.kind,
             "url": self.url,
-            **self.given("glob", "format", "table", "primary_key", "delimiter", "encoding", "mask"),
+            **self.given("glob", "format", "table", "primary_key", "delimiter", "sheet", "encoding", "mask"),
             **_typed(self.types),
             **credentials,
         }

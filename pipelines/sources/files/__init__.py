@@ -19,7 +19,7 @@ import dlt
 import pyarrow as pa
 from dlt.extract import DltResource
 
-from connectors.sources.files import CSV_SETTINGS, FilesSource
+from connectors.sources.files import CSV_SETTINGS, WORKBOOK_SETTINGS, WORKBOOKS, FilesSource
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.rows.to_arrow import END, ToArrow
 from pipelines.sources import Context
@@ -30,6 +30,7 @@ from pipelines.sources.files.holding import WholeFiles
 from pipelines.sources.files.json_rows import json_pages
 from pipelines.sources.files.parquet_rows import parquet_tables
 from pipelines.sources.files.stores import Found, Store
+from pipelines.sources.files.workbooks import workbook_pages
 from pipelines.sources.http.answers import LAST_LANDS
 
 YOUNG_SECONDS = 2.0
@@ -63,7 +64,7 @@ def resources(source: FilesSource, context: Context) -> list[DltResource]:
         primary_key=list(source.primary_key) or None,  # type: ignore[arg-type]
         write_disposition=source.write_disposition,
     )
-    if source.format != "jsonl":
+    if source.format in {"csv", "parquet"}:
         # The mask is put before it, and knows each column by the name that the file gives it.
         resource.add_map(_with_distinct_names)
     return [resource.add_step(to_arrow).add_step(whole_files)]
@@ -84,6 +85,8 @@ class _Reading:
     """Files that were read to their end."""
     repeats: int = 0
     """The first line of the file at hand in which an object gives a name several values; 0 for none."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences about the file at hand, without its name and the full stop."""
     broken: list[str] = field(default_factory=list)
     unsettled: list[str] = field(default_factory=list)
 
@@ -118,6 +121,7 @@ class _Reading:
         """The pages of one file, of which it gives how many rows; None when it is left alone, and why is noted."""
         self.whole_files.begin()
         self.repeats = 0
+        self.notes = []
         try:
             self._settle(file)
             count = yield from self._read(file, left)
@@ -145,6 +149,8 @@ class _Reading:
                 self.context.remarks.add(
                     f"An object in line {self.repeats} of {file.shown} gives one name several values: {LAST_LANDS}"
                 )
+            for note in self.notes:
+                self.context.remarks.add(f"{file.shown} {note}.")
             return count
         self.whole_files.drop()
         return None
@@ -194,6 +200,9 @@ class _Reading:
                 return json_pages(reopen, self.source, self._note_repeats)
             case "csv":
                 return csv_tables(reopen, self.source, way)
+            case kind if kind in WORKBOOKS:
+                return workbook_pages(reopen, self.source, self.notes.append)
+        raise AssertionError(self.source.format)
 
     def _note_repeats(self, line: int) -> None:
         self.repeats = self.repeats or line
@@ -235,6 +244,9 @@ def _read_as(source: FilesSource | None) -> str:
     values = [
         getattr(source, name) if source is not None else fields[name].default for name in ("encoding", *CSV_SETTINGS)
     ]
+    # Only what is set: the marks of versions that had no such settings stay what they are.
+    later = [(name, getattr(source, name)) for name in WORKBOOK_SETTINGS if source is not None]
+    values += [pair for pair in later if pair[1] != fields[pair[0]].default]
     return hashlib.blake2b(repr(values).encode(), digest_size=9).hexdigest()
 
 

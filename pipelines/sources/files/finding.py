@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from connectors.sources.files import FilesSource
+from connectors.sources.files import ENDINGS, FilesSource
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 from pipelines.sources.files.stores import Found, Store, store_of
@@ -39,13 +39,14 @@ class Choice:
 def chosen(files: Iterable[Found], source: FilesSource, only: str | None = None) -> Choice:
     """The files to read, in order, and what to say of those that are left alone. Pure."""
     pattern = None if only is not None else source.glob
-    ending = re.compile(rf"\.{source.format}([._-]?\d[\dT_.-]*)?(\.gz)?$", re.IGNORECASE)
+    named = "|".join(ENDINGS[source.format])
+    ending = re.compile(rf"\.({named})([._-]?\d[\dT_.-]*)?(\.gz)?$", re.IGNORECASE)
     read, unfinished, others = [], [], []
     for file in files:
         last = PurePosixPath(file.name).name
         if only is not None:
             read += [file] if file.name == only else []
-        elif not _matches(file.name, pattern) if pattern is not None else f".{source.format}" not in last.lower():
+        elif not _matches(file.name, pattern) if pattern is not None else not re.search(rf"\.({named})", last.lower()):
             continue
         elif _left_alone(file.name, pattern):
             unfinished.append(file)
@@ -61,7 +62,8 @@ def chosen(files: Iterable[Found], source: FilesSource, only: str | None = None)
         )
     if others:
         remarks.append(
-            f"{_count(others)} left alone, for the names end otherwise than .{source.format}: {_names(others)}; "
+            f"{_count(others)} left alone, for the names end otherwise than .{ENDINGS[source.format][0]}: "
+            f"{_names(others)}; "
             "name them with glob if they belong to the table."
         )
     return Choice(tuple(sorted(read, key=lambda file: (file.changed, file.name))), tuple(remarks))

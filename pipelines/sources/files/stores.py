@@ -17,10 +17,13 @@ from typing import Any
 from dlt.common.configuration import resolve_configuration
 from dlt.common.storages import FilesystemConfiguration, fsspec_from_config
 
-from connectors.sources.files import FilesSource
+from connectors.sources.files import ENDINGS, FilesSource
 from pipelines.access.buckets import KNOWN_HOSTS, bucket_of, host_of
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
+
+_SUFFIXES = {".gz", *(f".{ending}" for endings in ENDINGS.values() for ending in endings)}
+"""Ends of an address that names a file."""
 
 _ATOMIC = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss"})
 """Stores in which a file is there as a whole or not at all."""
@@ -240,4 +243,4 @@ def _local_store(path: Path, context: Context) -> Store:
 
 
 def _names_a_file(url: str) -> bool:
-    return PurePosixPath(url).suffix.lower() in {".csv", ".jsonl", ".parquet", ".gz"}
+    return PurePosixPath(url).suffix.lower() in _SUFFIXES
