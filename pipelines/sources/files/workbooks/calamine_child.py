@@ -1,4 +1,7 @@
-"""The child process that reads one sheet by calamine: see `by_calamine`. It imports nothing of ours, which would take memory."""
+"""The child process that reads one sheet by calamine: see `by_calamine`.
+
+It imports nothing of ours, which would take memory.
+"""
 
 import io
 import resource

@@ -72,8 +72,11 @@ def test_a_child_that_dies_leaves_the_file_named(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(BrokenFileError, match="is no workbook that can be read"):
         read(b"nothing of the kind", format="xlsb")
     monkeypatch.setattr(by_calamine, "MEMORY_BYTES", 60 * 1024 * 1024)
+    large = io.BytesIO(ods())
+    with zipfile.ZipFile(large, "a") as archive:
+        archive.writestr("Pictures/scan", bytes(80 * 1024 * 1024))
     with pytest.raises(BrokenFileError, match="takes more than 2 GB"):
-        read(ods(), format="ods")
+        read(large.getvalue(), format="ods")
 
 
 def test_workbooks_land_with_their_types(platform: Platform, inbox: Path) -> None:
