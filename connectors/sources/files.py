@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, model_validator
 
-from connectors.sources.secret_references import Credential, Name, PlainUrl, refused
+from connectors.sources.secret_references import Credential, Name, PlainUrl, Strict, refused
 from connectors.sources.write_rules import AnySource, Landing, TableName, normalised
 
-FileFormat = Literal["csv", "jsonl", "parquet", "xlsx", "xlsb", "ods"]
+FileFormat = Literal["csv", "jsonl", "parquet", "xlsx", "xlsb", "ods", "xpt", "sas7bdat", "sav", "dta"]
 
 ENDINGS: dict[FileFormat, tuple[str, ...]] = {
     "csv": ("csv",),
@@ -23,6 +23,10 @@ ENDINGS: dict[FileFormat, tuple[str, ...]] = {
     "xlsx": ("xlsx", "xlsm"),
     "xlsb": ("xlsb",),
     "ods": ("ods",),
+    "xpt": ("xpt", "xport"),
+    "sas7bdat": ("sas7bdat",),
+    "sav": ("sav", "zsav"),
+    "dta": ("dta",),
 }
 """Of each format, how the names of its files end; `.gz` may follow."""
 
@@ -34,11 +38,17 @@ CSV_SETTINGS = ("delimiter", "quote", "escape", "header", "skip", "comment", "nu
 
 WORKBOOKS = frozenset({"xlsx", "xlsb", "ods"})
 
+STATISTICS = frozenset({"xpt", "sas7bdat", "sav", "dta"})
+"""Files of statistics programs, which have a codebook."""
+
+CODEBOOK = "__codebook"
+"""After the name of a table: that of the one which says what its variables mean."""
+
 WORKBOOK_SETTINGS = ("sheet", "header_rows", "skip_end")
 """Settings that mean something for workbooks alone."""
 
 _MEANT_BY: dict[str, frozenset[str]] = {
-    "encoding": frozenset({"csv", "jsonl"}),
+    "encoding": frozenset({"csv", "jsonl"}) | STATISTICS,
     **dict.fromkeys(CSV_SETTINGS, frozenset({"csv"})),
     **dict.fromkeys(("header", "skip", "null_values"), WORKBOOKS | {"csv"}),
     **dict.fromkeys(WORKBOOK_SETTINGS, WORKBOOKS),
@@ -136,6 +146,18 @@ def _names(value: object) -> object:
 Text = Annotated[str, StringConstraints(max_length=200)]
 
 
+class FilePlace(Strict):
+    """The directory, bucket or server that files are in."""
+
+    url: Annotated[
+        PlainUrl,
+        AfterValidator(_file_url),
+        Field(description="A directory, file or bucket: an absolute path, or an address such as `s3://clinic/labs`."),
+    ]
+    credentials: Annotated[Credential | None, Field(description="Of the bucket. null: none are needed.")] = None
+    host_key: HostKey = None
+
+
 class FileReading(Landing):
     """Which files, what they are, and how they are read into a table."""
 
@@ -155,8 +177,8 @@ class FileReading(Landing):
     encoding: Annotated[
         Annotated[Name, AfterValidator(_encoding)] | None,
         Field(
-            description="Of csv and jsonl, such as `cp1252`; a byte order mark goes before it. null: found in each "
-            "file: its mark, else UTF-8, else Windows-1252."
+            description="Such as `cp1252`; a byte order mark goes before it. null: found in each file of csv and jsonl: "
+            "its mark, else UTF-8, else Windows-1252; UTF-8 in xpt, which says none; else what the file says."
         ),
     ] = None
     delimiter: Annotated[
@@ -237,17 +259,11 @@ class FileReading(Landing):
         return self
 
 
-class FilesSource(AnySource, FileReading):
+class FilesSource(AnySource, FileReading, FilePlace):
     """Files below a directory or bucket, all of one format, into one table. A run reads new and changed files only."""
 
     type: Literal["files"]
-    url: Annotated[
-        PlainUrl,
-        AfterValidator(_file_url),
-        Field(description="A directory, file or bucket: an absolute path, or an address such as `s3://clinic/labs`."),
-    ]
-    credentials: Annotated[Credential | None, Field(description="Of the bucket. null: none are needed.")] = None
-    host_key: HostKey = None
 
     def landings(self) -> dict[str, Landing | None]:
-        return {self.table: self}
+        codebook = {f"{self.table}{CODEBOOK}": None} if self.format in STATISTICS else {}
+        return {self.table: self, **codebook}

@@ -197,7 +197,7 @@ class FilesForm(_Part):
     kind: Literal["files"] = "files"
     url: str = Field(title="Directory or bucket", description="Such as s3://clinic/labs, or an absolute path.")
     glob: str = Field("", title="Pattern", description="Such as **/*.csv.")
-    format: Literal["", "csv", "jsonl", "parquet", "xlsx", "xlsb", "ods"] = Field(
+    format: Literal["", "csv", "jsonl", "parquet", "xlsx", "xlsb", "ods", "xpt", "sas7bdat", "sav", "dta"] = Field(
         "", title="Format", description="Empty: by the names."
     )
     table: str = Field("", title="Table", description="Empty: by the address.")

@@ -19,7 +19,7 @@ import dlt
 import pyarrow as pa
 from dlt.extract import DltResource
 
-from connectors.sources.files import CSV_SETTINGS, WORKBOOK_SETTINGS, WORKBOOKS, FilesSource
+from connectors.sources.files import CODEBOOK, CSV_SETTINGS, STATISTICS, WORKBOOK_SETTINGS, WORKBOOKS, FilesSource
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.rows.to_arrow import END, ToArrow
 from pipelines.sources import Context
@@ -29,6 +29,7 @@ from pipelines.sources.files.finding import Choice, find
 from pipelines.sources.files.holding import WholeFiles
 from pipelines.sources.files.json_rows import json_pages
 from pipelines.sources.files.parquet_rows import parquet_tables
+from pipelines.sources.files.statistics import CODEBOOK_KEY, codebook_pages, statistics_pages
 from pipelines.sources.files.stores import Found, Store
 from pipelines.sources.files.workbooks import workbook_pages
 from pipelines.sources.http.answers import LAST_LANDS
@@ -41,7 +42,7 @@ LOOK_SECONDS = 0.5
 
 
 def resources(source: FilesSource, context: Context) -> list[DltResource]:
-    """The one table of a `files` source."""
+    """The table of a `files` source, and the codebook of one of statistics files."""
     if context.row_limit is not None and source.write_disposition == "append" and not context.rehearsal:
         raise ConfigurationError(
             f"row_limit can't be used with {source.table}, which appends files: "
@@ -51,23 +52,36 @@ def resources(source: FilesSource, context: Context) -> list[DltResource]:
         raise ConfigurationError(
             f"{source.table} is read from files, which a backfill can't choose among by time: run a full refresh."
         )
-    to_arrow = ToArrow(source.table, types=source.types, of_text=source.format == "csv")
+    found = find(source, context)
+    if source.format not in STATISTICS:
+        return [_resource(source, context, *found)]
+    return [_resource(source, context, *found), _resource(source, context, *found, of_codebook=True)]
+
+
+def _resource(
+    source: FilesSource, context: Context, store: Store, choice: Choice, *, of_codebook: bool = False
+) -> DltResource:
+    """The reading of a source's files, as rows or as codebooks."""
+    name = f"{source.table}{CODEBOOK}" if of_codebook else source.table
+    to_arrow = ToArrow(name, types={} if of_codebook else source.types, of_text=source.format == "csv")
     whole_files = WholeFiles(context.directory, to_arrow.remember, context.mask.remember)
-    reading = _Reading(source, context, *find(source, context), whole_files)
+    reading = _Reading(source, context, store, choice, whole_files, of_codebook)
+    replaced = source.write_disposition == "replace"
+    key = CODEBOOK_KEY if of_codebook else source.primary_key
 
     def read() -> Iterator[Any]:
         yield from reading.pages()
 
     resource = dlt.resource(
         read,
-        name=source.table,
-        primary_key=list(source.primary_key) or None,  # type: ignore[arg-type]
-        write_disposition=source.write_disposition,
+        name=name,
+        primary_key=list(key) or None,  # type: ignore[arg-type]
+        write_disposition="merge" if of_codebook and not replaced else source.write_disposition,
     )
-    if source.format in {"csv", "parquet"}:
+    if source.format in {"csv", "parquet"} | STATISTICS and not of_codebook:
         # The mask is put before it, and knows each column by the name that the file gives it.
         resource.add_map(_with_distinct_names)
-    return [resource.add_step(to_arrow).add_step(whole_files)]
+    return resource.add_step(to_arrow).add_step(whole_files)
 
 
 @dataclass(slots=True)
@@ -79,6 +93,7 @@ class _Reading:
     store: Store
     choice: Choice
     whole_files: WholeFiles
+    of_codebook: bool = False
     looked: float = field(default_factory=time.monotonic)
     """When the files were listed."""
     whole: int = 0
@@ -193,6 +208,8 @@ class _Reading:
         def reopen() -> Any:
             return opened.enter_context(self.store.open(file))
 
+        if self.of_codebook:
+            return codebook_pages(reopen, self.source, file.shown)
         match self.source.format:
             case "parquet":
                 return parquet_tables(reopen)
@@ -202,6 +219,8 @@ class _Reading:
                 return csv_tables(reopen, self.source, way)
             case kind if kind in WORKBOOKS:
                 return workbook_pages(reopen, self.source, self.notes.append)
+            case kind if kind in STATISTICS:
+                return statistics_pages(reopen, self.source)
         raise AssertionError(self.source.format)
 
     def _note_repeats(self, line: int) -> None:
