@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, model_validator
 
 from connectors.sources.secret_references import Credential, Name, PlainUrl, Strict, refused
-from connectors.sources.write_rules import AnySource, Landing, TableName, normalised
+from connectors.sources.write_rules import CODEBOOK, AnySource, Landing, TableName, normalised
 
 FileFormat = Literal["csv", "jsonl", "parquet", "xlsx", "xlsb", "ods", "xpt", "sas7bdat", "sav", "dta"]
 
@@ -40,9 +40,6 @@ WORKBOOKS = frozenset({"xlsx", "xlsb", "ods"})
 
 STATISTICS = frozenset({"xpt", "sas7bdat", "sav", "dta"})
 """Files of statistics programs, which have a codebook."""
-
-CODEBOOK = "__codebook"
-"""After the name of a table: that of the one which says what its variables mean."""
 
 WORKBOOK_SETTINGS = ("sheet", "header_rows", "skip_end")
 """Settings that mean something for workbooks alone."""
@@ -177,8 +174,8 @@ class FileReading(Landing):
     encoding: Annotated[
         Annotated[Name, AfterValidator(_encoding)] | None,
         Field(
-            description="Such as `cp1252`; a byte order mark goes before it. null: found in each file of csv and jsonl: "
-            "its mark, else UTF-8, else Windows-1252; UTF-8 in xpt, which says none; else what the file says."
+            description="Such as `cp1252`; a byte order mark goes before it. null: found in each csv and jsonl file: its "
+            "mark, else UTF-8, else Windows-1252; UTF-8 in xpt, which says none; else what the file says."
         ),
     ] = None
     delimiter: Annotated[

@@ -86,6 +86,15 @@ def normalised(name: str) -> str:
     return snake_case(_latin(name))
 
 
+CODEBOOK = "__codebook"
+"""After the name of a table: that of the one which says what its columns mean."""
+
+
+def landed_table(name: str) -> str:
+    """The name under which a table lands: that of a codebook keeps the mark which tells whose it is."""
+    return f"{normalised(name.removesuffix(CODEBOOK))}{CODEBOOK if name.endswith(CODEBOOK) else ''}"
+
+
 def letters_and_digits(name: str) -> str:
     """What two spellings of one name have in common: `Patient ID`, `PATIENTID` and `patient_id` are `patientid`.
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from dlt.extract import DltResource
 from dlt.extract.items_transform import ItemTransform
 
-from connectors.sources.write_rules import normalised, snake_case
+from connectors.sources.write_rules import landed_table, snake_case
 from pipelines.remarks import Remarks
 from pipelines.rows.arrow_names import renamed
 from pipelines.rows.csv_to_arrow import typed
@@ -120,7 +120,7 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
 
 def table_name_of(resource: DltResource, schema: dlt.Schema | None) -> str:
     """The table that a resource fills. `schema`: that of loads before, which a full refresh leaves behind."""
-    return normalised(resource.name) if schema is None else table_name(schema, resource.name)
+    return landed_table(resource.name) if schema is None else table_name(schema, resource.name)
 
 
 def put_into(resource: DltResource, schema: dlt.Schema | None, remarks: Remarks, cursor: str | None = None) -> None:

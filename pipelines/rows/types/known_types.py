@@ -2,12 +2,12 @@
 
 import dlt
 
-from connectors.sources.write_rules import normalised, snake_case
+from connectors.sources.write_rules import landed_table, snake_case
 
 
 def table_name(schema: dlt.Schema, resource: str) -> str:
     """The table that a resource fills: one of an earlier version keeps the name that it had then."""
-    landed, before = normalised(resource), snake_case(resource)
+    landed, before = landed_table(resource), snake_case(resource)
     return before if landed not in schema.tables and before in schema.tables else landed
 
 

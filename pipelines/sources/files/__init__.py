@@ -19,7 +19,8 @@ import dlt
 import pyarrow as pa
 from dlt.extract import DltResource
 
-from connectors.sources.files import CODEBOOK, CSV_SETTINGS, STATISTICS, WORKBOOK_SETTINGS, WORKBOOKS, FilesSource
+from connectors.sources.files import CSV_SETTINGS, STATISTICS, WORKBOOK_SETTINGS, WORKBOOKS, FilesSource
+from connectors.sources.write_rules import CODEBOOK
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.rows.to_arrow import END, ToArrow
 from pipelines.sources import Context

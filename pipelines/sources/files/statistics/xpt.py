@@ -130,11 +130,8 @@ class Transport:
         while block := self._stream.read(size):
             read += len(block)
             text = rest + block
-            if (end := _MEMBER.search(text)) is not None:
-                raise BrokenFileError(
-                    f"holds several data sets, the second some {(read - len(block) + end.start()) // self._width:,} rows "
-                    "after the first: save each by itself"
-                )
+            if _MEMBER.search(text):
+                raise BrokenFileError("holds several data sets: save each by itself")
             # What may be the padding of the last record is looked at when its end is known.
             count = max(len(text) - RECORD, 0) // self._width
             rest = text[count * self._width :]
