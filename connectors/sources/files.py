@@ -174,7 +174,7 @@ class FileReading(Landing):
     encoding: Annotated[
         Annotated[Name, AfterValidator(_encoding)] | None,
         Field(
-            description="Such as `cp1252`; a byte order mark goes before it. null: found in each csv and jsonl file: its "
+            description="Such as `cp1252`; a byte order mark goes before it. null: found in csv and jsonl files: its "
             "mark, else UTF-8, else Windows-1252; UTF-8 in xpt, which says none; else what the file says."
         ),
     ] = None
