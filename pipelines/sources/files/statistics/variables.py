@@ -104,7 +104,8 @@ def page(columns: list[tuple[Variable, Any, list[str | None] | None]], clock: Cl
             continue
         found, misfits = _numbers(variable, values, clock)
         arrays[variable.name] = found
-        for ending, array in (("double", misfits), ("text", missing and pa.array(missing, pa.string()))):
+        texts = None if missing is None else pa.array(missing, pa.string())
+        for ending, array in (("double", misfits), ("text", texts)):
             if array is not None and array.null_count < len(array):
                 arrays[f"{variable.name}{BESIDE}{ending}"] = array
                 beside.append(f"{variable.name}{BESIDE}{ending}")

@@ -110,7 +110,7 @@ def test_each_cell_is_what_pyreadstat_reads(
 ) -> None:
     monkeypatch.setattr(xpt, "PAGE_BYTES", 100_000)
     path = tmp_path / "f"
-    labels = {"usubjid": "Subject", "aval": "Value"}
+    labels: dict[str, str | None] = {"usubjid": "Subject", "aval": "Value"}
     match form:
         case "sav":
             pyreadstat.write_sav(frame(count), str(path), column_labels=labels)
