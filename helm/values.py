@@ -241,6 +241,8 @@ class Settings(Part):
     audit_keep_days: Annotated[int, Field(ge=1)] | None = None
     heartbeat_seconds: Annotated[float, Field(gt=0)] | None = None
     loads_keep_days: Annotated[int, Field(ge=1)] | None = None
+    fork_server_max_age_seconds: Annotated[float, Field(ge=1)] | None = None
+    fork_server_max_megabytes: Annotated[int, Field(ge=1)] | None = None
     notification_block: str | None = None
     log_format: Literal["text", "json"] | None = None
 

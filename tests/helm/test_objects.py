@@ -595,6 +595,8 @@ def test_every_setting_of_the_application_can_be_made_in_the_values() -> None:
         "mask_key_required",  # masking
         *("code_path", "code_version", "data_dir", "api_host", "api_port"),  # the image's and the chart's own
         "metrics_port",  # controller.metricsPort
+        *("drain_seconds", "run_memory_megabytes"),  # workerDefaults.warm
+        "warm_workers",  # of `make run` alone: here workPool.type says it
     }
     assert Settings.model_fields.keys() - elsewhere == ValuesSettings.model_fields.keys()
 

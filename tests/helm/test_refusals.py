@@ -118,6 +118,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"monitoring": {"prometheusRule": {"enabled": True}}},
         "monitoring.prometheusRule watches numbers that nobody scrapes",
     ),
+    "a warm worker that is killed while it waits": (
+        {"workPool": {"type": "clinical-ai-warm"}, "workers": {"loads": {"terminationGracePeriodSeconds": 60}}},
+        "workers.loads would be killed while it waits for its runs",
+    ),
     "a worker's name beyond a label": ({"workers": {"w" * 40: {}}}, "the name is too long for a label"),
 }
 
