@@ -28,8 +28,8 @@ def in_camel_case(sentence: str) -> str:
 
 def as_sent(refusal: Refusal) -> Refusal:
     """A refusal of `connectors.connector` with the pointer into the body as the API takes it."""
-    _, column, *below = refusal.pointer.split("/")
-    return Refusal("/".join(["", to_camel(column), *below]), in_camel_case(refusal.message))
+    first, *rest = refusal.pointer.split("/")  # of the whole body, it is empty
+    return Refusal("/".join([first, *map(to_camel, rest[:1]), *rest[1:]]), in_camel_case(refusal.message))
 
 
 Sentence = Annotated[str, AfterValidator(in_camel_case)]

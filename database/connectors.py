@@ -76,6 +76,14 @@ async def rows(engine: AsyncEngine, ids: Collection[int] | None = None) -> list[
         return [ConnectorRow(**row) for row in (await connection.execute(query)).mappings()]
 
 
+async def ids_of_names(engine: AsyncEngine, names: Collection[str]) -> dict[str, int]:
+    """The ids of the connectors of these names, whoever's they are."""
+    row = tables.connectors.c
+    async with engine.connect() as connection:
+        found = await connection.execute(sa.select(row.name, row.id).where(row.name.in_(names)))
+        return {each.name: each.id for each in found}
+
+
 async def ready(engine: AsyncEngine) -> None:
     """Return when the database answers and holds the table; raise what it says otherwise."""
     async with engine.connect() as connection:

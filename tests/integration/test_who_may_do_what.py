@@ -122,6 +122,10 @@ MATRIX = {
     ("DELETE", CREDENTIALS + "/{name}"): Expected(EDITOR, 204, refused_first=True),
 }
 MATRIX |= {
+    ("GET", f"{CONNECTOR}/export"): Expected(READER, 200),
+    ("POST", f"{CONNECTORS}/import"): Expected(
+        EDITOR, 200, of_other=403, body=lambda team: {"connectors": [connector(team)]}
+    ),
     ("POST", "/api/v1/sources/discover"): Expected(
         EDITOR, 502, of_other=403, body=lambda team: {"source": UNREACHABLE, "team": team}
     ),

@@ -95,6 +95,8 @@ def test_every_route_of_the_contract_is_there() -> None:
         *(("GET", f"{connector}/{list_}") for list_ in ("loads", "loads/{runId}", "history")),
         ("POST", f"{connector}/restore"),
         ("POST", f"{connector}/runs/{{runId}}/cancel"),
+        ("GET", f"{connector}/export"),
+        ("POST", "/api/v1/connectors/import"),
         *(("GET", path) for path in ("/api/v1/audit", "/api/v1/audit/verify")),
         ("POST", "/api/v1/schedules/preview"),
         *((method, "/api/v1/tokens") for method in ("POST", "GET")),

@@ -1,0 +1,1 @@
+"""Connectors as documents over HTTP: YAML or JSON, out and in."""
