@@ -195,6 +195,13 @@ class Settings(SignInSettings):
     poll_interval_seconds: float = Field(10, gt=0, description="Seconds between two polls of the table.")
     audit_interval_seconds: float = Field(600, gt=0, description="Seconds between two full listings of Prefect.")
     apply_concurrency: int = Field(25, ge=1, le=200, description="Most Prefect calls in flight.")
+    max_delete_fraction: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="When more than this part of a table's rows is gone at the source, none of them is deleted or "
+        "marked, and people are told, until a run with allow_mass_delete.",
+    )
     max_prune_fraction: float = Field(
         0.25,
         ge=0,

@@ -21,6 +21,8 @@ class Options:
     row_limit: int | None = None
     backfill_from: datetime | None = None
     backfill_to: datetime | None = None
+    allow_mass_delete: bool = False
+    """Somebody has looked: rows that are gone at the source go here, however many they are."""
 
     @property
     def partial(self) -> bool:
@@ -41,6 +43,7 @@ class Options:
             "row_limit": self.row_limit,
             "backfill_from": self.backfill_from and self.backfill_from.isoformat(),
             "backfill_to": self.backfill_to and self.backfill_to.isoformat(),
+            "allow_mass_delete": self.allow_mass_delete,
         }
         return {name: value for name, value in asked.items() if value}
 

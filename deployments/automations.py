@@ -130,6 +130,12 @@ def _of_connectors(settings: Settings) -> list[Described]:
             _SAID,
         ),
         (
+            "connector deletes withheld",
+            "More rows are gone at a connector's source than may be deleted unasked: told once.",
+            _once(LoadEvent.WITHHELD, connectors, None),
+            _SAID,
+        ),
+        (
             "connector invalid",
             "A connector's row asks for what cannot be had: told once, and again when it was changed and still does.",
             _once(DeploymentEvent.REJECTED, connectors, None),

@@ -23,6 +23,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
     row_limit: Annotated[int, Field(ge=1)] | None = None,
     backfill_from: datetime | None = None,
     backfill_to: datetime | None = None,
+    allow_mass_delete: bool = False,
 ) -> State[Any]:
     """Load one connector: read its source, and write what is new to its destination.
 
@@ -33,6 +34,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
         row_limit: At most so many rows of each table, to try a connector out.
         backfill_from: Load again what changed since this moment, whatever was loaded before.
         backfill_to: With a backfill: only what changed before this moment.
+        allow_mass_delete: Delete or mark what is gone at the source, however many rows that are.
     """
     from connectors.runs import Options  # noqa: PLC0415
     from pipelines.artifacts import Bar, show  # noqa: PLC0415  # see the module's docstring
@@ -44,7 +46,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
     from settings import Settings  # noqa: PLC0415
 
     settings = Settings()
-    options = Options(full_refresh, tuple(tables or ()), row_limit, backfill_from, backfill_to)
+    options = Options(full_refresh, tuple(tables or ()), row_limit, backfill_from, backfill_to, allow_mass_delete)
     listeners = Listeners(teller(settings.instance, settings.alert_after_failures), Bar(connector_id))
     try:
         outcome = run_connector(connector_id, options, settings, PrefectHost(), listeners)

@@ -37,7 +37,7 @@ class Told:
     """How a load ended, for whoever tells others."""
 
     outcome: str
-    """`completed`, `failed` or `skipped`."""
+    """`completed`, `failed` or `skipped`; or, before `completed`, `withheld`: of too many rows that are gone."""
     connector_id: int
     message: str
     connector_name: str | None = None
@@ -111,6 +111,8 @@ class LoadRecord:
             tables=json.dumps([asdict(table) for table in summary.tables]),
         ) or (0, 0)
         self._wake_controller_if_paused(of_configuration)
+        if summary.withheld:
+            self._tell(Told("withheld", self._row.id, summary.sentence, self._row.name))
         self._tell(
             Told(
                 "completed",

@@ -178,6 +178,7 @@ def working_directory(parent: Path) -> Iterator[Path]:
 def load(job: Job, host: RunHost) -> Summary:
     """Extract, normalise and load, each as one step that may be tried again by itself."""
     from pipelines.access import postgres_sessions  # noqa: PLC0415  # dlt costs seconds: a skipped run has none
+    from pipelines.loading.comparing.sweeping import wants_sweep  # noqa: PLC0415
     from pipelines.loading.pipeline import LoadPipeline  # noqa: PLC0415
 
     seconds: dict[str, float] = {}
@@ -197,6 +198,8 @@ def load(job: Job, host: RunHost) -> Summary:
         postgres_sessions.close_readers()
         host.in_step("normalize", policy, lambda: do("normalize", pipeline.normalize))
         host.in_step("load", policy, lambda: do("load", pipeline.load))
+        if wants_sweep(job.connector, job.options):
+            host.in_step("sweep", policy, lambda: do("sweep", pipeline.sweep))
     return pipeline.summary().redacted(job.secrets.redact)
 
 

@@ -130,6 +130,8 @@ class LoadEvent(StrEnum):
     COMPLETED = "connector.load.completed"
     FAILED = "connector.load.failed"
     SKIPPED = "connector.load.skipped"
+    WITHHELD = "connector.load.withheld"
+    """More rows are gone at the source than may be deleted unasked."""
 
 
 class FreshnessEvent(StrEnum):

@@ -72,7 +72,8 @@ class LoadAnswer(Body):
     options: Annotated[
         dict[str, Any],
         Field(
-            description="What was asked of it: `full_refresh`, `tables`, `row_limit`, `backfill_from`, `backfill_to`."
+            description="What was asked of it: `full_refresh`, `tables`, `row_limit`, `backfill_from`, `backfill_to`, "
+            "`allow_mass_delete`."
         ),
     ]
     destination: Annotated[str | None, Field(description="The destination's type, of a load that completed.")]

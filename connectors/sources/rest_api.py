@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from connectors.sources.deletes import LandingWithDeletes
 from connectors.sources.http import BaseUrl, Login, MoreHeaders, Paginator
 from connectors.sources.secret_references import Name, refuse_plain_secrets, refuse_secret_in_url, refused
 from connectors.sources.write_rules import (
@@ -19,7 +20,7 @@ from connectors.sources.write_rules import (
 )
 
 
-class RestResource(Landing):
+class RestResource(LandingWithDeletes):
     """One path of a REST API and the table that it fills."""
 
     name: Annotated[TableName, Field(description="The table that it fills.")]

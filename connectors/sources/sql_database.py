@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from connectors.sources.deletes import LandingWithDeletes
 from connectors.sources.secret_references import Credential, Name, refused
 from connectors.sources.write_rules import (
     AnySource,
@@ -19,7 +20,7 @@ from connectors.sources.write_rules import (
 )
 
 
-class SqlTable(Landing):
+class SqlTable(LandingWithDeletes):
     """One table or view of a database."""
 
     name: Annotated[TableName, Field(description="Its name in the database, and where the rows land.")]

@@ -16,6 +16,9 @@ from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ConfigurationError
 from pipelines.loading import parquet_writer as loadfiles
 from pipelines.loading import unfinished_loads as exactness
+from pipelines.loading.comparing.after_load import AfterLoad
+from pipelines.loading.comparing.reading import Place
+from pipelines.loading.comparing.sweeping import refuse_impossible
 from pipelines.loading.deduplication import newest_rows
 from pipelines.loading.empty_replacements import hold_empty
 from pipelines.loading.job import Job
@@ -79,6 +82,7 @@ class LoadPipeline:
         self._rows_left_out = 0
         self._measured = Measured()
         self._refresh = Refresh()
+        self._after = AfterLoad(job)
 
     @property
     def pipeline(self) -> dlt.Pipeline:
@@ -109,6 +113,7 @@ class LoadPipeline:
             directory=job.directory,
             remarks=self.remarks,
         )
+        refuse_impossible(job.connector, job.destination)
         found = open_source(job.connector.source, context)
         resources = self._chosen(found)
         self._prepared = Preparation(job, self._opened, self.mask, self._measured, self.remarks)
@@ -171,6 +176,11 @@ class LoadPipeline:
                 ) from None
             exactness.confirm(self.pipeline, look=self._size_after)
 
+    def sweep(self) -> None:
+        """Look for rows that are gone at the source, where the connector wants that."""
+        self._after.sweep(Place(self.job, self._opened.target), self.remarks)
+        self._measured.swept = self._after.swept
+
     def _rows(self) -> dict[str, int]:
         """The rows in the load files, by table."""
         trace = self.pipeline.last_trace
@@ -217,6 +227,7 @@ class LoadPipeline:
             masked=self.mask.met,
             rows_left_out=self._rows_left_out,
             remarks=tuple(self.remarks),
+            withheld=self._after.withheld,
             tables=self._measured.tables(self._prepared.fitters, rows, schema, loaded),
         )
 

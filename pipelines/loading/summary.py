@@ -29,6 +29,8 @@ class Summary:
     """Rows that a schema contract kept out."""
     remarks: tuple[str, ...] = ()
     """What people must know of the rows: a sentence each, without any value of a row."""
+    withheld: tuple[str, ...] = ()
+    """Tables of which rows are gone at the source, too many to be deleted unasked: those that are new among them."""
     tables: tuple[TableLoad, ...] = ()
     """The same and more by table, for the load history."""
 
@@ -41,6 +43,7 @@ class Summary:
             since={table: redact(value) for table, value in self.since.items()},
             masked=tuple(redact(name) for name in self.masked),
             remarks=tuple(redact(remark) for remark in self.remarks),
+            withheld=tuple(redact(table) for table in self.withheld),
             tables=tuple(_redacted(table, redact) for table in self.tables),
         )
 

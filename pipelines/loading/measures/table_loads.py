@@ -10,6 +10,7 @@ import dlt
 from dlt.common.pipeline import ExtractInfo, LoadInfo
 
 from connectors.loads import TableLoad, changes
+from pipelines.loading.comparing.deleting import Deleted, Deletes
 from pipelines.loading.measures.row_counts import RowCounts
 
 
@@ -24,6 +25,8 @@ class Measured:
     since: dict[str, str] = field(default_factory=dict)
     until: dict[str, str] = field(default_factory=dict)
     """Cursors: from where a table was read, and how far."""
+    swept: Mapping[str, Deleted] = field(default_factory=dict)
+    """What was found gone at the source after the load."""
     extracted: ExtractInfo | None = None
     full_refresh: bool = False
 
@@ -61,6 +64,9 @@ class Measured:
         new, changed, deleted = changes(disposition, written, before, after) if after is not None else (None,) * 3
         if not written and after is None:
             new = changed = 0
+        if (swept := self.swept.get(name)) is not None:
+            deleted = (deleted or 0) + swept.done
+            after = after if after is None or swept.mode is Deletes.MARK else after - swept.done
         return TableLoad(
             name,
             read=self.counts.read(name),

@@ -1,0 +1,55 @@
+"""Deletes: what a connector does with rows that are gone at the source. Pure."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from connectors.schedules.cron import ScheduleError, parse
+from connectors.sources.secret_references import refused
+from connectors.sources.write_rules import Landing
+
+EVERY_LOAD = "load"
+
+
+def _when(value: str) -> str:
+    if value == EVERY_LOAD:
+        return value
+    try:
+        parse(value, "UTC", 1)
+    except ScheduleError:
+        raise refused("{field} must be 'load', or a cron of five fields such as '0 3 * * 0'.") from None
+    return value
+
+
+class LandingWithDeletes(Landing):
+    """How the rows of a table are written whose keys a run can ask for alone or page by page."""
+
+    deletes: Annotated[
+        Literal["ignore", "mark", "remove"],
+        Field(
+            description="What happens to rows whose key is gone at the source: `remove` deletes them, `mark` puts the "
+            "moment into their column `_deleted_at`, `ignore` leaves them."
+        ),
+    ] = "ignore"
+    deletes_every: Annotated[
+        str,
+        AfterValidator(_when),
+        Field(
+            description="When the keys of the source are compared: after each `load`, or after the first load that "
+            "follows a date of a cron, in the connector's time zone."
+        ),
+    ] = EVERY_LOAD
+
+    @model_validator(mode="after")
+    def _deletes_go_by_key(self) -> Self:
+        if self.deletes != "ignore" and self.write_disposition != "merge":
+            raise refused(
+                "{field} go by the key: they need a primary_key and the write_disposition merge. A table that is "
+                "replaced has none of the rows that are gone.",
+                "deletes",
+            )
+        if self.deletes_every != EVERY_LOAD and self.deletes == "ignore":
+            raise refused(
+                "{field} needs deletes, which says what happens to the rows: mark or remove.", "deletes_every"
+            )
+        return self

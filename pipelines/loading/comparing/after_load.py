@@ -1,0 +1,34 @@
+"""After a load: what was found by looking at the source once more, and what people must know of it."""
+
+from collections.abc import Mapping
+
+from pipelines.loading.comparing.deleting import Deleted
+from pipelines.loading.comparing.reading import Place
+from pipelines.loading.comparing.sweeping import sweep_tables
+from pipelines.loading.job import Job
+from pipelines.remarks import Remarks
+
+
+class AfterLoad:
+    """The looks of one run. Each begins anew when it is tried again."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._swept: list[Deleted] = []
+
+    def sweep(self, place: Place, remarks: Remarks) -> None:
+        """Look for rows that are gone, and say which are kept because they are too many."""
+        self._swept = sweep_tables(place, self._job.connector, self._job.options)
+        for found in self._swept:
+            if sentence := found.remark(self._job.settings.max_delete_fraction):
+                remarks.add(sentence)
+
+    @property
+    def swept(self) -> Mapping[str, Deleted]:
+        """What was found gone, by table."""
+        return {found.table: found for found in self._swept}
+
+    @property
+    def withheld(self) -> tuple[str, ...]:
+        """The tables of which too many rows are gone, and were not before."""
+        return tuple(found.table for found in self._swept if found.withheld and not found.told_before)

@@ -1,0 +1,153 @@
+"""Rows whose keys are gone at the source: deleted from the destination, or marked with the moment of that.
+
+One transaction a table, in which the guard counts before anything is touched: if the process dies here, either all of
+it has happened, note of the sweep included, or nothing. A row that comes again loses its mark.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from pipelines.errors import ConfigurationError
+from pipelines.loading.comparing.reading import Reread
+from pipelines.loading.comparing.sessions import Session
+
+DELETED_AT = "_deleted_at"
+"""The column in which a row's mark stands: the moment at which it was found to be gone."""
+
+SWEEPS = "_cai_sweeps"
+"""The table of the dataset that holds when each of its tables was last swept."""
+
+
+class Deletes(StrEnum):
+    """What is done with a row that is gone at the source."""
+
+    IGNORE = "ignore"
+    MARK = "mark"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """How much may go at once."""
+
+    fraction: float
+    """Of a table's rows, 0 to 1."""
+    lifted: bool = False
+    """Somebody has looked, and lets it through."""
+
+    def withholds(self, gone: int, rows: int) -> bool:
+        """Whether so many of so many rows are too many."""
+        return not self.lifted and gone > self.fraction * rows
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What was done to one table."""
+
+    table: str
+    rows: int
+    """Rows that were there, without those that were marked before."""
+    gone: int
+    """Of these: rows whose keys are gone."""
+    withheld: bool = False
+    """The guard has kept them."""
+    told_before: bool = False
+    """As it had by the sweep before."""
+    mode: Deletes = Deletes.REMOVE
+
+    @property
+    def done(self) -> int:
+        """Rows that were deleted or marked."""
+        return 0 if self.withheld else self.gone
+
+    def remark(self, fraction: float) -> str | None:
+        """What people must know of it."""
+        if not self.withheld:
+            return None
+        return (
+            f"{self.gone:,} of {self.rows:,} rows of table '{self.table}' are gone at the source, more than "
+            f"CAI_MAX_DELETE_FRACTION ({fraction:g}) allows, so none of them was deleted: if that is right, run "
+            "the connector once with allow_mass_delete."
+        )
+
+
+def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard) -> Deleted:
+    """Delete or mark the rows of a table whose keys are none of these, which are all that the source has."""
+    return _apply(session, keys, mode, guard, listed=False)
+
+
+def delete_keys(session: Session, keys: Reread, mode: Deletes, guard: Guard) -> Deleted:
+    """Delete or mark the rows of a table that have one of these keys: what a source itself says is gone.
+
+    For sources that tell of deletes: FHIR's history and bulk export, REDCap's log, a file that disappears.
+    """
+    return _apply(session, keys, mode, guard, listed=True)
+
+
+def _apply(session: Session, keys: Reread, mode: Deletes, guard: Guard, *, listed: bool) -> Deleted:
+    table, key, files = keys.table, keys.key, keys.files
+    columns = session.columns(table)
+    if not columns:
+        return Deleted(table, 0, 0, mode=mode)
+    if mode is Deletes.MARK and DELETED_AT not in columns:
+        kind = "timestamp with time zone"
+        session.ask(f"ALTER TABLE {session.table(table)} ADD COLUMN {session.column(DELETED_AT)} {kind}")
+        columns = [*columns, DELETED_AT]
+    name, mark = session.table(table), session.column(DELETED_AT)
+    same = " AND ".join(f"k.{session.column(part)} = t.{session.column(part)}" for part in key)
+    found = f"EXISTS (SELECT 1 FROM cai_keys k WHERE {same})"  # noqa: S608  # names, escaped
+    if files:
+        session.put("cai_keys", files, key)
+    else:
+        found = "FALSE"
+    live = f"t.{mark} IS NULL" if DELETED_AT in columns else "TRUE"
+    is_gone = f"{live} AND {'' if listed else 'NOT '}{found}"
+    ((rows, gone),) = session.ask(
+        f"SELECT count(*), count(*) FILTER (WHERE {is_gone}) FROM {name} t WHERE {live}"  # noqa: S608
+    )
+    withheld = guard.withholds(gone, rows)
+    now = datetime.now(UTC).isoformat()
+    if gone and not withheld:
+        marked, deleted = f"UPDATE {name} AS t SET {mark} = '{now}'", f"DELETE FROM {name} AS t"  # noqa: S608
+        session.ask(f"{marked if mode is Deletes.MARK else deleted} WHERE {is_gone}")
+    if mode is Deletes.MARK and not listed:
+        session.ask(f"UPDATE {name} AS t SET {mark} = NULL WHERE t.{mark} IS NOT NULL AND {found}")  # noqa: S608
+    if files:
+        session.ask("DROP TABLE cai_keys")
+    before = False if listed else _note(session, table, now, withheld=withheld)
+    return Deleted(table, rows, gone, withheld, before, mode)
+
+
+def _note(session: Session, table: str, moment: str, *, withheld: bool) -> bool:
+    """Note a sweep; whether the one before it was withheld."""
+    name = session.table(SWEEPS)
+    kinds = "table_name varchar, swept_at timestamp with time zone, withheld boolean"
+    session.ask(f"CREATE TABLE IF NOT EXISTS {name} ({kinds})")
+    before = session.ask(f"SELECT withheld FROM {name} WHERE table_name = '{table}'")  # noqa: S608  # a landed name
+    session.ask(f"DELETE FROM {name} WHERE table_name = '{table}'")  # noqa: S608
+    session.ask(f"INSERT INTO {name} VALUES ('{table}', '{moment}', {withheld})")  # noqa: S608
+    return bool(before and before[0][0])
+
+
+def last_sweeps(session: Session) -> dict[str, datetime]:
+    """When each table was last swept; none that never was."""
+    if not session.columns(SWEEPS):
+        return {}
+    moments = "CAST(extract(epoch FROM swept_at) AS double precision)"
+    rows = session.ask(f"SELECT table_name, {moments} FROM {session.table(SWEEPS)}")  # noqa: S608  # a name, escaped
+    return {table: datetime.fromtimestamp(epoch, UTC) for table, epoch in rows}
+
+
+def refuse_own_column(table: str, columns: Sequence[str]) -> None:
+    """Refuse a table whose source has a column of the mark's name.
+
+    Raises:
+        ConfigurationError: it has.
+    """
+    if DELETED_AT in columns:
+        raise ConfigurationError(
+            f"Table '{table}' has a column '{DELETED_AT}' of its own, which deletes 'mark' needs: set deletes to "
+            "remove, or leave the column out."
+        )

@@ -1,0 +1,120 @@
+"""Tables of a source read once more, through the same steps as a load, and written nowhere but to the run's directory.
+
+What is compared with the destination must have gone the same way: the names, masks and types by which a row landed are
+those by which it is compared, so that rounding and hashing are on both sides. It is dlt's extract of a pipeline of its
+own, that begins with what the destination knows and is thrown away: no state, no schema and no cursor moves. If the
+process dies here, nothing was written anywhere but in its directory, which goes with it.
+"""
+
+import uuid
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dlt
+from dlt.extract import DltResource
+
+from connectors.destinations.postgres import PostgresDestination
+from connectors.sources import Source
+from pipelines.loading.columns import fitting_step
+from pipelines.loading.columns.known_columns import known_columns, landed_name
+from pipelines.loading.deduplication import newest_rows
+from pipelines.loading.destinations import Target
+from pipelines.loading.job import Job
+from pipelines.loading.opening import alone
+from pipelines.protection.masking import mask_of
+from pipelines.remarks import Remarks
+from pipelines.rows import to_arrow
+from pipelines.rows.fitting import never
+from pipelines.rows.types.known_types import column_types
+from pipelines.sources import Context, open_source
+from pipelines.sources.as_one import source_of
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """One table as it was read again."""
+
+    table: str
+    """Its name in the destination."""
+    key: tuple[str, ...]
+    """The columns of its key, as they land."""
+    columns: tuple[str, ...]
+    files: tuple[Path, ...]
+    """Parquet, one row for each key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A connector's dataset in an open destination, and what reading for it needs."""
+
+    job: Job
+    target: Target
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Holds the destination where it takes one at a time."""
+        return alone(self.job, self.target)
+
+
+def opened(place: Place) -> dlt.Pipeline:
+    """A pipeline that knows what the destination knows."""
+    pipeline = dlt.pipeline(
+        pipeline_name=place.job.name,
+        pipelines_dir=str(place.job.directory / uuid.uuid4().hex),
+        destination=place.target.destination,
+        dataset_name=place.job.connector.dataset,
+    )
+    with place.alone():
+        pipeline.sync_destination()
+    return pipeline
+
+
+def read_again(place: Place, source: Source) -> list[Reread]:
+    """Read all tables of a source. Those that nothing was ever loaded into are left out.
+
+    Raises:
+        RunError: as the source's reader does.
+    """
+    pipeline = opened(place)
+    if not pipeline.default_schema_name:
+        return []
+    with place.alone():
+        known = known_columns(pipeline)
+    schema = pipeline.default_schema
+    job = place.job
+    mask = mask_of(source, job.settings)
+    # Remarks of this reading would repeat those of the load.
+    context = Context.of(job.settings, job.secrets, mask=mask, full_refresh=True, directory=job.directory)
+    found: dict[str, DltResource] = {}
+    for resource in open_source(source, context):
+        table = to_arrow.table_name_of(resource, schema)
+        if table not in known.tables:
+            continue
+        mask.put_into(resource, column_types(schema, resource.name))
+        to_arrow.put_into(resource, schema, Remarks())
+        fitting_step.put_into(
+            resource,
+            known.tables[table],
+            landed_name(pipeline),
+            widen=never,
+            without_nul=isinstance(job.destination, PostgresDestination),
+        )
+        found[table] = resource
+    if not found:
+        return []
+    extracted = pipeline.extract(source_of(job.name, [*found.values()], None), loader_file_format="parquet")
+    newest_rows.keep_newest(pipeline, extracted, job.directory, {})
+    files: dict[str, list[Path]] = {}
+    for load_id in pipeline.list_extracted_load_packages():
+        for file in pipeline.get_load_package_info(load_id).jobs["new_jobs"]:
+            if str(file.file_path).endswith(".parquet"):
+                files.setdefault(file.job_file_info.table_name, []).append(Path(file.file_path))
+    return [
+        Reread(
+            table,
+            fitting_step.key_of(resource, landed_name(pipeline)),
+            tuple(known.tables[table]),
+            tuple(files.get(table, ())),
+        )
+        for table, resource in found.items()
+    ]

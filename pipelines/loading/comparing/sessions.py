@@ -1,0 +1,134 @@
+"""Sessions with a destination that take Parquet files beside statements: DuckDB and PostgreSQL, in one way.
+
+Everything in a session is one transaction: it is committed at its end, and rolled back by any error and by a death.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import dlt
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet
+
+from connectors.destinations import Destination
+from connectors.destinations.duckdb import DuckdbDestination
+from connectors.destinations.postgres import PostgresDestination
+from pipelines.access.database_urls import checked
+
+BATCH_ROWS = 50_000
+
+
+class Session(Protocol):
+    """One transaction in a destination."""
+
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        """Execute a statement; the rows that it answers with."""
+
+    def put(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
+        """Make a temporary table of these columns of Parquet files."""
+
+    def save(self, query: str, path: Path) -> None:
+        """Write the rows of a query to a Parquet file, batch by batch."""
+
+    def table(self, name: str) -> str:
+        """A table of the dataset, as a statement names it."""
+
+    def column(self, name: str) -> str:
+        """A column, as a statement names it."""
+
+    def columns(self, table: str) -> list[str]:
+        """The columns that a table has; none when it is not there."""
+
+
+def has_sessions(destination: Destination) -> bool:
+    """Whether a destination is one of those."""
+    return isinstance(destination, DuckdbDestination | PostgresDestination)
+
+
+@contextmanager
+def session(pipeline: dlt.Pipeline, destination: Destination) -> Iterator[Session]:
+    """Open a session on a pipeline's dataset. Needs a DuckDB file to itself."""
+    with pipeline.sql_client() as client:
+        if isinstance(destination, DuckdbDestination):
+            with client.begin_transaction():
+                yield _DuckDb(client)
+            return
+        from adbc_driver_manager import dbapi  # noqa: PLC0415  # only in a run
+        from dlt.destinations.impl.postgres.factory import get_adbc_driver_location  # noqa: PLC0415
+
+        credentials: Any = client.credentials
+        url = checked(credentials.to_native_representation(), "destination.credentials")
+        with dbapi.connect(driver=get_adbc_driver_location(), db_kwargs={"uri": url}) as connection:
+            yield _Postgres(client, connection)
+            connection.commit()
+
+
+class _Named:
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def table(self, name: str) -> str:
+        return str(self._client.make_qualified_table_name(name))
+
+    def column(self, name: str) -> str:
+        return str(self._client.escape_column_name(name))
+
+
+class _DuckDb(_Named):
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        return list(self._client.native_connection.execute(statement).fetchall())
+
+    def put(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
+        connection = self._client.native_connection
+        wanted = ", ".join(map(self.column, columns))
+        made = f"CREATE TEMP TABLE {name} AS SELECT {wanted} FROM read_parquet(?)"  # noqa: S608  # names, escaped
+        connection.execute(made, [list(map(str, files))])
+
+    def save(self, query: str, path: Path) -> None:
+        place = str(path).replace("'", "''")
+        self._client.native_connection.execute(f"COPY ({query}) TO '{place}' (FORMAT parquet, COMPRESSION zstd)")
+
+    def columns(self, table: str) -> list[str]:
+        found = self._client.native_connection.execute(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = ? AND table_name = ? "
+            "AND table_catalog = current_database() ORDER BY ordinal_position",
+            [self._client.dataset_name, table],
+        )
+        return [name for (name,) in found.fetchall()]
+
+
+class _Postgres(_Named):
+    def __init__(self, client: Any, connection: Any) -> None:
+        super().__init__(client)
+        self._connection = connection
+
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def put(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
+        rows = pa.dataset.dataset([str(path) for path in files], format="parquet")
+        scanner = rows.scanner(columns=list(columns), batch_size=BATCH_ROWS, use_threads=False)
+        with self._connection.cursor() as cursor:
+            cursor.adbc_ingest(name, scanner.to_reader(), mode="create", temporary=True)
+        self.ask(f"ANALYZE {name}")
+
+    def save(self, query: str, path: Path) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query)
+            rows = cursor.fetch_record_batch()
+            with pa.parquet.ParquetWriter(path, rows.schema) as writer:
+                for batch in rows:
+                    writer.write_batch(batch)
+
+    def columns(self, table: str) -> list[str]:
+        name = self.table(table).replace("'", "''")
+        rows = self.ask(
+            f"SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass('{name}') AND attnum > 0 "  # noqa: S608
+            "AND NOT attisdropped ORDER BY attnum"
+        )
+        return [column for (column,) in rows]

@@ -1,0 +1,120 @@
+"""Sweeps: after a load, the keys that a source has are read alone and compared with those of the destination.
+
+Read after the rows, so that no row which came meanwhile is taken for gone. If the process dies here, the load stands
+and the sweep is due again.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from connectors.connector import Connector
+from connectors.destinations import Destination
+from connectors.runs import Options
+from connectors.schedules.cron import parse
+from connectors.schedules.dates import next_runs
+from connectors.sources import Source
+from connectors.sources.deletes import EVERY_LOAD, LandingWithDeletes
+from connectors.sources.rest_api import RestApiSource
+from connectors.sources.sql_database import SqlDatabaseSource
+from connectors.sources.write_rules import normalised
+from pipelines.error_causes.classification import as_fault
+from pipelines.errors import ConfigurationError
+from pipelines.loading.comparing.deleting import Deleted, Deletes, Guard, last_sweeps, refuse_own_column, sweep
+from pipelines.loading.comparing.reading import Place, Reread, opened, read_again
+from pipelines.loading.comparing.sessions import has_sessions, session
+
+WITHOUT_CURSOR = {"initial_value": None, "lag": None, "cursor_type": None}
+
+
+def swept(source: Source) -> dict[str, LandingWithDeletes]:
+    """The tables of a source of which rows may go, by name."""
+    return {
+        name: how
+        for name, how in source.landings().items()
+        if isinstance(how, LandingWithDeletes) and how.deletes != "ignore"
+    }
+
+
+def refuse_impossible(connector: Connector, destination: Destination) -> None:
+    """Refuse deletes where rows can't be found by key, or may be another connector's.
+
+    Raises:
+        ConfigurationError: the destination is none of DuckDB and PostgreSQL, or shares its tables.
+    """
+    if swept(connector.source) and not has_sessions(destination):
+        raise ConfigurationError("deletes work in DuckDB and PostgreSQL only: set them to ignore.")
+    if swept(connector.source) and destination.shared_tables:
+        raise ConfigurationError(
+            "deletes can't be used with shared_tables: rows of the other connectors would be taken for gone."
+        )
+
+
+def wants_sweep(connector: Connector, options: Options) -> bool:
+    """Whether a run looks for rows that are gone: not one of a part of the rows, and not one that loads all anew."""
+    return bool(swept(connector.source)) and not (options.partial or options.row_limit or options.full_refresh)
+
+
+def sweep_tables(place: Place, connector: Connector, options: Options) -> list[Deleted]:
+    """Compare the keys of all tables that are due, and delete or mark what is gone.
+
+    Raises:
+        RunError: the source could not be read to its end, and then nothing is deleted; or the destination fails.
+    """
+    asked = {normalised(name) for name in options.tables}
+    tables = {name: how for name, how in swept(connector.source).items() if not asked or normalised(name) in asked}
+    with as_fault(place.job.secrets.redact, "load"):
+        pipeline = opened(place)
+        with place.alone(), session(pipeline, place.job.destination) as there:
+            last = last_sweeps(there)
+    if not options.allow_mass_delete:  # what a guard has withheld is not due by itself
+        tables = _due(tables, last, connector, datetime.now(UTC))
+    if not tables:
+        return []
+    with as_fault(place.job.secrets.redact, "extract"):
+        read = read_again(place, _keys_alone(connector.source, tables))
+    guard = Guard(place.job.settings.max_delete_fraction, lifted=options.allow_mass_delete)
+    modes = {normalised(name): Deletes(how.deletes) for name, how in tables.items()}
+    with as_fault(place.job.secrets.redact, "load"), place.alone():
+        return [_swept(place, table, modes[normalised(table.table)], guard) for table in read]
+
+
+def _swept(place: Place, table: Reread, mode: Deletes, guard: Guard) -> Deleted:
+    if mode is Deletes.MARK:
+        refuse_own_column(table.table, table.columns)
+    with session(opened(place), place.job.destination) as there:
+        return sweep(there, table, mode, guard)
+
+
+def _due(
+    tables: Mapping[str, LandingWithDeletes], last: Mapping[str, datetime], connector: Connector, now: datetime
+) -> dict[str, LandingWithDeletes]:
+    def is_due(name: str, how: LandingWithDeletes) -> bool:
+        before = last.get(normalised(name))
+        if how.deletes_every == EVERY_LOAD or before is None:
+            return True
+        zone = connector.schedule.timezone if connector.schedule else "UTC"
+        when = parse(how.deletes_every, zone, connector.id)
+        return any(date <= now for date in next_runs(when, before, 1))
+
+    return {name: how for name, how in tables.items() if is_due(name, how)}
+
+
+def _keys_alone(source: Source, tables: Iterable[str]) -> Source:
+    """The source as it is asked for its keys: by a query of them alone, or, where there is no such, by all pages."""
+    wanted = set(tables)
+    match source:
+        case SqlDatabaseSource():
+            shapes = (
+                table.model_copy(update={**WITHOUT_CURSOR, "cursor_column": None, "columns": table.primary_key})
+                for table in source.tables
+                if table.name in wanted
+            )
+            return source.model_copy(update={"tables": tuple(shapes)})
+        case RestApiSource():
+            pages = (
+                each.model_copy(update={**WITHOUT_CURSOR, "cursor_path": None, "cursor_param": None})
+                for each in source.resources
+                if each.name in wanted
+            )
+            return source.model_copy(update={"resources": tuple(pages)})
+    return source
