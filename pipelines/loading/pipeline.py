@@ -179,7 +179,7 @@ class LoadPipeline:
     def sweep(self) -> None:
         """Look for rows that are gone at the source, where the connector wants that."""
         self._after.sweep(Place(self.job, self._opened.target), self.remarks)
-        self._measured.swept = self._after.swept
+        self._measured.gone, self._measured.removed = self._after.gone, self._after.removed
 
     def _rows(self) -> dict[str, int]:
         """The rows in the load files, by table."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pipelines.loading.comparing.deleting import Deleted
+from pipelines.loading.comparing.deleting import Deleted, Deletes
 from pipelines.loading.comparing.reading import Place
 from pipelines.loading.comparing.sweeping import sweep_tables
 from pipelines.loading.job import Job
@@ -24,9 +24,14 @@ class AfterLoad:
                 remarks.add(sentence)
 
     @property
-    def swept(self) -> Mapping[str, Deleted]:
-        """What was found gone, by table."""
-        return {found.table: found for found in self._swept}
+    def gone(self) -> Mapping[str, int]:
+        """How many rows were deleted or marked, by table."""
+        return {found.table: found.done for found in self._swept}
+
+    @property
+    def removed(self) -> Mapping[str, int]:
+        """How many rows were deleted, by table."""
+        return {found.table: found.done for found in self._swept if found.mode is Deletes.REMOVE}
 
     @property
     def withheld(self) -> tuple[str, ...]:

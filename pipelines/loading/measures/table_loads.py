@@ -10,7 +10,6 @@ import dlt
 from dlt.common.pipeline import ExtractInfo, LoadInfo
 
 from connectors.loads import TableLoad, changes
-from pipelines.loading.comparing.deleting import Deleted, Deletes
 from pipelines.loading.measures.row_counts import RowCounts
 
 
@@ -25,8 +24,10 @@ class Measured:
     since: dict[str, str] = field(default_factory=dict)
     until: dict[str, str] = field(default_factory=dict)
     """Cursors: from where a table was read, and how far."""
-    swept: Mapping[str, Deleted] = field(default_factory=dict)
-    """What was found gone at the source after the load."""
+    gone: Mapping[str, int] = field(default_factory=dict)
+    """Rows that were deleted or marked after the load, since they are gone at the source."""
+    removed: Mapping[str, int] = field(default_factory=dict)
+    """Of these: rows that are not there any more."""
     extracted: ExtractInfo | None = None
     full_refresh: bool = False
 
@@ -64,9 +65,9 @@ class Measured:
         new, changed, deleted = changes(disposition, written, before, after) if after is not None else (None,) * 3
         if not written and after is None:
             new = changed = 0
-        if (swept := self.swept.get(name)) is not None:
-            deleted = (deleted or 0) + swept.done
-            after = after if after is None or swept.mode is Deletes.MARK else after - swept.done
+        if name in self.gone:
+            deleted = (deleted or 0) + self.gone[name]
+            after = None if after is None else after - self.removed.get(name, 0)
         return TableLoad(
             name,
             read=self.counts.read(name),
