@@ -12,6 +12,7 @@ import pyarrow as pa
 from dlt import Pipeline, Schema
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
+from pipelines.loading.destination_kinds import kind_of
 from pipelines.rows.types.columns import (
     BIGINT,
     BINARY,
@@ -88,7 +89,7 @@ def known_columns(pipeline: Pipeline) -> Known:
 def _standing(pipeline: Pipeline) -> tuple[Tables, Tables]:
     """The columns of the dataset and of the staging dataset as the destination has them; nothing where it can't say."""
     destination = pipeline.destination
-    kind = destination.destination_type.rpartition(".")[2] if destination else ""
+    kind = kind_of(destination)
     reads: dict[str, tuple[str, Any]] = {"duckdb": (_DUCKDB, _of_duckdb), "postgres": (_POSTGRES, _of_postgres)}
     if kind not in reads:
         return {}, {}

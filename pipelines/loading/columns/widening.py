@@ -17,6 +17,7 @@ import dlt
 from dlt import Pipeline
 from dlt.destinations.exceptions import DatabaseException
 
+from pipelines.loading.destination_kinds import kind_of
 from pipelines.rows.types.columns import Column, without_type
 
 logger = logging.getLogger("prefect.pipelines")
@@ -47,7 +48,7 @@ class Widening:
         """Whether a column was made wider."""
         self._alone = alone
         destination = pipeline.destination
-        self._kind = destination.destination_type.rpartition(".")[2] if destination else ""
+        self._kind = kind_of(destination)
 
     def of_table(self, table: str) -> Callable[[str, Column], bool]:
         """What widens a column of a table; false when it stays as it is."""

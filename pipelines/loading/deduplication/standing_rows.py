@@ -11,6 +11,7 @@ from typing import Any
 
 from dlt import Pipeline
 
+from pipelines.loading.destination_kinds import kind_of
 from pipelines.sources.cursors.values import moment_of
 
 BATCH_ROWS = 10_000
@@ -72,7 +73,7 @@ def _batches(client: Any, query: str, values: list[Any]) -> Iterator[Batch]:
 
 def narrowed_by(pipeline: Pipeline, table: str, cursor: Place, start: Any) -> bool:
     """Whether a destination finds the rows at a cursor's border by itself, without handing out all that it has."""
-    kind = pipeline.destination.destination_type.rpartition(".")[2] if pipeline.destination else ""
+    kind = kind_of(pipeline.destination)
     columns = pipeline.default_schema.tables.get(table, {}).get("columns", {})
     if kind not in _TEXT_IN_JSON or not columns:
         return False
