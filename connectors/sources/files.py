@@ -28,7 +28,7 @@ ENDINGS: dict[FileFormat, tuple[str, ...]] = {
     "sav": ("sav", "zsav"),
     "dta": ("dta",),
 }
-"""Of each format, how the names of its files end; `.gz` may follow."""
+"""Of each format, how the names of its files end; `.gz`, `.bz2`, `.zst` or `.zip` may follow."""
 
 FILE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "sftp")
 """Schemes that a `files` source reads; a plain absolute path is `file`."""
@@ -97,7 +97,8 @@ def _glob(value: str) -> str:
 
 def _format_of_names(data: dict[str, Any]) -> FileFormat:
     for name in (data.get("glob"), data.get("url")):
-        whole = str(name or "").lower().rstrip("/").removesuffix(".gz")
+        whole = str(name or "").lower().rstrip("/")
+        whole = re.sub(r"\.(gz|bz2|zst|zip)$", "", whole)
         for kind, endings in ENDINGS.items():
             if whole.endswith(tuple("." + ending for ending in endings)):
                 return kind
@@ -107,7 +108,7 @@ def _format_of_names(data: dict[str, Any]) -> FileFormat:
 def _table_of_url(data: dict[str, Any]) -> str:
     name = PurePosixPath(str(data.get("url", "")).partition("?")[0]).name
     every = "|".join(ending for endings in ENDINGS.values() for ending in endings)
-    stem = re.sub(rf"\.({every})(\.gz)?$", "", name, flags=re.IGNORECASE)
+    stem = re.sub(rf"\.({every})(\.(gz|bz2|zst|zip))?$", "", name, flags=re.IGNORECASE)
     return stem if re.search("[A-Za-z0-9]", stem) and not normalised(stem).startswith("_dlt") else "files"
 
 

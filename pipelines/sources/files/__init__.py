@@ -11,7 +11,7 @@ still written is left for the next run.
 import contextlib
 import hashlib
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from pipelines.sources.files.faults import BrokenFileError, UnsettledFileError
 from pipelines.sources.files.finding import Choice, find
 from pipelines.sources.files.holding import WholeFiles
 from pipelines.sources.files.json_rows import json_pages
+from pipelines.sources.files.packing import members
 from pipelines.sources.files.parquet_rows import parquet_tables
 from pipelines.sources.files.statistics import CODEBOOK_KEY, codebook_pages, statistics_pages
 from pipelines.sources.files.stores import Found, Store
@@ -186,6 +187,7 @@ class _Reading:
                             break
             except AnotherWayError as other:
                 way = other.way
+                self.notes = []
                 self.whole_files.drop()
                 self.whole_files.begin()
             else:
@@ -215,14 +217,24 @@ class _Reading:
             case "parquet":
                 return parquet_tables(reopen)
             case "jsonl":
-                return json_pages(reopen, self.source, self._note_repeats)
+                return self._each(reopen, opened, lambda one: json_pages(one, self.source, self._note_repeats))
             case "csv":
-                return csv_tables(reopen, self.source, way)
+                return self._each(reopen, opened, lambda one: csv_tables(one, self.source, way))
             case kind if kind in WORKBOOKS:
                 return workbook_pages(reopen, self.source, self.notes.append)
             case kind if kind in STATISTICS:
                 return statistics_pages(reopen, self.source)
         raise AssertionError(self.source.format)
+
+    def _each(
+        self,
+        reopen: Callable[[], Any],
+        opened: contextlib.ExitStack,
+        read: Callable[[Callable[[], Any]], Iterator[Any]],
+    ) -> Iterator[Any]:
+        """The pages of a text file, or of each in a zip archive."""
+        for one in members(reopen, self.source, opened, self.notes.append):
+            yield from read(one)
 
     def _note_repeats(self, line: int) -> None:
         self.repeats = self.repeats or line

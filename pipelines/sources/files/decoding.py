@@ -6,14 +6,14 @@ bytes of both kinds is refused: read as one of them, it would land as other lett
 """
 
 import codecs
-import gzip
 import io
 import re
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
+from pipelines.sources.files import packing
 from pipelines.sources.files.faults import BrokenFileError
+from pipelines.sources.files.packing import ZIP
 
 BLOCK_BYTES = 1024 * 1024
 
@@ -25,11 +25,9 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _OTHERS = (
-    (b"PK\x03\x04", "a zip archive, or a workbook"),
+    (ZIP, "a zip archive, or a workbook"),
     (b"\xd0\xcf\x11\xe0", "a workbook"),
-    (b"BZh", "packed by bzip2"),
     (b"\xfd7zXZ\0", "packed by xz"),
-    (b"\x28\xb5\x2f\xfd", "packed by zstd"),
     (b"7z\xbc\xaf", "packed by 7-Zip"),
     (b"%PDF", "a PDF"),
     (b"SQLite format 3\0", "a database"),
@@ -43,7 +41,7 @@ _WAY_OUT = "correct the file, or set encoding to what it is written in"
 
 
 def unpacked(raw: Any) -> Any:
-    """A file's own bytes: unpacked when they begin as gzip does, whatever the file's name is.
+    """A file's own bytes: unpacked when they begin as gzip, bzip2 or zstd does, whatever the file's name is.
 
     Raises:
         BrokenFileError: when they begin as something else does that is none of our formats.
@@ -55,7 +53,7 @@ def unpacked(raw: Any) -> Any:
             raise BrokenFileError(f"is {what}: unpack it, or save it in the format that the source names")
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise BrokenFileError("is a web page or XML: see what its sender was given, and correct or remove it")
-    return gzip.GzipFile(fileobj=raw) if start.startswith(b"\x1f\x8b") else raw
+    return packing.stream(raw, start)
 
 
 class Utf8(io.RawIOBase):
@@ -94,12 +92,7 @@ class Utf8(io.RawIOBase):
         return count
 
     def _next(self) -> bytes:
-        try:
-            block = self._raw.read(BLOCK_BYTES)
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            if not isinstance(self._raw, gzip.GzipFile):
-                raise
-            raise BrokenFileError("is no whole gzip file: it is cut or damaged; bring it again") from None
+        block = self._raw.read(BLOCK_BYTES)
         self._ended = not block
         if not self._begun:
             self._begun = True

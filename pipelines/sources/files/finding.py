@@ -40,7 +40,7 @@ def chosen(files: Iterable[Found], source: FilesSource, only: str | None = None)
     """The files to read, in order, and what to say of those that are left alone. Pure."""
     pattern = None if only is not None else source.glob
     named = "|".join(ENDINGS[source.format])
-    ending = re.compile(rf"\.({named})([._-]?\d[\dT_.-]*)?(\.gz)?$", re.IGNORECASE)
+    ending = re.compile(rf"\.({named})([._-]?\d[\dT_.-]*)?(\.(gz|bz2|zst|zip))?$", re.IGNORECASE)
     read, unfinished, others = [], [], []
     for file in files:
         last = PurePosixPath(file.name).name

@@ -22,7 +22,7 @@ from pipelines.access.buckets import KNOWN_HOSTS, bucket_of, host_of
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 
-_SUFFIXES = {".gz", *(f".{ending}" for endings in ENDINGS.values() for ending in endings)}
+_SUFFIXES = {".gz", ".bz2", ".zst", ".zip", *(f".{ending}" for endings in ENDINGS.values() for ending in endings)}
 """Ends of an address that names a file."""
 
 _ATOMIC = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss"})
