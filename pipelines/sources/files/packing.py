@@ -48,7 +48,7 @@ class _Unpacked(io.RawIOBase):
         if self._name != "zstd":
             return int(self._stream.seek(offset, whence))
         if (offset, whence) != (0, io.SEEK_SET):
-            raise io.UnsupportedOperation("seek")
+            raise BrokenFileError("is packed by zstd, in which no place can be looked up: unpack it")
         self._raw.seek(0)
         self._stream = self._open(self._raw)
         return 0
