@@ -6,8 +6,10 @@ that one which unpacks to very much takes time and no memory; a zip archive says
 
 import bz2
 import contextlib
+import functools
 import gzip
 import io
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
@@ -118,4 +120,8 @@ def members(
     if others := len(names) - len(chosen):
         tell(f"is a zip archive of which {others} of {len(names)} files were left alone, for their names end otherwise")
     for name in chosen:
-        yield lambda name=name: opened.enter_context(archive.open(name))
+        yield functools.partial(_opened, archive, name, opened)
+
+
+def _opened(archive: zipfile.ZipFile, name: str, opened: contextlib.ExitStack) -> Any:
+    return opened.enter_context(archive.open(name))
