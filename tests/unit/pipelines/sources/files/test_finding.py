@@ -28,7 +28,7 @@ def found(names: str, **keys: Any) -> str:
     [
         ("a.csv|b.csv.gz|LABS.CSV|c.Csv.GZ|x/y/d.csv|csv", {}, "LABS.CSV|a.csv|b.csv.gz|c.Csv.GZ|x/y/d.csv"),
         ("a.csv.1|a.csv.2024-01-01|b.csv_20240101.gz", {}, "a.csv.1|a.csv.2024-01-01|b.csv_20240101.gz"),
-        ("a.csv.md5|a.csvx|a.csv.zip|a.csv.ok", {}, ""),
+        ("a.csv.md5|a.csvx|a.csv.7z|a.csv.ok|b.csv.zip|c.csv.zst", {}, "b.csv.zip|c.csv.zst"),
         ("a.csv.bak|b.csv.filepart|c.csv~|d.csv.tmp|e.csv.PART|f.csv.crdownload|g.csv.swp|h.csv.lock", {}, ""),
         (".hidden.csv|.snap/a.csv|~$labs.csv|.~lock.labs.csv#|_temporary/0/a.csv", {}, ""),
         ("a.csv.bak|b.csv~|.c.csv|d.csv", {"glob": "**/*"}, "d.csv"),
