@@ -125,7 +125,7 @@ def test_umlauts_that_come_late_in_a_file_are_read() -> None:
         (("id,name\n1,Müller\n" + "2,ä\n" * 400_000).encode() + b"3,canary\xff\n", "byte in line 400003 that"),
         (b"id,name\n1,canary\x81\n", "holds a byte in line 2 that can't be read"),
         (b"PK\x03\x04canary", "is a zip archive, or a workbook"),
-        (bz2.compress(b"id,canary\n1,2\n"), "is packed by bzip2"),
+        (bz2.compress(b"id,canary\n1,2\n")[:-9], "is no whole bzip2 file"),
         (b"\n<!DOCTYPE html>\n<html>canary", "is a web page or XML"),
         (b"a\0\0b,canary\n1,2\n", "has bytes that are no text in line 1"),
         (gzip.compress(b"id,canary\n1,2\n" * 9_000, mtime=0)[:-20], "is no whole gzip file"),
