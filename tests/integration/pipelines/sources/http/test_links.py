@@ -130,9 +130,7 @@ def test_a_token_that_never_ends_is_used_and_told(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("CAI_SECRET_T", "s3cret")
     value, remarks = ask(by_token({"access_token": "t0ken-1", "expires_in": "never"}), OAUTH)
     assert value == [{"token": "Bearer t0ken-1"}]
-    assert remarks == [
-        "The token's expires_in is no number of seconds: source.auth.default_token_expiration was taken instead."
-    ]
+    assert remarks == ["The token's expires_in is no number of seconds: 3600 seconds were taken instead."]
 
 
 @pytest.mark.parametrize(
