@@ -6,7 +6,7 @@ ours, so that `connectors.diagnosis` judges them without Prefect and tests put t
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from connectors.refusals import Refusal
@@ -21,6 +21,8 @@ class Options:
     row_limit: int | None = None
     backfill_from: datetime | None = None
     backfill_to: datetime | None = None
+    reconcile: Literal["counts", "sums"] | None = None
+    """Load nothing, and compare what the source has with what has landed."""
     allow_mass_delete: bool = False
     """Somebody has looked: rows that are gone at the source go here, however many they are."""
 
@@ -32,7 +34,7 @@ class Options:
     @property
     def of_everything(self) -> bool:
         """Whether the run says how the connector does; one of a part, asked for by hand, does not."""
-        return not (self.partial or self.tables or self.row_limit)
+        return not (self.partial or self.tables or self.row_limit or self.reconcile)
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -43,6 +45,7 @@ class Options:
             "row_limit": self.row_limit,
             "backfill_from": self.backfill_from and self.backfill_from.isoformat(),
             "backfill_to": self.backfill_to and self.backfill_to.isoformat(),
+            "reconcile": self.reconcile,
             "allow_mass_delete": self.allow_mass_delete,
         }
         return {name: value for name, value in asked.items() if value}

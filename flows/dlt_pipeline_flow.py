@@ -5,7 +5,7 @@ Nothing heavy is imported before a run needs it, because the controller imports 
 """
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -24,6 +24,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
     backfill_from: datetime | None = None,
     backfill_to: datetime | None = None,
     allow_mass_delete: bool = False,
+    reconcile: Literal["counts", "sums"] | None = None,
 ) -> State[Any]:
     """Load one connector: read its source, and write what is new to its destination.
 
@@ -34,6 +35,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
         row_limit: At most so many rows of each table, to try a connector out.
         backfill_from: Load again what changed since this moment, whatever was loaded before.
         backfill_to: With a backfill: only what changed before this moment.
+        reconcile: Load nothing, and compare source and destination: numbers of rows, or sums of all values.
         allow_mass_delete: Delete or mark what is gone at the source, however many rows that are.
     """
     from connectors.runs import Options  # noqa: PLC0415
@@ -46,7 +48,9 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
     from settings import Settings  # noqa: PLC0415
 
     settings = Settings()
-    options = Options(full_refresh, tuple(tables or ()), row_limit, backfill_from, backfill_to, allow_mass_delete)
+    options = Options(
+        full_refresh, tuple(tables or ()), row_limit, backfill_from, backfill_to, reconcile, allow_mass_delete
+    )
     listeners = Listeners(teller(settings.instance, settings.alert_after_failures), Bar(connector_id))
     try:
         outcome = run_connector(connector_id, options, settings, PrefectHost(), listeners)

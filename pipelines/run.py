@@ -194,12 +194,19 @@ def load(job: Job, host: RunHost) -> Summary:
 
     policy = job.connector.run_policy
     with postgres_sessions.kept():
+        if job.options.reconcile is not None:
+            wanted: str = job.options.reconcile
+            host.in_step("verify", policy, lambda: do("verify", lambda: pipeline.verify(wanted)))
+            return pipeline.comparison().redacted(job.secrets.redact)
         host.in_step("extract", policy, lambda: do("extract", pipeline.extract))
         postgres_sessions.close_readers()
         host.in_step("normalize", policy, lambda: do("normalize", pipeline.normalize))
         host.in_step("load", policy, lambda: do("load", pipeline.load))
         if wants_sweep(job.connector, job.options):
             host.in_step("sweep", policy, lambda: do("sweep", pipeline.sweep))
+        verify = job.connector.source.verify
+        if verify is not None and not (job.options.partial or job.options.row_limit):
+            host.in_step("verify", policy, lambda: do("verify", lambda: pipeline.verify(verify)))
     return pipeline.summary().redacted(job.secrets.redact)
 
 

@@ -224,6 +224,13 @@ class AnySource(OfAKind):
     """Base of every kind of source."""
 
     schema_contract: Contract = None
+    verify: Annotated[
+        Literal["counts", "sums"] | None,
+        Field(
+            description="What is compared with the source after each load: the `counts` of rows, or `sums` of all "
+            "values, down to the keys that differ. null: nothing."
+        ),
+    ] = None
     mask: Annotated[Columns, Field(description="Columns whose values are hashed before anything is written.")] = ()
 
     @model_validator(mode="after")

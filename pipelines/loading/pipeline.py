@@ -181,6 +181,20 @@ class LoadPipeline:
         self._after.sweep(Place(self.job, self._opened.target), self.remarks)
         self._measured.gone, self._measured.removed = self._after.gone, self._after.removed
 
+    def verify(self, how: str) -> None:
+        """Compare what landed with the source. In a run that loads nothing, the destination is opened for it."""
+        if not self._attempts:
+            self._attempts = 1
+            with as_fault(self.job.secrets.redact, "load", lambda: self.job.names):
+                self._opened = open_destination(self.job, self.job.directory / "0", full_refresh=False)
+        self._after.verify(Place(self.job, self._opened.target), self.remarks, how)
+
+    def comparison(self) -> Summary:
+        """What was found by a run that loads nothing."""
+        job = self.job
+        compared = self._after.compared
+        return Summary(job.connector.id, job.destination.type, job.connector.dataset, compared=compared)
+
     def _rows(self) -> dict[str, int]:
         """The rows in the load files, by table."""
         trace = self.pipeline.last_trace

@@ -31,6 +31,8 @@ class Summary:
     """What people must know of the rows: a sentence each, without any value of a row."""
     withheld: tuple[str, ...] = ()
     """Tables of which rows are gone at the source, too many to be deleted unasked: those that are new among them."""
+    compared: tuple[str, ...] = ()
+    """Of a run that loads nothing and compares: a sentence a table."""
     tables: tuple[TableLoad, ...] = ()
     """The same and more by table, for the load history."""
 
@@ -43,6 +45,7 @@ class Summary:
             since={table: redact(value) for table, value in self.since.items()},
             masked=tuple(redact(name) for name in self.masked),
             remarks=tuple(redact(remark) for remark in self.remarks),
+            compared=tuple(redact(sentence) for sentence in self.compared),
             withheld=tuple(redact(table) for table in self.withheld),
             tables=tuple(_redacted(table, redact) for table in self.tables),
         )
@@ -60,6 +63,8 @@ class Summary:
     @property
     def sentence(self) -> str:
         """What landed, and then the remarks: for a state message."""
+        if self.compared:
+            return " ".join(self.compared)
         return " ".join((self._outcome, *self.remarks))
 
     @property

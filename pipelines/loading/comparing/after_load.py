@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 from pipelines.loading.comparing.deleting import Deleted, Deletes
+from pipelines.loading.comparing.proving import Compared
 from pipelines.loading.comparing.reading import Place
 from pipelines.loading.comparing.sweeping import sweep_tables
+from pipelines.loading.comparing.verifying import verify_tables
 from pipelines.loading.job import Job
 from pipelines.remarks import Remarks
 
@@ -15,6 +17,7 @@ class AfterLoad:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._swept: list[Deleted] = []
+        self._compared: list[Compared] = []
 
     def sweep(self, place: Place, remarks: Remarks) -> None:
         """Look for rows that are gone, and say which are kept because they are too many."""
@@ -22,6 +25,13 @@ class AfterLoad:
         for found in self._swept:
             if sentence := found.remark(self._job.settings.max_delete_fraction):
                 remarks.add(sentence)
+
+    def verify(self, place: Place, remarks: Remarks, how: str) -> None:
+        """Compare what landed with the source, and say what differs."""
+        self._compared = verify_tables(place, self._job.connector.source, self._job.options, how)
+        for found in self._compared:
+            if not found.is_equal:
+                remarks.add(found.sentence(place.job.connector.dataset))
 
     @property
     def gone(self) -> Mapping[str, int]:
@@ -37,3 +47,10 @@ class AfterLoad:
     def withheld(self) -> tuple[str, ...]:
         """The tables of which too many rows are gone, and were not before."""
         return tuple(found.table for found in self._swept if found.withheld and not found.told_before)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """A sentence a table, of a run that does nothing but compare."""
+        if self._job.options.reconcile is None:
+            return ()
+        return tuple(found.sentence(self._job.connector.dataset) for found in self._compared)

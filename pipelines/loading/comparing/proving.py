@@ -1,0 +1,193 @@
+"""Proof that a table in the destination is the one at the source: counts, or checksums down to the keys that differ.
+
+Both sides are written to Parquet in the run's directory: the source as it would land (`reading`), the destination as
+it stands. DuckDB then sums up each side by parts of the key, in one pass over either, and looks only into parts whose
+sums differ. Keys that differ are rows of `_cai_differences` in the dataset, where the rows themselves are, and in no
+sentence. If the process dies here, nothing has changed: that table is written in one transaction.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.loading.comparing.deleting import DELETED_AT
+from pipelines.loading.comparing.reading import Reread
+from pipelines.loading.comparing.sessions import Session
+
+DIFFERENCES = "_cai_differences"
+"""The table of the dataset that holds the keys which differed when a table was last compared."""
+
+PARTS = 4096
+MOST_DIFFERENCES = 10_000
+"""Keys of one table that are written down; of more, only their number is told."""
+
+MEMORY = "300MB"
+THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One table, compared."""
+
+    table: str
+    at_source: int
+    in_destination: int
+    missing: int | None = None
+    """Keys that only the source has; None: only counted."""
+    extra: int | None = None
+    """Keys that only the destination has."""
+    different: int | None = None
+    """Keys whose rows have other values."""
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether nothing differs, as far as it was looked at."""
+        return self.at_source == self.in_destination and not (self.missing or self.extra or self.different)
+
+    def sentence(self, dataset: str) -> str:
+        """What was found, without any value of a row."""
+        counts = f"Table '{self.table}': {self.at_source:,} rows at the source, {self.in_destination:,} landed"
+        if self.missing is None:
+            return f"{counts}, counted only."
+        if self.is_equal:
+            return f"{counts}, all equal."
+        return (
+            f"{counts}; {self.missing:,} are missing, {self.extra:,} are too many, {self.different:,} are different: "
+            f"their keys stand in {dataset}.{DIFFERENCES}."
+        )
+
+
+def counted(session: Session, read: Reread, rows_at_source: int) -> Compared:
+    """Compare the numbers of rows alone."""
+    columns = session.columns(read.table)
+    if not columns:
+        return Compared(read.table, rows_at_source, 0)
+    live = _live(session, columns)
+    ((rows,),) = session.ask(f"SELECT count(*) FROM {session.table(read.table)} WHERE {live}")  # noqa: S608  # names
+    return Compared(read.table, rows_at_source, rows)
+
+
+def proved(session: Session, read: Reread, directory: Path) -> Compared:
+    """Compare all values of a table by its key, and write down the keys that differ."""
+    standing = session.columns(read.table)
+    columns = [name for name in read.columns if name in standing]
+    there = directory / f"{read.table}.standing.parquet"
+    asked = ", ".join(map(session.column, columns))
+    live = _live(session, standing)
+    session.save(f"SELECT {asked} FROM {session.table(read.table)} WHERE {live}", there)  # noqa: S608  # names, escaped
+    found, differences = compare([str(path) for path in read.files], str(there), read, columns, directory)
+    there.unlink(missing_ok=True)
+    _write_down(session, read.table, differences)
+    return found
+
+
+def _live(session: Session, columns: Sequence[str]) -> str:
+    return f"{session.column(DELETED_AT)} IS NULL" if DELETED_AT in columns else "TRUE"
+
+
+def compare(
+    source: list[str], standing: str, read: Reread, columns: Sequence[str], directory: Path
+) -> tuple[Compared, list[tuple[str, str]]]:
+    """Compare Parquet of both sides; the keys that differ as JSON, and in what way."""
+    import duckdb  # noqa: PLC0415  # only in a run
+
+    with contextlib.closing(duckdb.connect()) as db:
+        db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}; SET preserve_insertion_order = false")
+        db.execute("SET temp_directory = ?", [str(directory / "compared")])
+        db.execute("SET TimeZone = 'UTC'")
+        kinds = _kinds(db, standing)
+        arrived = _kinds(db, source) if source else {}
+        selected = ", ".join(_value(name, arrived.get(name), kinds[name]) for name in columns)
+        here = "FROM read_parquet({}, union_by_name = true)"
+        files, wanted = (source, "TRUE") if source else ([standing], "FALSE")
+        selected = selected if source else ", ".join(f'"{name}"' for name in columns)
+        db.execute(f"CREATE VIEW source AS SELECT {selected} {here.format(files)} WHERE {wanted}")
+        plain = ", ".join(_value(name, kinds[name], arrived.get(name)) for name in columns)
+        db.execute(f"CREATE VIEW standing AS SELECT {plain} {here.format([standing])}")
+        return _compared(db, read, columns)
+
+
+def _compared(db: Any, read: Reread, columns: Sequence[str]) -> tuple[Compared, list[tuple[str, str]]]:
+    key = ", ".join(f'"{name}"' for name in read.key)
+    row = ", ".join(f'"{name}"' for name in columns)
+    for side in ("source", "standing"):
+        db.execute(
+            f"CREATE TABLE sums_{side} AS SELECT hash({key}) % {PARTS} AS part, count(*) AS n, "  # noqa: S608
+            f"bit_xor(hash({row})) AS x, sum(hash({row}) % 1000003) AS s FROM {side} GROUP BY 1"
+        )
+    sums = "(SELECT coalesce(sum(n), 0)::bigint FROM sums_{})"
+    ((at_source, in_destination),) = db.execute(f"SELECT {sums.format('source')}, {sums.format('standing')}").fetchall()
+    parts = [
+        part
+        for (part,) in db.execute(
+            "SELECT coalesce(a.part, b.part) FROM sums_source a FULL JOIN sums_standing b ON a.part = b.part "
+            "WHERE a.n IS DISTINCT FROM b.n OR a.x IS DISTINCT FROM b.x OR a.s IS DISTINCT FROM b.s"
+        ).fetchall()
+    ]
+    if not parts:
+        return Compared(read.table, at_source, in_destination, 0, 0, 0), []
+    db.execute("CREATE TABLE parts AS SELECT unnest(?) AS part", [parts])
+    for side in ("source", "standing"):
+        db.execute(
+            f"CREATE TABLE some_{side} AS SELECT {key}, hash({row}) AS h FROM {side} "  # noqa: S608
+            f"WHERE hash({key}) % {PARTS} IN (SELECT part FROM parts)"
+        )
+    same = " AND ".join(f'a."{name}" = b."{name}"' for name in read.key)
+    shown = ", ".join(f'"{name}": coalesce(a."{name}", b."{name}")' for name in read.key)
+    db.execute(
+        f"CREATE TABLE differences AS SELECT to_json({{{shown}}})::varchar AS key, CASE WHEN b.h IS NULL "  # noqa: S608
+        "THEN 'missing' WHEN a.h IS NULL THEN 'extra' ELSE 'different' END AS what "
+        f"FROM some_source a FULL JOIN some_standing b ON {same} WHERE a.h IS DISTINCT FROM b.h"
+    )
+    numbers = dict(db.execute("SELECT what, count(*) FROM differences GROUP BY what").fetchall())
+    rows = db.execute(f"SELECT key, what FROM differences ORDER BY key LIMIT {MOST_DIFFERENCES}").fetchall()  # noqa: S608
+    missing, extra, different = (numbers.get(what, 0) for what in ("missing", "extra", "different"))
+    return Compared(read.table, at_source, in_destination, missing, extra, different), rows
+
+
+def _kinds(db: Any, files: Any) -> dict[str, str]:
+    described = db.execute("DESCRIBE SELECT * FROM read_parquet(?, union_by_name = true)", [files]).fetchall()
+    return {name: kind for name, kind, *_ in described}
+
+
+_NUMBERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
+
+
+def _common(one: str, other: str) -> str:
+    """The type in which two columns are compared: one that holds each value of both as it is."""
+    if one == other:
+        return one
+    kinds = {one, other}
+    decimals = [kind for kind in sorted(kinds) if kind.startswith("DECIMAL")]
+    if "VARCHAR" in kinds and decimals:  # a driver gives decimals as text
+        return decimals[0]
+    if len(decimals) == 2:
+        return f"DECIMAL(38,{max(int(kind.rstrip(')').partition(',')[2]) for kind in decimals)})"
+    if kinds <= _NUMBERS:
+        return "HUGEINT"
+    if all(kind.startswith("TIMESTAMP") for kind in kinds):
+        return "TIMESTAMP"
+    return "DOUBLE" if kinds == {"FLOAT", "DOUBLE"} else "VARCHAR"
+
+
+def _value(name: str, kind: str | None, other: str | None) -> str:
+    """A column as both sides can be compared; one that a side does not have is empty there."""
+    if kind is None:
+        return f'CAST(NULL AS {other}) AS "{name}"'
+    common = _common(kind, other or kind)
+    return f'"{name}"' if common == kind else f'TRY_CAST("{name}" AS {common}) AS "{name}"'
+
+
+def _write_down(session: Session, table: str, differences: Sequence[tuple[str, str]]) -> None:
+    name = session.table(DIFFERENCES)
+    session.ask(f"CREATE TABLE IF NOT EXISTS {name} (table_name varchar, what varchar, row_key varchar)")
+    session.ask(f"DELETE FROM {name} WHERE table_name = '{table}'")  # noqa: S608  # a landed name
+    quoted = [key.replace("'", "''") for key, _ in differences]
+    for start in range(0, len(differences), 500):
+        rows = ", ".join(
+            f"('{table}', '{what}', '{key}')"
+            for key, (_, what) in zip(quoted[start : start + 500], differences[start : start + 500], strict=True)
+        )
+        session.ask(f"INSERT INTO {name} VALUES {rows}")  # noqa: S608  # quoted above

@@ -1,0 +1,82 @@
+"""Verification of a connector's tables: after a load, or in a run that loads nothing.
+
+Rows are compared as the source has them now: what it changes between the load and the comparison differs, rightly.
+"""
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from connectors.sources import Source
+from connectors.sources.rest_api import RestApiSource
+from connectors.sources.sql_database import SqlDatabaseSource, SqlTable
+from connectors.sources.write_rules import normalised
+from pipelines.error_causes.classification import as_fault
+from pipelines.errors import ConfigurationError
+from pipelines.loading.comparing.proving import Compared, counted, proved
+from pipelines.loading.comparing.reading import Place, Reread, opened, read_again
+from pipelines.loading.comparing.sessions import has_sessions, session
+from connectors.runs import Options
+
+CURSOR = {"initial_value": None, "lag": None, "cursor_type": None}
+
+
+def verify_tables(place: Place, source: Source, options: Options, how: str) -> list[Compared]:
+    """Compare all tables that a run was asked for. `how`: `counts`, or `sums`, which are of all values.
+
+    Raises:
+        ConfigurationError: the destination can't be compared, or the kind of source.
+        RunError: one of both sides could not be read.
+    """
+    if not has_sessions(place.job.destination) or not isinstance(source, SqlDatabaseSource | RestApiSource):
+        raise ConfigurationError(
+            "Only tables of sql_database and rest_api in DuckDB and PostgreSQL can be compared: leave verify out."
+        )
+    asked = {normalised(name) for name in options.tables}
+    with as_fault(place.job.secrets.redact, "extract"):
+        read = read_again(place, _whole(source, asked, keys_alone=how == "counts"))
+    with (
+        as_fault(place.job.secrets.redact, "load"),
+        place.alone(),
+        session(opened(place), place.job.destination) as there,
+    ):
+        return [
+            proved(there, table, place.job.directory)
+            if how == "sums" and table.key
+            else counted(there, table, _rows(table))
+            for table in read
+        ]
+
+
+def _rows(table: Reread) -> int:
+    return sum(pa.parquet.read_metadata(path).num_rows for path in table.files)
+
+
+def _columns(table: SqlTable) -> tuple[str, ...]:
+    """The columns that a load asks for: those that are named, with the cursor, or all."""
+    return (*table.columns, *([table.cursor_column] if table.cursor_column else [])) if table.columns else ()
+
+
+def _whole(source: Source, asked: set[str], *, keys_alone: bool) -> Source:
+    """The source without cursors: all rows of the tables that are asked for, or of all."""
+    match source:
+        case SqlDatabaseSource():
+            tables = (
+                table.model_copy(
+                    update={
+                        **CURSOR,
+                        "cursor_column": None,
+                        "columns": table.primary_key if keys_alone and table.primary_key else _columns(table),
+                    }
+                )
+                for table in source.tables
+                if not asked or normalised(table.name) in asked
+            )
+            return source.model_copy(update={"tables": tuple(tables)})
+        case RestApiSource():
+            resources = (
+                each.model_copy(update={**CURSOR, "cursor_path": None, "cursor_param": None})
+                for each in source.resources
+                if not asked or normalised(each.name) in asked
+            )
+            return source.model_copy(update={"resources": tuple(resources)})
+    return source
