@@ -73,7 +73,7 @@ class LoadAnswer(Body):
         dict[str, Any],
         Field(
             description="What was asked of it: `full_refresh`, `tables`, `row_limit`, `backfill_from`, `backfill_to`, "
-            "`allow_mass_delete`."
+            "`reconcile`, `allow_mass_delete`."
         ),
     ]
     destination: Annotated[str | None, Field(description="The destination's type, of a load that completed.")]

@@ -113,7 +113,7 @@ def read_again(place: Place, source: Source) -> list[Reread]:
         Reread(
             table,
             fitting_step.key_of(resource, landed_name(pipeline)),
-            tuple(known.tables[table]),
+            tuple(name for name in known.tables[table] if not name.startswith("_dlt")),
             tuple(files.get(table, ())),
         )
         for table, resource in found.items()
