@@ -6,6 +6,7 @@ Rows are compared as the source has them now: what it changes between the load a
 import pyarrow as pa
 import pyarrow.parquet
 
+from connectors.runs import Options
 from connectors.sources import Source
 from connectors.sources.rest_api import RestApiSource
 from connectors.sources.sql_database import SqlDatabaseSource, SqlTable
@@ -15,7 +16,6 @@ from pipelines.errors import ConfigurationError
 from pipelines.loading.comparing.proving import Compared, counted, proved
 from pipelines.loading.comparing.reading import Place, Reread, opened, read_again
 from pipelines.loading.comparing.sessions import has_sessions, session
-from connectors.runs import Options
 
 CURSOR = {"initial_value": None, "lag": None, "cursor_type": None}
 
