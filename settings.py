@@ -56,6 +56,22 @@ class SignInSettings(BaseSettings):
         description="OpenID Connect provider whose access tokens (JWT) the REST API takes, exactly as it names itself.",
     )
     oidc_client_id: str | None = Field(None, description="This installation's client id there. Needed with the issuer.")
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="Its secret there, for the log-in at the page. Unset: a public client, with PKCE alone."
+    )
+    oidc_scopes: str = Field(
+        "openid profile email",
+        pattern=r"(^|.* )openid( .*|$)",
+        description="Scopes that the log-in at the page asks for, with spaces. Some providers tell groups only for one "
+        "of their own, such as `groups`.",
+    )
+    page_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/?#@\s]+$",
+        description="Address of the page as browsers have it, such as https://connectors.example.org, without a path. "
+        "With https, cookies are sent over https alone; the log-in comes back to its /login/callback. Unset: the "
+        "address that a request names.",
+    )
     oidc_audience: str | None = Field(
         None,
         description="Audience of access tokens for this API. Unset: the client id; then only tokens of the type "
@@ -340,6 +356,11 @@ class Settings(SignInSettings):
                 f"{self.data_dir}: start one with `make run`, or set CAI_DATABASE_URL=postgresql://user:password@host/db."
             )
         return joined
+
+
+def asks_for_names(settings: Settings) -> bool:
+    """Whether the API and the page let in only whom they know: by a token, a sign-in or a proxy."""
+    return bool(settings.api_token or settings.oidc_issuer or settings.trusted_user_header)
 
 
 def read_env_file(path: Path) -> dict[str, str]:

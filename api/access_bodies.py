@@ -12,8 +12,8 @@ from connectors.credentials import CredentialKind
 from connectors.limits.jsonb import is_text
 from connectors.people import Role
 from connectors.sources.secret_references import Credential, refused
-from database.credentials import StoredCredential
-from database.tokens import Token
+from database.access.credentials import StoredCredential
+from database.access.tokens import Token
 
 
 def _team_name(value: str) -> str:

@@ -23,6 +23,7 @@ from api.exchange import routes as exchange_routes
 from api.history import routes as history_routes
 from api.middleware import Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
 from api.runs import routes as run_routes
+from api.sign_in.at_the_page import install as install_sign_in
 from api.sign_in.bearer import Provider
 from api.sign_in.proxy import TrustedProxy
 from api.sources import routes as source_routes
@@ -31,8 +32,9 @@ from connectors.runs import PrefectRuns
 from database.connection.engine import open_engine
 from database.store import Store
 from prefect_api.blocks import PrefectBlocks
-from settings import MissingDatabaseError, Settings
+from settings import MissingDatabaseError, Settings, asks_for_names
 from use_cases.connectors import Service
+from use_cases.sessions import Sessions
 from use_cases.sources import Asker, Sources
 from web.app import install as install_page
 
@@ -85,12 +87,14 @@ def create_app(
     app.include_router(credential_routes.router)
     app.include_router(source_routes.router)
     _add_operations(app, registry, settings.public_keys)
-    install_page(app, asks_for_names=_asks_for_names(settings))
+    install_page(app, asks_for_names=asks_for_names(settings))
+    provider, proxy = _provider(settings), _proxy(settings)
+    install_sign_in(app, settings, provider, proxy)
     tokens = [token.get_secret_value() for token in settings.api_token]
     # The last one added is the first that a request meets.
     app.add_middleware(Heads)
     app.add_middleware(LimitedBody)
-    app.add_middleware(Authenticated, tokens=tokens, provider=_provider(settings), proxy=_proxy(settings))
+    app.add_middleware(Authenticated, tokens=tokens, provider=provider, proxy=proxy)
     app.add_middleware(Measured, registry=registry)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     return app
@@ -114,16 +118,12 @@ async def _opened(
                 open_credentials=settings.credentials == "open",
                 reason_required=settings.reason_required,
             )
+            app.state.sessions = Sessions(engine, [token.get_secret_value() for token in settings.api_token])
             app.state.tester = tester
             app.state.sources = Sources(asker)
             yield
     finally:
         await engine.dispose()
-
-
-def _asks_for_names(settings: Settings) -> bool:
-    """Whether only those are let in whom the API knows: by a token, a sign-in or a proxy."""
-    return bool(settings.api_token or settings.oidc_issuer or settings.trusted_user_header)
 
 
 def _provider(settings: Settings) -> Provider | None:
@@ -189,7 +189,7 @@ def serve(settings: Settings, open_runs: OpenRuns, tester: api_routes.Tester, as
     Raises:
         SystemExit: with a sentence, when it may not or cannot start.
     """
-    asks = _asks_for_names(settings)
+    asks = asks_for_names(settings)
     _require_a_token(settings.api_host, asks=asks)
     try:
         settings.resolved_database_url()

@@ -20,16 +20,14 @@ from api.problems import ProblemResponse
 from api.sign_in.bearer import Provider, ProviderUnavailableError
 from api.sign_in.proxy import TrustedProxy
 from connectors.people import EVERYTHING, Actor, Person, Via
-from database import tokens as kept_tokens
+from database.access import tokens as kept_tokens
 from database.connection.engine import DATABASE_ERRORS
+from use_cases.sessions import ENVIRONMENT
 from use_cases.tokens import digest, grants_of, is_one
 
 logger = logging.getLogger(__name__)
 
 PROTECTED = "/api"
-
-ENVIRONMENT = "environment"
-"""The name of whoever holds a token of CAI_API_TOKEN."""
 
 THIS_MACHINE = "this machine"
 """The name of whoever asks an API that asks for no token."""

@@ -230,4 +230,9 @@ sessions = sa.Table(
     sa.Column("csrf", sa.Text, nullable=False),
     sa.Column("created_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("expires_at", TIMESTAMP(timezone=True), nullable=False),
+    # It goes with the token that began it; a token of CAI_API_TOKEN has no row, so that its session has a proof of it.
+    sa.Column("token_id", sa.BigInteger, sa.ForeignKey(tokens.c.id, ondelete="CASCADE")),
+    sa.Column("proof", BYTEA),
+    # A link that begins one session, and is no session itself.
+    sa.Column("is_link", sa.Boolean, nullable=False, server_default=sa.false()),
 )

@@ -6,8 +6,10 @@ the controller and the REST API. A child that dies is started again; PostgreSQL 
 without it. A second start finds what the first one left: the data, the ports, and the processes of a killed one.
 """
 
+import asyncio
 import contextlib
 import fcntl
+import getpass
 import os
 import shlex
 import signal
@@ -22,6 +24,8 @@ from types import FrameType
 import httpx
 from pydantic import ValidationError
 
+from connectors.people import EVERYTHING
+from database.connection.engine import open_engine
 from local import environment
 from local.embedded_postgres import EmbeddedPostgres
 from local.ports import PortTakenError, require_free
@@ -30,7 +34,8 @@ from local.processes import MARK, Child, describe_exit, end, end_with_make, mark
 from local.recovery import crash_dead_runs
 from local.terminal import say
 from prefect_api.names import WARM_POOL_TYPE
-from settings import ROOT, Settings
+from settings import ROOT, Settings, asks_for_names
+from use_cases.sessions import Sessions
 
 _PREFECT_PORT = 4200
 _SERVER_SECONDS = 180.0
@@ -201,10 +206,19 @@ class Stack:
         data = self.settings.data_dir
         say(f"The platform runs after {seconds:.1f} s.")
         say(f"    Prefect UI   http://127.0.0.1:{self.prefect_port}")
+        say(f"    Page         {self._page()}")
         say(f"    REST API     {self._variables['CAI_API_URL']}/api/v1/connectors")
         say(f"    Logs         {data / 'logs'}")
         say(f"    Join in      set -a; . {shlex.quote(str(data / 'env'))}; set +a")
         say("    End          Ctrl-C")
+
+    def _page(self) -> str:
+        """The address of the page; where it asks for names, one that logs whoever has started this in, once."""
+        address = self._variables["CAI_API_URL"]
+        if not asks_for_names(self.settings):
+            return address
+        key = asyncio.run(_link(self._variables["CAI_DATABASE_URL"]))
+        return f"{address}/login/link?key={key}"
 
     def _databases(self) -> tuple[str, str | None]:
         """Starts PostgreSQL as far as it is needed, and returns the platform's URL and the clinic's."""
@@ -269,6 +283,15 @@ class Stack:
         if self._postgres is not None:
             self._postgres.stop()
         say(f"Stopped. Everything is kept in {self.settings.data_dir}.")
+
+
+async def _link(database_url: str) -> str:
+    """A key that logs the user of this machine in once, as an admin."""
+    engine = open_engine(database_url)
+    try:
+        return await Sessions(engine).make_link(getpass.getuser(), EVERYTHING)
+    finally:
+        await engine.dispose()
 
 
 def _failure(what: str, log: Path | None) -> str:

@@ -26,7 +26,8 @@ from connectors.limits.jsonb import unstorable
 from connectors.people import Act, Verdict, may, may_for_all
 from connectors.refusals import Refusal
 from connectors.shared_tables import clash, writer_of, writers_of
-from database import audit, connectors, credentials, loads
+from database import audit, connectors, loads
+from database.access import credentials
 from use_cases.queries import Entry, too_low
 from use_cases.runs import Runs
 

@@ -10,8 +10,9 @@ from connectors.credentials import CredentialKind, is_nobodys
 from connectors.errors import CredentialNameTakenError, ForbiddenError, NoSuchCredentialError
 from connectors.history import Action
 from connectors.people import Act, Person, Verdict, may, may_for_all
-from database import audit, credentials
-from database.credentials import StoredCredential
+from database import audit
+from database.access import credentials
+from database.access.credentials import StoredCredential
 from use_cases.queries import too_low
 
 MADE = "cai-credential-"

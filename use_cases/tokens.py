@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from connectors.errors import ForbiddenError, NoSuchTokenError, TokenNameTakenError
 from connectors.history import Action
 from connectors.people import Act, Grant, Person, Role, Verdict, may, may_for_all, may_grant
-from database import audit, tokens
-from database.tokens import Token
+from database import audit
+from database.access import tokens
+from database.access.tokens import Token
 
 PREFIX = "cai_"
 """What a token of ours begins with, so that scanners of repositories and logs know one when they see it."""

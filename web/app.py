@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.routing import Match
+from starlette.types import Scope
 
 from web import pages
 from web.rendering import page
@@ -32,15 +33,22 @@ HEADERS = {
 
 
 class Guarded(BaseHTTPMiddleware):
-    """Gives every answer that is not the API's the headers of a page."""
+    """Shows a page to nobody whom the installation asks for a name and does not know."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         """Passes the request on, if it is somebody's."""
-        if _is_page(request) and request.app.state.asks_for_names and not hasattr(request.state, "person"):
-            sentence = "This platform tells people apart: log in, or use the REST API with a token of yours."
-            response = page(request, "refusal.html", status=401, title="Who are you?", sentence=sentence)
-        else:
-            response = await call_next(request)
+        if is_page(request.scope) and request.app.state.asks_for_names and not hasattr(request.state, "person"):
+            sentence = "This platform tells people apart: log in to see this page."
+            return page(request, "refusal.html", status=401, title="Who are you?", sentence=sentence)
+        return await call_next(request)
+
+
+class Headed(BaseHTTPMiddleware):
+    """Gives every answer that is not the API's the headers of a page, also where the door has answered."""
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        """Passes the request on."""
+        response = await call_next(request)
         if not request.url.path.startswith("/api"):
             for name, value in HEADERS.items():
                 response.headers.setdefault(name, value)
@@ -49,9 +57,9 @@ class Guarded(BaseHTTPMiddleware):
         return response
 
 
-def _is_page(request: Request) -> bool:
+def is_page(scope: Scope) -> bool:
     """Whether an address is one of the page's own, and not the API's, its operations' or a file."""
-    return any(route.matches(request.scope)[0] is Match.FULL for router in pages.ROUTERS for route in router.routes)
+    return any(route.matches(scope)[0] is Match.FULL for router in pages.ROUTERS for route in router.routes)
 
 
 def install(app: FastAPI, *, asks_for_names: bool) -> None:

@@ -11,6 +11,7 @@ from connectors.connector import InvalidConnectorError
 from connectors.errors import (
     ForbiddenError,
     NoSuchRunError,
+    NoSuchTokenError,
     NotFoundError,
     PrefectUnavailableError,
     RequestError,
@@ -26,6 +27,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (NotFoundError, 404, "There is nothing here"),
     (NoSuchRunError, 404, "There is no such run"),
+    (NoSuchTokenError, 404, "There is nothing here"),
     (ForbiddenError, 403, "That is somebody else's to do"),
     (StaleError, 409, "Somebody was faster"),
     (PrefectUnavailableError, 503, "Prefect does not answer"),

@@ -82,6 +82,8 @@ def page(request: Request, name: str, *, status: int = 200, **values: Any) -> Re
         can=lambda act, team=None: may(person, act, team) is _Verdict.ALLOWED,
         can_anywhere=lambda act: may_anywhere(person, act),
         csrf=getattr(request.state, "csrf", ""),
+        known=hasattr(request.state, "person") or not request.app.state.asks_for_names,
+        logged_in=hasattr(request.state, "session"),
         said=request.query_params.get("said", ""),
         prefect_ui=getattr(request.app.state, "prefect_ui", None),
         **values,

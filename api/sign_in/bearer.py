@@ -1,4 +1,4 @@
-"""Bearer JWTs of an OpenID Connect provider: whose one is, or that it is nobody's.
+"""Tokens (JWT) of an OpenID Connect provider: whose one is, or that it is nobody's.
 
 Every claim that counts is named: the library checks none by itself. The provider's keys are read when the first token
 comes, again each hour, and when a token names a key that is not known, at most once a minute: a key that is rotated in
@@ -48,6 +48,7 @@ class Provider:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._issuer = issuer
+        self._client_id = client_id
         self._audience = audience or client_id
         # An ID token has the client as its audience: where access tokens have it too, their type tells them apart.
         self._typed = self._audience == client_id
@@ -55,6 +56,7 @@ class Provider:
         self._groups_claim = groups_claim
         self._clock = clock
         self._keys: KeySet | None = None
+        self._metadata: Mapping[str, Any] = {}
         self._read_at = 0.0
         self._reading = asyncio.Lock()
 
@@ -63,23 +65,46 @@ class Provider:
         claims = await self._claims(token)
         if claims is None:
             return None
+        return self.person_of(claims, request_id)
+
+    def person_of(self, claims: Mapping[str, Any], request_id: str) -> Person:
+        """Somebody of whom the provider tells this."""
         name = claims.get("email") or claims.get("preferred_username") or claims["sub"]
         groups = claims.get(self._groups_claim)
         return person_of(str(name), groups if isinstance(groups, list) else [], self._roles, request_id)
 
-    async def _claims(self, token: str) -> Mapping[str, Any] | None:
+    async def metadata(self) -> Mapping[str, Any]:
+        """What the provider tells of itself. Raises `ProviderUnavailableError`."""
+        await self._known(KEYS_LAST_SECONDS)
+        return self._metadata
+
+    async def logged_in(self, id_token: str, nonce: str) -> Mapping[str, Any] | None:
+        """The claims of an ID token that answers this log-in; None when it is none. Raises like `metadata`."""
+        decoded = await self._checked(id_token, audience=self._client_id, nonce={"essential": True, "value": nonce})
+        if decoded is None or decoded.claims.get("azp", self._client_id) != self._client_id:
+            return None
+        return decoded.claims
+
+    async def _checked(self, token: str, *, audience: str, **more: Any) -> jwt.Token | None:
         try:
             decoded = await self._decoded(token)
             rules = jwt.JWTClaimsRegistry(
                 leeway=LEEWAY_SECONDS,
                 iss={"essential": True, "value": self._issuer},
-                aud={"essential": True, "value": self._audience},
+                aud={"essential": True, "value": audience},
                 exp={"essential": True},
                 sub={"essential": True},
+                **more,
             )
             rules.validate(decoded.claims)
         except (JoseError, ValueError, TypeError, KeyError) as error:
-            logger.info("A bearer token was refused: %s.", type(error).__name__)
+            logger.info("A provider's token was refused: %s.", type(error).__name__)
+            return None
+        return decoded
+
+    async def _claims(self, token: str) -> Mapping[str, Any] | None:
+        decoded = await self._checked(token, audience=self._audience)
+        if decoded is None:
             return None
         kind = str(decoded.header.get("typ", "")).lower().removeprefix("application/")
         if self._typed and kind != ACCESS_TOKEN:
@@ -114,7 +139,9 @@ class Provider:
             metadata = found.raise_for_status().json()
             if metadata["issuer"] != self._issuer:
                 raise ValueError("another issuer")
-            return KeySet.import_key_set((await client.get(metadata["jwks_uri"])).raise_for_status().json())
+            keys = KeySet.import_key_set((await client.get(metadata["jwks_uri"])).raise_for_status().json())
+            self._metadata = metadata
+            return keys
 
 
 def person_of(name: str, groups: list[Any], roles: Mapping[str, Grant], request_id: str) -> Person:

@@ -12,6 +12,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from api.sign_in import routes as sign_in
 from connectors.people import Role
 from tests.support.api_rig import BODY, CONNECTORS, TOKEN, client
 from tests.support.people import (
@@ -135,6 +136,8 @@ MATRIX |= {
 }
 PAGES = {(method, path) for router in ROUTERS for method, path in routes_of(router.routes)}
 """What a browser asks for: the same use cases behind a door of its own."""
+SIGN_IN = routes_of(sign_in.router.routes)
+"""What somebody asks for who is to be known: tests/integration/web/test_log_in.py."""
 OPEN = {("GET", path) for path in ("/health", "/ready", "/metrics", "/openapi.json", "/.well-known/jwks.json")}
 """What asks for nobody's name."""
 
@@ -149,7 +152,7 @@ async def admin(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 async def test_every_route_is_in_the_matrix(admin: httpx.AsyncClient) -> None:
     app: Any = admin._transport.app  # type: ignore[attr-defined]
-    assert routes_of(app.routes) == MATRIX.keys() | OPEN | PAGES
+    assert routes_of(app.routes) == MATRIX.keys() | OPEN | PAGES | SIGN_IN
 
 
 async def test_no_page_is_shown_to_a_stranger(database_url: str) -> None:

@@ -1,5 +1,6 @@
 """People for tests of access: connectors of teams, and clients that hold a token with a role."""
 
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -63,3 +64,30 @@ class KeptValues:
     async def forget(self, name: str) -> None:
         """Delete a block."""
         self.values.pop(name, None)
+
+
+class Browser(httpx.AsyncClient):
+    """A browser without scripts: it keeps cookies, and sends forms with the text that their page was given."""
+
+    async def send_form(self, address: str, shown_on: str = "/", **fields: str) -> httpx.Response:
+        """Send a form of a page, as a person fills it in."""
+        return await self.post(address, data={"csrf": await self.form_text(shown_on), **fields})
+
+    async def form_text(self, shown_on: str = "/") -> str:
+        """The text that the forms of a page send along."""
+        found = re.search(r'name="csrf" value="([^"]+)"', (await self.get(shown_on)).text)
+        assert found, f"{shown_on} has no form"
+        return found[1]
+
+
+@asynccontextmanager
+async def browsing(
+    api: httpx.AsyncClient, token: str | None = None, base_url: str = "http://127.0.0.1:8080"
+) -> AsyncIterator[Browser]:
+    """A browser at the page of the same application, logged in by a token where one is given."""
+    transport = httpx.ASGITransport(app=api._transport.app, raise_app_exceptions=False)  # type: ignore[attr-defined]
+    async with Browser(transport=transport, base_url=base_url) as browser:
+        if token is not None:
+            answer = await browser.send_form("/login/token", "/login/token", token=token)
+            assert answer.status_code == 303, answer.text
+        yield browser

@@ -2,5 +2,5 @@
 
 from web.pages import connector, editing, inbox, listing, oversight, wizard
 
-ROUTERS = (listing.router, wizard.router, connector.router, editing.router, inbox.router, oversight.router)
-"""In the order in which they are asked whether an address is theirs: `/connectors/new` is no number."""
+ROUTERS = (listing.router, wizard.router, editing.router, connector.router, inbox.router, oversight.router)
+"""In the order in which they are asked: `/connectors/new` is no number, and `/connectors/7/edit` no button."""

@@ -9,7 +9,7 @@ import pytest
 from connectors.people import Role
 from settings import ROOT
 from tests.support.api_rig import CONNECTORS, TOKEN, client
-from tests.support.people import OWN, TOKENS, made_connector, made_token
+from tests.support.people import OWN, TOKENS, browsing, made_connector, made_token
 
 ROLE = "cai_api"
 
@@ -35,6 +35,8 @@ async def test_the_api_works_with_a_role_that_owns_nothing_and_cannot_touch_the_
             token = await made_token(api, Role.READER, OWN)
             assert (await api.delete(f"{TOKENS}/{token['id']}")).status_code == 204
             assert (await api.delete(path)).status_code == 204
+            async with browsing(api, TOKEN) as browser:
+                assert (await browser.send_form("/logout")).status_code == 303
         theirs = await asyncpg.connect(urlunsplit(parts._replace(netloc=address)))
         try:
             assert await theirs.fetchval("SELECT count(*) FROM cai_audit") > 3

@@ -92,7 +92,8 @@ async def test_a_copy_has_all_but_the_name(browser: httpx.AsyncClient, number: i
     page = await browser.get(f"/connectors/{number}/duplicate")
     assert page.status_code == 200
     (draft,) = re.findall(r'name="draft" value="([^"]*)"', page.text)
-    form = {"draft": draft.replace("&#34;", '"').replace("&#39;", "'"), "step": "when", "go": "next"}
+    hidden = dict(re.findall(r'name="(csrf)" value="([^"]*)"', page.text))
+    form = {**hidden, "draft": draft.replace("&#34;", '"').replace("&#39;", "'"), "step": "when", "go": "next"}
     sent = {**form, "when.how": "hours", "when.hours": "4", "name": f"Copy of {BODY['name']}", "timezone": "UTC"}
     answer = await browser.post("/connectors/new", data=sent)
     assert answer.status_code == 303, answer.text

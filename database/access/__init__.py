@@ -1,0 +1,1 @@
+"""Rows that say who may do what: tokens, credentials, sessions."""
