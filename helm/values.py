@@ -237,6 +237,7 @@ class Settings(Part):
     controller_max_runtime_seconds: Annotated[float, Field(gt=0)] | None = None
     alert_after_seconds: Annotated[float, Field(ge=0)] | None = None
     alert_after_failures: Annotated[int, Field(ge=1)] | None = None
+    credentials: Literal["registered", "open"] | None = None
     reason_required: bool | None = None
     audit_keep_days: Annotated[int, Field(ge=1)] | None = None
     heartbeat_seconds: Annotated[float, Field(gt=0)] | None = None
@@ -311,12 +312,49 @@ class Controller(Workload):
     metrics_port: Annotated[int, Field(ge=0, le=65535)]
 
 
+class Granted(Part):
+    """The role of a group, for one team or for all."""
+
+    role: Literal["reader", "runner", "editor", "admin"]
+    team: Annotated[str, StringConstraints(min_length=1)] | None = None
+
+
+class Oidc(Part):
+    """An OpenID Connect provider; without an issuer none."""
+
+    issuer: Annotated[str, StringConstraints(pattern=r"^(https?://.+)?$")]
+    client_id: str
+    client_secret: Secret
+    audience: str
+    groups_claim: str
+    scopes: Annotated[str, StringConstraints(pattern=r"^$|(^|.* )openid( .*|$)")]
+    roles: dict[str, Granted]
+
+
+class TrustedProxy(Part):
+    """A proxy that authenticates; without a header none."""
+
+    user_header: str
+    groups_header: str
+    proxies: list[str]
+
+
+class SignIn(Part):
+    """Who else says who somebody is, at the REST API and at the page."""
+
+    page_url: Annotated[str, StringConstraints(pattern=r"^(https?://[^/?#@\s]+)?$")]
+    oidc: Oidc
+    trusted_proxy: TrustedProxy
+
+
 class Api(Workload):
-    """The REST API of connectors."""
+    """The REST API of connectors, and the page."""
 
     enabled: bool
     replicas: Replicas
     token: Secret
+    database: Secret
+    sign_in: SignIn
     service: Service
 
 

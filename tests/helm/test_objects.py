@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from helm.values import Settings as ValuesSettings
-from settings import Settings
+from settings import Settings, SignInSettings
 from tests.support.helm.chart import (
     EXTENDED,
     EXTRA,
@@ -597,6 +597,7 @@ def test_every_setting_of_the_application_can_be_made_in_the_values() -> None:
         "metrics_port",  # controller.metricsPort
         *("drain_seconds", "run_memory_megabytes"),  # workerDefaults.warm
         "warm_workers",  # of `make run` alone: here workPool.type says it
+        *SignInSettings.model_fields,  # api.signIn
     }
     assert Settings.model_fields.keys() - elsewhere == ValuesSettings.model_fields.keys()
 

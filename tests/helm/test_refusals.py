@@ -26,6 +26,22 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "Redis without a URL": ({"redis": {"enabled": True}}, "redis.enabled needs a URL"),
     "API without a token": ({"api": {"token": {"existingSecret": ""}}}, "without a token"),
+    "a provider without a client": (
+        {"api": {"signIn": {"oidc": {"issuer": "https://a.example", "roles": {"a": {"role": "admin"}}}}}},
+        "api.signIn.oidc needs both issuer and clientId",
+    ),
+    "a client's secret without a provider": (
+        {"api": {"signIn": {"oidc": {"clientSecret": {"existingSecret": "a"}}}}},
+        "api.signIn.oidc.clientSecret is for a provider",
+    ),
+    "a proxy that is believed from anywhere": (
+        {"api": {"signIn": {"trustedProxy": {"userHeader": "X-User"}, "oidc": {"roles": {"a": {"role": "admin"}}}}}},
+        "api.signIn.trustedProxy needs both userHeader and proxies",
+    ),
+    "a provider whose users may do nothing": (
+        {"api": {"signIn": {"oidc": {"issuer": "https://a.example", "clientId": "a"}}}},
+        "api.signIn.oidc.roles is empty",
+    ),
     "no auth in production": (laid(PRODUCTION, NO_AUTH), "The production profile needs authentication"),
     "no auth behind an Ingress": (laid(WAY_IN, NO_AUTH), "An Ingress would open a Prefect server"),
     "no auth on a load balancer": (

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from connectors.connector import InvalidConnectorError
-from connectors.errors import NoSuchRunError, PrefectUnavailableError, RequestError
+from connectors.errors import ForbiddenError, NoSuchRunError, PrefectUnavailableError, RequestError
 from connectors.history import changes_between
 from connectors.limits.ids import parse_id
 from connectors.people import Act
@@ -134,4 +134,5 @@ async def do(request: Request, number: str, act: str, service: UseCases, person:
             case _:
                 return await _page(request, number, service, person, "There is no such action.", 404)
     except (RequestError, InvalidConnectorError) as error:
-        return await _page(request, number, service, person, str(error), 409)
+        status = 403 if isinstance(error, ForbiddenError) else 409
+        return await _page(request, number, service, person, str(error), status)

@@ -78,6 +78,32 @@ http://{{ include "cai.fullname" . }}-server:{{ .Values.server.service.port }}/a
 {{ include "cai.secretEnv" (list . "CAI_DATABASE_URL" .Values.database "database") }}
 {{- end -}}
 
+{{/* Who else says who somebody is: for the REST API and the page. */}}
+{{- define "cai.signInEnv" -}}
+{{- $in := .Values.api.signIn -}}
+{{- $texts := dict
+  "CAI_PAGE_URL" $in.pageUrl
+  "CAI_OIDC_ISSUER" $in.oidc.issuer
+  "CAI_OIDC_CLIENT_ID" $in.oidc.clientId
+  "CAI_OIDC_AUDIENCE" $in.oidc.audience
+  "CAI_OIDC_GROUPS_CLAIM" $in.oidc.groupsClaim
+  "CAI_OIDC_SCOPES" $in.oidc.scopes
+  "CAI_OIDC_ROLES" (ternary (toJson $in.oidc.roles) "" (not (empty $in.oidc.roles)))
+  "CAI_TRUSTED_USER_HEADER" $in.trustedProxy.userHeader
+  "CAI_TRUSTED_GROUPS_HEADER" $in.trustedProxy.groupsHeader
+  "CAI_TRUSTED_PROXIES" (join "," $in.trustedProxy.proxies)
+-}}
+{{- range $name, $text := $texts }}
+{{- if $text }}
+- name: {{ $name }}
+  value: {{ $text | quote }}
+{{- end }}
+{{- end }}
+{{- if include "cai.secretGiven" $in.oidc.clientSecret }}
+{{ include "cai.secretEnv" (list . "CAI_OIDC_CLIENT_SECRET" $in.oidc.clientSecret "oidc-client") }}
+{{- end }}
+{{- end -}}
+
 {{/* What a client of the Prefect server needs beside PREFECT_API_URL. */}}
 {{- define "cai.clientAuthEnv" -}}
 {{- if include "cai.secretGiven" .Values.server.auth -}}
