@@ -6,8 +6,8 @@ it, which no longer fits when the setting is changed.
 
 from alembic import op
 
-revision = "0012"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 
 
 def upgrade() -> None:
