@@ -114,6 +114,9 @@ def main() -> int:
     channel.set_inheritable(False)
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)  # it goes when its worker does, and not before its children
+    # ADBC's driver imports polars where it is installed and does without it where not; polars starts threads.
+    sys.modules["polars"] = None  # type: ignore[assignment]  # Python's way to say that a module is not to be had
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # else numpy's library starts a thread a core as it is imported
     try:
         preload()
         require_nothing_shared()
