@@ -229,6 +229,7 @@ class Settings(Part):
     poll_interval_seconds: Annotated[float, Field(gt=0)] | None = None
     audit_interval_seconds: Annotated[float, Field(gt=0)] | None = None
     max_prune_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_delete_fraction: Annotated[float, Field(ge=0, le=1)] | None = None
     apply_concurrency: Annotated[int, Field(ge=1, le=200)] | None = None
     lease_ttl_seconds: Annotated[float, Field(gt=1)] | None = None
     retry_base_seconds: Annotated[float, Field(gt=0)] | None = None
