@@ -45,6 +45,7 @@ def source(request: pytest.FixtureRequest, emr: Sql, tmp_path: Path, monkeypatch
 
         from pipelines.sources.sql.dialects import sync_url
 
+        (tmp_path / "mysql").mkdir()
         with mysql_server(tmp_path / "mysql") as url:
             monkeypatch.setenv("CAI_SECRET_EMR", url)
             at = sync_url(url)
