@@ -97,9 +97,9 @@ def _apply(session: Session, keys: Reread, mode: Deletes, guard: Guard, *, liste
         columns = [*columns, DELETED_AT]
     name, mark = session.table(table), session.column(DELETED_AT)
     same = " AND ".join(f"k.{session.column(part)} = t.{session.column(part)}" for part in key)
-    found = f"EXISTS (SELECT 1 FROM cai_keys k WHERE {same})"  # noqa: S608  # names, escaped
+    found = f"EXISTS (SELECT 1 FROM swept_keys k WHERE {same})"  # noqa: S608  # names, escaped
     if files:
-        session.put("cai_keys", files, key)
+        session.put("swept_keys", files, key)
     else:
         found = "FALSE"
     live = f"t.{mark} IS NULL" if DELETED_AT in columns else "TRUE"
@@ -115,7 +115,7 @@ def _apply(session: Session, keys: Reread, mode: Deletes, guard: Guard, *, liste
     if mode is Deletes.MARK and not listed:
         session.ask(f"UPDATE {name} AS t SET {mark} = NULL WHERE t.{mark} IS NOT NULL AND {found}")  # noqa: S608
     if files:
-        session.ask("DROP TABLE cai_keys")
+        session.ask("DROP TABLE swept_keys")
     before = False if listed else _note(session, table, now, withheld=withheld)
     return Deleted(table, rows, gone, withheld, before, mode)
 
