@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("CAI_CREDENTIALS", "open")  # tests of credentials say otherwise
+# gcsfs reads it once, as whichever test comes first imports it: else it also asks by gRPC, which no emulator speaks.
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 from database.connection.engine import open_engine
 from database.store import Store

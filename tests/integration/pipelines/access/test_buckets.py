@@ -73,8 +73,6 @@ def _google(directory: Path) -> Iterator[Store]:
     answer = {"access_token": "t", "token_type": "Bearer", "expires_in": 3600}
     with google_server() as address, WebServer(lambda _: answer) as tokens, pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", address)
-        # Else it also asks by gRPC, which the emulator does not speak.
-        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         files = fsspec.filesystem("gs", token="anon", project="p", skip_instance_cache=True)
         files.mkdir("lake")
         account = {
