@@ -30,7 +30,7 @@ from web.when import SAID, form_of
 
 router = APIRouter(route_class=PageRoute)
 
-LATER = ("tables", "resource_types", "forms", "mask", "schema_contract", "types")
+LATER = ("tables", "resources", "resource_types", "forms", "mask", "schema_contract", "types")
 """Fields of a source that the step of what to load is about."""
 
 DISCOVERED = ("sql_database", "fhir", "redcap")
@@ -117,11 +117,11 @@ def _source_fields(draft: Draft) -> list[Field]:
 
 
 def _login_fields(draft: Draft) -> list[Field]:
-    return [each for each in _source_fields(draft) if each.name.rpartition(".")[2] not in {*LATER, "resources"}]
+    return [each for each in _source_fields(draft) if each.name.rpartition(".")[2] not in LATER]
 
 
 def _table_fields(draft: Draft) -> list[Field]:
-    return [each for each in _source_fields(draft) if each.name.rpartition(".")[2] in {*LATER, "resources"}]
+    return [each for each in _source_fields(draft) if each.name.rpartition(".")[2] in LATER]
 
 
 def _destination_fields(draft: Draft) -> list[Field]:
@@ -142,7 +142,7 @@ def _refused(service: Service, step: Step, draft: Draft) -> dict[str, list[str]]
     """What is wrong with what this step says; what later steps will say is not missed yet."""
     found = by_field(error) if (error := service.judged(draft.columns())) is not None else {}
     if step is Step.LOGIN:
-        later = tuple(f"source.{name}" for name in (*LATER, "resources"))
+        later = tuple(f"source.{name}" for name in LATER)
         return {name: said for name, said in found.items() if name.startswith("source") and not name.startswith(later)}
     return {name: said for name, said in found.items() if name.startswith(BELONGS[step])}
 
