@@ -27,10 +27,8 @@ from api.sign_in.at_the_page import install as install_sign_in
 from api.sign_in.bearer import Provider
 from api.sign_in.proxy import TrustedProxy
 from api.sources import routes as source_routes
-from connectors.destinations.places import places_of
 from connectors.runs import PrefectRuns
 from database.connection.engine import open_engine
-from database.store import Store
 from prefect_api.blocks import PrefectBlocks
 from settings import MissingDatabaseError, Settings, asks_for_names
 from use_cases.connectors import Service
@@ -110,14 +108,7 @@ async def _opened(
         app.state.engine = engine
         app.state.blocks = PrefectBlocks()
         async with open_runs() as runs:
-            app.state.service = Service(
-                Store(engine),
-                runs,
-                instance=settings.instance,
-                places=places_of(settings),
-                open_credentials=settings.credentials == "open",
-                reason_required=settings.reason_required,
-            )
+            app.state.service = Service.of(settings, engine, runs)
             app.state.sessions = Sessions(engine, [token.get_secret_value() for token in settings.api_token])
             app.state.tester = tester
             app.state.sources = Sources(asker)

@@ -23,12 +23,10 @@ from connectors.connector import (
     MissedRuns,
     Overlap,
 )
-from connectors.destinations.places import places_of
 from connectors.errors import RequestError
 from connectors.people import EVERYTHING, Actor, Person, Via
 from database.connection.engine import DATABASE_ERRORS, open_engine
 from database.connection.errors import HELD, Trouble, told, trouble_of
-from database.store import Store
 from flows.forms.changes import Changes, filled_in, refusal
 from flows.forms.pages import connector_page, dataset_of, definition_page
 from flows.forms.shapes import DestinationForm, SourceForm, sentence
@@ -48,14 +46,7 @@ async def _service(reason: str) -> AsyncIterator[Service]:
     engine = open_engine(settings.resolved_database_url(), pool_size=1)
     try:
         async with open_runs() as runs:
-            service = Service(
-                Store(engine),
-                runs,
-                instance=settings.instance,
-                places=places_of(settings),
-                open_credentials=settings.credentials == "open",
-                reason_required=settings.reason_required,
-            )
+            service = Service.of(settings, engine, runs)
             yield service.acting_for(Person(_actor(reason), EVERYTHING))
     finally:
         await engine.dispose()

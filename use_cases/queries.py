@@ -12,8 +12,10 @@ from itertools import islice
 from typing import Self
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from connectors.connector import ConnectorRow, InvalidConnectorError
-from connectors.destinations.places import Places
+from connectors.destinations.places import Places, places_of
 from connectors.diagnosis import Explanation, Unseen, View, explain
 from connectors.errors import ForbiddenError, NoSuchLoadError, NotFoundError, PrefectUnavailableError
 from connectors.freshness import Facts, Freshness, Promise, judge
@@ -32,6 +34,7 @@ from database import connectors, loads
 from database.connectors import Filter
 from database.control import lease
 from database.store import Store
+from settings import Settings
 
 PREVIEWED_RUNS = 5
 
@@ -108,6 +111,18 @@ class Queries:
         self._clock = clock
         self._reason_required = reason_required
         self._person = PLATFORM
+
+    @classmethod
+    def of(cls, settings: Settings, engine: AsyncEngine, runs: PrefectRuns) -> Self:
+        """The use cases of an installation, whichever door opens them."""
+        return cls(
+            Store(engine),
+            runs,
+            instance=settings.instance,
+            places=places_of(settings),
+            open_credentials=settings.credentials == "open",
+            reason_required=settings.reason_required,
+        )
 
     def acting_for(self, person: Person) -> Self:
         """The same use cases, done for somebody: as far as their roles go, and in their name."""

@@ -6,11 +6,11 @@ elsewhere: no font, no script, no style (a clinic's network reaches no content d
 
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.staticfiles import StaticFiles
-from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.datastructures import MutableHeaders
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web import pages
 from web.rendering import page
@@ -32,29 +32,46 @@ HEADERS = {
 }
 
 
-class Guarded(BaseHTTPMiddleware):
+class Guarded:
     """Shows a page to nobody whom the installation asks for a name and does not know."""
 
-    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
-        """Passes the request on, if it is somebody's."""
-        if is_page(request.scope) and request.app.state.asks_for_names and not hasattr(request.state, "person"):
-            sentence = "This platform tells people apart: log in to see this page."
-            return page(request, "refusal.html", status=401, title="Who are you?", sentence=sentence)
-        return await call_next(request)
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers 401 itself, or passes the request on."""
+        if scope["type"] == "http":
+            request = Request(scope)
+            known = hasattr(request.state, "person") or not request.app.state.asks_for_names
+            if not known and is_page(scope):
+                sentence = "This platform tells people apart: log in to see this page."
+                answer = page(request, "refusal.html", status=401, title="Who are you?", sentence=sentence)
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
-class Headed(BaseHTTPMiddleware):
+class Headed:
     """Gives every answer that is not the API's the headers of a page, also where the door has answered."""
 
-    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on."""
-        response = await call_next(request)
-        if not request.url.path.startswith("/api"):
-            for name, value in HEADERS.items():
-                response.headers.setdefault(name, value)
-            if not request.url.path.startswith("/static"):
-                response.headers.setdefault("Cache-Control", "no-store")
-        return response
+        if scope["type"] != "http" or scope["path"].startswith("/api"):
+            await self._app(scope, receive, send)
+            return
+        kept = {} if scope["path"].startswith("/static") else {"Cache-Control": "no-store"}
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in {**HEADERS, **kept}.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
 
 
 def is_page(scope: Scope) -> bool:

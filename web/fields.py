@@ -6,6 +6,7 @@ the field at which its sentence is shown. Nothing is checked here: the domain ju
 This module is pure.
 """
 
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -77,8 +78,14 @@ def fields_of(model: type[BaseModel], name: str, value: Mapping[str, Any], *, bu
         value: its JSON, as far as there is one; whatever does not fit is left out.
         but: fields that are shown elsewhere, and `type`, which chose the model.
     """
-    schema = model.model_json_schema(by_alias=True)
+    schema = _schema_of(model)
     return _fields(schema, schema.get("$defs", {}), name, value, but={"type", *but})
+
+
+@functools.cache
+def _schema_of(model: type[BaseModel]) -> Schema:
+    """The JSON schema of a model: milliseconds to make, and the same for every page."""
+    return model.model_json_schema(by_alias=True)
 
 
 def _fields(schema: Schema, known: Schema, name: str, value: Any, but: set[str]) -> list[Field]:

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request, Response
 
 from connectors.freshness import Freshness
 from connectors.limits.ids import parse_number
-from connectors.status import Phase
 from database.connectors import Filter
 from web.presenting import week
 from web.refusing import PageRoute
@@ -37,7 +36,6 @@ async def connectors(
         q=q,
         freshness=freshness,
         choices=list(Freshness),
-        phases=Phase,
     )
 
 

@@ -75,18 +75,6 @@ class Deleted:
 
 def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard) -> Deleted:
     """Delete or mark the rows of a table whose keys are none of these, which are all that the source has."""
-    return _apply(session, keys, mode, guard, listed=False)
-
-
-def delete_keys(session: Session, keys: Reread, mode: Deletes, guard: Guard) -> Deleted:
-    """Delete or mark the rows of a table that have one of these keys: what a source itself says is gone.
-
-    For sources that tell of deletes: FHIR's history and bulk export, REDCap's log, a file that disappears.
-    """
-    return _apply(session, keys, mode, guard, listed=True)
-
-
-def _apply(session: Session, keys: Reread, mode: Deletes, guard: Guard, *, listed: bool) -> Deleted:
     table, key, files = keys.table, keys.key, keys.files
     columns = session.columns(table)
     if not columns:
@@ -103,7 +91,7 @@ def _apply(session: Session, keys: Reread, mode: Deletes, guard: Guard, *, liste
     else:
         found = "FALSE"
     live = f"t.{mark} IS NULL" if DELETED_AT in columns else "TRUE"
-    is_gone = f"{live} AND {'' if listed else 'NOT '}{found}"
+    is_gone = f"{live} AND NOT {found}"
     ((rows, gone),) = session.ask(
         f"SELECT count(*), count(*) FILTER (WHERE {is_gone}) FROM {name} t WHERE {live}"  # noqa: S608
     )
@@ -112,11 +100,11 @@ def _apply(session: Session, keys: Reread, mode: Deletes, guard: Guard, *, liste
     if gone and not withheld:
         marked, deleted = f"UPDATE {name} AS t SET {mark} = '{now}'", f"DELETE FROM {name} AS t"  # noqa: S608
         session.ask(f"{marked if mode is Deletes.MARK else deleted} WHERE {is_gone}")
-    if mode is Deletes.MARK and not listed:
+    if mode is Deletes.MARK:
         session.ask(f"UPDATE {name} AS t SET {mark} = NULL WHERE t.{mark} IS NOT NULL AND {found}")  # noqa: S608
     if files:
         session.ask("DROP TABLE swept_keys")
-    before = False if listed else _note(session, table, now, withheld=withheld)
+    before = _note(session, table, now, withheld=withheld)
     return Deleted(table, rows, gone, withheld, before, mode)
 
 
