@@ -235,7 +235,9 @@ class Settings(SignInSettings):
         43_200, gt=0, description="A controller run ends after this time and its successor goes on."
     )
     loads_keep_days: int = Field(
-        730, ge=1, description="Days for which what each run has loaded is kept, table by table."
+        730,
+        ge=1,
+        description="Days for which what each run has loaded is kept, table by table, and how each connector stood.",
     )
     alert_urls: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list, description="Apprise URLs, comma separated, that operations are told through."

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from connectors.loads import FailureKind, Load, LoadRun, Outcome, TableLoad
 from database.connection.engine import Fence, any_of
@@ -65,10 +65,21 @@ async def of_run(engine: AsyncEngine, connector_id: int, run_id: UUID) -> tuple[
         found = (await connection.execute(query)).mappings().one_or_none()
         if found is None:
             return None
-        columns = [load_tables.c[field.name] for field in fields(TableLoad)]
-        of_load = sa.select(*columns).where(load_tables.c.load_id == found["id"]).order_by(load_tables.c.table_name)
-        tables = [TableLoad(**row) for row in (await connection.execute(of_load)).mappings()]
-    return _run(found), tuple(tables)
+        return _run(found), await _tables(connection, load_tables.c.load_id == found["id"])
+
+
+async def last_tables(engine: AsyncEngine, connector_id: int) -> tuple[TableLoad, ...]:
+    """What the last load of a connector that completed did to each table, by name."""
+    done = (load_runs.c.connector_id == connector_id, load_runs.c.outcome == Outcome.COMPLETED.value)
+    last = sa.select(load_runs.c.id).where(*done).order_by(load_runs.c.id.desc()).limit(1).scalar_subquery()
+    async with engine.connect() as connection:
+        return await _tables(connection, load_tables.c.load_id == last)
+
+
+async def _tables(connection: AsyncConnection, which: sa.ColumnElement[bool]) -> tuple[TableLoad, ...]:
+    columns = [load_tables.c[field.name] for field in fields(TableLoad)]
+    query = sa.select(*columns).where(which).order_by(load_tables.c.table_name)
+    return tuple(TableLoad(**row) for row in (await connection.execute(query)).mappings())
 
 
 async def rows_of_runs(engine: AsyncEngine, run_ids: Collection[UUID]) -> dict[UUID, int]:

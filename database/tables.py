@@ -57,6 +57,21 @@ status = sa.Table(
     sa.Column("last_transition_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
 )
 
+events = sa.Table(
+    "cai_connector_events",
+    metadata,
+    # Phases, and what people were told of a connector's being late: written by triggers (migration 0014).
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("connector_id", sa.BigInteger, nullable=False),
+    sa.Column("at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("since", TIMESTAMP(timezone=True)),
+    sa.Column("alerted", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
 loads = sa.Table(
     "cai_connector_loads",
     metadata,

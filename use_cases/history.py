@@ -29,19 +29,19 @@ class History:
     """The use cases, for one person."""
 
     def __init__(self, engine: AsyncEngine, person: Person) -> None:
-        self._engine = engine
+        self.engine = engine
         self._person = person
 
     async def of_connector(self, connector_id: int, *, limit: int, before: int | None = None) -> EntryPage:
         """The entries of one connector, also of one that was deleted. Raises `NotFoundError`."""
         if not is_id(connector_id):
             raise NotFoundError(connector_id)
-        async with self._engine.connect() as connection:
+        async with self.engine.connect() as connection:
             newest = await audit.newest_change(connection, connector_id)
             if newest is not None:
                 team = team_of(newest)
             else:  # all of its entries were moved out, or there is no such connector
-                rows = await connectors.rows(self._engine, [connector_id])
+                rows = await connectors.rows(self.engine, [connector_id])
                 if not rows:
                     raise NotFoundError(connector_id)
                 team = rows[0].team
@@ -53,7 +53,7 @@ class History:
     async def page(self, which: AuditFilter, *, limit: int, before: int | None = None) -> EntryPage:
         """The entries that fit, of all connectors. Raises `ForbiddenError`."""
         which = self._theirs(which)
-        async with self._engine.connect() as connection:
+        async with self.engine.connect() as connection:
             found = await audit.entries(connection, which, limit=limit + 1, before_id=before)
         return _page(found, limit)
 
@@ -64,7 +64,7 @@ class History:
     async def _all(self, which: AuditFilter) -> AsyncIterator[AuditEntry]:
         before: int | None = None
         while True:
-            async with self._engine.connect() as connection:
+            async with self.engine.connect() as connection:
                 found = await audit.entries(connection, which, limit=BATCH, before_id=before)
             for entry in found:
                 yield entry
@@ -76,7 +76,7 @@ class History:
         """The proof of the whole history, for an admin of all teams. Raises `ForbiddenError`."""
         if not may_for_all(self._person, Act.READ_AUDIT):
             raise ForbiddenError(too_low(Act.READ_AUDIT))
-        return await audit_proof.verify(self._engine)
+        return await audit_proof.verify(self.engine)
 
     def _theirs(self, which: AuditFilter) -> AuditFilter:
         """The filter, with what an admin of some teams alone may see: entries of their connectors and everybody's."""

@@ -226,6 +226,11 @@ class Queries:
             raise NoSuchLoadError
         return found
 
+    async def last_tables(self, connector_id: int) -> tuple[TableLoad, ...]:
+        """What the last load that completed did to each table, as far as loads are kept. Raises what `get` does."""
+        await self.get(connector_id)
+        return await loads.last_tables(self._engine, connector_id)
+
     async def scheduled(self) -> list[Schedule]:
         """The schedules of all active connectors that have a valid one, as far as the person sees them."""
         found = await connectors.schedules(self._engine, but=0, teams=self._person.teams)

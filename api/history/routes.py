@@ -20,12 +20,14 @@ from api.history.bodies import (
     RestoreInput,
     VerificationAnswer,
 )
+from api.history.timeline import TimelineAnswer, TimelineQuery
 from api.routes import SIGNED_IN, Changing, ConnectorId, answer_of, needs, problems, responses_of
 from connectors.history import AuditEntry
 from connectors.limits.ids import parse_number
 from connectors.people import Act
 from database.audit import AuditFilter
 from use_cases.history import History
+from use_cases.timeline import timeline
 
 CSV_COLUMNS = (
     "id", "at", "connectorId", "connectorName", "generation", "action", "actor", "via", "reason", "requestId", "before",
@@ -51,6 +53,16 @@ async def list_history(
     """List what became of a connector: who changed what, when and why, the newest first. Of a deleted one too."""
     page = await history.of_connector(connector_id, limit=query.limit, before=_number(query.cursor))
     return HistoryPage.of(page)
+
+
+@router.get(
+    "/connectors/{connectorId}/timeline", tags=["history"], dependencies=[needs(Act.READ)], responses=problems(404)
+)
+async def list_timeline(
+    connector_id: ConnectorId, history: Told, query: Annotated[TimelineQuery, Query()]
+) -> TimelineAnswer:
+    """List all that became of a connector, the newest first: loads, changes and who made them, phases and alerts."""
+    return TimelineAnswer.of(await timeline(history, connector_id, limit=query.limit, place=query.place))
 
 
 @router.post(

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from connectors.status import Phase
-from database import loads
+from database import events, loads
 from database.connection.engine import DATABASE_ERRORS
 from database.connection.errors import told
 from database.control.cycle_requests import CycleResult, Requests
@@ -178,7 +178,7 @@ class Leader:
         if report.audited:
             self._audits = [at for at in self._audits if at > now] or [now + self._settings.audit_interval_seconds]
             self._next_probe = now + PROBE_SECONDS
-            await self._forget_old_loads()
+            await self._forget_what_is_old()
         elif due:
             # It could not be finished: try again, but not in the next breath.
             self._audits = [at for at in self._audits if at > now] + [now + self._settings.poll_interval_seconds]
@@ -186,13 +186,14 @@ class Leader:
             await self._reconciler.probe()
             self._next_probe = now + PROBE_SECONDS
 
-    async def _forget_old_loads(self) -> None:
-        """Prune the load history. What cannot be pruned now is at the next audit."""
+    async def _forget_what_is_old(self) -> None:
+        """Prune the load history and the connectors' events. What cannot be pruned now is at the next audit."""
         keep = timedelta(days=self._settings.loads_keep_days)
         try:
             await loads.prune(self._lease.engine, keep, self._lease.fence)
+            await events.prune(self._lease.engine, keep, self._lease.fence)
         except DATABASE_ERRORS as error:
-            logger.warning("Old loads could not be forgotten: the database %s", told(error))
+            logger.warning("Old loads and events could not be forgotten: the database %s", told(error))
 
     async def _cycle(self, *, audit: bool, allow_mass_prune: bool, hints: Collection[int] = ()) -> Report:
         """One cycle. What the start options ask and allow is one full cycle, in whichever term that is.

@@ -98,6 +98,7 @@ MATRIX = {
     ("GET", f"{CONNECTOR}/loads"): Expected(READER, 200),
     ("GET", f"{CONNECTOR}/loads/{{runId}}"): Expected(READER, 404),  # it has never loaded
     ("GET", f"{CONNECTOR}/history"): Expected(READER, 200),
+    ("GET", f"{CONNECTOR}/timeline"): Expected(READER, 200),
     ("POST", f"{CONNECTOR}/restore"): Expected(EDITOR, 200, body=lambda _: {"generation": 1}),
     ("GET", "/api/v1/audit"): Expected(ADMIN, 200, of_other=None),
     ("GET", "/api/v1/audit/verify"): Expected(ADMIN, 403, of_other=None, with_all=200),

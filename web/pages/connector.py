@@ -8,29 +8,31 @@ from fastapi import APIRouter, Request, Response
 
 from connectors.connector import InvalidConnectorError
 from connectors.errors import ForbiddenError, NoSuchRunError, PrefectUnavailableError, RequestError
-from connectors.history import changes_between
 from connectors.limits.ids import parse_id
 from connectors.people import Act
 from connectors.runs import Run
 from use_cases.connectors import Service
 from use_cases.history import History
+from use_cases.timeline import Place, timeline
 from web.asked import NOTHING, Typed, names_of
 from web.pages.editing import by_field
 from web.presenting import STATES, Bar, bars, took
 from web.refusing import PageRoute
 from web.rendering import Sent, UseCases, Visitor, go_to, page
+from web.telling import lines
 
 router = APIRouter(route_class=PageRoute)
 
 LOADS = 30
 """Runs that are drawn and listed."""
-ENTRIES = 20
+MOMENTS = 25
+"""Lines of the timeline on one page."""
 
 
 @router.get("/connectors/{number}")
-async def connector(request: Request, number: str, service: UseCases, person: Visitor) -> Response:
-    """The page of one connector."""
-    return await _page(request, number, service, person)
+async def connector(request: Request, number: str, service: UseCases, person: Visitor, before: str = "") -> Response:
+    """The page of one connector; `before` is where its timeline goes on."""
+    return await _page(request, number, service, person, before=before)
 
 
 async def _page(
@@ -43,6 +45,7 @@ async def _page(
     *,
     typed: Typed = NOTHING,
     wrong: Mapping[str, list[str]] | None = None,
+    before: str = "",
 ) -> Response:
     connector_id = parse_id(number) or 0
     entry = await service.get(connector_id)
@@ -51,7 +54,8 @@ async def _page(
         runs = await service.last_runs(connector_id, LOADS)
     except PrefectUnavailableError:
         runs = None
-    history = await History(request.app.state.engine, person).of_connector(connector_id, limit=ENTRIES)
+    history, place = History(request.app.state.engine, person), Place.read(before) or Place()
+    told_of = await timeline(history, connector_id, limit=MOMENTS, place=place)
     going = [run for run in runs or [] if not run.has_ended and run.state_type != "SCHEDULED"]
     told = await asyncio.gather(*(service.progress(run.id) for run in going))
     return page(
@@ -63,8 +67,11 @@ async def _page(
         freshness=service.freshness(entry),
         explanation=explanation,
         runs=runs,
-        drawn=_drawn(runs or []),
-        history=[(each, changes_between(each.before, each.after)) for each in history.entries],
+        pictures=_pictures(runs or []),
+        tables=await service.last_tables(connector_id),
+        timeline=lines(told_of.moments),
+        older=told_of.after.written() if told_of.after else "",
+        newest=place == Place(),
         refused=refused,
         going=going,
         progress={run.id: each for run, each in zip(going, told, strict=True)},
@@ -75,14 +82,17 @@ async def _page(
     )
 
 
-def _drawn(runs: Sequence[Run]) -> list[Bar]:
-    """The rows of these runs, the newest at the right."""
-    values = []
+def _pictures(runs: Sequence[Run]) -> list[tuple[str, list[Bar]]]:
+    """The rows and the durations of these runs, the newest at the right."""
+    rows, seconds = [], []
     for run in reversed(runs):
-        state, rows = STATES.get(run.state_type, run.state), run.rows_loaded or 0
-        title = f"{state}: {rows:,} rows in {took(run.started_at, run.ended_at) or 'progress'}"
-        values.append((float(rows), "bad" if run.state_type in {"FAILED", "CRASHED"} else "good", title))
-    return bars(values, LOADS)
+        state, count = STATES.get(run.state_type, run.state), run.rows_loaded or 0
+        title = f"{state}: {count:,} rows in {took(run.started_at, run.ended_at) or 'progress'}"
+        tone = "bad" if run.state_type in {"FAILED", "CRASHED"} else "good"
+        rows.append((float(count), tone, title))
+        length = (run.ended_at - run.started_at).total_seconds() if run.started_at and run.ended_at else 0.0
+        seconds.append((length, tone, title))
+    return [("Rows", bars(rows, LOADS)), ("Duration", bars(seconds, LOADS))]
 
 
 async def _run(request: Request, number: str, service: Service, person: Visitor, sent: Mapping[str, str]) -> Response:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -100,3 +101,31 @@ async def test_a_copy_has_all_but_the_name(browser: httpx.AsyncClient, number: i
     copy = (await browser.get(answer.headers["Location"].partition("?")[0].replace("/connectors", CONNECTORS))).json()
     assert (copy["source"], copy["runPolicy"], copy["tags"]) == (BODY["source"], {"retries": 5}, ["labs"])
     assert copy["id"] != number
+
+
+async def test_the_page_tells_what_became_of_it_and_what_the_last_load_did(
+    browser: httpx.AsyncClient, number: int, database_url: str
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        load = await connection.fetchval(
+            "INSERT INTO cai_loads (connector_id, generation, actor, started_at, ended_at, outcome, rows) "
+            "VALUES ($1, 1, 'ann', now(), now(), 'completed', 1234) RETURNING id",
+            number,
+        )
+        await connection.execute(
+            "INSERT INTO cai_load_tables (load_id, table_name, read, written, rejected, repeated, bytes, seconds, "
+            "rows_after) VALUES ($1, 'visit', 1240, 1234, 6, 0, 1, '{}', 98765)",
+            load,
+        )
+    finally:
+        await connection.close()
+    await browser.patch(f"{CONNECTORS}/{number}", json={"description": "changed"})
+    text = (await browser.get(f"/connectors/{number}")).text
+    told = text.partition('id="timeline"')[2]
+    for words in ("changed it", "Loaded 1,234 rows", "started by ann", "It is planned in Prefect", "made it"):
+        assert words in told, words
+    tables = text.partition("The last one, by table")[2].partition("</table>")[0]
+    assert [each in tables for each in ("visit", "1,240", "1,234", ">6<", "98,765")] == [True] * 5
+    older = re.search(r"\?before=([0-9-]+)#timeline", text)
+    assert older is None, "all of it is on one page"

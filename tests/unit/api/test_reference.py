@@ -92,7 +92,7 @@ def test_every_route_of_the_contract_is_there() -> None:
         *((method, connector) for method in ("GET", "PUT", "PATCH", "DELETE")),
         *(("POST", f"{connector}/{action}") for action in ("activate", "deactivate", "retry", "run", "test")),
         ("GET", f"{connector}/runs"),
-        *(("GET", f"{connector}/{list_}") for list_ in ("loads", "loads/{runId}", "history")),
+        *(("GET", f"{connector}/{list_}") for list_ in ("loads", "loads/{runId}", "history", "timeline")),
         ("POST", f"{connector}/restore"),
         ("POST", f"{connector}/runs/{{runId}}/cancel"),
         ("GET", f"{connector}/export"),
