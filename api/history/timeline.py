@@ -6,12 +6,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from api.bodies import LONGEST_PAGE, Body, Input, plain_digits, refused
+from api.bodies import LONGEST_PAGE, Body, Input, plain_digits
 from api.camel_case import Sentence
 from api.history.bodies import HistoryEntry
 from api.runs.bodies import LoadAnswer
 from connectors.history import AuditEntry
 from connectors.loads import LoadRun
+from connectors.sources.secret_references import refused
 from connectors.standing import Event, EventKind
 from use_cases.timeline import Moment, Place, Timeline
 
