@@ -1,10 +1,6 @@
 """The REST API against its own OpenAPI: whatever is sent, no 500 and no answer that is not documented."""
 
 import contextlib
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
-from settings import ROOT
 from tests.support.api_rig import BODY, TOKEN
-from tests.support.servers.prefect_server import free_port
+from tests.support.servers.api_process import served
 
 schemathesis: Any = pytest.importorskip("schemathesis")
 
-START_SECONDS = 60
 EXAMPLES = 15
 EXAMPLES_OF_A_PROBE = 3
 """Each starts a process that reaches for the source: seconds, and more on a busy machine."""
@@ -36,33 +30,9 @@ BEYOND_OPENAPI = (schemathesis.checks.positive_data_acceptance,)
 
 @pytest.fixture
 def address(database_url: str, tmp_path: Path) -> Iterator[str]:
-    """The address of the API, served as `python -m api` serves it, with nobody at PREFECT_API_URL."""
-    port = free_port()
-    told = {
-        "CAI_DATABASE_URL": database_url,
-        "CAI_API_PORT": str(port),
-        "CAI_API_TOKEN": TOKEN,
-        "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api",
-        "PREFECT_HOME": str(tmp_path),
-    }
-    with subprocess.Popen([sys.executable, "-m", "api"], cwd=ROOT, env={**os.environ, **told}) as server:
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/ready", server)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            httpx.get(url).raise_for_status()
-        except httpx.HTTPError:
-            time.sleep(0.1)  # the condition is the answer; this is only how often it is asked
-        else:
-            return
-    raise RuntimeError("The API did not start.")
+    """The address of the API, served as `python -m api` serves it."""
+    with served(database_url, tmp_path, TOKEN) as address:
+        yield address
 
 
 @pytest.mark.slow

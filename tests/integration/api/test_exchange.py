@@ -1,5 +1,6 @@
 """Connectors as documents: what is written out is taken in again, compared first, and by those who may."""
 
+import textwrap
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 import yaml
 
+from settings import ROOT
 from tests.support.api_rig import BODY, CONNECTORS, client
 
 IMPORT = f"{CONNECTORS}/import"
@@ -107,3 +109,21 @@ connectors:
 """
     (made,) = (await api.post(IMPORT, content=text, headers=AS_YAML)).json()["items"]
     assert (await api.get(f"{CONNECTORS}/{made['id']}")).json()["source"]["since"] == "2024-01-01"
+
+
+async def test_the_file_that_the_docs_show_is_taken_in_and_kept_as_terraform_keeps_it(api: httpx.AsyncClient) -> None:
+    page = (ROOT / "docs" / "as-code.md").read_text()
+    shown = textwrap.dedent(page[page.index("    connectors:\n") : page.index("Then, from a pipeline")])
+    assert await outcomes(await api.post(IMPORT, content=shown, headers=AS_YAML)) == [("Laboratory", "create", 8)]
+
+    # A REST provider of Terraform creates, reads, changes and deletes one object, and has the answer's id.
+    (said,) = yaml.safe_load(shown)["connectors"]
+    body = {**said, "name": "Laboratory 2"}
+    made = await api.post(CONNECTORS, json=body)
+    path = f"{CONNECTORS}/{made.json()['id']}"
+    assert made.status_code == 201
+    assert {key: (await api.get(path)).json()[key] for key in body} == body
+    changed = await api.put(path, json={**body, "schedule": "0 6 * * 1-5"})
+    assert (changed.status_code, changed.json()["schedule"]) == (200, "0 6 * * 1-5")
+    assert (await api.delete(path)).status_code == 204
+    assert (await api.get(path)).status_code == 404
