@@ -18,6 +18,7 @@ from benchmarks.latency import latency
 from benchmarks.memory import memory
 from benchmarks.pure import cold_start, plan_at_scale, spread
 from benchmarks.quiet import quiet
+from benchmarks.saving import saving
 from benchmarks.scheduler import scheduler
 from benchmarks.small_run import small_run
 from benchmarks.stage import Stage
@@ -27,6 +28,7 @@ BENCHES: dict[str, Callable[[Stage], list[Figure]]] = {
     "plan": lambda _: plan_at_scale(),
     "spread": lambda _: spread(),
     "import": lambda _: cold_start(),
+    "saving": saving,
     "scheduler": scheduler,
     "audit": audit,
     "sync": first_sync,

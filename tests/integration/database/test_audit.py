@@ -176,6 +176,28 @@ async def test_no_entry_holds_a_secret_and_references_stay(database_url: str) ->
                 assert source["two"] == {"a": 1, "secret": REDACTED}
 
 
+async def test_the_state_before_is_the_one_that_stood_to_the_character(database_url: str) -> None:
+    states: list[dict[str, Any]] = [
+        {"source": json.dumps(SECRETS), "description": "postgresql://ann:LITERAL@emr/x", "destination": '{"n": 1.0}'},
+        {"source": json.dumps(KEPT), "description": "x?token=LITERAL", "destination": '{"n": 1}'},
+        {"source": json.dumps(KEPT), "description": None, "destination": '{"token": "LITERAL"}'},
+        {"source": json.dumps(SECRETS), "description": "user@example.org", "destination": None},
+    ]
+    async with connected(database_url) as connection:
+        await insert(connection)
+        stood = []
+        for state in states:
+            stood.append(
+                await connection.fetchval("SELECT cai_redacted(cai_connectors_values(c))::text FROM cai_connectors c")
+            )
+            await connection.execute(
+                "UPDATE cai_connectors SET source = $1, description = $2, destination = $3", *state.values()
+            )
+        written = await connection.fetch("SELECT before::text FROM cai_audit WHERE action = 'update' ORDER BY id")
+        assert [row["before"] for row in written] == stood
+        assert "LITERAL" not in "".join(stood)
+
+
 NAMES = [
     "token", "X-Auth", "auth", "author", "oauth", "sig", "signal", "design", "x-key", "xkey", "api key", "apikey",
     "SESSION_ID", "passwd", "pass", "private-key", "primary_key", "Authorization", "key", "a_sig_b", "cookie2",
