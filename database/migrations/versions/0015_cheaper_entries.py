@@ -10,8 +10,8 @@ from alembic import op
 
 from database.migrations.user_columns import search_path
 
-revision = "0014"
-down_revision = "0013"
+revision = "0015"
+down_revision = "0014"
 
 
 first = import_module("database.migrations.versions.0007_audit")
