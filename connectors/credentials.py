@@ -136,7 +136,7 @@ def refuse_uses(uses: Iterable[Use], rules: CredentialRules) -> None:
 
 def uses_of(source: Any, destination: Any) -> list[Use]:
     """Every reference in a connector's JSON, as it stands in the table."""
-    return [*_uses(source, "/source", _host(source)), *_uses(destination, "/destination", _host(destination))]
+    return [*_uses(source, "/source", host_of(source)), *_uses(destination, "/destination", host_of(destination))]
 
 
 def _uses(value: Any, pointer: str, host: str | None) -> Iterator[Use]:
@@ -155,7 +155,7 @@ def _uses(value: Any, pointer: str, host: str | None) -> Iterator[Use]:
             yield from _uses(item, f"{pointer}/{place}", host)
 
 
-def _host(part: Any) -> str | None:
+def host_of(part: Any) -> str | None:
     """The host that a source's or destination's JSON names; None where only the secret does."""
     if not isinstance(part, Mapping) or part.get("type") in {"sql_database", "postgres"}:
         return None

@@ -1,16 +1,20 @@
-"""Use cases of sources that are not saved yet: what one has, and whether it can be read."""
+"""Use cases of sources that are not saved yet: what one has, and whether it can be read. Each is an entry first."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.connector import ConnectorRow, InvalidConnectorError
+from connectors.credentials import host_of
 from connectors.discovery import Column, Discovery, Item, ItemKind
 from connectors.errors import ForbiddenError, SourceError
+from connectors.history import Action
 from connectors.people import Act, Person, Verdict, may
 from connectors.refusals import from_pydantic
 from connectors.sources import Source
+from database import audit
 from use_cases.connectors import DEFAULTS
 from use_cases.queries import too_low
 
@@ -40,7 +44,8 @@ def askable(source: Mapping[str, Any], team: str | None = None) -> ConnectorRow:
 class Sources:
     """The use cases."""
 
-    def __init__(self, ask: Asker) -> None:
+    def __init__(self, engine: AsyncEngine, ask: Asker) -> None:
+        self._engine = engine
         self._ask = ask
 
     async def discover(
@@ -52,17 +57,30 @@ class Sources:
             ForbiddenError, InvalidConnectorError: and nothing was asked.
             SourceError: the source can't be reached, or says why not.
         """
-        found = await self._ask(self.row(source, person, team), cursor)
+        row = await self._asked(Action.DISCOVER, source, person, team)
+        found = await self._ask(row, cursor)
         if "items" not in found:
             raise SourceError(str(found.get("message", "The source gave no answer.")))
         return Discovery(tuple(_item(each) for each in found["items"]), found.get("cursor"))
 
-    def row(self, source: Mapping[str, Any], person: Person, team: str | None = None) -> ConnectorRow:
-        """The row of a source that somebody wants to ask, which is not saved. Raises as `discover` does."""
+    async def to_test(self, source: Mapping[str, Any], person: Person, team: str | None = None) -> ConnectorRow:
+        """The row of a source that somebody is about to test, which is not saved.
+
+        Raises:
+            ForbiddenError, InvalidConnectorError: it may not be asked.
+        """
+        return await self._asked(Action.TEST, source, person, team)
+
+    async def _asked(self, action: Action, source: Mapping[str, Any], person: Person, team: str | None) -> ConnectorRow:
+        """The row of a source that may be asked, with an entry of the history that says who asks where."""
         team = team or person.home
         if may(person, Act.CHANGE, team) is not Verdict.ALLOWED:
             raise ForbiddenError(too_low(Act.CHANGE))
-        return askable(source, team)
+        row = askable(source, team)
+        async with self._engine.begin() as connection:
+            where = {"type": source.get("type"), "host": host_of(source) or None, "team": team}
+            await audit.record(connection, person.actor, action, after={"source": where})
+        return row
 
 
 def _item(said: Mapping[str, Any]) -> Item:

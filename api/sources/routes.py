@@ -110,4 +110,4 @@ async def test_source(
     tester: Annotated[Tester, Depends(tester_of)],
 ) -> ProbeAnswer:
     """Reach a source that is not saved yet, and show its first rows as they would land. Nothing is loaded."""
-    return await tester(sources.row(body.source, request.state.person, body.team))
+    return await tester(await sources.to_test(body.source, request.state.person, body.team))

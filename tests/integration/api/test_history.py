@@ -13,6 +13,7 @@ import pytest
 from connectors.history import Action
 from tests.support.api_rig import BODY, CONNECTORS, TOKEN, assert_problem, client, create
 from tests.support.audit import connected, insert, silently
+from tests.support.people import browsing
 
 AUDIT = "/api/v1/audit"
 
@@ -195,3 +196,31 @@ async def test_a_run_and_a_test_are_entries_of_who_asked_for_them(api: httpx.Asy
     await api.post(f"{where}/test", headers={"X-Reason": "does it answer?"})
     tested, _ = await history(api, made["id"])
     assert (tested["action"], tested["reason"], tested["changes"]) == (Action.TEST, "does it answer?", [])
+
+
+async def test_a_look_at_a_source_that_is_not_saved_is_an_entry_through_each_door(
+    api: httpx.AsyncClient, database_url: str
+) -> None:
+    source: dict[str, Any] = {"type": "fhir", "base_url": "https://fhir.example.org/r4"}
+    source["auth"] = {"type": "bearer", "token": {"secret": "emr-token"}}
+    body = {"source": {**source, "resource_types": ["Patient"]}, "team": "oncology"}
+    assert (await api.post("/api/v1/sources/discover", json=body)).status_code == 502
+    assert (await api.post("/api/v1/sources/test", json=body)).json()["ok"]
+    refused = {"source": {"type": "fax"}}
+    assert (await api.post("/api/v1/sources/discover", json=refused)).status_code == 422
+    async with browsing(api, TOKEN) as browser:
+        draft = json.dumps({"source": source, "destination": None, "rest": {}})
+        form = {"step": "login", "draft": draft, "source.base_url": source["base_url"], "source.auth": "bearer"}
+        page = await browser.send_form(
+            "/connectors/new", "/connectors/new", **form, **{"source.auth.bearer.token": "emr-token"}
+        )
+        assert "The source cannot be reached." in page.text
+    async with connected(database_url) as connection:
+        query = "SELECT action, via, after FROM cai_audit WHERE action IN ('discover', 'test') ORDER BY id"
+        entries = [tuple(row) for row in await connection.fetch(query)]
+    asked = {"type": "fhir", "host": "fhir.example.org"}
+    assert [(action, via, json.loads(after)["source"]) for action, via, after in entries] == [
+        ("discover", "rest", {**asked, "team": "oncology"}),
+        ("test", "rest", {**asked, "team": "oncology"}),
+        ("discover", "page", {**asked, "team": None}),
+    ]
