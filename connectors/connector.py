@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from connectors.destinations import Destination
 from connectors.destinations.duckdb import DuckdbDestination
+from connectors.destinations.postgres import PostgresDestination
 from connectors.limits.jsonb import DEEPEST, Unreadable
 from connectors.limits.names import why_no_name, why_no_pool
 from connectors.refusals import Refusal, from_pydantic
@@ -234,26 +235,10 @@ def _examined(row: ConnectorRow) -> tuple[Connector | None, tuple[Refusal, ...]]
     for name, value in (("work_pool_name", row.work_pool_name), ("work_queue_name", row.work_queue_name)):
         if value is not None and (why := why_no_pool(value)) is not None:
             refusals.append(Refusal(f"/{name}", f"{name} {why}"))
-    if row.dataset_name is not None and not _is_dataset_name(row.dataset_name):
-        refusals.append(
-            Refusal(
-                "/dataset_name",
-                "dataset_name takes lowercase letters, digits and underscores and starts with a letter, "
-                "such as 'lab_results'.",
-            )
-        )
-    elif row.dataset_name is not None and re.fullmatch(r"connector_\d+_staging", row.dataset_name):
-        refusals.append(
-            Refusal(
-                "/dataset_name",
-                "dataset_name must not be that of a connector's staging, where merges are prepared and rows come and "
-                "go: choose another one, such as 'lab_results'.",
-            )
-        )
-    elif isinstance(destination, DuckdbDestination):
-        clash = destination.clash(row.dataset_name or default_dataset(row.id))
-        refusals += [Refusal("/dataset_name", clash)] if clash else []
+    refusals += _of_dataset(row, destination)
     refusals += _of_people(row)
+    if source is not None and destination is not None:
+        refusals += by_key_refusals(source, destination)
     if source is None or policy is None:
         return None, tuple(refusals)
     connector = Connector(
@@ -273,6 +258,54 @@ def _examined(row: ConnectorRow) -> tuple[Connector | None, tuple[Refusal, ...]]
         team=row.team,
     )
     return connector, tuple(refusals)
+
+
+def _of_dataset(row: ConnectorRow, destination: Destination | None) -> list[Refusal]:
+    """What is wrong with the name of the dataset."""
+    refusals = []
+    if row.dataset_name is not None and not _is_dataset_name(row.dataset_name):
+        refusals.append(
+            Refusal(
+                "/dataset_name",
+                "dataset_name takes lowercase letters, digits and underscores and starts with a letter, "
+                "such as 'lab_results'.",
+            )
+        )
+    elif row.dataset_name is not None and re.fullmatch(r"connector_\d+_staging", row.dataset_name):
+        refusals.append(
+            Refusal(
+                "/dataset_name",
+                "dataset_name must not be that of a connector's staging, where merges are prepared and rows come and "
+                "go: choose another one, such as 'lab_results'.",
+            )
+        )
+    elif isinstance(destination, DuckdbDestination):
+        clash = destination.clash(row.dataset_name or default_dataset(row.id))
+        refusals += [Refusal("/dataset_name", clash)] if clash else []
+    return refusals
+
+
+def by_key_refusals(source: Source, destination: Destination) -> list[Refusal]:
+    """What a source asks for that goes by the keys of rows, and the destination can't do."""
+    asked = {}
+    if any(getattr(how, "deletes", "ignore") != "ignore" for how in source.landings().values()):
+        asked["deletes"] = "set them to ignore"
+    if source.histories():
+        asked["history"] = "set it to false"
+    found = []
+    for what, way_out in asked.items():
+        verb = "work" if what == "deletes" else "works"
+        if not isinstance(destination, DuckdbDestination | PostgresDestination):
+            sentence = f"{what} {verb} in DuckDB and PostgreSQL only: {way_out}."
+        elif destination.shared_tables:
+            sentence = (
+                f"{what} can't be used with shared_tables, for rows of the other connectors would be taken for gone: "
+                f"{way_out}."
+            )
+        else:
+            continue
+        found.append(Refusal("/source", sentence))
+    return found
 
 
 def _of_people(row: ConnectorRow) -> list[Refusal]:

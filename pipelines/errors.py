@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from connectors.loads import FailureKind
 
-Step = Literal["prepare", "extract", "normalize", "load", "sweep", "verify"]
+Step = Literal["prepare", "extract", "normalize", "load", "history", "sweep", "verify"]
 
 
 PASSING = frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507, 509, *range(520, 531), 598, 599})

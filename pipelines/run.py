@@ -202,6 +202,8 @@ def load(job: Job, host: RunHost) -> Summary:
         postgres_sessions.close_readers()
         host.in_step("normalize", policy, lambda: do("normalize", pipeline.normalize))
         host.in_step("load", policy, lambda: do("load", pipeline.load))
+        if job.connector.source.histories():
+            host.in_step("history", policy, lambda: do("history", pipeline.follow))
         if wants_sweep(job.connector, job.options):
             host.in_step("sweep", policy, lambda: do("sweep", pipeline.sweep))
         verify = job.connector.source.verify

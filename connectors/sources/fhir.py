@@ -51,6 +51,13 @@ class FhirSource(AnySource):
             "commits late. null: 300."
         ),
     ] = None
+    history: Annotated[
+        bool,
+        Field(
+            description="Whether each version of a resource is kept, in the table `{table}__history` beside the table: "
+            "with `valid_from` and `valid_to`, the moments at which it came and went."
+        ),
+    ] = False
     types: ColumnTypes
 
     @model_validator(mode="after")
@@ -60,3 +67,6 @@ class FhirSource(AnySource):
 
     def landings(self) -> dict[str, Landing | None]:
         return dict.fromkeys(self.resource_types)
+
+    def histories(self) -> tuple[str, ...]:
+        return self.resource_types if self.history else ()

@@ -23,6 +23,13 @@ class RedcapSource(AnySource):
     )
     forms: Annotated[tuple[Name, ...], Field(description="Only records of these forms. Empty: of all.")] = ()
     date_range: Annotated[bool, Field(description="Only records that changed since the last load.")] = True
+    history: Annotated[
+        bool,
+        Field(
+            description="Whether each version of a record is kept, in the table `record__history` beside the table: "
+            "with `valid_from` and `valid_to`, the moments at which it came and went."
+        ),
+    ] = False
     types: ColumnTypes
 
     @model_validator(mode="after")
@@ -32,3 +39,7 @@ class RedcapSource(AnySource):
 
     def landings(self) -> dict[str, Landing | None]:
         return dict.fromkeys(self.content)
+
+    def histories(self) -> tuple[str, ...]:
+        # The other contents have no key.
+        return tuple(name for name in self.content if name == "record" and self.history)

@@ -194,6 +194,13 @@ class Landing(Strict):
             "rows, and the run says so."
         ),
     ] = False
+    history: Annotated[
+        bool,
+        Field(
+            description="Whether each version of a row is kept, in the table `{table}__history` beside the table: with "
+            "`valid_from` and `valid_to`, the moments at which it came and went. Needs `merge`."
+        ),
+    ] = False
     types: ColumnTypes
 
     @model_validator(mode="after")
@@ -206,6 +213,16 @@ class Landing(Strict):
         if self.write_disposition == "merge" and not self.primary_key:
             raise refused(
                 "{field} merge needs a primary_key: name its columns, or use append or replace.", "write_disposition"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _history_goes_by_key(self) -> Self:
+        if self.history and self.write_disposition != "merge":
+            raise refused(
+                "{field} tells the versions of a row by its key: it needs a primary_key and the write_disposition "
+                "merge.",
+                "history",
             )
         return self
 
@@ -249,3 +266,7 @@ class AnySource(OfAKind):
     def landings(self) -> dict[str, Landing | None]:
         """How each table of the source lands, by its name; None where the kind of source decides."""
         return {}
+
+    def histories(self) -> tuple[str, ...]:
+        """The tables whose rows are kept in each version, by name."""
+        return tuple(name for name, how in self.landings().items() if how is not None and how.history)

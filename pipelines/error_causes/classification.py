@@ -84,6 +84,7 @@ _DOING: dict[Step, str] = {
     "extract": "read the source",
     "normalize": "made files of the rows",
     "load": "wrote to the destination",
+    "history": "kept the versions of rows",
     "verify": "compared source and destination",
     "sweep": "looked for rows that are gone at the source",
 }

@@ -10,6 +10,7 @@ from typing import Any
 import dlt
 from dlt.extract import DltResource
 
+from connectors.connector import by_key_refusals
 from connectors.sources.write_rules import normalised
 from pipelines.connector_lock import LockLostError, name_key
 from pipelines.error_causes.classification import as_fault
@@ -18,7 +19,6 @@ from pipelines.loading import parquet_writer as loadfiles
 from pipelines.loading import unfinished_loads as exactness
 from pipelines.loading.comparing.after_load import AfterLoad
 from pipelines.loading.comparing.reading import Place
-from pipelines.loading.comparing.sweeping import refuse_impossible
 from pipelines.loading.deduplication import newest_rows
 from pipelines.loading.empty_replacements import hold_empty
 from pipelines.loading.job import Job
@@ -113,7 +113,9 @@ class LoadPipeline:
             directory=job.directory,
             remarks=self.remarks,
         )
-        refuse_impossible(job.connector, job.destination)
+        # A connector that names no destination has the platform's, which was not known when it was saved.
+        if refusals := by_key_refusals(job.connector.source, job.destination):
+            raise ConfigurationError(" ".join(refusal.message for refusal in refusals))
         found = open_source(job.connector.source, context)
         resources = self._chosen(found)
         self._prepared = Preparation(job, self._opened, self.mask, self._measured, self.remarks)
@@ -161,6 +163,7 @@ class LoadPipeline:
                         swaps=self._opened.target.swaps,
                         look=self._size_before,
                     )
+                self._after.expect(self._place, self.pipeline, load_ids)
                 self._announced = True
             if self._opened.known.uneven or self._opened.widening.done:
                 self._opened.widening.align_staging()
@@ -176,9 +179,17 @@ class LoadPipeline:
                 ) from None
             exactness.confirm(self.pipeline, look=self._size_after)
 
+    @property
+    def _place(self) -> Place:
+        return Place(self.job, self._opened.target)
+
+    def follow(self) -> None:
+        """Bring histories up to their tables, where the connector keeps any."""
+        self._after.follow(self._place, self.pipeline, full_refresh=self.full_refresh)
+
     def sweep(self) -> None:
         """Look for rows that are gone at the source, where the connector wants that."""
-        self._after.sweep(Place(self.job, self._opened.target), self.remarks)
+        self._after.sweep(self._place, self.remarks)
         self._measured.gone, self._measured.removed = self._after.gone, self._after.removed
 
     def verify(self, how: str) -> None:
@@ -187,7 +198,7 @@ class LoadPipeline:
             self._attempts = 1
             with as_fault(self.job.secrets.redact, "load", lambda: self.job.names):
                 self._opened = open_destination(self.job, self.job.directory / "0", full_refresh=False)
-        self._after.verify(Place(self.job, self._opened.target), self.remarks, how)
+        self._after.verify(self._place, self.remarks, how)
 
     def comparison(self) -> Summary:
         """What was found by a run that loads nothing."""

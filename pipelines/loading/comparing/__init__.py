@@ -1,1 +1,1 @@
-"""Source and destination compared: the same rows read again, which keys are gone, which values differ."""
+"""Source and destination compared, and what stood there before: keys that are gone, values that differ, versions."""

@@ -1,14 +1,22 @@
 """After a load: what was found by looking at the source once more, and what people must know of it."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 
+from dlt import Pipeline
+
+from pipelines.error_causes.classification import as_fault
 from pipelines.loading.comparing.deleting import Deleted, Deletes
+from pipelines.loading.comparing.histories import Histories
 from pipelines.loading.comparing.proving import Compared
 from pipelines.loading.comparing.reading import Place
+from pipelines.loading.comparing.sessions import session
 from pipelines.loading.comparing.sweeping import sweep_tables
 from pipelines.loading.comparing.verifying import verify_tables
 from pipelines.loading.job import Job
 from pipelines.remarks import Remarks
+
+logger = logging.getLogger("prefect.pipelines")
 
 
 class AfterLoad:
@@ -18,10 +26,30 @@ class AfterLoad:
         self._job = job
         self._swept: list[Deleted] = []
         self._compared: list[Compared] = []
+        self._histories = Histories(job.connector.source)
+
+    def expect(self, place: Place, pipeline: Pipeline, loads: Sequence[str]) -> None:
+        """Note in the destination that tables with a history are about to change. It is held by the caller."""
+        if self._histories:
+            with session(pipeline, place.job.destination) as there:
+                self._histories.begin(there, pipeline, loads)
+
+    def follow(self, place: Place, pipeline: Pipeline, *, full_refresh: bool) -> None:
+        """Bring the histories up to their tables, where there are any."""
+        if not self._histories or not pipeline.default_schema_name:
+            return
+        with (
+            as_fault(place.job.secrets.redact, "load"),
+            place.alone(),
+            session(pipeline, place.job.destination) as there,
+        ):
+            followed = self._histories.follow(there, pipeline, full_refresh=full_refresh)
+        for table, found in followed.items():
+            logger.info("History of %s: %s versions begun, %s ended.", table, found.begun, found.ended)
 
     def sweep(self, place: Place, remarks: Remarks) -> None:
         """Look for rows that are gone, and say which are kept because they are too many."""
-        self._swept = sweep_tables(place, self._job.connector, self._job.options)
+        self._swept = sweep_tables(place, self._job.connector, self._job.options, self._histories)
         for found in self._swept:
             if sentence := found.remark(self._job.settings.max_delete_fraction):
                 remarks.add(sentence)

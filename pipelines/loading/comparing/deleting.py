@@ -56,6 +56,8 @@ class Deleted:
     told_before: bool = False
     """As it had by the sweep before."""
     mode: Deletes = Deletes.REMOVE
+    back: int = 0
+    """Rows that have lost their mark."""
 
     @property
     def done(self) -> int:
@@ -100,12 +102,13 @@ def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard) -> Delete
     if gone and not withheld:
         marked, deleted = f"UPDATE {name} AS t SET {mark} = '{now}'", f"DELETE FROM {name} AS t"  # noqa: S608
         session.ask(f"{marked if mode is Deletes.MARK else deleted} WHERE {is_gone}")
+    back = 0
     if mode is Deletes.MARK:
-        session.ask(f"UPDATE {name} AS t SET {mark} = NULL WHERE t.{mark} IS NOT NULL AND {found}")  # noqa: S608
+        back = session.change(f"UPDATE {name} AS t SET {mark} = NULL WHERE t.{mark} IS NOT NULL AND {found}")  # noqa: S608
     if files:
         session.ask("DROP TABLE swept_keys")
     before = _note(session, table, now, withheld=withheld)
-    return Deleted(table, rows, gone, withheld, before, mode)
+    return Deleted(table, rows, gone, withheld, before, mode, back)
 
 
 def _note(session: Session, table: str, moment: str, *, withheld: bool) -> bool:

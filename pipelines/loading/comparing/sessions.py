@@ -27,6 +27,9 @@ class Session(Protocol):
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         """Execute a statement; the rows that it answers with."""
 
+    def change(self, statement: str) -> int:
+        """Execute a statement that changes rows; how many."""
+
     def put(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
         """Make a temporary table of these columns of Parquet files."""
 
@@ -41,6 +44,12 @@ class Session(Protocol):
 
     def columns(self, table: str) -> list[str]:
         """The columns that a table has; none when it is not there."""
+
+    def kinds(self, table: str) -> dict[str, str]:
+        """The same with their types in SQL."""
+
+    def views_on(self, table: str, column: str) -> list[str]:
+        """The views because of which a column takes no other type."""
 
 
 def has_sessions(destination: Destination) -> bool:
@@ -62,7 +71,10 @@ def session(pipeline: dlt.Pipeline, destination: Destination) -> Iterator[Sessio
         credentials: Any = client.credentials
         url = checked(credentials.to_native_representation(), "destination.credentials")
         with dbapi.connect(driver=get_adbc_driver_location(), db_kwargs={"uri": url}) as connection:
-            yield _Postgres(client, connection)
+            there = _Postgres(client, connection)
+            # Moments as text are the same wherever the database is.
+            there.ask("SET LOCAL TimeZone = 'UTC'")
+            yield there
             connection.commit()
 
 
@@ -76,10 +88,20 @@ class _Named:
     def column(self, name: str) -> str:
         return str(self._client.escape_column_name(name))
 
+    def columns(self, table: str) -> list[str]:
+        return [*self.kinds(table)]
+
+    def kinds(self, table: str) -> dict[str, str]:
+        raise NotImplementedError
+
 
 class _DuckDb(_Named):
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         return list(self._client.native_connection.execute(statement).fetchall())
+
+    def change(self, statement: str) -> int:
+        ((count,),) = self.ask(statement)
+        return int(count)
 
     def put(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
         connection = self._client.native_connection
@@ -91,13 +113,17 @@ class _DuckDb(_Named):
         place = str(path).replace("'", "''")
         self._client.native_connection.execute(f"COPY ({query}) TO '{place}' (FORMAT parquet, COMPRESSION zstd)")
 
-    def columns(self, table: str) -> list[str]:
+    def kinds(self, table: str) -> dict[str, str]:
         found = self._client.native_connection.execute(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = ? AND table_name = ? "
+            "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = ? AND table_name = ? "
             "AND table_catalog = current_database() ORDER BY ordinal_position",
             [self._client.dataset_name, table],
         )
-        return [name for (name,) in found.fetchall()]
+        return dict(found.fetchall())
+
+    def views_on(self, table: str, column: str) -> list[str]:
+        del table, column
+        return []  # a view belongs to a name there, and takes whatever has it
 
 
 class _Postgres(_Named):
@@ -125,10 +151,26 @@ class _Postgres(_Named):
                 for batch in rows:
                     writer.write_batch(batch)
 
-    def columns(self, table: str) -> list[str]:
+    def change(self, statement: str) -> int:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement)
+            return int(cursor.rowcount)
+
+    def kinds(self, table: str) -> dict[str, str]:
         name = self.table(table).replace("'", "''")
         rows = self.ask(
-            f"SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass('{name}') AND attnum > 0 "  # noqa: S608
-            "AND NOT attisdropped ORDER BY attnum"
+            "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute "  # noqa: S608
+            f"WHERE attrelid = to_regclass('{name}') AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
         )
-        return [column for (column,) in rows]
+        return dict(rows)
+
+    def views_on(self, table: str, column: str) -> list[str]:
+        name = self.table(table).replace("'", "''")
+        rows = self.ask(
+            "SELECT DISTINCT r.ev_class::regclass::text FROM pg_depend d "  # noqa: S608  # names
+            "JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid AND r.ev_class <> d.refobjid "
+            "JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid "
+            f"WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass('{name}') "
+            f"AND a.attname = '{column}' ORDER BY 1"
+        )
+        return [view for (view,) in rows]

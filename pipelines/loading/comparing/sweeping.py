@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from connectors.connector import Connector
-from connectors.destinations import Destination
 from connectors.runs import Options
 from connectors.schedules.cron import parse
 from connectors.schedules.dates import next_runs
@@ -18,10 +17,10 @@ from connectors.sources.rest_api import RestApiSource
 from connectors.sources.sql_database import SqlDatabaseSource
 from connectors.sources.write_rules import normalised
 from pipelines.error_causes.classification import as_fault
-from pipelines.errors import ConfigurationError
 from pipelines.loading.comparing.deleting import Deleted, Deletes, Guard, last_sweeps, refuse_own_column, sweep
+from pipelines.loading.comparing.histories import Histories
 from pipelines.loading.comparing.reading import Place, Reread, opened, read_again
-from pipelines.loading.comparing.sessions import has_sessions, session
+from pipelines.loading.comparing.sessions import session
 
 WITHOUT_CURSOR = {"initial_value": None, "lag": None, "cursor_type": None}
 
@@ -35,26 +34,12 @@ def swept(source: Source) -> dict[str, LandingWithDeletes]:
     }
 
 
-def refuse_impossible(connector: Connector, destination: Destination) -> None:
-    """Refuse deletes where rows can't be found by key, or may be another connector's.
-
-    Raises:
-        ConfigurationError: the destination is none of DuckDB and PostgreSQL, or shares its tables.
-    """
-    if swept(connector.source) and not has_sessions(destination):
-        raise ConfigurationError("deletes work in DuckDB and PostgreSQL only: set them to ignore.")
-    if swept(connector.source) and destination.shared_tables:
-        raise ConfigurationError(
-            "deletes can't be used with shared_tables: rows of the other connectors would be taken for gone."
-        )
-
-
 def wants_sweep(connector: Connector, options: Options) -> bool:
     """Whether a run looks for rows that are gone: not one of a part of the rows, and not one that loads all anew."""
     return bool(swept(connector.source)) and not (options.partial or options.row_limit or options.full_refresh)
 
 
-def sweep_tables(place: Place, connector: Connector, options: Options) -> list[Deleted]:
+def sweep_tables(place: Place, connector: Connector, options: Options, histories: Histories) -> list[Deleted]:
     """Compare the keys of all tables that are due, and delete or mark what is gone.
 
     Raises:
@@ -75,14 +60,18 @@ def sweep_tables(place: Place, connector: Connector, options: Options) -> list[D
     guard = Guard(place.job.settings.max_delete_fraction, lifted=options.allow_mass_delete)
     modes = {normalised(name): Deletes(how.deletes) for name, how in tables.items()}
     with as_fault(place.job.secrets.redact, "load"), place.alone():
-        return [_swept(place, table, modes[normalised(table.table)], guard) for table in read]
+        return [_swept(place, table, modes[normalised(table.table)], guard, histories) for table in read]
 
 
-def _swept(place: Place, table: Reread, mode: Deletes, guard: Guard) -> Deleted:
+def _swept(place: Place, table: Reread, mode: Deletes, guard: Guard, histories: Histories) -> Deleted:
     if mode is Deletes.MARK:
         refuse_own_column(table.table, table.columns)
-    with session(opened(place), place.job.destination) as there:
-        return sweep(there, table, mode, guard)
+    pipeline = opened(place)
+    with session(pipeline, place.job.destination) as there:
+        found = sweep(there, table, mode, guard)
+        if histories.has(table.table) and (found.done or found.back):
+            histories.follow_keys(there, pipeline, table.table)
+        return found
 
 
 def _due(

@@ -21,6 +21,7 @@ import psycopg2  # type: ignore[import-untyped]
 from connectors.runs import Options
 from pipelines.loading import pipeline as engine
 from pipelines.loading import unfinished_loads as exactness
+from pipelines.loading.comparing import histories
 from pipelines.loading.replacing import refresh
 from pipelines.run import run_connector
 from pipelines.sources import files, rest_api
@@ -86,6 +87,10 @@ def arm(point: str) -> None:
             refresh.SwappingClient._take_place = _die_after(1, take_place)  # type: ignore[method-assign]
         case "swap-end":
             refresh.SqlJobClientBase.complete_load = _die  # type: ignore[attr-defined,method-assign]
+        case "history":
+            histories.Histories.follow = _die  # type: ignore[assignment,method-assign]
+        case "history-end":
+            engine.LoadPipeline.sweep = _die  # type: ignore[method-assign]
         case "confirm":
             exactness.confirm = _die
 

@@ -49,3 +49,31 @@ def test_what_a_load_needs_is_refused_and_only_that_is_said(values: dict[str, An
     with pytest.raises(InvalidConnectorError) as caught:
         validate_for_load(row(schedule="never", **values))
     assert [refusal.pointer for refusal in caught.value.refusals] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("destination", "said"),
+    [
+        ({"type": "filesystem", "url": "/data/lake", "format": "delta"}, "in DuckDB and PostgreSQL only: set"),
+        ({"type": "duckdb", "path": "x.duckdb", "shared_tables": True}, "can't be used with shared_tables"),
+    ],
+)
+def test_what_goes_by_key_is_refused_where_keys_find_no_row(destination: dict[str, Any], said: str) -> None:
+    table = {"name": "visit", "primary_key": "id"}
+
+    def source(**asked: Any) -> dict[str, Any]:
+        return {"type": "sql_database", "credentials": {"env": "CAI_SECRET_EMR"}, "tables": [{**table, **asked}]}
+
+    for asked in ({"deletes": "mark"}, {"history": True}):
+        with pytest.raises(InvalidConnectorError, match=said) as caught:
+            validate(row(source=source(**asked), destination=destination))
+        assert [refusal.pointer for refusal in caught.value.refusals] == ["/source"]
+        duckdb = {"type": "duckdb", "path": "x.duckdb"}
+        validate(row(source=source(**asked), destination=duckdb))
+        validate(row(source=source(**asked)))
+    validate(row(source=source(), destination=destination))
+
+
+def test_a_history_needs_a_key() -> None:
+    with pytest.raises(InvalidConnectorError, match=r"source.history tells the versions of a row by its key"):
+        validate(row(source={**SOURCE, "history": True}))
