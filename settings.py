@@ -287,6 +287,17 @@ class Settings(SignInSettings):
         "/.well-known/jwks.json, as `python -m api.sources.key_pairs` prints them. Unset: none.",
     )
     api_host: str = Field("127.0.0.1", description="Address that the REST API binds.")
+    probe: Literal["api", "worker"] = Field(
+        "api",
+        description="Where the REST API and the page look at a source that is not saved yet: `api`: beside the API; "
+        "`worker`: as a run where loads run, which alone must reach the sources and have their credentials.",
+    )
+    probe_seconds: float = Field(
+        55,
+        gt=0,
+        le=200,
+        description="How long somebody waits for such a look: less than a proxy before the API waits for an answer.",
+    )
     api_port: int = Field(8080, ge=1, le=65535, description="Port of the REST API.")
 
     _split_lists = field_validator(

@@ -18,12 +18,13 @@ def main() -> int:
         print(f"{sys.argv[1]} is no command: `apply`, or none to serve the API.", file=sys.stderr)
         return 2
     from api.app import serve  # noqa: PLC0415  # a file is applied without what serving needs
-    from api.sources.asking import discovered, reach  # noqa: PLC0415
+    from api.sources.asking import looks_of  # noqa: PLC0415
     from prefect_api.run_queries import open_runs  # noqa: PLC0415  # Prefect takes two seconds to import
 
     settings = Settings()
     show_logs(settings.log_format, also=("uvicorn",))
-    serve(settings, open_runs, reach, discovered)
+    looks = looks_of(settings)
+    serve(settings, open_runs, looks.reach, looks.discovered)
     return 0
 
 

@@ -197,12 +197,22 @@ class ProbedTable(Body):
     rows: Annotated[list[dict[str, Any]], Field(description="Its first rows, masked columns hashed.")]
 
 
+class WrittenTo(Body):
+    """Whether a load could write to the destination."""
+
+    ok: Annotated[bool, Field(description="Whether it could.")]
+    message: Annotated[Sentence, Field(description="Why not, or that it can.")]
+
+
 class ProbeAnswer(Body):
     """Whether the source could be reached, and the first rows."""
 
     ok: Annotated[bool, Field(description="Whether it answered.")]
     message: Annotated[Sentence, Field(description="Why not, or what was found.")]
     tables: Annotated[list[ProbedTable], Field(description="The first rows of each table.")]
+    destination: Annotated[
+        WrittenTo | None, Field(description="Whether it can be written, where that was asked; else null.")
+    ] = None
 
 
 class PublicKeys(Body):

@@ -11,7 +11,7 @@ from typing import Any
 
 from api.app import create_app
 from api.routes import MEANINGS
-from api.sources.asking import discovered, reach
+from api.sources.asking import looks_of
 from connectors.limits.ids import LARGEST_ID
 from connectors.refusals import plain
 from prefect_api.run_queries import open_runs
@@ -58,7 +58,9 @@ that was created is a 409 by its name, one that was deleted a 404, and one `Idem
 
 def current() -> str:
     """docs/api.md as it must be."""
-    return reference(create_app(Settings(), open_runs, reach, discovered).openapi())
+    settings = Settings()
+    looks = looks_of(settings)
+    return reference(create_app(settings, open_runs, looks.reach, looks.discovered).openapi())
 
 
 def reference(openapi: Schema) -> str:

@@ -1,9 +1,8 @@
 """The routes of `/api/v1`: each reads a request, calls one use case, and shapes the answer."""
 
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Protocol, cast
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.security import HTTPBearer
@@ -30,8 +29,12 @@ from use_cases.queries import Entry, too_low
 LONGEST_REASON = 1000
 """Characters of a reason."""
 
-Tester = Callable[[ConnectorRow], Awaitable[ProbeAnswer]]
-"""Reaches the source of a connector."""
+
+class Tester(Protocol):
+    """Reaches the source of a connector."""
+
+    async def __call__(self, row: ConnectorRow, *, both: bool = False) -> ProbeAnswer:
+        """What was found; with `both` also whether the destination can be written. Raises nothing for what is not."""
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -290,8 +293,8 @@ async def test_connector(
 ) -> ProbeAnswer:
     """Reach a connector's source, and show its first rows. Nothing is loaded.
 
-    It is reached from where the API runs, with the secrets that the API may read. What only a worker can reach is tried
-    by the form `test-connector` in the Prefect UI.
+    With CAI_PROBE=worker it is reached from where its loads run; else from where the API runs, with the secrets that
+    the API may read, and what only a worker can reach is tried by the form `test-connector` in the Prefect UI.
     """
     return await tester((await service.to_test(connector_id)).row)
 

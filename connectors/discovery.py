@@ -1,7 +1,8 @@
-"""Discovery of a source: the tables, types, forms or files that it has, with their columns, before anything is saved.
+"""Questions about a source before anything is saved: what it has, and whether it can be read.
 
-What is found is offered, never taken for granted: keys come from constraints, cursors from indexes and types, and
-whether a column identifies a person from its name or the source's own flag. No value of a row is ever in it.
+Tables, types, forms or files are told with their columns. What is found is offered, never taken for granted: keys come
+from constraints, cursors from indexes and types, and whether a column identifies a person from its name or the source's
+own flag. No value of a row is ever in it.
 This module is pure; `pipelines.discovery` asks the sources.
 """
 
@@ -10,6 +11,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+
+class Question(StrEnum):
+    """What can be asked of a source, saved or not."""
+
+    DISCOVER = "discover"
+    TEST = "test"
+    TEST_BOTH = "test_both"
+    """Of the destination too: whether it can be written."""
 
 
 class ItemKind(StrEnum):

@@ -18,6 +18,7 @@ r"""Errors of requests, whichever door they came through.
     ├── NotRestorableError         what the history tells of that generation is not all that it was
     ├── ReasonRequiredError        a change needs a reason here
     ├── SourceError                a source that is asked says why not
+    ├── Unanswered                 a source was asked, and no answer came
     └── PrefectUnavailableError    Prefect is asked, and does not answer
 
 `connectors.connector.InvalidConnectorError` stands beside them: the user must change what was asked for.
@@ -151,6 +152,10 @@ class PrefectUnavailableError(RequestError):
     ) -> None:
         self.why = why
         super().__init__(f"Prefect is unavailable: {why} {way_out}")
+
+
+class Unanswered(RequestError):  # noqa: N818  # an answer that is none
+    """A source was asked, and no answer came in time."""
 
 
 class SourceError(RequestError):

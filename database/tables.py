@@ -251,3 +251,14 @@ sessions = sa.Table(
     # A link that begins one session, and is no session itself.
     sa.Column("is_link", sa.Boolean, nullable=False, server_default=sa.false()),
 )
+
+probes = sa.Table(
+    "cai_probes",
+    metadata,
+    # What the API asks of a worker about a source that is not saved, until it has read the answer.
+    sa.Column("id", UUID(as_uuid=True), primary_key=True, server_default=sa.func.gen_random_uuid()),
+    sa.Column("asked_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("taken_at", TIMESTAMP(timezone=True)),
+    sa.Column("answer", sa.Text),
+)

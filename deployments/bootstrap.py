@@ -1,8 +1,8 @@
 """Bootstrap of an empty Prefect, before the controller can start: `python -m deployments.bootstrap`.
 
-Work pool and queues, the static deployments (the controller and the forms), and the automations: two that keep a
-controller running without a person, and those that notify people. Idempotent: what is there as it should be is left
-alone, and what differs is replaced in place.
+Work pool and queues, the static deployments (the controller, the forms, looks at sources), and the automations: two
+that keep a controller running without a person, and those that notify people. Idempotent: what is there as it should be
+is left alone, and what differs is replaced in place.
 """
 
 import argparse
@@ -30,6 +30,8 @@ from prefect_api.names import (
     CONTROLLER_QUEUE,
     FORM_DEPLOYMENT,
     FORMS,
+    PROBE_DEPLOYMENT,
+    PROBE_ENTRYPOINT,
     WARM_POOL_TYPE,
     form_entrypoint,
 )
@@ -65,7 +67,7 @@ async def bootstrap(settings: Settings, *, pool_type: str, base_job_template: di
 
 
 def static_deployments(settings: Settings) -> list[tuple[str, str, str]]:
-    """Name, entrypoint and work queue of the controller's deployment and of each form's.
+    """Name, entrypoint and work queue of the controller's deployment, of each form's and of looks at sources.
 
     `prefect.yaml` lists the same for those who deploy by hand.
     """
@@ -73,6 +75,7 @@ def static_deployments(settings: Settings) -> list[tuple[str, str, str]]:
     return [
         (CONTROLLER_DEPLOYMENT, CONTROLLER_ENTRYPOINT, CONTROLLER_QUEUE),
         *((FORM_DEPLOYMENT, entrypoint, settings.work_queue) for entrypoint in forms),
+        (PROBE_DEPLOYMENT, PROBE_ENTRYPOINT, settings.work_queue),
     ]
 
 

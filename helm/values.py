@@ -239,6 +239,8 @@ class Settings(Part):
     alert_after_seconds: Annotated[float, Field(ge=0)] | None = None
     alert_after_failures: Annotated[int, Field(ge=1)] | None = None
     credentials: Literal["registered", "open"] | None = None
+    probe: Literal["worker", "api"]
+    probe_seconds: Annotated[float, Field(gt=0, le=200)] | None = None
     reason_required: bool | None = None
     audit_keep_days: Annotated[int, Field(ge=1)] | None = None
     heartbeat_seconds: Annotated[float, Field(gt=0)] | None = None

@@ -21,6 +21,10 @@ CONTROLLER_ENTRYPOINT = "flows/controller.py:connector_controller"
 WARM_POOL_TYPE = "clinical-ai-warm"
 """The type of work pools whose workers fork runs from a process that has imported everything (`workers/`)."""
 
+PROBE_FLOW = "probe-source"
+PROBE_DEPLOYMENT = "probe"
+PROBE_ENTRYPOINT = "flows/probe.py:probe_source"
+
 FORM_DEPLOYMENT = "form"
 FORMS = ("create", "update", "activate", "deactivate", "delete", "test")
 
@@ -44,6 +48,11 @@ def connector_id_of(name: str) -> int | None:
     """
     match = _DEPLOYMENT.fullmatch(name)
     return None if match is None else parse_number(match[1])
+
+
+def probe_deployment(work_pool: str | None) -> str:
+    """The deployment that looks at sources from a work pool; None: the platform's own, which bootstrap makes."""
+    return PROBE_DEPLOYMENT if work_pool is None else f"{PROBE_DEPLOYMENT}-{work_pool}"
 
 
 def form_entrypoint(what: str) -> str:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.connector import ConnectorRow, InvalidConnectorError
 from connectors.credentials import host_of
+from connectors.destinations import Destination
 from connectors.discovery import Column, Discovery, Item, ItemKind
 from connectors.errors import ForbiddenError, SourceError
 from connectors.history import Action
@@ -25,19 +26,25 @@ _STAND_IN: Mapping[str, Mapping[str, Any]] = {"sql_database": {"tables": [{"name
 """What a kind must name and discovery is there to find out."""
 
 
-def askable(source: Mapping[str, Any], team: str | None = None) -> ConnectorRow:
+def askable(
+    source: Mapping[str, Any], team: str | None = None, destination: Mapping[str, Any] | None = None
+) -> ConnectorRow:
     """A row of a source that names nothing of what it has yet, as if it were a connector of this team.
 
     Raises:
-        InvalidConnectorError: its address, login or another setting is wrong.
+        InvalidConnectorError: its address, login or another setting is wrong, or one of its destination.
     """
     said = {**_STAND_IN.get(str(source.get("type")), {}), **{key: each for key, each in source.items() if each != []}}
-    adapter: TypeAdapter[Source] = TypeAdapter(Source)
-    try:
-        adapter.validate_python(said)
-    except ValidationError as error:
-        raise InvalidConnectorError(tuple(from_pydantic(error, "source"))) from None
-    values = {**DEFAULTS, "name": "not saved", "source": said, "team": team}
+    unions: list[tuple[str, Any, Any]] = [("source", Source, said), ("destination", Destination, destination)]
+    for field, union, value in unions:
+        adapter: TypeAdapter[Any] = TypeAdapter(union)
+        try:
+            if value is not None:
+                adapter.validate_python(value)
+        except ValidationError as error:
+            raise InvalidConnectorError(tuple(from_pydantic(error, field))) from None
+    to = None if destination is None else dict(destination)
+    values = {**DEFAULTS, "name": "not saved", "source": said, "destination": to, "team": team}
     return ConnectorRow(id=0, prefect_deployment_id=None, generation=1, **values)
 
 
@@ -63,20 +70,33 @@ class Sources:
             raise SourceError(str(found.get("message", "The source gave no answer.")))
         return Discovery(tuple(_item(each) for each in found["items"]), found.get("cursor"))
 
-    async def to_test(self, source: Mapping[str, Any], person: Person, team: str | None = None) -> ConnectorRow:
+    async def to_test(
+        self,
+        source: Mapping[str, Any],
+        person: Person,
+        team: str | None = None,
+        destination: Mapping[str, Any] | None = None,
+    ) -> ConnectorRow:
         """The row of a source that somebody is about to test, which is not saved.
 
         Raises:
             ForbiddenError, InvalidConnectorError: it may not be asked.
         """
-        return await self._asked(Action.TEST, source, person, team)
+        return await self._asked(Action.TEST, source, person, team, destination)
 
-    async def _asked(self, action: Action, source: Mapping[str, Any], person: Person, team: str | None) -> ConnectorRow:
+    async def _asked(
+        self,
+        action: Action,
+        source: Mapping[str, Any],
+        person: Person,
+        team: str | None,
+        destination: Mapping[str, Any] | None = None,
+    ) -> ConnectorRow:
         """The row of a source that may be asked, with an entry of the history that says who asks where."""
         team = team or person.home
         if may(person, Act.CHANGE, team) is not Verdict.ALLOWED:
             raise ForbiddenError(too_low(Act.CHANGE))
-        row = askable(source, team)
+        row = askable(source, team, destination)
         async with self._engine.begin() as connection:
             where = {"type": source.get("type"), "host": host_of(source) or None, "team": team}
             await audit.record(connection, person.actor, action, after={"source": where})

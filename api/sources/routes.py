@@ -82,6 +82,10 @@ class TestInput(Input):
 
     __test__ = False  # no test of pytest's
     source: Annotated[dict[str, Any], Field(description="The JSON of a source, as a connector has it.")]
+    destination: Annotated[
+        dict[str, Any] | None,
+        Field(description="The JSON of a destination, as a connector has it; null: the platform's own."),
+    ] = None
     team: Annotated[str | None, Field(description=TEAM)] = None
 
 
@@ -109,5 +113,9 @@ async def test_source(
     sources: Annotated[Sources, Depends(_sources)],
     tester: Annotated[Tester, Depends(tester_of)],
 ) -> ProbeAnswer:
-    """Reach a source that is not saved yet, and show its first rows as they would land. Nothing is loaded."""
-    return await tester(await sources.to_test(body.source, request.state.person, body.team))
+    """Try a source that is not saved yet: its first rows as they would land, masked, and whether they could land.
+
+    Nothing is loaded, and nothing stays in the destination.
+    """
+    row = await sources.to_test(body.source, request.state.person, body.team, body.destination)
+    return await tester(row, both=True)

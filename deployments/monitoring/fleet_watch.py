@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from connectors.freshness import Judgement
 from connectors.standing import Standing
 from database.connection.engine import DATABASE_ERRORS, Fence
+from database.control import probes
 from database.store import Store
 from deployments.monitoring import heartbeat
 from deployments.monitoring.fleet_pages import Entry, entry, fleet, page
@@ -117,6 +118,7 @@ class Watch:
             TerminalError: when this controller may not write any more.
             One of DATABASE_ERRORS: when the database does not answer. Nothing is lost: the next look sees the same.
         """
+        await probes.forget(self._store.engine)
         now, answers = self._clock(), self._in_touch()
         self._good_since = (self._good_since or now) if answers else None
         hold = self._good_since is None or now - self._good_since < self._grace

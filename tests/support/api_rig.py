@@ -70,8 +70,9 @@ async def no_prefect() -> AsyncIterator[DeadPrefect]:
     yield DeadPrefect()
 
 
-async def reached(row: ConnectorRow) -> ProbeAnswer:
+async def reached(row: ConnectorRow, *, both: bool = False) -> ProbeAnswer:
     """A source that answers with nothing."""
+    del both
     return ProbeAnswer(ok=True, message=f"The source of {row.name} answers.", tables=[])
 
 

@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from api.answers import ProbeAnswer
 from api.camel_case import in_camel_case
 from api.middleware import LONGEST_BODY
-from api.sources.asking import reach
+from api.sources.asking import looks_of
 from connectors.connector import ConnectorRow
 from connectors.status import Phase, Reason, Status
 from database import tables
@@ -23,6 +23,7 @@ from database.statuses import StatusRecord
 from database.store import Store
 from prefect_api.names import FLOW_NAME
 from prefect_api.run_queries import open_runs
+from settings import Settings
 from tests.support.api_rig import BODY, CONNECTORS, assert_problem, client, create
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer, free_port
 
@@ -175,7 +176,7 @@ async def test_a_refusal_speaks_in_the_names_of_the_api(api: httpx.AsyncClient) 
 
 async def test_every_sentence_of_the_api_speaks_in_its_names(database_url: str, store: Store) -> None:
     """Of a row that a back end wrote badly: wherever it is told, the API's own names are what its user knows."""
-    async with client(database_url, tester=reach) as api:
+    async with client(database_url, tester=looks_of(Settings()).reach) as api:
         made = await create(api)
         where = f"{CONNECTORS}/{made['id']}"
         async with store.engine.begin() as connection:
@@ -323,7 +324,7 @@ async def test_a_database_that_is_down_is_a_503_and_not_ready(database_url: str)
 
 
 async def test_a_bug_of_ours_tells_nothing_of_what_it_held(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def broken(row: ConnectorRow) -> ProbeAnswer:
+    async def broken(row: ConnectorRow, *, both: bool = False) -> ProbeAnswer:
         raise RuntimeError("hunter2")
 
     async with client(database_url, tester=broken) as api:

@@ -14,9 +14,8 @@ from pydantic import SecretStr, ValidationError
 
 from api.app import create_app
 from api.sign_in import bearer
-from api.sources.asking import discovered
 from settings import Settings
-from tests.support.api_rig import BODY, CONNECTORS, TOKEN, no_prefect, reached
+from tests.support.api_rig import BODY, CONNECTORS, TOKEN, no_prefect, reached, unreachable
 from tests.support.servers.http_server import Asked, WebServer
 
 CLIENT = "connectors"
@@ -62,7 +61,7 @@ def issuer() -> Iterator[Issuer]:
 
 async def serving(settings: Settings, **transport: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the API with these settings."""
-    app = create_app(settings, no_prefect, reached, discovered)
+    app = create_app(settings, no_prefect, reached, unreachable)
     async with app.router.lifespan_context(app):
         asgi = httpx.ASGITransport(app=app, raise_app_exceptions=False, **transport)
         async with httpx.AsyncClient(transport=asgi, base_url="http://127.0.0.1:8080") as http:

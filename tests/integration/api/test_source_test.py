@@ -5,9 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from api.sources import process as api_probe
-from api.sources.asking import reach
+from api.answers import ProbeAnswer
+from api.sources.asking import looks_of
+from connectors.connector import ConnectorRow
+from settings import Settings
 from tests.support.control_plane.samples import row
+
+
+async def reach(source: ConnectorRow, seconds: float = 55) -> ProbeAnswer:
+    """A look at a source, from beside the API."""
+    return await looks_of(Settings(probe_seconds=seconds)).reach(source)
 
 
 async def test_the_first_rows_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,9 +39,9 @@ async def test_why_not_is_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 async def test_a_source_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAI_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(api_probe, "SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         resource = {"name": "visits", "path": "visits"}
-        answer = await reach(row(source={"type": "rest_api", "base_url": url, "resources": [resource]}))
+        asked = row(source={"type": "rest_api", "base_url": url, "resources": [resource]})
+        answer = await reach(asked, seconds=1)
     assert (answer.ok, answer.message) == (False, "The source did not answer within 1 seconds.")

@@ -13,12 +13,12 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
 from deployments import bootstrap as module
 from deployments.automations import notifications
-from prefect_api.names import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW, FORM_DEPLOYMENT
+from prefect_api.names import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW, FORM_DEPLOYMENT, PROBE_DEPLOYMENT, PROBE_FLOW
 from settings import ROOT, Settings
 from tests.support.servers.prefect_server import PrefectServer
 
 INSTANCE = "bootstrapped"
-STATIC = {CONTROLLER_DEPLOYMENT, FORM_DEPLOYMENT}
+STATIC = {CONTROLLER_DEPLOYMENT, FORM_DEPLOYMENT, PROBE_DEPLOYMENT}
 FORMS = ("create", "update", "activate", "deactivate", "delete", "test")
 
 
@@ -58,7 +58,8 @@ async def test_controller_and_forms_are_in_the_pool_of_the_settings_and_left_alo
     made = deployments(prefect)
     places = {name: (row["work_pool_name"], row["work_queue_name"]) for name, row in made.items()}
     forms = {f"{form}-connector/form": ("wards", "night") for form in FORMS}
-    assert places == {f"{CONTROLLER_FLOW}/{CONTROLLER_DEPLOYMENT}": ("wards", "controller"), **forms}
+    looks = {f"{PROBE_FLOW}/{PROBE_DEPLOYMENT}": ("wards", "night")}
+    assert places == {f"{CONTROLLER_FLOW}/{CONTROLLER_DEPLOYMENT}": ("wards", "controller"), **forms, **looks}
     assert "source" in made["create-connector/form"]["parameter_openapi_schema"]["properties"]
     await bootstrap(work_pool="wards", work_queue="night")
     assert deployments(prefect) == made
@@ -82,7 +83,7 @@ async def test_prefect_deploy_by_hand_makes_what_bootstrap_makes(
     done = subprocess.run(deploy, cwd=ROOT, env=prefect_server.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     by_hand = deployments(prefect)
-    assert len(by_hand) == 1 + len(FORMS)
+    assert len(by_hand) == 2 + len(FORMS)
     await bootstrap()
     same = ("id", "entrypoint", "work_pool_name", "work_queue_name", "job_variables", "description", "schedules")
     for name, row in deployments(prefect).items():

@@ -10,11 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from api.app import create_app
-from api.sources.asking import discovered
 from connectors.people import EVERYTHING, Role
 from local.stack import Stack
 from settings import Settings
-from tests.support.api_rig import TOKEN, client, no_prefect, reached
+from tests.support.api_rig import TOKEN, client, no_prefect, reached, unreachable
 from tests.support.people import OWN, TOKENS, browsing, made_connector, made_token
 from use_cases.sessions import LONGEST, REFUSED_A_MINUTE, RefusedTally, Sessions
 
@@ -202,7 +201,7 @@ async def test_a_proxy_names_the_visitor_of_a_page_from_its_own_addresses_alone(
         trusted_user_header="X-User",
         trusted_proxies=["10.1.0.0/16"],
     )
-    app = create_app(settings, no_prefect, reached, discovered)
+    app = create_app(settings, no_prefect, reached, unreachable)
     headers = {"X-User": "ann", "X-Forwarded-Groups": "oncology"}
     async with app.router.lifespan_context(app):
         for peer, status in (("10.1.2.3", 200), ("10.2.0.1", 401)):

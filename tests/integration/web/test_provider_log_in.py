@@ -12,9 +12,8 @@ from pydantic import SecretStr
 
 from api.app import create_app
 from api.sign_in.code_flow import Attempt
-from api.sources.asking import discovered
 from settings import Settings
-from tests.support.api_rig import no_prefect, reached
+from tests.support.api_rig import no_prefect, reached, unreachable
 from tests.support.people import OWN, Browser, browsing
 
 mock: Any = pytest.importorskip("oidc_provider_mock", reason="no oidc-provider-mock here")
@@ -45,7 +44,7 @@ async def browser(database_url: str, issuer: str) -> AsyncIterator[Browser]:
         oidc_client_secret=SecretStr("of-the-test"),
         oidc_roles=ROLES,
     )
-    app = create_app(settings, no_prefect, reached, discovered)
+    app = create_app(settings, no_prefect, reached, unreachable)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport) as http, browsing(http) as found:
@@ -140,7 +139,7 @@ async def test_a_provider_that_is_down_is_told_in_a_sentence(database_url: str) 
     settings = Settings(
         database_url=SecretStr(database_url), oidc_issuer="http://127.0.0.1:9", oidc_client_id="connectors"
     )
-    app = create_app(settings, no_prefect, reached, discovered)
+    app = create_app(settings, no_prefect, reached, unreachable)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport) as http, browsing(http) as browser:

@@ -5,14 +5,16 @@ from typing import Any
 from api import access_bodies, answers, bodies, problems
 from api.app import create_app
 from api.reference import current
-from api.sources.asking import discovered, reach
+from api.sources.asking import looks_of
 from prefect_api.run_queries import open_runs
 from settings import ROOT, Settings
 
 
 def openapi() -> dict[str, Any]:
     """What the API says of itself."""
-    return create_app(Settings(), open_runs, reach, discovered).openapi()
+    settings = Settings()
+    looks = looks_of(settings)
+    return create_app(settings, open_runs, looks.reach, looks.discovered).openapi()
 
 
 def test_the_reference_is_what_the_api_says() -> None:
