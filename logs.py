@@ -8,7 +8,6 @@ written. A quiet cycle writes none.
 import json
 import logging
 from datetime import UTC, datetime
-from typing import Literal
 
 LOGGERS = ("api", "connectors", "database", "deployments", "flows", "prefect_api", "use_cases")
 """Our packages; `PREFECT_LOGGING_EXTRA_LOGGERS` names them too, which is what sends their lines to a run's page."""
@@ -36,7 +35,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def show_logs(form: Literal["text", "json"], *, also: tuple[str, ...] = ()) -> None:
+def show_logs(*, as_json: bool, also: tuple[str, ...] = ()) -> None:
     """Write the lines of our packages and of `also` from INFO on to the console, and all others from WARNING on.
 
     Prefect's own console gives way to it. Once, however often this is called.
@@ -44,17 +43,17 @@ def show_logs(form: Literal["text", "json"], *, also: tuple[str, ...] = ()) -> N
     logging.captureWarnings(True)  # a library's are lines too
     named = (*LOGGERS, *also)
     for name in named:
-        _show(logging.getLogger(name), _console(form), logging.INFO)
-    others = _console(form)
+        _show(logging.getLogger(name), _console(as_json=as_json), logging.INFO)
+    others = _console(as_json=as_json)
     # What has a console of its own is passed on to the root too.
     others.addFilter(lambda record: record.name.partition(".")[0] not in named)
     _show(logging.getLogger(), others, logging.WARNING)
 
 
-def _console(form: Literal["text", "json"]) -> logging.Handler:
+def _console(*, as_json: bool) -> logging.Handler:
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(JsonLines() if form == "json" else text)
+    handler.setFormatter(JsonLines() if as_json else text)
     handler.set_name(CONSOLE)
     return handler
 

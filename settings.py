@@ -7,32 +7,30 @@ import ipaddress
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from connectors.discovery import Probe
+from connectors.limits.closed_sets import ClosedSet
+from connectors.limits.hosts import DENIED_HOSTS
 from connectors.limits.names import why_no_pool
-from connectors.people import Grant
+from connectors.people import Grant, NameableSecrets
 
 ROOT = Path(__file__).resolve().parent
 """The repository's root (or the image's working directory): relative entry points start here."""
 
 
-DENIED_HOSTS = (
-    "169.254.0.0/16",  # link-local, and with it the metadata services of AWS, Azure and Google
-    "fe80::/10",
-    "fd00:ec2::254",  # AWS by IPv6
-    "metadata.google.internal",
-    "100.100.100.200",  # Alibaba Cloud
-    "192.0.0.192",  # Oracle Cloud
-    "168.63.129.16",  # Azure's wire server
-)
-"""Where machines get credentials of their own, or are told what to do: no source of rows."""
-
-
 _PRIVATE_PARTS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 """Members of a JWK that only its owner has."""
+
+
+class LogFormat(ClosedSet):
+    """What log lines are written as."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 class MissingDatabaseError(RuntimeError):
@@ -153,8 +151,8 @@ class Settings(SignInSettings):
         ROOT / ".local",
         description="State of a local installation: embedded database, DuckDB files, working directories of runs.",
     )
-    credentials: Literal["registered", "open"] = Field(
-        "registered",
+    credentials: NameableSecrets = Field(
+        NameableSecrets.REGISTERED,
         description="What connectors may name as a secret: `registered`: what /api/v1/credentials has for their "
         "team or for everybody; `open`: also whatever nobody has registered, the rule before there were credentials "
         "(docs/access.md).",
@@ -257,8 +255,8 @@ class Settings(SignInSettings):
     heartbeat_seconds: float = Field(
         60, ge=2, description="Seconds between two signs of the leading controller; five missing ones start another."
     )
-    log_format: Literal["text", "json"] = Field(
-        "text", description="Log lines of the controller and the REST API: text or json."
+    log_format: LogFormat = Field(
+        LogFormat.TEXT, description="Log lines of the controller and the REST API: text or json."
     )
     metrics_port: int = Field(
         0,
@@ -287,8 +285,8 @@ class Settings(SignInSettings):
         "/.well-known/jwks.json, as `python -m api.sources.key_pairs` prints them. Unset: none.",
     )
     api_host: str = Field("127.0.0.1", description="Address that the REST API binds.")
-    probe: Literal["api", "worker"] = Field(
-        "api",
+    probe: Probe = Field(
+        Probe.API,
         description="Where the REST API and the page look at a source that is not saved yet: `api`: beside the API; "
         "`worker`: as a run where loads run, which alone must reach the sources and have their credentials.",
     )

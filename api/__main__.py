@@ -7,7 +7,7 @@ import sys
 
 from api.exchange.command import apply
 from logs import show_logs
-from settings import Settings
+from settings import LogFormat, Settings
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
     from prefect_api.run_queries import open_runs  # noqa: PLC0415  # Prefect takes two seconds to import
 
     settings = Settings()
-    show_logs(settings.log_format, also=("uvicorn",))
+    show_logs(as_json=settings.log_format is LogFormat.JSON, also=("uvicorn",))
     looks = looks_of(settings)
     serve(settings, open_runs, looks.reach, looks.discovered)
     return 0

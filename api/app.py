@@ -27,6 +27,7 @@ from api.sign_in.at_the_page import install as install_sign_in
 from api.sign_in.bearer import Provider
 from api.sign_in.proxy import TrustedProxy
 from api.sources import routes as source_routes
+from connectors.people import NameableSecrets
 from connectors.runs import PrefectRuns
 from database.connection.engine import open_engine
 from prefect_api.blocks import PrefectBlocks
@@ -186,7 +187,7 @@ def serve(settings: Settings, open_runs: OpenRuns, tester: api_routes.Tester, as
         settings.resolved_database_url()
     except MissingDatabaseError as error:
         sys.exit(str(error))
-    if settings.credentials == "open":
+    if settings.credentials is NameableSecrets.OPEN:
         logger.warning(
             "CAI_CREDENTIALS=open: whoever may write a connector may name any secret that nobody has registered, and "
             "send it anywhere."

@@ -24,6 +24,7 @@ from connectors.refusals import Refusal, from_pydantic
 from connectors.schedules.cron import Schedule, ScheduleError
 from connectors.schedules.cron import parse as parse_schedule
 from connectors.sources import Source
+from connectors.sources.deletes import Deletes
 
 T = TypeVar("T")
 
@@ -288,7 +289,7 @@ def _of_dataset(row: ConnectorRow, destination: Destination | None) -> list[Refu
 def by_key_refusals(source: Source, destination: Destination) -> list[Refusal]:
     """What a source asks for that goes by the keys of rows, and the destination can't do."""
     asked = {}
-    if any(getattr(how, "deletes", "ignore") != "ignore" for how in source.landings().values()):
+    if any(getattr(how, "deletes", Deletes.IGNORE) is not Deletes.IGNORE for how in source.landings().values()):
         asked["deletes"] = "set them to ignore"
     if source.histories():
         asked["history"] = "set it to false"

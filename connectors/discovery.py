@@ -12,6 +12,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from connectors.limits.closed_sets import ClosedSet
+
+
+class Probe(ClosedSet):
+    """Who looks at a source that is not saved."""
+
+    API = "api"
+    WORKER = "worker"
+
 
 class Question(StrEnum):
     """What can be asked of a source, saved or not."""

@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from connectors.sources.write_rules import WriteDisposition
+
 
 class Outcome(StrEnum):
     """The closed set of `cai_connector_loads.outcome`: how the last load went. Skipped runs leave it as it is."""
@@ -141,9 +143,9 @@ def changes(
         before: rows of the table before it.
         after: rows of the table after it.
     """
-    if disposition == "append":
+    if disposition == WriteDisposition.APPEND:
         return written, 0, 0
-    if disposition == "replace":
+    if disposition == WriteDisposition.REPLACE:
         return written, 0, before
     if before is None or after is None or not 0 <= after - before <= written:
         return None, None, None  # not counted, or somebody else has written there meanwhile

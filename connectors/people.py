@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from connectors.limits.closed_sets import ClosedSet
+
 
 class Via(StrEnum):
     """Doors through which a connector is changed."""
@@ -51,6 +53,13 @@ class Role(StrEnum):
 
 
 _ORDER = tuple(Role)
+
+
+class NameableSecrets(ClosedSet):
+    """What connectors may name as a secret: what is registered for their team, or also what nobody has registered."""
+
+    REGISTERED = "registered"
+    OPEN = "open"
 
 
 class Act(StrEnum):

@@ -6,10 +6,11 @@ ours, so that `connectors.diagnosis` judges them without Prefect and tests put t
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from connectors.refusals import Refusal
+from connectors.sources.write_rules import Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Options:
     row_limit: int | None = None
     backfill_from: datetime | None = None
     backfill_to: datetime | None = None
-    reconcile: Literal["counts", "sums"] | None = None
+    reconcile: Comparison | None = None
     """Load nothing, and compare what the source has with what has landed."""
     allow_mass_delete: bool = False
     """Somebody has looked: rows that are gone at the source go here, however many they are."""

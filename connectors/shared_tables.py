@@ -15,7 +15,7 @@ from connectors.connector import Connector, ConnectorRow, InvalidConnectorError,
 from connectors.destinations import Destination
 from connectors.destinations.places import Places, identity
 from connectors.refusals import Refusal
-from connectors.sources.write_rules import normalised
+from connectors.sources.write_rules import WriteDisposition, normalised
 
 _DESTINATION: TypeAdapter[Destination] = TypeAdapter(Destination)
 
@@ -56,7 +56,7 @@ def writer_of(connector: Connector, places: Places) -> Writer | None:
         identity(destination, places),
         connector.dataset,
         {
-            normalised(table): landing is not None and landing.write_disposition == "replace"
+            normalised(table): landing is not None and landing.write_disposition is WriteDisposition.REPLACE
             for table, landing in connector.source.landings().items()
         },
         destination.shared_tables,

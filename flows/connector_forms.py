@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
@@ -24,10 +24,11 @@ from connectors.connector import (
     Overlap,
 )
 from connectors.errors import RequestError
+from connectors.limits.closed_sets import OneOf
 from connectors.people import EVERYTHING, Actor, Person, Via
 from database.connection.engine import DATABASE_ERRORS, open_engine
 from database.connection.errors import HELD, Trouble, told, trouble_of
-from flows.forms.changes import Changes, filled_in, refusal
+from flows.forms.changes import Changes, Removable, filled_in, refusal
 from flows.forms.pages import connector_page, dataset_of, definition_page
 from flows.forms.shapes import DestinationForm, SourceForm, sentence
 from prefect_api.names import deleted_page_key, form_page_key, source_test_page_key
@@ -148,11 +149,11 @@ async def update_connector(  # noqa: PLR0917  # its parameters are a form in Pre
     description: str = "",
     destination: DestinationForm | None = None,
     dataset_name: str = "",
-    overlap: Literal["", "queue", "skip"] = "",
-    missed_runs: Literal["", "latest", "all", "skip"] = "",
+    overlap: Annotated[Overlap | Literal[""], OneOf(Overlap, "")] = "",
+    missed_runs: Annotated[MissedRuns | Literal[""], OneOf(MissedRuns, "")] = "",
     retries: int | None = None,
     timeout_seconds: float | None = None,
-    take_away: list[Literal["schedule", "description", "destination", "dataset_name"]] = [],  # noqa: B006  # only read
+    take_away: list[Removable] = [],  # noqa: B006  # only read
     reason: str = "",
 ) -> State[Any]:
     """Change a connector: only the fields that you fill in change.

@@ -48,7 +48,7 @@ from logs import show_logs
 from prefect_api.errors import ReconcileError, WrongInstanceError
 from prefect_api.event_feed import Events
 from prefect_api.names import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW
-from settings import MissingDatabaseError, Settings
+from settings import LogFormat, MissingDatabaseError, Settings
 
 logger = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
@@ -107,7 +107,7 @@ async def connector_controller(
         take_over: Prefect's deployments of this instance belong to another database: take them over.
     """
     settings = Settings()
-    show_logs(settings.log_format)
+    show_logs(as_json=settings.log_format is LogFormat.JSON)
     controller = controller_of(settings)
     if dry_run:
         lines = await controller.preview()
@@ -258,7 +258,7 @@ def _variable(location: tuple[int | str, ...]) -> str:
 
 
 async def _main(arguments: argparse.Namespace, settings: Settings) -> int:
-    show_logs(settings.log_format)
+    show_logs(as_json=settings.log_format is LogFormat.JSON)
     stop = asyncio.Event()
     _stop_on_signals(stop)
     if arguments.dry_run:

@@ -5,13 +5,14 @@ Nothing heavy is imported before a run needs it, because the controller imports 
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from connectors.sources.write_rules import Comparison
 from prefect_api.names import FLOW_NAME
 
 
@@ -24,7 +25,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
     backfill_from: datetime | None = None,
     backfill_to: datetime | None = None,
     allow_mass_delete: bool = False,
-    reconcile: Literal["counts", "sums"] | None = None,
+    reconcile: Comparison | None = None,
 ) -> State[Any]:
     """Load one connector: read its source, and write what is new to its destination.
 

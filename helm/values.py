@@ -17,6 +17,22 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from connectors.discovery import Probe
+from connectors.limits.closed_sets import OneOf
+from connectors.people import NameableSecrets, Role
+from helm.closed_sets import (
+    AccessMode,
+    LogLevel,
+    PoolType,
+    Profile,
+    PullPolicy,
+    ServiceType,
+    Spread,
+    TaintEffect,
+    TolerationOperator,
+)
+from settings import LogFormat
+
 CHART = Path(__file__).resolve().parent / "clinical-ai-prefect"
 SCHEMA = CHART / "values.schema.json"
 
@@ -49,7 +65,7 @@ class Image(Part):
     repository: Annotated[str, StringConstraints(min_length=1)]
     tag: str
     digest: Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64})?$")]
-    pull_policy: Literal["Always", "IfNotPresent", "Never"]
+    pull_policy: PullPolicy
     pull_secrets: list[Name]
 
 
@@ -80,9 +96,9 @@ class Toleration(Part):
     """A taint that pods endure."""
 
     key: str | None = None
-    operator: Literal["Exists", "Equal"] | None = None
+    operator: TolerationOperator | None = None
     value: str | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    effect: TaintEffect | None = None
     toleration_seconds: int | None = None
 
 
@@ -158,7 +174,7 @@ class Pods(Part):
     tolerations: list[Toleration] | None = None
     affinity: dict[str, Any] | None = None
     priority_class_name: OptionalName | None = None
-    topology_spread: Literal["", "ScheduleAnyway", "DoNotSchedule"] | None = None
+    topology_spread: Annotated[Spread | Literal[""], OneOf(Spread, "")] | None = None
     run_as_user: Annotated[int, Field(ge=1)] | None = None
     run_as_group: Annotated[int, Field(ge=1)] | None = None
     fs_group: Annotated[int, Field(ge=1)] | None = None
@@ -176,7 +192,7 @@ class Workload(Additions):
 class Service(Part):
     """The Service in front of a workload."""
 
-    type: Literal["ClusterIP", "NodePort", "LoadBalancer"]
+    type: ServiceType
     port: Port
     annotations: Texts
 
@@ -187,7 +203,7 @@ class Persistence(Part):
     enabled: bool
     existing_claim: OptionalName
     storage_class: str
-    access_mode: Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"]
+    access_mode: AccessMode
     size: Quantity
 
 
@@ -238,8 +254,8 @@ class Settings(Part):
     controller_max_runtime_seconds: Annotated[float, Field(gt=0)] | None = None
     alert_after_seconds: Annotated[float, Field(ge=0)] | None = None
     alert_after_failures: Annotated[int, Field(ge=1)] | None = None
-    credentials: Literal["registered", "open"] | None = None
-    probe: Literal["worker", "api"]
+    credentials: NameableSecrets | None = None
+    probe: Probe
     probe_seconds: Annotated[float, Field(gt=0, le=200)] | None = None
     reason_required: bool | None = None
     audit_keep_days: Annotated[int, Field(ge=1)] | None = None
@@ -248,14 +264,14 @@ class Settings(Part):
     fork_server_max_age_seconds: Annotated[float, Field(ge=1)] | None = None
     fork_server_max_megabytes: Annotated[int, Field(ge=1)] | None = None
     notification_block: str | None = None
-    log_format: Literal["text", "json"] | None = None
+    log_format: LogFormat | None = None
 
 
 class WorkPool(Part):
     """The pool that connectors' runs go to unless a connector names another."""
 
     name: Annotated[str, StringConstraints(min_length=1)]
-    type: Literal["process", "clinical-ai-warm", "kubernetes"]
+    type: PoolType
     queue: Annotated[str, StringConstraints(min_length=1)]
     queue_limit: Annotated[int, Field(ge=1)] | None = None
 
@@ -318,7 +334,7 @@ class Controller(Workload):
 class Granted(Part):
     """The role of a group, for one team or for all."""
 
-    role: Literal["reader", "runner", "editor", "admin"]
+    role: Annotated[Role, OneOf(Role)]
     team: Annotated[str, StringConstraints(min_length=1)] | None = None
 
 
@@ -452,13 +468,13 @@ class Monitoring(Part):
 class Values(Part):
     """The whole of a values file."""
 
-    profile: Literal["small", "production"]
+    profile: Profile
     name_override: Annotated[str, StringConstraints(max_length=40)]
     fullname_override: Annotated[str, StringConstraints(max_length=40)]
     global_: dict[str, Any] = Field(alias="global", default_factory=dict)
     image: Image
     pods: Pods
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+    log_level: LogLevel
     database: Secret
     settings: Settings
     masking: Secret

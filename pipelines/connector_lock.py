@@ -24,7 +24,7 @@ from connectors.loads import FailureKind
 from database.connection.address import dsn
 from database.connection.session_check import POOLED, is_pooled
 from pipelines.error_causes.classification import as_fault
-from pipelines.errors import RunError, UnexpectedError
+from pipelines.errors import RunError, Step, UnexpectedError
 
 CONNECTOR_NAMESPACE = 0x0CA1
 """The upper 16 bits of the key of a connector's lock; its id is the rest."""
@@ -127,7 +127,7 @@ class Locks:
             RowHeldError: somebody else's open transaction holds a row that the statement needs.
             RunError: the database can't be reached, or refuses; the sentence blames it and no source or destination.
         """
-        with as_fault(self._redact, "prepare"):
+        with as_fault(self._redact, Step.PREPARE):
             try:
                 return _first(self._connection, statement, values)
             except psycopg2.Error:

@@ -22,7 +22,7 @@ from pipelines.access.credential_rules import rules_of_test
 from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.access.secrets import Secrets
 from pipelines.error_causes.classification import as_fault
-from pipelines.errors import ConfigurationError, RunError
+from pipelines.errors import ConfigurationError, RunError, Step
 from settings import Settings
 
 PROBE = "cai_probe_"
@@ -36,7 +36,7 @@ def writable(row: ConnectorRow, settings: Settings) -> tuple[bool, str]:
     secrets = Secrets()
     with secrets.guard():
         try:
-            with as_fault(secrets.redact, "load"):
+            with as_fault(secrets.redact, Step.LOAD):
                 secrets.permit(rules_of_test(row, settings), uses_of(None, row.destination))
                 _try(row, secrets, settings)
         except psycopg2.Error:

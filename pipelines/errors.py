@@ -10,11 +10,30 @@ r"""Errors of a run, and what follows from each.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from enum import StrEnum
+from typing import ClassVar
 
 from connectors.loads import FailureKind
 
-Step = Literal["prepare", "extract", "normalize", "load", "history", "sweep", "verify"]
+
+class Step(StrEnum):
+    """Steps of a run, as the load history and Prefect's tasks name them."""
+
+    PREPARE = "prepare"
+    EXTRACT = "extract"
+    NORMALIZE = "normalize"
+    LOAD = "load"
+    HISTORY = "history"
+    SWEEP = "sweep"
+    VERIFY = "verify"
+
+
+class Side(StrEnum):
+    """Whose server or file an error is about."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+    PLATFORM = "platform"
 
 
 PASSING = frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507, 509, *range(520, 531), 598, 599})
@@ -62,7 +81,7 @@ class Fields:
     """What says how it is asked."""
 
 
-def refused(status: int, url: str, side: str, fields: Fields, *, said: str = "", again_in: str = "") -> RunError:
+def refused(status: int, url: str, side: Side, fields: Fields, *, said: str = "", again_in: str = "") -> RunError:
     """What it means that a server answered with an error. The query, which may hold a key, is not shown.
 
     `said` is what the server says about it, already without anything that might be a row's. `again_in` is when it wants

@@ -77,8 +77,8 @@ class PrefectHost:
             for number in range(min(policy.retries, MOST_DELAYS))
         ]
         task(
-            name=step,
-            task_run_name=step,
+            name=step.value,
+            task_run_name=step.value,
             retries=policy.retries,
             retry_delay_seconds=delays or None,
             retry_condition_fn=_worth_a_retry,

@@ -68,7 +68,7 @@ def run_connector(
         raise ConfigurationError(refusal(connector_id))
     host, listeners = host or PlainHost(), listeners or Listeners()
     secrets = Secrets()
-    with secrets.guard(), as_fault(secrets.redact, "prepare"):
+    with secrets.guard(), as_fault(secrets.redact, Step.PREPARE):
         url = settings.resolved_database_url()
         secrets.hide(url)
         with Locks.open(url, secrets.redact) as locks:
@@ -85,7 +85,7 @@ def run_connector(
                 if isinstance(found, ConfigurationError):
                     raise found
                 connector = found
-                stack.enter_context(as_fault(secrets.redact, "prepare"))
+                stack.enter_context(as_fault(secrets.redact, Step.PREPARE))
                 secrets.permit(rules_of(locks.query, row.team, settings), uses_of(row.source, row.destination))
                 refuse_other_writers(locks, connector, settings, full_refresh=options.full_refresh)
                 directory = stack.enter_context(working_directory(settings.data_dir / "runs" / str(connector_id)))
@@ -190,25 +190,25 @@ def load(job: Job, host: RunHost) -> Summary:
             try:
                 work()
             finally:
-                seconds[step] = seconds.get(step, 0.0) + time.monotonic() - started
+                seconds[step.value] = seconds.get(step.value, 0.0) + time.monotonic() - started
 
     policy = job.connector.run_policy
     with postgres_sessions.kept():
         if job.options.reconcile is not None:
-            wanted: str = job.options.reconcile
-            host.in_step("verify", policy, lambda: do("verify", lambda: pipeline.verify(wanted)))
+            wanted = job.options.reconcile
+            host.in_step(Step.VERIFY, policy, lambda: do(Step.VERIFY, lambda: pipeline.verify(wanted)))
             return pipeline.comparison().redacted(job.secrets.redact)
-        host.in_step("extract", policy, lambda: do("extract", pipeline.extract))
+        host.in_step(Step.EXTRACT, policy, lambda: do(Step.EXTRACT, pipeline.extract))
         postgres_sessions.close_readers()
-        host.in_step("normalize", policy, lambda: do("normalize", pipeline.normalize))
-        host.in_step("load", policy, lambda: do("load", pipeline.load))
+        host.in_step(Step.NORMALIZE, policy, lambda: do(Step.NORMALIZE, pipeline.normalize))
+        host.in_step(Step.LOAD, policy, lambda: do(Step.LOAD, pipeline.load))
         if job.connector.source.histories():
-            host.in_step("history", policy, lambda: do("history", pipeline.follow))
+            host.in_step(Step.HISTORY, policy, lambda: do(Step.HISTORY, pipeline.follow))
         if wants_sweep(job.connector, job.options):
-            host.in_step("sweep", policy, lambda: do("sweep", pipeline.sweep))
+            host.in_step(Step.SWEEP, policy, lambda: do(Step.SWEEP, pipeline.sweep))
         verify = job.connector.source.verify
         if verify is not None and not (job.options.partial or job.options.row_limit):
-            host.in_step("verify", policy, lambda: do("verify", lambda: pipeline.verify(verify)))
+            host.in_step(Step.VERIFY, policy, lambda: do(Step.VERIFY, lambda: pipeline.verify(verify)))
     return pipeline.summary().redacted(job.secrets.redact)
 
 

@@ -18,7 +18,7 @@ from pipelines.access.credential_rules import rules_of_test
 from pipelines.access.redaction import cleaned
 from pipelines.access.secrets import Secrets
 from pipelines.error_causes.classification import as_fault
-from pipelines.errors import RunError
+from pipelines.errors import RunError, Step
 from pipelines.protection.masking import mask_of
 from pipelines.remarks import Remarks
 from pipelines.sources import Context
@@ -70,7 +70,7 @@ def probe(
     secrets = Secrets()
     with secrets.guard():
         try:
-            with as_fault(secrets.redact, "extract"):
+            with as_fault(secrets.redact, Step.EXTRACT):
                 secrets.permit(rules or CredentialRules(), uses)
                 mask = mask_of(source, settings)
                 remarks = Remarks()

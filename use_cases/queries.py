@@ -21,7 +21,7 @@ from connectors.errors import ForbiddenError, NoSuchLoadError, NotFoundError, Pr
 from connectors.freshness import Facts, Freshness, Promise, judge
 from connectors.limits.ids import is_id
 from connectors.loads import Load, LoadRun, TableLoad
-from connectors.people import LEAST_ROLE, PLATFORM, Act, Person, Verdict, may
+from connectors.people import LEAST_ROLE, PLATFORM, Act, NameableSecrets, Person, Verdict, may
 from connectors.refusals import Refusal
 from connectors.runs import Held, PrefectRuns, Run
 from connectors.schedules.cron import Schedule, ScheduleError, parse
@@ -120,7 +120,7 @@ class Queries:
             runs,
             instance=settings.instance,
             places=places_of(settings),
-            open_credentials=settings.credentials == "open",
+            open_credentials=settings.credentials is NameableSecrets.OPEN,
             reason_required=settings.reason_required,
         )
 

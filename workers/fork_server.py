@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 
 from workers import child
-from workers.messages import LARGEST_PACKET, Said, open_sockets, say
+from workers.messages import LARGEST_PACKET, Event, Said, open_sockets, say
 from workers.preload import preload
 
 
@@ -79,7 +79,7 @@ class ForkServer:
             require_nothing_shared()
             self._fork(number, descriptors[0])
         except (OSError, NotForkableError) as error:
-            self._say(Said("refused", number, why=str(error)))
+            self._say(Said(Event.REFUSED, number, why=str(error)))
         finally:
             os.close(descriptors[0])
 
@@ -92,14 +92,14 @@ class ForkServer:
         self._children[end] = pid
         self._selector.register(end, selectors.EVENT_READ)
         self._forked += 1
-        self._say(Said("forked", number, pid=pid), end)
+        self._say(Said(Event.FORKED, number, pid=pid), end)
 
     def _reap(self, end: int) -> None:
         pid = self._children.pop(end)
         self._selector.unregister(end)
         os.close(end)
         _, status = os.waitpid(pid, 0)
-        self._say(Said("ended", pid=pid, exit_code=os.waitstatus_to_exitcode(status)))
+        self._say(Said(Event.ENDED, pid=pid, exit_code=os.waitstatus_to_exitcode(status)))
 
     def _say(self, said: Said, *descriptors: int) -> None:
         try:
@@ -126,7 +126,7 @@ def main() -> int:
     # What is there now stays: looking for garbage in it would copy its pages into each child.
     gc.collect()
     gc.freeze()
-    say(channel, Said("ready", pid=os.getpid()))
+    say(channel, Said(Event.READY, pid=os.getpid()))
     ForkServer(channel).serve()
     return 0
 

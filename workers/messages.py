@@ -10,8 +10,9 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 LARGEST_PACKET = 4096
 
@@ -31,11 +32,20 @@ class Order:
     """Id, name and tags of what events about the run name too, by kind and key: `flow.<id>`, `work-pool.<name>`."""
 
 
+class Event(StrEnum):
+    """What a fork server tells of."""
+
+    READY = "ready"
+    FORKED = "forked"
+    REFUSED = "refused"
+    ENDED = "ended"
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a fork server says."""
 
-    kind: Literal["ready", "forked", "refused", "ended"]
+    kind: Event
     number: int = 0
     """Of the order that is answered: the first one is 1."""
     pid: int = 0
@@ -75,7 +85,10 @@ def hear(channel: socket.socket) -> tuple[Said, list[int]] | None:
         BlockingIOError: there is none yet.
     """
     packet, descriptors, _, _ = socket.recv_fds(channel, LARGEST_PACKET, 1)
-    return (Said(**json.loads(packet)), descriptors) if packet else None
+    if not packet:
+        return None
+    said = json.loads(packet)
+    return Said(**said | {"kind": Event(said["kind"])}), descriptors
 
 
 def open_sockets() -> list[str]:

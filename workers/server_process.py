@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from workers.messages import Order, Said, hear, written
+from workers.messages import Event, Order, Said, hear, written
 from workers.run_process import RunProcess
 
 START_SECONDS = 120.0
@@ -157,13 +157,13 @@ class ServerProcess:
             self._take(*heard)
 
     def _take(self, said: Said, descriptors: list[int]) -> None:
-        if said.kind == "ready":
+        if said.kind is Event.READY:
             if not self._ready.done():
                 self._ready.set_result(None)
-        elif said.kind == "ended":
+        elif said.kind is Event.ENDED:
             if (ended := self.runs.pop(said.pid, None)) is not None:
                 ended.end(said.exit_code)
-        elif said.kind == "refused":
+        elif said.kind is Event.REFUSED:
             self._fail(said.number, ForkRefusedError(said.why))
         else:
             run = RunProcess(said.pid, descriptors[0])

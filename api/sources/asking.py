@@ -7,7 +7,7 @@ from api.answers import ProbeAnswer, ProbedTable, WrittenTo
 from api.sources import process
 from api.sources.on_a_worker import OnAWorker
 from connectors.connector import ConnectorRow, InvalidConnectorError, validate
-from connectors.discovery import Question
+from connectors.discovery import Probe, Question
 from connectors.errors import PrefectUnavailableError, Unanswered
 from settings import Settings
 
@@ -47,7 +47,7 @@ class Looks:
 
 def looks_of(settings: Settings) -> Looks:
     """Looks as an installation has them made: beside the API, or by a run where loads run."""
-    if settings.probe == "worker":
+    if settings.probe is Probe.WORKER:
         return Looks(OnAWorker(settings))
 
     async def beside(question: Question, row: ConnectorRow, cursor: str | None) -> Mapping[str, Any]:

@@ -10,14 +10,21 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from joserfc.jwk import ECKey, RSAKey
 
 from settings import Settings
 
-Algorithm = Literal["ES384", "RS384"]
+
+class Algorithm(StrEnum):
+    """How assertions are signed, by the names of JSON Web Algorithms."""
+
+    ES384 = "ES384"
+    RS384 = "RS384"
+
 
 RSA_BITS = 3072
 
@@ -25,7 +32,7 @@ RSA_BITS = 3072
 def make_pair(key_id: str, algorithm: Algorithm) -> tuple[bytes, dict[str, Any]]:
     """A private key as PEM and its public half as JWK."""
     parameters: Any = {"kid": key_id, "alg": algorithm, "use": "sig", "key_ops": ["verify"]}
-    key: ECKey | RSAKey = ECKey.generate_key("P-384") if algorithm == "ES384" else RSAKey.generate_key(RSA_BITS)
+    key: ECKey | RSAKey = ECKey.generate_key("P-384") if algorithm is Algorithm.ES384 else RSAKey.generate_key(RSA_BITS)
     return key.as_pem(private=True), {**key.as_dict(private=False), **parameters}
 
 
@@ -36,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("key_id", help="the kid, of your choice, such as hospital-2026")
     parser.add_argument("--file", type=Path, required=True, help="where the private key goes; must not exist yet")
-    parser.add_argument("--algorithm", choices=get_args(Algorithm), default="ES384")
+    parser.add_argument("--algorithm", choices=[*Algorithm], type=Algorithm, default=Algorithm.ES384)
     asked = parser.parse_args(arguments)
     standing = Settings().public_keys
     if asked.key_id in {key["kid"] for key in standing}:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from connectors.destinations.base import AnyDestination
+from connectors.limits.closed_sets import ClosedSet
 from connectors.sources.files import HostKey
 from connectors.sources.secret_references import Credential, PlainUrl, refused
 
@@ -23,6 +24,15 @@ def _no_iceberg(value: object) -> object:
     return value
 
 
+class DestinationFormat(ClosedSet):
+    """What files are written."""
+
+    PARQUET = "parquet"
+    JSONL = "jsonl"
+    CSV = "csv"
+    DELTA = "delta"
+
+
 class FilesystemDestination(AnyDestination):
     """Files in a directory or a bucket."""
 
@@ -33,9 +43,9 @@ class FilesystemDestination(AnyDestination):
         Field(description="An absolute path, or a bucket's address such as `s3://lake/clinical`."),
     ]
     format: Annotated[
-        Literal["parquet", "jsonl", "csv", "delta"],
+        DestinationFormat,
         BeforeValidator(_no_iceberg),
         Field(description="What the files are; only `delta` merges."),
-    ] = "parquet"
+    ] = DestinationFormat.PARQUET
     credentials: Annotated[Credential | None, Field(description="Of the bucket. null: none are needed.")] = None
     host_key: HostKey = None

@@ -8,14 +8,21 @@ files, and no clock.
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
-from typing import Literal
 from zoneinfo import available_timezones
 
 from croniter import croniter
 
 from connectors.schedules.fields import DAY, FIELDS, LONGEST_MONTH, MONTH, SHORTEST_MONTH, WEEKDAY, Field
+
+
+class ScheduleField(StrEnum):
+    """The column that a refusal is about."""
+
+    SCHEDULE = "schedule"
+    TIMEZONE = "timezone"
 
 
 class ScheduleError(ValueError):
@@ -24,7 +31,7 @@ class ScheduleError(ValueError):
     The sentence doesn't repeat what was refused: it may be a secret put into the wrong field.
     """
 
-    def __init__(self, field: Literal["schedule", "timezone"], reason: str, example: str) -> None:
+    def __init__(self, field: ScheduleField, reason: str, example: str) -> None:
         super().__init__(f"{field}: {reason} For example: {example}")
         self.field = field
 
@@ -81,14 +88,14 @@ def parse(cron: str, timezone: str, connector_id: int) -> Schedule:
 
 
 def _refused(each: Field, reason: str) -> ScheduleError:
-    return ScheduleError("schedule", f"the {each.name} field {reason}", each.example)
+    return ScheduleError(ScheduleField.SCHEDULE, f"the {each.name} field {reason}", each.example)
 
 
 def _split(text: str) -> list[str]:
     """The five fields in lower case, `@names` expanded."""
 
     def refused(reason: str) -> ScheduleError:
-        return ScheduleError("schedule", reason, _EVERY_DAY)
+        return ScheduleError(ScheduleField.SCHEDULE, reason, _EVERY_DAY)
 
     if not text:
         raise refused("must not be empty; without any schedule (null) the connector runs only when started by hand.")
@@ -257,5 +264,7 @@ def _zones() -> frozenset[str]:
 def _refuse_timezone(timezone: str) -> None:
     meant = next((zone for zone in sorted(_zones()) if zone.lower() == timezone.strip().lower()), "Europe/Berlin")
     if not timezone:
-        raise ScheduleError("timezone", "must not be empty.", "UTC")
-    raise ScheduleError("timezone", "must be a name of the IANA time zone list, in its exact spelling.", meant)
+        raise ScheduleError(ScheduleField.TIMEZONE, "must not be empty.", "UTC")
+    raise ScheduleError(
+        ScheduleField.TIMEZONE, "must be a name of the IANA time zone list, in its exact spelling.", meant
+    )

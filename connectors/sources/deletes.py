@@ -1,14 +1,23 @@
 """Deletes: what a connector does with rows that are gone at the source. Pure."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from connectors.limits.closed_sets import ClosedSet
 from connectors.schedules.cron import ScheduleError, parse
 from connectors.sources.secret_references import refused
-from connectors.sources.write_rules import Landing
+from connectors.sources.write_rules import Landing, WriteDisposition
 
 EVERY_LOAD = "load"
+
+
+class Deletes(ClosedSet):
+    """What is done with a row that is gone at the source."""
+
+    IGNORE = "ignore"
+    MARK = "mark"
+    REMOVE = "remove"
 
 
 def _when(value: str) -> str:
@@ -25,12 +34,12 @@ class LandingWithDeletes(Landing):
     """How the rows of a table are written whose keys a run can ask for alone or page by page."""
 
     deletes: Annotated[
-        Literal["ignore", "mark", "remove"],
+        Deletes,
         Field(
             description="What happens to rows whose key is gone at the source: `remove` deletes them, `mark` puts the "
             "moment into their column `_deleted_at`, `ignore` leaves them."
         ),
-    ] = "ignore"
+    ] = Deletes.IGNORE
     deletes_every: Annotated[
         str,
         AfterValidator(_when),
@@ -42,13 +51,13 @@ class LandingWithDeletes(Landing):
 
     @model_validator(mode="after")
     def _deletes_go_by_key(self) -> Self:
-        if self.deletes != "ignore" and self.write_disposition != "merge":
+        if self.deletes is not Deletes.IGNORE and self.write_disposition is not WriteDisposition.MERGE:
             raise refused(
                 "{field} go by the key: they need a primary_key and the write_disposition merge. A table that is "
                 "replaced has none of the rows that are gone.",
                 "deletes",
             )
-        if self.deletes_every != EVERY_LOAD and self.deletes == "ignore":
+        if self.deletes_every != EVERY_LOAD and self.deletes is Deletes.IGNORE:
             raise refused(
                 "{field} needs deletes, which says what happens to the rows: mark or remove.", "deletes_every"
             )

@@ -11,22 +11,37 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, model_validator
 
+from connectors.limits.closed_sets import ClosedSet
 from connectors.sources.secret_references import Credential, Name, PlainUrl, Strict, refused
 from connectors.sources.write_rules import CODEBOOK, AnySource, Landing, TableName, normalised
 
-FileFormat = Literal["csv", "jsonl", "parquet", "xlsx", "xlsb", "ods", "xpt", "sas7bdat", "sav", "dta"]
+
+class FileFormat(ClosedSet):
+    """What the files of a source are."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    XLSX = "xlsx"
+    XLSB = "xlsb"
+    ODS = "ods"
+    XPT = "xpt"
+    SAS7BDAT = "sas7bdat"
+    SAV = "sav"
+    DTA = "dta"
+
 
 ENDINGS: dict[FileFormat, tuple[str, ...]] = {
-    "csv": ("csv",),
-    "jsonl": ("jsonl", "ndjson"),
-    "parquet": ("parquet",),
-    "xlsx": ("xlsx", "xlsm"),
-    "xlsb": ("xlsb",),
-    "ods": ("ods",),
-    "xpt": ("xpt", "xport"),
-    "sas7bdat": ("sas7bdat",),
-    "sav": ("sav", "zsav"),
-    "dta": ("dta",),
+    FileFormat.CSV: ("csv",),
+    FileFormat.JSONL: ("jsonl", "ndjson"),
+    FileFormat.PARQUET: ("parquet",),
+    FileFormat.XLSX: ("xlsx", "xlsm"),
+    FileFormat.XLSB: ("xlsb",),
+    FileFormat.ODS: ("ods",),
+    FileFormat.XPT: ("xpt", "xport"),
+    FileFormat.SAS7BDAT: ("sas7bdat",),
+    FileFormat.SAV: ("sav", "zsav"),
+    FileFormat.DTA: ("dta",),
 }
 """Of each format, how the names of its files end; `.gz`, `.bz2`, `.zst` or `.zip` may follow."""
 
@@ -36,18 +51,18 @@ FILE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "sftp")
 CSV_SETTINGS = ("delimiter", "quote", "escape", "header", "skip", "comment", "null_values", "quoted_nulls")
 """Settings of csv, some of which workbooks have too."""
 
-WORKBOOKS = frozenset({"xlsx", "xlsb", "ods"})
+WORKBOOKS = frozenset({FileFormat.XLSX, FileFormat.XLSB, FileFormat.ODS})
 
-STATISTICS = frozenset({"xpt", "sas7bdat", "sav", "dta"})
+STATISTICS = frozenset({FileFormat.XPT, FileFormat.SAS7BDAT, FileFormat.SAV, FileFormat.DTA})
 """Files of statistics programs, which have a codebook."""
 
 WORKBOOK_SETTINGS = ("sheet", "header_rows", "skip_end")
 """Settings that mean something for workbooks alone."""
 
-_MEANT_BY: dict[str, frozenset[str]] = {
-    "encoding": frozenset({"csv", "jsonl"}) | STATISTICS,
-    **dict.fromkeys(CSV_SETTINGS, frozenset({"csv"})),
-    **dict.fromkeys(("header", "skip", "null_values"), WORKBOOKS | {"csv"}),
+_MEANT_BY: dict[str, frozenset[FileFormat]] = {
+    "encoding": frozenset({FileFormat.CSV, FileFormat.JSONL}) | STATISTICS,
+    **dict.fromkeys(CSV_SETTINGS, frozenset({FileFormat.CSV})),
+    **dict.fromkeys(("header", "skip", "null_values"), WORKBOOKS | {FileFormat.CSV}),
     **dict.fromkeys(WORKBOOK_SETTINGS, WORKBOOKS),
 }
 """The formats for which each setting means something."""
@@ -102,7 +117,7 @@ def _format_of_names(data: dict[str, Any]) -> FileFormat:
         for kind, endings in ENDINGS.items():
             if whole.endswith(tuple("." + ending for ending in endings)):
                 return kind
-    return "csv"
+    return FileFormat.CSV
 
 
 def _table_of_url(data: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from connectors.limits.closed_sets import ClosedSet
 from connectors.sources.secret_references import Credential, HttpUrl, Name, TextOrCredential, refuse_plain_secrets
 from connectors.sources.unions import ByType, OfAKind
 
@@ -26,13 +27,21 @@ class BasicAuth(OfAKind):
     password: Credential
 
 
+class KeyLocation(ClosedSet):
+    """Where in a request a key stands."""
+
+    HEADER = "header"
+    QUERY = "query"
+    COOKIE = "cookie"
+
+
 class ApiKeyAuth(OfAKind):
     """A key in a header, in the query or in a cookie."""
 
     type: Literal["api_key"]
     api_key: Credential
     name: Name = "Authorization"
-    location: Literal["header", "query", "cookie"] = "header"
+    location: KeyLocation = KeyLocation.HEADER
 
 
 class OAuth2Auth(OfAKind):

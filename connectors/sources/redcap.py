@@ -4,8 +4,20 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from connectors.limits.closed_sets import ClosedSet
 from connectors.sources.secret_references import Credential, HttpUrl, Name
 from connectors.sources.write_rules import AnySource, ColumnTypes, Landing, Some, distinct
+
+
+class Content(ClosedSet):
+    """What REDCap exports, by its own names."""
+
+    RECORD = "record"
+    METADATA = "metadata"
+    EVENT = "event"
+    ARM = "arm"
+    INSTRUMENT = "instrument"
+    FORM_EVENT_MAPPING = "formEventMapping"
 
 
 class RedcapSource(AnySource):
@@ -15,11 +27,11 @@ class RedcapSource(AnySource):
     api_url: Annotated[HttpUrl, Field(description="The address of its API, such as `https://redcap.example.org/api/`.")]
     token: Annotated[Credential, Field(description="The project's API token.")]
     content: Annotated[
-        Some[Literal["record", "metadata", "event", "arm", "instrument", "formEventMapping"]],
+        Some[Content],
         Field(description="What is exported, a table each."),
     ] = (
-        "record",
-        "metadata",
+        Content.RECORD,
+        Content.METADATA,
     )
     forms: Annotated[tuple[Name, ...], Field(description="Only records of these forms. Empty: of all.")] = ()
     date_range: Annotated[bool, Field(description="Only records that changed since the last load.")] = True

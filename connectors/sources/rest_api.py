@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from connectors.limits.closed_sets import ClosedSet
 from connectors.sources.deletes import LandingWithDeletes
 from connectors.sources.http import BaseUrl, Login, MoreHeaders, Paginator
 from connectors.sources.secret_references import Name, refuse_plain_secrets, refuse_secret_in_url, refused
@@ -20,12 +21,19 @@ from connectors.sources.write_rules import (
 )
 
 
+class Method(ClosedSet):
+    """How a path is asked."""
+
+    GET = "GET"
+    POST = "POST"
+
+
 class RestResource(LandingWithDeletes):
     """One path of a REST API and the table that it fills."""
 
     name: Annotated[TableName, Field(description="The table that it fills.")]
     path: Annotated[Name, Field(description="Below the source's base_url, such as `visits`.")]
-    method: Annotated[Literal["GET", "POST"], Field(description="How it is asked.")] = "GET"
+    method: Annotated[Method, Field(description="How it is asked.")] = Method.GET
     params: Annotated[dict[Name, Any], Field(description="Parameters of the query.")] = Field(default_factory=dict)
     body: Annotated[dict[str, Any] | None, Field(description="JSON that is sent with POST.")] = None
     data_selector: Annotated[
@@ -72,7 +80,7 @@ class RestResource(LandingWithDeletes):
                         "{field} needs a cursor_path, which says where the newest value stands in a row.", name
                     )
         refuse_beginning_without_order(self.initial_value, self.cursor_type)
-        if self.body is not None and self.method != "POST":
+        if self.body is not None and self.method is not Method.POST:
             raise refused('{field} is sent by POST only: set "method": "POST".', "body")
         return self
 

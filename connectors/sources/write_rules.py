@@ -12,14 +12,49 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from anyascii import anyascii
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from connectors.limits.closed_sets import ClosedSet
 from connectors.sources.secret_references import Name, Strict, refused
 from connectors.sources.unions import OfAKind
 
 BESIDE = "__v_"
 """Between the name of a column and the type of the values that don't fit it, which land in a column beside it."""
 
-WriteDisposition = Literal["append", "merge", "replace"]
-SchemaContract = Literal["evolve", "freeze", "discard_row", "discard_value"]
+
+class WriteDisposition(ClosedSet):
+    """What a load does with the rows of a table that stand there already."""
+
+    APPEND = "append"
+    MERGE = "merge"
+    REPLACE = "replace"
+
+
+class SchemaContract(ClosedSet):
+    """What happens to columns and types that a table does not have yet."""
+
+    EVOLVE = "evolve"
+    FREEZE = "freeze"
+    DISCARD_ROW = "discard_row"
+    DISCARD_VALUE = "discard_value"
+
+
+class ColumnType(ClosedSet):
+    """What a column can be declared to hold."""
+
+    TEXT = "text"
+    BIGINT = "bigint"
+    DOUBLE = "double"
+    DECIMAL = "decimal"
+    BOOL = "bool"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    JSON = "json"
+
+
+class Comparison(ClosedSet):
+    """What of a table is compared with its source: the numbers of rows, or sums of all values."""
+
+    COUNTS = "counts"
+    SUMS = "sums"
 
 
 def _text_or_number(value: object) -> object:
@@ -160,10 +195,8 @@ Some = Annotated[tuple[T, ...], AfterValidator(_some)]
 
 
 def _by_primary_key(data: dict[str, Any]) -> WriteDisposition:
-    return "merge" if data.get("primary_key") else "append"
+    return WriteDisposition.MERGE if data.get("primary_key") else WriteDisposition.APPEND
 
-
-ColumnType = Literal["text", "bigint", "double", "decimal", "bool", "date", "timestamp", "json"]
 
 ColumnTypes = Annotated[
     dict[Name, ColumnType],
@@ -210,7 +243,7 @@ class Landing(Strict):
 
     @model_validator(mode="after")
     def _merge_has_a_key(self) -> Self:
-        if self.write_disposition == "merge" and not self.primary_key:
+        if self.write_disposition is WriteDisposition.MERGE and not self.primary_key:
             raise refused(
                 "{field} merge needs a primary_key: name its columns, or use append or replace.", "write_disposition"
             )
@@ -218,7 +251,7 @@ class Landing(Strict):
 
     @model_validator(mode="after")
     def _history_goes_by_key(self) -> Self:
-        if self.history and self.write_disposition != "merge":
+        if self.history and self.write_disposition is not WriteDisposition.MERGE:
             raise refused(
                 "{field} tells the versions of a row by its key: it needs a primary_key and the write_disposition "
                 "merge.",
@@ -242,7 +275,7 @@ class AnySource(OfAKind):
 
     schema_contract: Contract = None
     verify: Annotated[
-        Literal["counts", "sums"] | None,
+        Comparison | None,
         Field(
             description="What is compared with the source after each load: the `counts` of rows, or `sums` of all "
             "values, down to the keys that differ. null: nothing."

@@ -5,7 +5,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from connectors.connector import ConnectorRow, validate
+from connectors.limits.closed_sets import ClosedSet
 from flows.forms.shapes import DestinationForm, JsonForm, SourceForm, label, lost
+
+
+class Removable(ClosedSet):
+    """What a connector can go without."""
+
+    SCHEDULE = "schedule"
+    DESCRIPTION = "description"
+    DESTINATION = "destination"
+    DATASET_NAME = "dataset_name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ def filled_in(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value not in (None, "")}
 
 
-def refusal(taken_away: Sequence[str], given: Mapping[str, Any], policy: Mapping[str, Any]) -> str | None:
+def refusal(taken_away: Sequence[Removable], given: Mapping[str, Any], policy: Mapping[str, Any]) -> str | None:
     """Why a form cannot be meant as it is filled in, or None."""
     if both := [field for field in taken_away if field in given]:
         return (

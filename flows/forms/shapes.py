@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from connectors.limits.closed_sets import OneOf
 from connectors.refusals import Refusal
 from connectors.sources.fhir import FhirSource
+from connectors.sources.files import FileFormat
 from connectors.sources.secret_references import WAY_OUT, reference_from_text
 from connectors.sources.write_rules import ColumnType, normalised
 
@@ -197,7 +199,7 @@ class FilesForm(_Part):
     kind: Literal["files"] = "files"
     url: str = Field(title="Directory or bucket", description="Such as s3://clinic/labs, or an absolute path.")
     glob: str = Field("", title="Pattern", description="Such as **/*.csv.")
-    format: Literal["", "csv", "jsonl", "parquet", "xlsx", "xlsb", "ods", "xpt", "sas7bdat", "sav", "dta"] = Field(
+    format: Annotated[FileFormat | Literal[""], OneOf(FileFormat, "")] = Field(
         "", title="Format", description="Empty: by the names."
     )
     table: str = Field("", title="Table", description="Empty: by the address.")

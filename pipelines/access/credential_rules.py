@@ -8,6 +8,7 @@ import psycopg2.extras  # type: ignore[import-untyped]
 
 from connectors.connector import ConnectorRow
 from connectors.credentials import CredentialRules, uses_of
+from connectors.people import NameableSecrets
 from database.runs import Query, registered_credentials
 from settings import MissingDatabaseError, Settings
 
@@ -15,7 +16,9 @@ from settings import MissingDatabaseError, Settings
 def rules_of(query: Query, team: str | None, settings: Settings) -> CredentialRules:
     """What a connector of this team may name now."""
     platforms = frozenset(use.key for use in uses_of(None, settings.destination))
-    return CredentialRules(tuple(registered_credentials(query)), team, settings.credentials == "open", platforms)
+    return CredentialRules(
+        tuple(registered_credentials(query)), team, settings.credentials is NameableSecrets.OPEN, platforms
+    )
 
 
 def rules_of_test(row: ConnectorRow, settings: Settings) -> CredentialRules:

@@ -18,7 +18,7 @@ from connectors.sources import Source
 from pipelines.access.credential_rules import rules_of_test
 from pipelines.access.secrets import Secrets
 from pipelines.error_causes.classification import as_fault
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, Step
 from pipelines.sources import Context
 from settings import Settings
 
@@ -67,7 +67,7 @@ def discover(
         RunError: the source can't be reached or asked, in a sentence without a secret.
     """
     secrets = Secrets()
-    with secrets.guard(), as_fault(secrets.redact, "extract"):
+    with secrets.guard(), as_fault(secrets.redact, Step.EXTRACT):
         secrets.permit(rules or CredentialRules(), uses)
         context = Context.of(settings, secrets, rehearsal=True)
         module = cast(DiscoveryModule, importlib.import_module(f"{__name__}.{source.type}"))

@@ -80,13 +80,13 @@ _RAISED: dict[Kind, type[RunError]] = {
 
 
 _DOING: dict[Step, str] = {
-    "prepare": "got ready",
-    "extract": "read the source",
-    "normalize": "made files of the rows",
-    "load": "wrote to the destination",
-    "history": "kept the versions of rows",
-    "verify": "compared source and destination",
-    "sweep": "looked for rows that are gone at the source",
+    Step.PREPARE: "got ready",
+    Step.EXTRACT: "read the source",
+    Step.NORMALIZE: "made files of the rows",
+    Step.LOAD: "wrote to the destination",
+    Step.HISTORY: "kept the versions of rows",
+    Step.VERIFY: "compared source and destination",
+    Step.SWEEP: "looked for rows that are gone at the source",
 }
 """What a step does, in the words of a user."""
 

@@ -11,11 +11,9 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
 
 from pipelines.error_causes.rules import Reason, fields_of, reason_of, state_of, words_of
-
-Side = Literal["source", "destination", "platform"]
+from pipelines.errors import Side
 
 
 class Kind(StrEnum):
@@ -66,20 +64,20 @@ def told(causes: list[BaseException], side: Side, known: Collection[str]) -> Tol
         reason = reason_of(cause)
         if reason is not None:
             kind, sentence = _SENTENCES[reason]
-            words = sentence if isinstance(sentence, str) else sentence[0 if side == "destination" else 1]
+            words = sentence if isinstance(sentence, str) else sentence[0 if side is Side.DESTINATION else 1]
             return Told(kind, _filled(words, side, names_of(causes, cause, known), state_of(cause)))
     return None
 
 
 def _filled(sentence: str, side: Side, names: Names, state: str) -> str:
-    login = "CAI_DATABASE_URL" if side == "platform" else f"{side}.credentials"
+    login = "CAI_DATABASE_URL" if side is Side.PLATFORM else f"{side}.credentials"
     where = (
-        "the destination's database and dataset_name" if side == "destination" else "source.schema and source.tables"
+        "the destination's database and dataset_name" if side is Side.DESTINATION else "source.schema and source.tables"
     )
     return sentence.format(
         side=side,
         login=login,
-        where=where if side != "platform" else login,
+        where=where if side is not Side.PLATFORM else login,
         place=names.place,
         table=f" '{names.table}'" if names.table else "",
         constraint=f" '{names.constraint}'" if names.constraint else "",

@@ -6,7 +6,8 @@ This module is pure.
 import re
 from collections.abc import Callable
 
-from pipelines.error_causes.database_errors import Kind, Side, Told
+from pipelines.error_causes.database_errors import Kind, Told
+from pipelines.errors import Side
 
 Recogniser = Callable[[set[str], str, Side], Told | None]
 """Takes the names of an error's classes, and what it says, which is never shown."""

@@ -6,29 +6,28 @@ classes and the run's step, and gives one of ours, or None for what it does not 
 
 import errno
 
-from pipelines.error_causes.database_errors import Side
-from pipelines.errors import ConfigurationError, Fields, RunError, Step, TransientError, UnexpectedError, refused
+from pipelines.errors import ConfigurationError, Fields, RunError, Side, Step, TransientError, UnexpectedError, refused
 
 
 def side_of(step: Step) -> Side:
     """Whose database or host a step talks to."""
     match step:
-        case "load":
-            return "destination"
-        case "prepare":
-            return "platform"
-    return "source"
+        case Step.LOAD:
+            return Side.DESTINATION
+        case Step.PREPARE:
+            return Side.PLATFORM
+    return Side.SOURCE
 
 
 _FIELDS: dict[Side, Fields] = {
-    "source": Fields("its address in source", "its address in source", "the credentials in source", "source"),
-    "destination": Fields(
+    Side.SOURCE: Fields("its address in source", "its address in source", "the credentials in source", "source"),
+    Side.DESTINATION: Fields(
         url="its address in destination",
         place="its address in destination, and dataset_name",
         login="destination.credentials",
         request="destination",
     ),
-    "platform": Fields("PREFECT_API_URL", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_URL"),
+    Side.PLATFORM: Fields("PREFECT_API_URL", "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_URL"),
 }
 """The names where nobody knows better: whoever reads a source over HTTP does."""
 
@@ -180,9 +179,9 @@ def machine(error: BaseException, names: set[str], step: Step) -> RunError | Non
         return UnexpectedError("The worker's disk is full: free space below CAI_DATA_DIR, or move it.")
     if error.errno in _PLACES and error.filename is not None:
         side = side_of(step)
-        if side == "platform":
+        if side is Side.PLATFORM:
             return UnexpectedError("The worker can't write below CAI_DATA_DIR: check that directory's owner and mode.")
-        place = "destination.path or destination.url" if side == "destination" else "source.url"
+        place = "destination.path or destination.url" if side is Side.DESTINATION else "source.url"
         return ConfigurationError(
             f"A file or directory of the {side} is missing, is something else, or is closed to the worker: check "
             f"{place} "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.destinations import Destination
 from connectors.destinations.duckdb import DuckdbDestination
-from connectors.destinations.filesystem import FilesystemDestination
+from connectors.destinations.filesystem import DestinationFormat, FilesystemDestination
 from connectors.destinations.other import OtherDestination
 from connectors.destinations.places import Places, is_below, local_path, outside, path_of
 from connectors.destinations.postgres import PostgresDestination
@@ -235,9 +235,9 @@ def _filesystem(destination: FilesystemDestination, secrets: Secrets, data_dir: 
     target = dlt.destinations.filesystem(
         bucket_url=bucket.url, credentials=bucket.credentials, kwargs=bucket.options or None
     )
-    if destination.format == "delta":
+    if destination.format is DestinationFormat.DELTA:
         return Target(target, "parquet", table_format="delta")
-    return Target(target, destination.format, merges=False)
+    return Target(target, destination.format.value, merges=False)
 
 
 def _other(kind: str, value: Any, staging: str, roots: tuple[Path, ...] | None, denied: DeniedHosts) -> Target:

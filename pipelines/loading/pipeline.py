@@ -11,10 +11,10 @@ import dlt
 from dlt.extract import DltResource
 
 from connectors.connector import by_key_refusals
-from connectors.sources.write_rules import normalised
+from connectors.sources.write_rules import Comparison, SchemaContract, normalised
 from pipelines.connector_lock import LockLostError, name_key
 from pipelines.error_causes.classification import as_fault
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, Step
 from pipelines.loading import parquet_writer as loadfiles
 from pipelines.loading import unfinished_loads as exactness
 from pipelines.loading.comparing.after_load import AfterLoad
@@ -94,7 +94,7 @@ class LoadPipeline:
         job = self.job
         self._attempts += 1
         self.remarks = Remarks()
-        with as_fault(job.secrets.redact, "load", lambda: job.names):
+        with as_fault(job.secrets.redact, Step.LOAD, lambda: job.names):
             # A new directory for each try: a failed extract leaves nothing that the next could pick up.
             directory = job.directory / str(self._attempts)
             self._opened = open_destination(job, directory, full_refresh=self.full_refresh)
@@ -192,11 +192,11 @@ class LoadPipeline:
         self._after.sweep(self._place, self.remarks)
         self._measured.gone, self._measured.removed = self._after.gone, self._after.removed
 
-    def verify(self, how: str) -> None:
+    def verify(self, how: Comparison) -> None:
         """Compare what landed with the source. In a run that loads nothing, the destination is opened for it."""
         if not self._attempts:
             self._attempts = 1
-            with as_fault(self.job.secrets.redact, "load", lambda: self.job.names):
+            with as_fault(self.job.secrets.redact, Step.LOAD, lambda: self.job.names):
                 self._opened = open_destination(self.job, self.job.directory / "0", full_refresh=False)
         self._after.verify(self._place, self.remarks, how)
 
@@ -281,4 +281,4 @@ class LoadPipeline:
         if contract is None:
             return None
         # A new table is one that the user has named; the contract is about what the source does to it.
-        return {"tables": "evolve", "columns": contract, "data_type": contract}
+        return {"tables": SchemaContract.EVOLVE.value, "columns": contract.value, "data_type": contract.value}

@@ -10,8 +10,9 @@ import dlt
 from dlt.extract import DltResource
 
 from connectors.destinations.postgres import PostgresDestination
+from connectors.sources.write_rules import SchemaContract
 from pipelines.error_causes.classification import as_fault
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, Step
 from pipelines.loading.columns import fitting_step
 from pipelines.loading.columns.known_columns import landed_name, required_columns
 from pipelines.loading.deduplication import newest_rows
@@ -78,8 +79,8 @@ class Preparation:
             self._opened.known.tables.get(table, {}),
             landed_name(pipeline),
             () if schema is None else required_columns(schema, table),
-            widen=self._opened.widening.of_table(table) if self.contract_is(None, "evolve") else never,
-            by_row=self.contract_is("discard_row"),
+            widen=self._opened.widening.of_table(table) if self.contract_is(None, SchemaContract.EVOLVE) else never,
+            by_row=self.contract_is(SchemaContract.DISCARD_ROW),
             without_nul=isinstance(self._job.destination, PostgresDestination),
         )
         if resource.write_disposition == "merge":
@@ -93,7 +94,7 @@ class Preparation:
             self.versions[table] = versions
             self._leave_out_what_stands_there(resource, increment, schema, versions)
 
-    def contract_is(self, *modes: str | None) -> bool:
+    def contract_is(self, *modes: SchemaContract | None) -> bool:
         """Whether what a table may become is one of these; None for what is said nowhere."""
         return (self._job.connector.source.schema_contract or self._job.destination.schema_contract) in modes
 
@@ -137,7 +138,7 @@ class Preparation:
 
     def _standing(self, table: str, place: Place, increment: Increment) -> Iterator[Batch]:
         # The words of an error are the destination's here, though the source is being read.
-        with as_fault(self._job.secrets.redact, "load"), alone(self._job, self._opened.target):
+        with as_fault(self._job.secrets.redact, Step.LOAD), alone(self._job, self._opened.target):
             if increment.cursor.appends or narrowed_by(self._opened.pipeline, table, place, increment.start):
                 yield from standing_rows(self._opened.pipeline, table, place, increment.start)
 
@@ -146,7 +147,7 @@ class Preparation:
         left_out = 0
         for table, fitter in self.fitters.items():
             columns = self._opened.pipeline.default_schema.tables.get(table, {}).get("columns", {})
-            for sentence in remarks_of(table, fitter, columns, by_row=self.contract_is("discard_row")):
+            for sentence in remarks_of(table, fitter, columns, by_row=self.contract_is(SchemaContract.DISCARD_ROW)):
                 self._remarks.add(sentence)
             left_out += rows_left_out(fitter, columns)
         return left_out

@@ -13,7 +13,7 @@ import dlt
 from dlt.extract import DltResource
 from requests import Response
 
-from connectors.sources.redcap import RedcapSource
+from connectors.sources.redcap import Content, RedcapSource
 from pipelines.errors import ConfigurationError, Fields, TransientError
 from pipelines.sources import Context
 from pipelines.sources.cursors.asked import Asked, place_of
@@ -42,7 +42,7 @@ _FORMAT = "%Y-%m-%d %H:%M:%S"
 _NO_COLUMN = {"checkbox", "descriptive"}
 """Types of fields whose name is no column: a mask of it would hide nothing."""
 
-TABLES = {"formEventMapping": "form_event_mapping"}
+TABLES = {Content.FORM_EVENT_MAPPING: "form_event_mapping"}
 
 
 def resources(source: RedcapSource, context: Context) -> list[DltResource]:
@@ -52,9 +52,9 @@ def resources(source: RedcapSource, context: Context) -> list[DltResource]:
     return [_resource(client, source, content, token, context) for content in source.content]
 
 
-def _resource(client: Client, source: RedcapSource, content: str, token: str, context: Context) -> DltResource:
-    table = TABLES.get(content, content)
-    if content != "record":
+def _resource(client: Client, source: RedcapSource, content: Content, token: str, context: Context) -> DltResource:
+    table = TABLES.get(content, content.value)
+    if content is not Content.RECORD:
 
         def small() -> Iterator[Any]:
             rows = ask(client, token, content)
@@ -62,7 +62,7 @@ def _resource(client: Client, source: RedcapSource, content: str, token: str, co
 
         return as_tables(dlt.resource(small, name=table, write_disposition="replace"), table)
 
-    fields = ask(client, token, "metadata")
+    fields = ask(client, token, Content.METADATA)
     if not fields:
         raise ConfigurationError("The REDCap project has no fields: check that source.token belongs to it.")
     if not all(field.get("field_name") for field in fields):
@@ -88,7 +88,7 @@ def _resource(client: Client, source: RedcapSource, content: str, token: str, co
             dates = {"dateRangeBegin": _not_after(start), "dateRangeEnd": _not_before(end)}
         elif source.date_range and limit is None and (since := _since(state, asked, table, context)):
             dates = {"dateRangeBegin": _not_after(datetime.strptime(since, _FORMAT).replace(tzinfo=UTC))}
-        rows = ask(client, token, "record", **form, **dates)
+        rows = ask(client, token, Content.RECORD, **form, **dates)
         before = KeyShape.of_state(state)
         if before.turned(KeyShape.of_rows(rows)) and resource.write_disposition == "merge":
             if part:
@@ -99,7 +99,7 @@ def _resource(client: Client, source: RedcapSource, content: str, token: str, co
             # Rows of the keys before would stand beside the same ones. If the process dies here, the next run sees
             # the same state and does the same.
             resource.apply_hints(write_disposition="replace")
-            rows = ask(client, token, "record", **form) if dates else rows
+            rows = ask(client, token, Content.RECORD, **form) if dates else rows
             before = KeyShape()
         yield [_keyed(row) for row in (rows if limit is None else rows[:limit])]
         if not part:

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import dlt
+from dlt.common.schema.typing import TWriteDisposition
 from dlt.extract import DltResource
 from dlt.extract.items_transform import ItemTransform
 
 from connectors.sources.rest_api import RestApiSource, RestResource
+from connectors.sources.write_rules import WriteDisposition
 from pipelines.errors import ConfigurationError, Fields
 from pipelines.rows.read_ahead import ahead, gathered
 from pipelines.rows.to_arrow import ToArrow
@@ -69,11 +71,12 @@ def _resource(client: Client, source: RestApiSource, shape: RestResource, contex
         key, table = shape.primary_key, shape.name
         return settled(lambda: read_pages(client, question), key, table, client.remark, merges=merges)
 
+    disposition: TWriteDisposition = shape.write_disposition.value
     resource = dlt.resource(
         pages,
         name=shape.name,
         primary_key=list(shape.primary_key) or None,  # type: ignore[arg-type]
-        write_disposition=shape.write_disposition,
+        write_disposition=disposition,
     )
     if increment is not None:
         resource.add_step(increment)
@@ -123,11 +126,11 @@ def paged(pages: Iterator[list[Any]], first: FirstRows | None) -> Iterator[list[
 
 def _increment(source: RestApiSource, shape: RestResource, context: Context) -> Increment | None:
     # `replace` means everything each time: with a cursor it would leave only the newest rows.
-    if shape.cursor_path is None or shape.write_disposition == "replace":
+    if shape.cursor_path is None or shape.write_disposition is WriteDisposition.REPLACE:
         return None
     # A backfill's window moves no cursor, and may be read in part.
     if context.row_limit is not None and not context.window:
-        if shape.write_disposition == "append" and not context.rehearsal:
+        if shape.write_disposition is WriteDisposition.APPEND and not context.rehearsal:
             raise ConfigurationError(
                 f"row_limit can't be used with {shape.name}, which appends by a cursor: "
                 "the next run would bring its rows again. Give it a primary key and merge."
@@ -138,7 +141,7 @@ def _increment(source: RestApiSource, shape: RestResource, context: Context) -> 
         same={
             "base_url": place_of(source.base_url),
             "path": shape.path,
-            "method": shape.method,
+            "method": shape.method.value,
             "params": _written(shape.params),
             "body": _written(shape.body),
         },
@@ -150,7 +153,7 @@ def _increment(source: RestApiSource, shape: RestResource, context: Context) -> 
         initial=shape.initial_value,
         lag=shape.lag,
         text=shape.cursor_type == "text",
-        appends=shape.write_disposition == "append",
+        appends=shape.write_disposition is WriteDisposition.APPEND,
     )
     return Increment(cursor, context.remarks, context.window.bounds() if context.window else None)
 

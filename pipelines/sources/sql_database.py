@@ -59,7 +59,7 @@ def _resource(engine: sa.Engine, reflected: sa.Table, table: SqlTable, context: 
         reflection_level="full",
         included_columns=sorted(needed),
         table_adapter_callback=_all_nullable,
-        write_disposition=table.write_disposition,
+        write_disposition=table.write_disposition.value,
         primary_key=list(table.primary_key) or None,  # type: ignore[arg-type]
         query_adapter_callback=narrowing(increment, nullable, context.row_limit),
         table_loader_class=loader,

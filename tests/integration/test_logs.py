@@ -33,8 +33,8 @@ def _as_before() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_as_before")
 def test_a_json_line_has_the_connectors_id_beside_the_message(capsys: pytest.CaptureFixture[str]) -> None:
-    show_logs("json")
-    show_logs("json")
+    show_logs(as_json=True)
+    show_logs(as_json=True)
     logging.getLogger("deployments.reconciling.reconciler").info("connector 7: pause", extra={"connector_id": 7})
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -44,14 +44,14 @@ def test_a_json_line_has_the_connectors_id_beside_the_message(capsys: pytest.Cap
 
 @pytest.mark.usefixtures("_as_before")
 def test_a_text_line_says_where_it_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
-    show_logs("text")
+    show_logs(as_json=False)
     logging.getLogger("deployments.leadership.lease").warning("The lease could not be renewed")
     assert "WARNING deployments.leadership.lease: The lease could not be renewed" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_as_before")
 def test_what_libraries_warn_of_is_in_the_same_form_and_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    show_logs("json")
+    show_logs(as_json=True)
     logging.getLogger("prefect.client").warning("heard")
     warnings.warn("old", DeprecationWarning, stacklevel=1)
     logging.getLogger("sqlalchemy.pool").info("not heard")

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from dlt import Pipeline
 
+from connectors.sources.deletes import Deletes
 from pipelines.error_causes.classification import as_fault
-from pipelines.loading.comparing.deleting import Deleted, Deletes
+from pipelines.errors import Step
+from pipelines.loading.comparing.deleting import Deleted
 from pipelines.loading.comparing.histories import Histories
 from pipelines.loading.comparing.proving import Compared
 from pipelines.loading.comparing.reading import Place
@@ -39,7 +41,7 @@ class AfterLoad:
         if not self._histories or not pipeline.default_schema_name:
             return
         with (
-            as_fault(place.job.secrets.redact, "load"),
+            as_fault(place.job.secrets.redact, Step.LOAD),
             place.alone(),
             session(pipeline, place.job.destination) as there,
         ):

@@ -7,8 +7,8 @@ it has happened, note of the sweep included, or nothing. A row that comes again 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
+from connectors.sources.deletes import Deletes
 from pipelines.errors import ConfigurationError
 from pipelines.loading.comparing.reading import Reread
 from pipelines.loading.comparing.sessions import Session
@@ -18,14 +18,6 @@ DELETED_AT = "_deleted_at"
 
 SWEEPS = "_cai_sweeps"
 """The table of the dataset that holds when each of its tables was last swept."""
-
-
-class Deletes(StrEnum):
-    """What is done with a row that is gone at the source."""
-
-    IGNORE = "ignore"
-    MARK = "mark"
-    REMOVE = "remove"
 
 
 @dataclass(frozen=True, slots=True)

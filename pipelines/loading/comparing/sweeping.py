@@ -12,12 +12,13 @@ from connectors.runs import Options
 from connectors.schedules.cron import parse
 from connectors.schedules.dates import next_runs
 from connectors.sources import Source
-from connectors.sources.deletes import EVERY_LOAD, LandingWithDeletes
+from connectors.sources.deletes import EVERY_LOAD, Deletes, LandingWithDeletes
 from connectors.sources.rest_api import RestApiSource
 from connectors.sources.sql_database import SqlDatabaseSource
 from connectors.sources.write_rules import normalised
 from pipelines.error_causes.classification import as_fault
-from pipelines.loading.comparing.deleting import Deleted, Deletes, Guard, last_sweeps, refuse_own_column, sweep
+from pipelines.errors import Step
+from pipelines.loading.comparing.deleting import Deleted, Guard, last_sweeps, refuse_own_column, sweep
 from pipelines.loading.comparing.histories import Histories
 from pipelines.loading.comparing.reading import Place, Reread, opened, read_again
 from pipelines.loading.comparing.sessions import session
@@ -30,7 +31,7 @@ def swept(source: Source) -> dict[str, LandingWithDeletes]:
     return {
         name: how
         for name, how in source.landings().items()
-        if isinstance(how, LandingWithDeletes) and how.deletes != "ignore"
+        if isinstance(how, LandingWithDeletes) and how.deletes is not Deletes.IGNORE
     }
 
 
@@ -47,7 +48,7 @@ def sweep_tables(place: Place, connector: Connector, options: Options, histories
     """
     asked = {normalised(name) for name in options.tables}
     tables = {name: how for name, how in swept(connector.source).items() if not asked or normalised(name) in asked}
-    with as_fault(place.job.secrets.redact, "load"):
+    with as_fault(place.job.secrets.redact, Step.LOAD):
         pipeline = opened(place)
         with place.alone(), session(pipeline, place.job.destination) as there:
             last = last_sweeps(there)
@@ -55,11 +56,11 @@ def sweep_tables(place: Place, connector: Connector, options: Options, histories
         tables = _due(tables, last, connector, datetime.now(UTC))
     if not tables:
         return []
-    with as_fault(place.job.secrets.redact, "extract"):
+    with as_fault(place.job.secrets.redact, Step.EXTRACT):
         read = read_again(place, _keys_alone(connector.source, tables))
     guard = Guard(place.job.settings.max_delete_fraction, lifted=options.allow_mass_delete)
-    modes = {normalised(name): Deletes(how.deletes) for name, how in tables.items()}
-    with as_fault(place.job.secrets.redact, "load"), place.alone():
+    modes = {normalised(name): how.deletes for name, how in tables.items()}
+    with as_fault(place.job.secrets.redact, Step.LOAD), place.alone():
         return [_swept(place, table, modes[normalised(table.table)], guard, histories) for table in read]
 
 

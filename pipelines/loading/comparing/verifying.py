@@ -10,9 +10,9 @@ from connectors.runs import Options
 from connectors.sources import Source
 from connectors.sources.rest_api import RestApiSource
 from connectors.sources.sql_database import SqlDatabaseSource, SqlTable
-from connectors.sources.write_rules import normalised
+from connectors.sources.write_rules import Comparison, normalised
 from pipelines.error_causes.classification import as_fault
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, Step
 from pipelines.loading.comparing.proving import Compared, counted, proved
 from pipelines.loading.comparing.reading import Place, Reread, opened, read_again
 from pipelines.loading.comparing.sessions import has_sessions, session
@@ -32,16 +32,16 @@ def verify_tables(place: Place, source: Source, options: Options, how: str) -> l
             "Only tables of sql_database and rest_api in DuckDB and PostgreSQL can be compared: leave verify out."
         )
     asked = {normalised(name) for name in options.tables}
-    with as_fault(place.job.secrets.redact, "extract"):
-        read = read_again(place, _whole(source, asked, keys_alone=how == "counts"))
+    with as_fault(place.job.secrets.redact, Step.EXTRACT):
+        read = read_again(place, _whole(source, asked, keys_alone=how is Comparison.COUNTS))
     with (
-        as_fault(place.job.secrets.redact, "load"),
+        as_fault(place.job.secrets.redact, Step.LOAD),
         place.alone(),
         session(opened(place), place.job.destination) as there,
     ):
         return [
             proved(there, table, place.job.directory)
-            if how == "sums" and table.key
+            if how is Comparison.SUMS and table.key
             else counted(there, table, _rows(table))
             for table in read
         ]

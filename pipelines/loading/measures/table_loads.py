@@ -10,6 +10,8 @@ import dlt
 from dlt.common.pipeline import ExtractInfo, LoadInfo
 
 from connectors.loads import TableLoad, changes
+from connectors.sources.write_rules import WriteDisposition
+from pipelines.errors import Step
 from pipelines.loading.measures.row_counts import RowCounts
 
 
@@ -51,7 +53,11 @@ class Measured:
                 written.get(name, 0),
                 schema,
                 sizes[name],
-                {step: found[name] for step, found in (("extract", reading), ("load", seconds)) if name in found},
+                {
+                    step: found[name]
+                    for step, found in ((Step.EXTRACT.value, reading), (Step.LOAD.value, seconds))
+                    if name in found
+                },
             )
             for name in every
         )
@@ -61,7 +67,13 @@ class Measured:
     ) -> TableLoad:
         before, after = self.before.get(name), self.after.get(name)
         known = schema.tables.get(name) if schema is not None else None
-        disposition = "replace" if self.full_refresh else known.get("write_disposition") if known is not None else None
+        disposition = (
+            WriteDisposition.REPLACE
+            if self.full_refresh
+            else known.get("write_disposition")
+            if known is not None
+            else None
+        )
         new, changed, deleted = changes(disposition, written, before, after) if after is not None else (None,) * 3
         if not written and after is None:
             new = changed = 0

@@ -17,10 +17,11 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.common.schema.typing import TWriteDisposition
 from dlt.extract import DltResource
 
-from connectors.sources.files import CSV_SETTINGS, STATISTICS, WORKBOOK_SETTINGS, WORKBOOKS, FilesSource
-from connectors.sources.write_rules import CODEBOOK
+from connectors.sources.files import CSV_SETTINGS, STATISTICS, WORKBOOK_SETTINGS, WORKBOOKS, FileFormat, FilesSource
+from connectors.sources.write_rules import CODEBOOK, WriteDisposition
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.rows.to_arrow import END, ToArrow
 from pipelines.sources import Context
@@ -45,7 +46,7 @@ LOOK_SECONDS = 0.5
 
 def resources(source: FilesSource, context: Context) -> list[DltResource]:
     """The table of a `files` source, and the codebook of one of statistics files."""
-    if context.row_limit is not None and source.write_disposition == "append" and not context.rehearsal:
+    if context.row_limit is not None and source.write_disposition is WriteDisposition.APPEND and not context.rehearsal:
         raise ConfigurationError(
             f"row_limit can't be used with {source.table}, which appends files: "
             "the next run would bring its rows again. Give it a primary key and merge."
@@ -65,10 +66,12 @@ def _resource(
 ) -> DltResource:
     """The reading of a source's files, as rows or as codebooks."""
     name = f"{source.table}{CODEBOOK}" if of_codebook else source.table
-    to_arrow = ToArrow(name, types={} if of_codebook else source.types, of_text=source.format == "csv")
+    to_arrow = ToArrow(name, types={} if of_codebook else source.types, of_text=source.format is FileFormat.CSV)
     whole_files = WholeFiles(context.directory, to_arrow.remember, context.mask.remember)
     reading = _Reading(source, context, store, choice, whole_files, of_codebook)
-    replaced = source.write_disposition == "replace"
+    replaced = source.write_disposition is WriteDisposition.REPLACE
+    merged = of_codebook and not replaced
+    disposition: TWriteDisposition = (WriteDisposition.MERGE if merged else source.write_disposition).value
     key = CODEBOOK_KEY if of_codebook else source.primary_key
 
     def read() -> Iterator[Any]:
@@ -78,9 +81,9 @@ def _resource(
         read,
         name=name,
         primary_key=list(key) or None,  # type: ignore[arg-type]
-        write_disposition="merge" if of_codebook and not replaced else source.write_disposition,
+        write_disposition=disposition,
     )
-    if source.format in {"csv", "parquet"} | STATISTICS and not of_codebook:
+    if source.format in {FileFormat.CSV, FileFormat.PARQUET} | STATISTICS and not of_codebook:
         # The mask is put before it, and knows each column by the name that the file gives it.
         resource.add_map(_with_distinct_names)
     return resource.add_step(to_arrow).add_step(whole_files)
@@ -113,7 +116,7 @@ class _Reading:
         After those of a file that is whole, `END` comes as often as there are tables of it.
         """
         # `replace` means all files each time, and so does a limit, which leaves a file half read.
-        partial = self.source.write_disposition == "replace" or self.context.row_limit is not None
+        partial = self.source.write_disposition is WriteDisposition.REPLACE or self.context.row_limit is not None
         state = {} if partial else dlt.current.resource_state()
         seen = state.setdefault("files", {})
         for sentence in self.choice.remarks:
@@ -214,11 +217,11 @@ class _Reading:
         if self.of_codebook:
             return codebook_pages(reopen, self.source, file.shown)
         match self.source.format:
-            case "parquet":
+            case FileFormat.PARQUET:
                 return parquet_tables(reopen)
-            case "jsonl":
+            case FileFormat.JSONL:
                 return self._each(reopen, opened, lambda one: json_pages(one, self.source, self._note_repeats))
-            case "csv":
+            case FileFormat.CSV:
                 return self._each(reopen, opened, lambda one: csv_tables(one, self.source, way))
             case kind if kind in WORKBOOKS:
                 return workbook_pages(reopen, self.source, self.notes.append)
@@ -258,7 +261,7 @@ class _Reading:
             ConfigurationError: when a table would lack rows, or nothing but broken files is new.
             TransientError: when all files are to be read, and one is not whole yet.
         """
-        everything = self.source.write_disposition == "replace" or self.context.full_refresh
+        everything = self.source.write_disposition is WriteDisposition.REPLACE or self.context.full_refresh
         if self.broken and (everything or not self.whole):
             more = f" {len(self.broken) - 1} more files can't be read either." if len(self.broken) > 1 else ""
             raise ConfigurationError(f"{self.broken[0]}{more}")

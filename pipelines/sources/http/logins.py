@@ -9,7 +9,16 @@ from dlt.sources.helpers.rest_client import auth
 from requests import PreparedRequest
 from requests.auth import AuthBase
 
-from connectors.sources.http import ApiKeyAuth, Auth, BasicAuth, BearerAuth, FhirAuth, OAuth2Auth, SmartBackendAuth
+from connectors.sources.http import (
+    ApiKeyAuth,
+    Auth,
+    BasicAuth,
+    BearerAuth,
+    FhirAuth,
+    KeyLocation,
+    OAuth2Auth,
+    SmartBackendAuth,
+)
 from pipelines.access.secrets import Secrets
 from pipelines.errors import Fields
 from pipelines.sources.http.answers import Remark
@@ -50,10 +59,10 @@ def login_of(
             return auth.BearerTokenAuth(token=secrets.text(token))
         case BasicAuth(username=username, password=password):
             return auth.HttpBasicAuth(username=secrets.plain_or_text(username), password=secrets.text(password))
-        case ApiKeyAuth(api_key=key, name=name, location="cookie"):
+        case ApiKeyAuth(api_key=key, name=name, location=KeyLocation.COOKIE):
             return CookieAuth(name, secrets.text(key))
         case ApiKeyAuth(api_key=key, name=name, location=location):
-            return auth.APIKeyAuth(name=name, api_key=secrets.text(key), location=location)
+            return auth.APIKeyAuth(name=name, api_key=secrets.text(key), location=location.value)
         case OAuth2Auth():
             request = _client_credentials(credentials, secrets, token_sender)
             return TokenAuth(lambda: request, credentials.default_token_expiration, secrets, remark)

@@ -17,7 +17,7 @@ from requests.auth import AuthBase
 
 from pipelines.access.denied_hosts import DeniedHosts, check_proxied, guard
 from pipelines.error_causes.classification import classify
-from pipelines.errors import ConfigurationError, Fields, RunError, TransientError, refused
+from pipelines.errors import ConfigurationError, Fields, RunError, Side, Step, TransientError, refused
 from pipelines.sources.http.answers import complaint
 from pipelines.sources.http.error_words import safe_words
 from pipelines.sources.http.links import bare, followed
@@ -73,7 +73,7 @@ class Sender:
             try:
                 response = self._once(request)
             except RequestException as error:
-                fault = classify(error, "extract")
+                fault = classify(error, Step.EXTRACT)
                 wait = self._patience.wait(tries, None) if isinstance(fault, TransientError) else None
                 if wait is None:
                     raise fault from None
@@ -105,7 +105,7 @@ class Sender:
         again = "" if asked_for is None else in_words(asked_for)
         if is_passing(status, response.headers):
             status = status if status != 403 else 429
-        return refused(status, where, "source", self.fields, said=said, again_in=again)
+        return refused(status, where, Side.SOURCE, self.fields, said=said, again_in=again)
 
     def _once(self, request: Request) -> Response:
         prepared = self._session.prepare_request(request)

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 
 from connectors.sources.sql_database import SqlTable
+from connectors.sources.write_rules import WriteDisposition
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 from pipelines.sources.cursors.asked import Asked
@@ -43,7 +44,7 @@ def increment_of_table(engine: sa.Engine, reflected: sa.Table, table: SqlTable, 
         ConfigurationError: when the cursor's column has no order that is the same here.
     """
     # `replace` means the whole table each time: with a cursor it would leave only the newest rows.
-    if table.cursor_column is None or table.write_disposition == "replace":
+    if table.cursor_column is None or table.write_disposition is WriteDisposition.REPLACE:
         return None
     column = reflected.c[table.cursor_column]
     order = order_of_column(column, engine.dialect.name, text=table.cursor_type == "text")
@@ -66,7 +67,7 @@ def increment_of_table(engine: sa.Engine, reflected: sa.Table, table: SqlTable, 
         lag=table.lag,
         text=table.cursor_type == "text",
         one_shape=order is Order.TEXT and table.cursor_type != "text",
-        appends=table.write_disposition == "append",
+        appends=table.write_disposition is WriteDisposition.APPEND,
         setting="cursor_column",
     )
     # A limited run goes on where it stopped: with what lies behind it, it might never get beyond that.

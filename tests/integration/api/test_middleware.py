@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from api.middleware import LoopbackOnly
-from api.sources.key_pairs import make_pair
+from api.sources.key_pairs import Algorithm, make_pair
 from settings import ROOT
 from tests.support.api_rig import BODY, CONNECTORS, TOKEN, assert_problem, client, create
 from tests.support.servers.prefect_server import free_port
@@ -116,7 +116,7 @@ async def test_without_tokens_pages_of_other_sites_are_kept_out(headers: dict[st
 
 
 async def test_public_keys_are_served_to_anybody(database_url: str) -> None:
-    _, public = make_pair("hospital-2026", "ES384")
+    _, public = make_pair("hospital-2026", Algorithm.ES384)
     async with client(database_url, tokens=("t",), public_keys=[public]) as http:
         answer = await http.get("/.well-known/jwks.json")
     assert answer.json() == {"keys": [public]}

@@ -109,7 +109,7 @@ def landed(platform: Platform, warehouse: Sql, destination: str, number: int) ->
 
 @pytest.mark.parametrize("destination", DESTINATIONS)
 @pytest.mark.parametrize("when", [before, after])
-@pytest.mark.parametrize("step", ["extract", "load"])
+@pytest.mark.parametrize("step", [Step.EXTRACT, Step.LOAD])
 def test_a_run_goes_on_when_the_platforms_database_was_away_for_a_moment(
     platform: Platform,
     warehouse: Sql,
@@ -140,7 +140,7 @@ def test_a_run_goes_on_when_the_database_goes_away_while_it_reads(platform: Plat
     assert recorded(platform) == [("completed", 1, 0, 1, 0)]
 
 
-@pytest.mark.parametrize("step", ["extract", "load"])
+@pytest.mark.parametrize("step", [Step.EXTRACT, Step.LOAD])
 def test_a_database_that_stays_away_is_blamed_and_the_next_try_goes_on(
     platform: Platform, visits: dict[str, Any], monkeypatch: pytest.MonkeyPatch, postgres: EmbeddedPostgres, step: Step
 ) -> None:
@@ -173,7 +173,7 @@ def test_a_run_that_lost_its_lock_to_another_ends_and_no_row_lands_twice(
         platform.run(number, **other)
 
     with pytest.raises(LockLostError, match="another run of this connector may have begun"):
-        run(platform, number, before("load", taken_over))
+        run(platform, number, before(Step.LOAD, taken_over))
     platform.run(number)
     assert landed(platform, warehouse, destination, number) == (100, 100)
 
@@ -187,7 +187,7 @@ def test_a_run_that_another_has_taken_the_turn_from_leaves_the_others_record_alo
         cut(platform)
         platform.run(number)
 
-    run(platform, number, after("load", taken_over))
+    run(platform, number, after(Step.LOAD, taken_over))
     assert recorded(platform) == [("completed", 0, 0, 1, 1)], "counted as dead by the other, which found nothing new"
 
 
@@ -209,9 +209,9 @@ def test_a_run_that_another_still_has_the_turn_of_ends(platform: Platform, visit
             work()
 
     def in_step(name: Step, _policy: RunPolicy, work: Callable[[], None]) -> None:
-        if name == "load":
+        if name is Step.LOAD:
             cut(platform)
-            run(platform, number, before("load", lambda: refused(work)))
+            run(platform, number, before(Step.LOAD, lambda: refused(work)))
         work()
 
     with pytest.raises(LockLostError):
@@ -222,7 +222,7 @@ def test_a_run_that_another_still_has_the_turn_of_ends(platform: Platform, visit
 def test_a_run_of_a_part_leaves_no_proof_and_so_ends(platform: Platform, visits: dict[str, Any]) -> None:
     number = platform.add(visits)
     with pytest.raises(LockLostError):
-        run(platform, number, before("load", lambda: cut(platform)), row_limit=30)
+        run(platform, number, before(Step.LOAD, lambda: cut(platform)), row_limit=30)
     assert platform.run(number).total_rows == 100
 
 

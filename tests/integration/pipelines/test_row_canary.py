@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from connectors.runs import Options
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from pipelines.error_causes.classification import as_fault
-from pipelines.errors import ConfigurationError, RunError
+from pipelines.errors import ConfigurationError, RunError, Step
 from pipelines.host import Listeners
 from pipelines.load_history import Told
 from pipelines.run import run_connector
@@ -243,7 +243,7 @@ def _careless() -> None:
 
 
 def test_the_error_behind_ours_tells_no_row() -> None:
-    with pytest.raises(ConfigurationError) as caught, as_fault(str, "extract"):
+    with pytest.raises(ConfigurationError) as caught, as_fault(str, Step.EXTRACT):
         _careless()
     assert PATIENT not in "".join(traceback.format_exception(caught.value))
 

@@ -39,40 +39,45 @@ def answered(status: int) -> requests.HTTPError:
     [
         (
             wrapped(PgError("password authentication failed", "28P01")),
-            "extract",
+            Step.EXTRACT,
             ConfigurationError,
             "source.credentials",
         ),
         (
             wrapped(PgError("password authentication failed", "28P01")),
-            "load",
+            Step.LOAD,
             ConfigurationError,
             "destination.credentials",
         ),
-        (wrapped(PgError("x", "28000")), "prepare", ConfigurationError, "CAI_DATABASE_URL"),
-        (wrapped(PgError('relation "v" does not exist', "42P01")), "extract", ConfigurationError, "source.tables"),
-        (wrapped(PgError("permission denied for table v", "42501")), "extract", ConfigurationError, "Grant it"),
-        (wrapped(PgError("terminating connection", "57P01")), "load", TransientError, "destination's database"),
-        (wrapped(PgError("deadlock detected", "40P01")), "load", TransientError, "deadlock"),
-        (wrapped(Exception("Lost connection: timed out")), "extract", TransientError, "could not be reached"),
-        (NoSuchTableError("persons"), "extract", ConfigurationError, "no table persons"),
-        (requests.ConnectionError("Max retries: Failed to resolve 'h'"), "extract", TransientError, "not known here"),
+        (wrapped(PgError("x", "28000")), Step.PREPARE, ConfigurationError, "CAI_DATABASE_URL"),
+        (wrapped(PgError('relation "v" does not exist', "42P01")), Step.EXTRACT, ConfigurationError, "source.tables"),
+        (wrapped(PgError("permission denied for table v", "42501")), Step.EXTRACT, ConfigurationError, "Grant it"),
+        (wrapped(PgError("terminating connection", "57P01")), Step.LOAD, TransientError, "destination's database"),
+        (wrapped(PgError("deadlock detected", "40P01")), Step.LOAD, TransientError, "deadlock"),
+        (wrapped(Exception("Lost connection: timed out")), Step.EXTRACT, TransientError, "could not be reached"),
+        (NoSuchTableError("persons"), Step.EXTRACT, ConfigurationError, "no table persons"),
+        (
+            requests.ConnectionError("Max retries: Failed to resolve 'h'"),
+            Step.EXTRACT,
+            TransientError,
+            "not known here",
+        ),
         (
             ModuleNotFoundError("No module named 'pymssql'", name="pymssql"),
-            "extract",
+            Step.EXTRACT,
             ConfigurationError,
             "lacks pymssql",
         ),
-        (OSError(errno.ENOSPC, "No space left on device"), "load", UnexpectedError, "disk is full"),
-        (MemoryError(), "extract", UnexpectedError, "out of memory"),
-        (KeyError("id"), "normalize", UnexpectedError, "failed while it made files of the rows"),
-        (answered(404), "load", ConfigurationError, "The destination answered 404 at http://h/x: there is nothing"),
-        (answered(401), "load", ConfigurationError, "check destination.credentials"),
-        (answered(503), "load", TransientError, "The destination answered 503"),
-        (answered(401), "prepare", ConfigurationError, "check PREFECT_API_AUTH_STRING"),
-        (answered(401), "extract", ConfigurationError, "The source answered 401"),
-        (ConfigurationValueError("no key"), "load", ConfigurationError, "destination.credentials is not what"),
-        (TransientError("As it is."), "extract", TransientError, "As it is."),
+        (OSError(errno.ENOSPC, "No space left on device"), Step.LOAD, UnexpectedError, "disk is full"),
+        (MemoryError(), Step.EXTRACT, UnexpectedError, "out of memory"),
+        (KeyError("id"), Step.NORMALIZE, UnexpectedError, "failed while it made files of the rows"),
+        (answered(404), Step.LOAD, ConfigurationError, "The destination answered 404 at http://h/x: there is nothing"),
+        (answered(401), Step.LOAD, ConfigurationError, "check destination.credentials"),
+        (answered(503), Step.LOAD, TransientError, "The destination answered 503"),
+        (answered(401), Step.PREPARE, ConfigurationError, "check PREFECT_API_AUTH_STRING"),
+        (answered(401), Step.EXTRACT, ConfigurationError, "The source answered 401"),
+        (ConfigurationValueError("no key"), Step.LOAD, ConfigurationError, "destination.credentials is not what"),
+        (TransientError("As it is."), Step.EXTRACT, TransientError, "As it is."),
     ],
 )
 def test_each_error_is_of_its_kind_and_says_what_to_do(
@@ -88,15 +93,15 @@ def test_each_error_is_of_its_kind_and_says_what_to_do(
 
 def test_what_a_sentence_leaves_out_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "prefect.pipelines")
-    with pytest.raises(UnexpectedError) as caught, as_fault(str, "normalize"):
+    with pytest.raises(UnexpectedError) as caught, as_fault(str, Step.NORMALIZE):
         raise KeyError("id")
     assert "KeyError" in caplog.text
     assert "id" not in str(caught.value).split()
-    with pytest.raises(ConfigurationError), as_fault(str, "load"):
+    with pytest.raises(ConfigurationError), as_fault(str, Step.LOAD):
         raise ConfigurationValueError("no key")
     assert "ConfigurationValueError" in caplog.text
 
 
 def test_rows_that_a_database_quotes_are_left_out() -> None:
     told = 'duplicate key value violates unique constraint "k"\nDETAIL:  Key (mrn)=(canary) already exists.'
-    assert "canary" not in str(classify(PgError(told, "23505"), "load"))
+    assert "canary" not in str(classify(PgError(told, "23505"), Step.LOAD))

@@ -24,7 +24,7 @@ from workers import fork_server, remembered
 from workers.code_version import code_version
 from workers.fork_server import NotForkableError, require_nothing_shared
 from workers.keeper import Wear
-from workers.messages import Order, Said, hear, read, say, written
+from workers.messages import Event, Order, Said, hear, read, say, written
 from workers.preload import FLOWS, flow_of
 from workers.server_process import environment_without_secrets
 from workers.warm import warm_entrypoint
@@ -75,7 +75,7 @@ def test_an_order_leaves_no_descriptor_behind() -> None:
 
 def test_what_a_fork_server_says_arrives_with_its_descriptor_and_then_its_silence() -> None:
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    said = Said("forked", number=3, pid=7)
+    said = Said(Event.FORKED, number=3, pid=7)
     end = os.pidfd_open(os.getpid())
     say(its, said, (end,))
     os.close(end)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from connectors.sources.files import FileReading
+from connectors.sources.files import FileFormat, FileReading
 from pipelines.sources.files.decoding import unpacked
 from pipelines.sources.files.statistics.variables import Variable
 
@@ -46,7 +46,7 @@ def _codebook(variable: Variable, position: int, name: str) -> Iterator[dict[str
 
 def _opened(reopen: Callable[[], Any], source: FileReading) -> Any:
     stream = unpacked(reopen())
-    if source.format == "xpt":
+    if source.format is FileFormat.XPT:
         from pipelines.sources.files.statistics.xpt import Transport  # noqa: PLC0415  # numpy, which no other kind needs
 
         return Transport(stream, source.encoding)

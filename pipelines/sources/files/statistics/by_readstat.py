@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyreadstat
 
+from connectors.sources.files import FileFormat
 from pipelines.sources.files.faults import BrokenFileError
 from pipelines.sources.files.statistics.variables import (
     SAS,
@@ -29,10 +30,10 @@ PAGE_ROWS = 20_000
 _BROKEN = (
     "is no whole file of its format: it is cut or damaged; bring it again, or set encoding to what it is written in"
 )
-_PROGRAMS: dict[str, tuple[Any, Any, Clock]] = {
-    "sas7bdat": (pyreadstat.read_sas7bdat, sas_kind, SAS),
-    "sav": (pyreadstat.read_sav, spss_kind, SPSS),
-    "dta": (pyreadstat.read_dta, stata_kind, STATA),
+_PROGRAMS: dict[FileFormat, tuple[Any, Any, Clock]] = {
+    FileFormat.SAS7BDAT: (pyreadstat.read_sas7bdat, sas_kind, SAS),
+    FileFormat.SAV: (pyreadstat.read_sav, spss_kind, SPSS),
+    FileFormat.DTA: (pyreadstat.read_dta, stata_kind, STATA),
 }
 _WHOLE = {"int8", "int16", "int32"}
 
@@ -44,7 +45,7 @@ class Statistics:
         BrokenFileError: when it is none of its format, here or while its rows are read.
     """
 
-    def __init__(self, stream: Any, form: str, encoding: str | None) -> None:
+    def __init__(self, stream: Any, form: FileFormat, encoding: str | None) -> None:
         self._stream = stream
         self._read, kind_of, self._clock = _PROGRAMS[form]
         self._options = {"encoding": encoding, "user_missing": True, "disable_datetime_conversion": True}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from connectors.sources.files import FileReading
+from connectors.sources.files import FileFormat, FileReading
 from pipelines.sources.files.faults import BrokenFileError
 from pipelines.sources.files.workbooks.cells import Sheet, Unknown
 
@@ -35,7 +35,7 @@ def workbook_pages(
 
 
 def _opened(stream: Any, source: FileReading) -> AbstractContextManager[list[Sheet]]:
-    if source.format == "xlsx":
+    if source.format is FileFormat.XLSX:
         from pipelines.sources.files.workbooks import xlsx  # noqa: PLC0415  # each reader brings a library of its own
 
         return xlsx.sheets(stream)

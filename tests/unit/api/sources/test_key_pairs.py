@@ -7,24 +7,24 @@ import pytest
 from joserfc.jwk import KeySet
 from pydantic import ValidationError
 
-from api.sources.key_pairs import main, make_pair
+from api.sources.key_pairs import Algorithm, main, make_pair
 from pipelines.access.secrets import Secrets
 from pipelines.sources.http.smart_backend import signing_key
 from settings import Settings
 
 
-@pytest.mark.parametrize("algorithm", ["ES384", "RS384"])
+@pytest.mark.parametrize("algorithm", [Algorithm.ES384, Algorithm.RS384])
 def test_a_pair_is_made_beside_those_there_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], algorithm: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], algorithm: Algorithm
 ) -> None:
-    _, standing = make_pair("old", "ES384")
+    _, standing = make_pair("old", Algorithm.ES384)
     monkeypatch.setenv("CAI_PUBLIC_KEYS", json.dumps({"keys": [standing]}))
     file = tmp_path / "new.pem"
     main(["new", "--file", str(file), "--algorithm", algorithm])
     printed = capsys.readouterr()
     monkeypatch.setenv("CAI_PUBLIC_KEYS", printed.out)
     served = Settings().public_keys
-    assert [(key["kid"], key["alg"]) for key in served] == [("old", "ES384"), ("new", algorithm)]
+    assert [(key["kid"], key["alg"]) for key in served] == [("old", Algorithm.ES384), ("new", algorithm)]
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.read_text().splitlines()[1] not in printed.out + printed.err
     private = signing_key(file.read_text(), Secrets())
@@ -37,7 +37,7 @@ def test_a_pair_is_made_beside_those_there_are(
 
 
 def test_no_private_key_can_be_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, public = make_pair("k", "ES384")
+    _, public = make_pair("k", Algorithm.ES384)
     for bad in (
         [{**public, "d": "canary"}],
         [{"kty": "oct", "kid": "k", "k": "canary"}],

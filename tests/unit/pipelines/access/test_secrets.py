@@ -14,7 +14,7 @@ import pytest
 from connectors.sources.secret_references import EnvRef
 from pipelines.access.secrets import Secrets
 from pipelines.error_causes.classification import as_fault
-from pipelines.errors import ConfigurationError, RunError
+from pipelines.errors import ConfigurationError, RunError, Step
 
 
 def test_a_variable_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_a_log_that_can_not_be_written_prints_nothing_of_what_went_wrong(
     secrets = Secrets()
     secrets.hide("swordfish-1")
     try:
-        with secrets.guard(), pytest.raises(RunError), as_fault(secrets.redact, "extract"):
+        with secrets.guard(), pytest.raises(RunError), as_fault(secrets.redact, Step.EXTRACT):
             raise ConnectionError("no login with swordfish-1")
     finally:
         log.removeHandler(handler)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.error_causes.classification import classify
 from pipelines.error_causes.database_errors import told
-from pipelines.errors import ConfigurationError, RunError, TransientError, UnexpectedError
+from pipelines.errors import ConfigurationError, RunError, Side, Step, TransientError, UnexpectedError
 
 PATIENT = "Quillfeather"
 KNOWN = {"visit", "name", "id"}
@@ -124,7 +124,7 @@ CASES = [
 
 @pytest.mark.parametrize(("error", "kind", "words"), CASES)
 def test_an_error_of_a_destination_is_told_in_words_of_ours(error: Exception, kind: type[RunError], words: str) -> None:
-    found = classify(error, "load", KNOWN)
+    found = classify(error, Step.LOAD, KNOWN)
     assert type(found) is kind, found
     assert words in str(found)
     assert PATIENT not in str(found)
@@ -142,7 +142,7 @@ MID_READ = [
 
 def test_bytes_of_a_sqlite_text_that_are_no_characters_are_told_without_them() -> None:
     words = f"Could not decode to UTF-8 column 'name' with text '{PATIENT}'"
-    found = classify(raised("sqlite3", "OperationalError", words, "DatabaseError"), "extract", KNOWN)
+    found = classify(raised("sqlite3", "OperationalError", words, "DatabaseError"), Step.EXTRACT, KNOWN)
     assert type(found) is ConfigurationError
     assert "bytes that are no characters" in str(found)
     assert PATIENT not in str(found)
@@ -153,7 +153,7 @@ def test_what_a_source_says_in_the_middle_of_a_read_is_told_in_words_of_ours(
     words: str, kind: type[RunError], shown: str
 ) -> None:
     error = OSError(f"[libpq] Execution error [PGRES_FATAL_ERROR]: ERROR:  {words}")
-    found = classify(error, "extract", KNOWN)
+    found = classify(error, Step.EXTRACT, KNOWN)
     assert type(found) is kind
     assert shown in str(found)
     assert PATIENT not in str(found)
@@ -162,7 +162,7 @@ def test_what_a_source_says_in_the_middle_of_a_read_is_told_in_words_of_ours(
 def test_a_load_file_says_which_table_it_was() -> None:
     job = raised("dlt.load.exceptions", "LoadClientJobFailed", PATIENT, job_id="visit.0a1b.0.parquet")
     job.client_exception = Exception(f"Cast error: Cannot cast string '{PATIENT}'")  # type: ignore[attr-defined]
-    assert "in table 'visit'" in str(classify(job, "load"))
+    assert "in table 'visit'" in str(classify(job, Step.LOAD))
 
 
 QUOTED = [
@@ -177,7 +177,7 @@ CLASSES = [
     ("_internal", "DeltaError"), ("pyarrow.lib", "ArrowInvalid"), ("pymysql.err", "DataError"),
     ("builtins", "ValueError"), ("builtins", "Exception"), ("sqlite3", "OperationalError"),
 ]  # fmt: skip
-STEPS = ("prepare", "extract", "normalize", "load")
+STEPS = (Step.PREPARE, Step.EXTRACT, Step.NORMALIZE, Step.LOAD)
 
 
 @given(
@@ -189,6 +189,6 @@ def test_a_row_is_never_taken_for_a_name(template: str, kind: tuple[str, str], s
 
 
 def test_every_reason_has_a_sentence_on_every_side() -> None:
-    for (error, _, _), side in itertools.product(CASES, ("source", "destination", "platform")):
-        found = told([error], side, KNOWN)  # type: ignore[arg-type]
+    for (error, _, _), side in itertools.product(CASES, Side):
+        found = told([error], side, KNOWN)
         assert found is None or found.sentence.endswith(".")

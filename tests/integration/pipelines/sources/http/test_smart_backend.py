@@ -14,7 +14,7 @@ from tests.support.servers.fhir import FhirServer, patient
 from tests.support.servers.http_server import WebServer
 from tests.support.servers.smart import SmartServer
 
-PRIVATE, PUBLIC = make_pair("k1", "ES384")
+PRIVATE, PUBLIC = make_pair("k1", Algorithm.ES384)
 
 
 def source(url: str, **auth: Any) -> dict[str, Any]:
@@ -35,13 +35,13 @@ def patients() -> FhirServer:
     return FhirServer(*(patient(number, f"2024-01-01T00:00:{number:02}Z") for number in range(45)))
 
 
-@pytest.mark.parametrize("algorithm", ["ES384", "RS384"])
+@pytest.mark.parametrize("algorithm", [Algorithm.ES384, Algorithm.RS384])
 @pytest.mark.parametrize("shape", ["pem", "pem in one line", "jwk"])
 def test_a_signed_assertion_brings_a_token(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, algorithm: Algorithm, shape: str
 ) -> None:
     private, public = make_pair("k1", algorithm)
-    kind = ECKey if algorithm == "ES384" else RSAKey
+    kind = ECKey if algorithm == Algorithm.ES384 else RSAKey
     monkeypatch.setenv("CAI_SECRET_SMART", {
         "pem": private.decode(),
         "pem in one line": private.decode().replace("\n", "\\n"),
@@ -79,7 +79,7 @@ def test_each_try_has_an_assertion_of_its_own(platform: Platform, monkeypatch: p
 
 
 def test_a_rotation_is_another_key_beside_the_old_one(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    private, public = make_pair("k2", "RS384")
+    private, public = make_pair("k2", Algorithm.RS384)
     server = SmartServer([PUBLIC, public], patients())
     with WebServer(server) as web:
         for key, key_id in ((PRIVATE, "k1"), (private, "k2")):
@@ -97,7 +97,7 @@ def test_a_rotation_is_another_key_beside_the_old_one(platform: Platform, monkey
         ({"token_endpoint": None}, "does not offer SMART Backend Services"),
         ({"token_endpoint_auth_methods_supported": ["client_secret_basic"]}, "does not take signed assertions"),
         (
-            {"token_endpoint_auth_signing_alg_values_supported": ["RS384"]},
+            {"token_endpoint_auth_signing_alg_values_supported": [Algorithm.RS384]},
             "signatures by ES384, as source.auth.private_key makes them: make a key for RS384",
         ),
     ],

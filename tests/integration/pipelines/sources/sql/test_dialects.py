@@ -19,7 +19,7 @@ from sqlalchemy import dialects
 from connectors.sources.sql_database import SqlDatabaseSource
 from pipelines.access.secrets import Secrets
 from pipelines.error_causes.classification import classify
-from pipelines.errors import ConfigurationError, RunError, TransientError
+from pipelines.errors import ConfigurationError, RunError, Step, TransientError
 from pipelines.sources import Context, sql_database
 from pipelines.sources.sql.dialects import _asked, adapt, open_engine, plain, sync_url
 from tests.support.data_plane.platform import Platform
@@ -200,7 +200,7 @@ def test_a_read_of_mysql_that_is_cut_short_is_worth_another_try(mysql_emr: Sql, 
             cursor.execute(end.format(number))
     with pytest.raises(Exception) as caught:  # noqa: PT011  # the driver's own
         list(rows)
-    assert type(classify(caught.value, "extract")) is TransientError
+    assert type(classify(caught.value, Step.EXTRACT)) is TransientError
 
 
 def test_a_sqlite_file_that_is_missing_is_not_made(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_a_connection_that_fails_is_told_in_a_sentence(
     try:
         open_engine(address).connect().close()
     except Exception as error:
-        found = classify(error, "extract")
+        found = classify(error, Step.EXTRACT)
         assert type(found) is kind, found
         assert words in str(found)
         assert "canary" not in str(found)

@@ -20,7 +20,7 @@ from connectors.sources.sql_database import SqlDatabaseSource
 from local.embedded_postgres import EmbeddedPostgres
 from pipelines.access.secrets import Secrets
 from pipelines.error_causes.classification import classify
-from pipelines.errors import ConfigurationError, TransientError
+from pipelines.errors import ConfigurationError, Step, TransientError
 from pipelines.remarks import Remarks
 from pipelines.sources import Context, sql_database
 from pipelines.sources.sql import postgres_reader
@@ -260,7 +260,7 @@ def test_a_read_that_an_administrator_ends_is_worth_another_try(
     emr(f"SELECT {end}(pid) FROM pg_stat_activity WHERE query LIKE 'COPY%long%' AND pid <> pg_backend_pid()")
     with pytest.raises(Exception) as caught:  # noqa: PT011  # the driver's own
         list(rows)
-    found = classify(caught.value, "extract")
+    found = classify(caught.value, Step.EXTRACT)
     assert type(found) is TransientError
     assert "The source's database" in str(found)
 
@@ -271,7 +271,7 @@ def test_a_read_beyond_the_servers_time_limit_is_worth_another_try(emr: Sql, mon
     monkeypatch.setenv("CAI_SECRET_EMR", f"{url}?options=-cstatement_timeout%3D300")
     with pytest.raises(Exception) as caught:  # noqa: PT011  # the driver's own
         read("slow")
-    found = classify(caught.value, "extract")
+    found = classify(caught.value, Step.EXTRACT)
     assert type(found) is TransientError
     assert re.search("statement[_ ]timeout", str(found))
 
@@ -286,7 +286,7 @@ def test_a_connection_that_breaks_while_rows_are_read_is_worth_another_try(
         monkeypatch.setenv("CAI_SECRET_EMR", broken.geturl())
         with pytest.raises(Exception) as caught:  # noqa: PT011  # the driver's own
             read("long")
-    found = classify(caught.value, "extract")
+    found = classify(caught.value, Step.EXTRACT)
     assert type(found) is TransientError
     assert "The source's database" in str(found)
 
@@ -370,7 +370,7 @@ def test_what_is_wrong_with_an_address_is_named(
     monkeypatch.setenv("CAI_SECRET_EMR", parts.geturl())
     with pytest.raises(Exception) as caught:  # noqa: PT011  # the driver's own
         read("visit")
-    found = classify(caught.value, "extract")
+    found = classify(caught.value, Step.EXTRACT)
     assert type(found) is ConfigurationError
     assert words in str(found)
     assert "source.credentials" in str(found)
