@@ -33,7 +33,7 @@ def verify_tables(place: Place, source: Source, options: Options, how: str) -> l
         )
     asked = {normalised(name) for name in options.tables}
     with as_fault(place.job.secrets.redact, Step.EXTRACT):
-        read = read_again(place, _whole(source, asked, keys_alone=how is Comparison.COUNTS))
+        read = read_again(place, _whole(source, asked, keys_alone=how == Comparison.COUNTS))
     with (
         as_fault(place.job.secrets.redact, Step.LOAD),
         place.alone(),
@@ -41,7 +41,7 @@ def verify_tables(place: Place, source: Source, options: Options, how: str) -> l
     ):
         return [
             proved(there, table, place.job.directory)
-            if how is Comparison.SUMS and table.key
+            if how == Comparison.SUMS and table.key
             else counted(there, table, _rows(table))
             for table in read
         ]

@@ -1,7 +1,7 @@
 """Names of paginators and logins: those of dlt, so that its documentation explains them, and none of them missing.
 
-Its maps from names to classes are not used: every class but the one of a single page is put right here, and to import
-the maps is to import all of dlt's own REST source.
+Its maps from names to classes are not used: every class but the one of a single page is put right here (see Decisions
+in docs/architecture.md).
 """
 
 from typing import Any, get_args
