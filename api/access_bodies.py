@@ -1,6 +1,5 @@
 """Bodies of the routes on access: tokens and credentials."""
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
@@ -8,7 +7,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, TypeAdapte
 
 from api.bodies import Body, Input
 from connectors.connector import TEAM_LENGTH, why_no_team
-from connectors.credentials import CredentialKind
+from connectors.credentials import NO_HOST, CredentialKind, host_named, why_no_name
 from connectors.limits.jsonb import is_text
 from connectors.people import Role
 from connectors.sources.secret_references import Credential, refused
@@ -87,15 +86,16 @@ class TokensAnswer(Body):
 
 
 def _host_name(value: str) -> str:
-    host = value.strip().lower()
-    if not re.fullmatch(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|[0-9a-f:]+", host):
-        raise refused("{field} must be a host's name alone, such as 'emr.example.org': without https://, port or path.")
+    host = host_named(value)
+    if host is None:
+        raise refused("{field} " + NO_HOST)
     return host
 
 
-def _storable(value: str) -> str:
-    if "/" in value:
-        raise refused("{field} must hold no slash.")
+def _credential_name(value: str) -> str:
+    why = why_no_name(value)
+    if why is not None:
+        raise refused("{field} " + why)
     return value
 
 
@@ -107,7 +107,9 @@ _KIND = "Where it is: a Prefect Secret block, a block of another type (`type/nam
 class CredentialInput(Input):
     """A credential to be registered: its value, or a reference to what is there already."""
 
-    name: Annotated[PlainName, AfterValidator(_storable), Field(description="What people call it.", examples=["emr"])]
+    name: Annotated[
+        PlainName, AfterValidator(_credential_name), Field(description="What people call it.", examples=["emr"])
+    ]
     kind: Annotated[CredentialKind, Field(description=_KIND)] = CredentialKind.SECRET
     value: Annotated[
         Annotated[SecretStr, Field(min_length=1, max_length=100_000)] | None, Field(description=_VALUE)

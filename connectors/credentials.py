@@ -4,13 +4,15 @@ A registered credential is of one team or everybody's, and may be held to some h
 connector is saved and when it runs: a back end writes rows by SQL, and a credential may change hands in between.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from connectors.connector import InvalidConnectorError
+from connectors.connector import InvalidConnectorError, why_no_team
+from connectors.limits.jsonb import is_text
 from connectors.refusals import Refusal
 
 
@@ -112,6 +114,22 @@ def _elsewhere(what: str, credentials: Iterable[Registered]) -> str:
         f"{{field}} names {what}, which may be sent to {hosts} alone, and not to where this connector would send it: "
         "correct the address, or name a credential for that host."
     )
+
+
+def why_no_name(name: str) -> str | None:
+    """Why a credential can't have this name, as the end of a sentence; None when it can."""
+    if not is_text(name):
+        return "holds a character that cannot be stored: remove it."
+    return "must hold no slash." if "/" in name else why_no_team(name)
+
+
+def host_named(text: str) -> str | None:
+    """A host as credentials keep it; None for what is no host's name alone."""
+    host = text.strip().lower()
+    return host if re.fullmatch(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|[0-9a-f:]+", host) else None
+
+
+NO_HOST = "must be a host's name alone, such as 'emr.example.org': without https://, port or path."
 
 
 def is_nobodys(kind: CredentialKind, reference: str) -> bool:

@@ -1,8 +1,9 @@
 """Fields of a form, made from a model: each with its help, so that a new kind of source has a form at once.
 
 The way in and the way back are one list: `fields_of` reads the model's JSON schema, `said` reads what a browser sends.
-A field's name is the place of its value in the connector's JSON (`source.tables.0.name`), so a refusal's pointer names
-the field at which its sentence is shown. Nothing is checked here: the domain judges, in one sentence for all doors.
+A field's place is that of its value in the connector's JSON (`source.tables.0.name`), so a refusal's pointer names the
+field at which its sentence is shown; its name has the chosen `type` besides, for each has fields of its own
+(`source.auth.bearer.token`). Nothing is checked here: the domain judges, in one sentence for all doors.
 This module is pure.
 """
 
@@ -35,7 +36,7 @@ class Control(StrEnum):
     PAIRS = "pairs"
     """A map, one `name: value` a line."""
     SECRET = "secret"  # noqa: S105  # no password
-    """A reference to a stored login, never the login itself."""
+    """A reference to a stored credential, never the secret itself: chosen, or stored here (`web.typed_secrets`)."""
     ONE_OF = "one_of"
     """One of several models, chosen by their `type`, with the fields of each."""
     LIST = "list"
@@ -62,11 +63,12 @@ class Field:
     """Of FLAG: what it is where nothing is said."""
     items: tuple[tuple["Field", ...], ...] = ()
     """Of LIST: the fields of each item that there is."""
+    place: str = ""
+    """Where its value stands in the connector's JSON."""
 
     def fields_at(self, place: int) -> "list[Field]":
         """Of LIST: the empty fields of an item at this place, by their names there."""
-        old, new = f"{self.name}.N.", f"{self.name}.{place}."
-        return [_renamed(each, old, new) for each in self.fields]
+        return [_placed_at(each, self, place) for each in self.fields]
 
 
 def fields_of(model: type[BaseModel], name: str, value: Mapping[str, Any], *, but: Sequence[str] = ()) -> list[Field]:
@@ -79,7 +81,7 @@ def fields_of(model: type[BaseModel], name: str, value: Mapping[str, Any], *, bu
         but: fields that are shown elsewhere, and `type`, which chose the model.
     """
     schema = _schema_of(model)
-    return _fields(schema, schema.get("$defs", {}), name, value, but={"type", *but})
+    return _fields(schema, schema.get("$defs", {}), (name, name), value, but={"type", *but})
 
 
 @functools.cache
@@ -88,20 +90,22 @@ def _schema_of(model: type[BaseModel]) -> Schema:
     return model.model_json_schema(by_alias=True)
 
 
-def _fields(schema: Schema, known: Schema, name: str, value: Any, but: set[str]) -> list[Field]:
+def _fields(schema: Schema, known: Schema, at: tuple[str, str], value: Any, but: set[str]) -> list[Field]:
+    """The fields of a model that stands `at` this name and place."""
     value = value if isinstance(value, Mapping) else {}
     required = set(schema.get("required", ()))
+    name, place = at
     return [
-        _field(each, known, f"{name}.{key}", key, value.get(key), required=key in required)
+        _field(each, known, (f"{name}.{key}", f"{place}.{key}"), key, value.get(key), required=key in required)
         for key, each in schema.get("properties", {}).items()
         if key not in but
     ]
 
 
-def _field(schema: Schema, known: Schema, name: str, key: str, value: Any, *, required: bool) -> Field:
+def _field(schema: Schema, known: Schema, at: tuple[str, str], key: str, value: Any, *, required: bool) -> Field:
     shapes = _shapes(schema, known)
     label = str(key).replace("_", " ").capitalize()
-    field = Field(name, label, _help(str(schema.get("description", ""))), Control.JSON, required)
+    field = Field(at[0], label, _help(str(schema.get("description", ""))), Control.JSON, required, place=at[1])
     types = {each.get("type") for each in shapes}
     titles = {each.get("title") for each in shapes}
     if titles and titles <= {"SecretRef", "BlockRef", "EnvRef"}:
@@ -141,14 +145,14 @@ def _one_of(field: Field, models: Sequence[Schema], known: Schema, value: Any) -
     for model in models:
         kind = str(next(iter(model["properties"]["type"].get("enum", _const(model["properties"]["type"]))), ""))
         own = value if kind == chosen else {}
-        fields = _fields(model, known, f"{field.name}.{kind}", own, {"type"})
+        fields = _fields(model, known, (f"{field.name}.{kind}", field.place), own, {"type"})
         variants.append((kind, _help(str(model.get("description", ""))), tuple(fields)))
     return replace(field, control=Control.ONE_OF, variants=tuple(variants), value=chosen)
 
 
 def _list(field: Field, item: Schema, known: Schema, value: Any) -> Field:
-    def one(place: int | str, of: Any) -> tuple[Field, ...]:
-        return tuple(_fields(item, known, f"{field.name}.{place}", of, set()))
+    def one(number: int | str, of: Any) -> tuple[Field, ...]:
+        return tuple(_fields(item, known, (f"{field.name}.{number}", f"{field.place}.{number}"), of, set()))
 
     items = value if isinstance(value, Sequence) and not isinstance(value, str) else []
     shown = tuple(one(place, each) for place, each in enumerate(items))
@@ -204,10 +208,37 @@ def said(fields: Sequence[Field], sent: Sent) -> dict[str, Any]:
     return found
 
 
+def secrets(fields: Sequence[Field], sent: Sent) -> list[Field]:
+    """The fields of secrets in a filled-in form, without those of kinds that were not chosen."""
+    found: list[Field] = []
+    for field in fields:
+        match field.control:
+            case Control.SECRET:
+                found.append(field)
+            case Control.ONE_OF:
+                found += secrets(_chosen(field, sent) or (), sent)
+            case Control.LIST:
+                for number in _numbers(field, sent):
+                    found += secrets(field.fields_at(number), sent)
+            case _:
+                pass
+    return found
+
+
+def _chosen(field: Field, sent: Sent) -> Sequence[Field] | None:
+    kind_said = sent.get(field.name, "").strip()
+    return next((fields for kind, _, fields in field.variants if kind == kind_said), None)
+
+
+def _numbers(field: Field, sent: Sent) -> list[int]:
+    return sorted({int(found[1]) for each in sent if (found := _placed(field.name).match(each))})
+
+
 def _value(field: Field, sent: Sent) -> Any:
     text = sent.get(field.name, "").strip()
     match field.control:
         case Control.SECRET:
+            text = sent.get(f"{field.name}.other", "").strip() or text
             return reference_from_text(text) if text else None
         case Control.FLAG:
             on = bool(text)
@@ -222,11 +253,10 @@ def _value(field: Field, sent: Sent) -> Any:
         case Control.JSON:
             return _json(text)
         case Control.ONE_OF:
-            chosen = next((fields for kind, _, fields in field.variants if kind == text), None)
+            chosen = _chosen(field, sent)
             return None if chosen is None else {"type": text, **said(chosen, sent)}
         case Control.LIST:
-            places = sorted({int(found[1]) for each in sent if (found := _placed(field.name).match(each))})
-            items = (said(field.fields_at(place), sent) for place in places)
+            items = (said(field.fields_at(number), sent) for number in _numbers(field, sent))
             return [item for item in items if item]
         case _:
             return _json(text) if text.startswith("{") else text or None
@@ -236,13 +266,16 @@ def _placed(name: str) -> re.Pattern[str]:
     return re.compile(re.escape(name) + r"\.(\d+)\.")
 
 
-def _renamed(field: Field, old: str, new: str) -> Field:
+def _placed_at(field: Field, listed: Field, number: int) -> Field:
+    """A field of one item of a list, at this number."""
     return replace(
         field,
-        name=field.name.replace(old, new, 1),
-        fields=tuple(_renamed(each, old, new) for each in field.fields),
+        name=field.name.replace(f"{listed.name}.N.", f"{listed.name}.{number}.", 1),
+        place=field.place.replace(f"{listed.place}.N.", f"{listed.place}.{number}.", 1),
+        fields=tuple(_placed_at(each, listed, number) for each in field.fields),
         variants=tuple(
-            (kind, text, tuple(_renamed(each, old, new) for each in fields)) for kind, text, fields in field.variants
+            (kind, text, tuple(_placed_at(each, listed, number) for each in fields))
+            for kind, text, fields in field.variants
         ),
     )
 

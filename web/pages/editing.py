@@ -10,13 +10,14 @@ from connectors.connector import InvalidConnectorError, RunPolicy
 from connectors.destinations import Destination
 from connectors.errors import RequestError
 from connectors.limits.ids import parse_id
-from connectors.people import Act
+from connectors.people import Act, Person
 from connectors.sources import Source
 from connectors.sources.unions import models_of
 from use_cases.queries import Entry
 from web.fields import Field, fields_of, said
 from web.refusing import PageRoute
-from web.rendering import Sent, UseCases, go_to, page
+from web.rendering import Sent, UseCases, Visitor, go_to, page
+from web.typed_secrets import choices, credentials_of, store_typed
 
 router = APIRouter(route_class=PageRoute)
 
@@ -65,23 +66,30 @@ def values_of(entry: Entry) -> dict[str, Any]:
 
 
 @router.get("/connectors/{number}/edit")
-async def edit(request: Request, number: str, service: UseCases) -> Response:
+async def edit(request: Request, number: str, service: UseCases, person: Visitor) -> Response:
     """The form, with what stands in the table."""
     entry = await service.get(parse_id(number) or 0, Act.CHANGE)
-    return _form(request, entry, values_of(entry), {})
+    return await _form(request, person, entry, values_of(entry), {})
 
 
 @router.post("/connectors/{number}/edit")
-async def save(request: Request, number: str, service: UseCases, sent: Sent) -> Response:
-    """Save it, or show each refusal at its field with all that was typed."""
+async def save(request: Request, number: str, service: UseCases, person: Visitor, sent: Sent) -> Response:
+    """Save it, or show each refusal at its field with all that was typed but secrets."""
     entry = await service.get(parse_id(number) or 0, Act.CHANGE)
-    changed = filled_in(values_of(entry), sent)
+    values = values_of(entry)
+    fields = [field for _, each in sections(values) for field in each]
+    sent, refused = await store_typed(
+        credentials_of(request, person), entry.row.team, fields, sent, lambda said: filled_in(values, said)
+    )
+    changed = filled_in(values, sent)
+    if refused:
+        return await _form(request, person, entry, {**values, **changed}, refused, 422, sent)
     try:
         await service.update(entry.row.id, changed, [sent["version"]] if sent.get("version") else None)
     except InvalidConnectorError as error:
-        return _form(request, entry, {**values_of(entry), **changed}, by_field(error), 422)
+        return await _form(request, person, entry, {**values, **changed}, by_field(error), 422, sent)
     except RequestError as error:
-        return _form(request, entry, {**values_of(entry), **changed}, {"": [str(error)]}, 409)
+        return await _form(request, person, entry, {**values, **changed}, {"": [str(error)]}, 409, sent)
     return go_to(f"/connectors/{entry.row.id}", "Saved.")
 
 
@@ -93,9 +101,22 @@ def by_field(error: InvalidConnectorError) -> dict[str, list[str]]:
     return found
 
 
-def _form(
-    request: Request, entry: Entry, values: Mapping[str, Any], refused: Mapping[str, list[str]], status: int = 200
+async def _form(
+    request: Request,
+    person: Person,
+    entry: Entry,
+    values: Mapping[str, Any],
+    refused: Mapping[str, list[str]],
+    status: int = 200,
+    sent: Mapping[str, str] | None = None,
 ) -> Response:
     return page(
-        request, "edit.html", status=status, entry=entry, values=values, sections=sections(values), refused=refused
+        request,
+        "edit.html",
+        status=status,
+        entry=entry,
+        values=values,
+        sections=sections(values),
+        refused=refused,
+        credentials=await choices(request, person, entry.row.team, sent),
     )

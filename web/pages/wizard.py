@@ -1,7 +1,8 @@
 """The wizard: from a kind of source to a saved connector, with a look at the source before anything is saved.
 
 Each step is one form that is sent to one address and answered with the next step, or with the same one and a sentence
-at the field. It works without JavaScript. Nothing is kept on the server but stored logins: the draft is in the page.
+at the field. It works without JavaScript. Nothing is kept on the server but credentials that are stored on the way: the
+draft is in the page, and has their references alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from web.fields import Control, Field, fields_of, said
 from web.pages.editing import by_field, model_of
 from web.refusing import PageRoute
 from web.rendering import Sent, UseCases, Visitor, go_to, page
+from web.typed_secrets import choices, credentials_of, store_typed
 from web.when import SAID, form_of
 
 router = APIRouter(route_class=PageRoute)
@@ -60,13 +62,15 @@ async def duplicate(request: Request, number: str, service: UseCases, person: Vi
 @router.post("/connectors/new")
 async def go_on(request: Request, service: UseCases, person: Visitor, sent: Sent) -> Response:
     """Take over what a step says, and show the next one, the one before, or the same with what is wrong."""
-    step, draft = _step(sent), _taken(_step(sent), Draft.read(sent.get("draft", "")), sent)
-    go = sent.get("go", "next")
+    step, go = _step(sent), sent.get("go", "next")
+    begun = Draft.read(sent.get("draft", ""))
+    sent, unkept = await _stored(request, person, step, begun, sent) if go == "next" else (sent, {})
+    draft = _taken(step, begun, sent)
     if go == "back":
         return await _show(request, service, person, ORDER[max(0, ORDER.index(step) - 1)], draft)
     if go == "preview":
         return await _show(request, service, person, step, draft, sent=sent, previewed=True)
-    refused = _refused(service, step, draft)
+    refused = {**_refused(service, step, draft), **unkept}
     if refused:
         return await _show(request, service, person, step, draft, refused, sent=sent, status=422)
     if step is not Step.WHEN:
@@ -74,10 +78,34 @@ async def go_on(request: Request, service: UseCases, person: Visitor, sent: Sent
     try:
         entry = await service.create(draft.columns())
     except InvalidConnectorError as error:
-        return await _show(request, service, person, step, draft, by_field(error), sent=sent, status=422)
+        return await _show(request, service, person, step, draft, _here(by_field(error)), sent=sent, status=422)
     except RequestError as error:
-        return await _show(request, service, person, step, draft, {"name": [str(error)]}, sent=sent, status=409)
+        return await _show(request, service, person, step, draft, {"": [str(error)]}, sent=sent, status=409)
     return go_to(f"/connectors/{entry.row.id}", "Saved. Its first load begins as its schedule says, or now by a click.")
+
+
+async def _stored(
+    request: Request, person: Person, step: Step, draft: Draft, sent: dict[str, str]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """What was sent once its secrets are stored, and by field why one could not be."""
+    if step is Step.LOGIN:
+        fields = _login_fields(draft)
+    elif step is Step.DESTINATION and sent.get("destination"):
+        fields = _destination_fields(replace(draft, destination={"type": sent["destination"]}))
+    else:
+        return sent, {}
+    return await store_typed(
+        credentials_of(request, person),
+        _team(person, draft),
+        fields,
+        sent,
+        lambda said: _taken(step, draft, said).columns(),
+    )
+
+
+def _team(person: Person, draft: Draft) -> str | None:
+    """Whose the connector will be, as far as it is known."""
+    return draft.rest.get("team") or person.home
 
 
 def _step(sent: Mapping[str, str]) -> Step:
@@ -138,6 +166,13 @@ BELONGS = {
 """Where the refusals that a step is about begin."""
 
 
+def _here(refused: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Refusals for the last step: what is not one of its fields is said above them all."""
+    own = {name: said for name, said in refused.items() if name.startswith(BELONGS[Step.WHEN])}
+    others = [sentence for name, said in refused.items() if name not in own for sentence in said]
+    return {**own, **({"": others} if others else {})}
+
+
 def _refused(service: Service, step: Step, draft: Draft) -> dict[str, list[str]]:
     """What is wrong with what this step says; what later steps will say is not missed yet."""
     found = by_field(error) if (error := service.judged(draft.columns())) is not None else {}
@@ -190,6 +225,7 @@ async def _show(
         refused=refused or {},
         when={**form_of(schedule), **{key: text for key, text in (sent or {}).items() if key.startswith("when.")}},
         hows=SAID,
+        credentials=await choices(request, person, _team(person, draft), sent),
         **values,
     )
 

@@ -1,0 +1,152 @@
+"""Secrets at the page: chosen among stored credentials, or typed once, stored, and shown to nobody again."""
+
+import html
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from connectors.people import Role
+from tests.support.api_rig import BODY, CONNECTORS, TOKEN, client
+from tests.support.audit import connected
+from tests.support.people import CREDENTIALS, OTHER, OWN, Browser, KeptValues, browsing, made_connector, made_token
+
+NEW = "/connectors/new"
+CANARY = "canary-7f3a"
+ADDRESS = "https://fhir.example.org/r4"
+
+
+@pytest.fixture
+async def admin(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with the token of CAI_API_TOKEN, where connectors name registered credentials alone."""
+    monkeypatch.setenv("CAI_CREDENTIALS", "registered")
+    async with client(database_url, tokens=(TOKEN,)) as http:
+        yield http
+
+
+@pytest.fixture
+def kept(admin: httpx.AsyncClient) -> KeptValues:
+    """Where the values of credentials are kept."""
+    app: Any = admin._transport.app  # type: ignore[attr-defined]
+    app.state.blocks = KeptValues()
+    return app.state.blocks  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+async def ann(admin: httpx.AsyncClient, kept: KeptValues) -> AsyncIterator[Browser]:
+    """The browser of an editor of one team."""
+    token = await made_token(admin, Role.EDITOR, OWN, name="ann")
+    async with browsing(admin, token["token"]) as browser:
+        yield browser
+
+
+def drafted(page: str) -> dict[str, Any]:
+    """The draft that a page of the wizard carries."""
+    (draft,) = re.findall(r'name="draft" value="([^"]*)"', page)
+    return dict(json.loads(html.unescape(draft)))
+
+
+def login(**more: str) -> dict[str, str]:
+    """The form of the wizard's step that asks for a FHIR server."""
+    draft = json.dumps({"source": {"type": "fhir"}, "destination": None, "rest": {}})
+    token = "source.auth.bearer.token"
+    fields = {name.replace("__", "."): text for name, text in more.items()}
+    named = {f"{token}.{name}" if name in {"new.name", "new.value", "new.hosts", "other"} else token: text
+             for name, text in fields.items()}  # fmt: skip
+    return {"step": "login", "draft": draft, "source.base_url": ADDRESS, "source.auth": "bearer", **named}
+
+
+async def test_a_secret_is_stored_in_the_wizard_and_the_connector_names_it(
+    ann: Browser, admin: httpx.AsyncClient, kept: KeptValues, database_url: str
+) -> None:
+    page = await ann.send_form(NEW, NEW, **login(new__name="emr", new__value=CANARY))
+    assert page.status_code == 200
+    assert list(kept.values.values()) == [CANARY]
+    (reference,) = kept.values
+    assert drafted(page.text)["source"]["auth"] == {"type": "bearer", "token": {"secret": reference}}
+    assert CANARY not in page.text
+    (stored,) = (await admin.get(CREDENTIALS)).json()["items"]
+    assert (stored["name"], stored["team"], stored["hosts"], stored["createdBy"]) == (
+        "emr", OWN, ["fhir.example.org"], "ann",
+    )  # fmt: skip
+    source = {**drafted(page.text)["source"], "resource_types": ["Patient"]}
+    last = json.dumps({"source": source, "destination": None, "rest": {}})
+    saved = await ann.send_form(NEW, NEW, step="when", draft=last, name="Patients", **{"when.how": "never"})
+    assert saved.status_code == 303, saved.text
+    (row,) = (await admin.get(CONNECTORS)).json()["items"]
+    edit = await ann.get(f"/connectors/{row['id']}/edit")
+    assert f'<option value="{reference}" selected>emr ({OWN}, only to fhir.example.org)' in edit.text
+    async with connected(database_url) as connection:
+        assert CANARY not in str(await connection.fetch("SELECT * FROM cai_audit"))
+        entry = await connection.fetchrow("SELECT actor, via FROM cai_audit WHERE action = 'credential_created'")
+        assert tuple(entry) == ("ann", "page")
+
+
+async def test_what_cannot_be_stored_is_said_at_its_field_and_the_secret_is_typed_again(
+    ann: Browser, kept: KeptValues
+) -> None:
+    await ann.send_form(NEW, NEW, **login(new__name="emr", new__value="first"))
+    for typed, sentence in (
+        ({"new__name": "emr", "new__value": CANARY}, "has this name"),
+        ({"new__name": "", "new__value": CANARY}, "Give the secret a name"),
+        ({"new__name": "a/b", "new__value": CANARY}, "must hold no slash"),
+        ({"new__name": "second", "new__value": ""}, "The secret itself is missing"),
+        ({"new__name": "second", "new__value": CANARY, "new__hosts": "https://emr.example.org"}, "Each host must be"),
+    ):
+        page = await ann.send_form(NEW, NEW, **login(**typed))
+        assert page.status_code == 422, typed
+        shown = re.findall(r'id="source.auth.token.refused">([^<]*)<', page.text)
+        assert any(sentence in each for each in shown), (typed, shown)
+        assert CANARY not in page.text
+        assert html.escape(typed["new__name"]) in page.text
+    assert list(kept.values.values()) == ["first"]
+
+
+async def test_hosts_are_those_that_are_typed_or_any(ann: Browser, admin: httpx.AsyncClient) -> None:
+    await ann.send_form(
+        NEW, NEW, **login(new__name="one", new__value="x", new__hosts="FHIR.example.org, b.example.org")
+    )
+    await ann.send_form(NEW, NEW, **login(new__name="any", new__value="x", new__hosts="*"))
+    hosts = {each["name"]: each["hosts"] for each in (await admin.get(CREDENTIALS)).json()["items"]}
+    assert hosts == {"one": ["fhir.example.org", "b.example.org"], "any": []}
+
+
+async def test_another_teams_credential_is_neither_offered_nor_taken(
+    ann: Browser, admin: httpx.AsyncClient, kept: KeptValues
+) -> None:
+    for name, team in (("theirs", OTHER), ("ours", OWN), ("shared", None)):
+        answer = await admin.post(CREDENTIALS, json={"name": name, "value": "x", "team": team})
+        assert answer.status_code == 201
+    page = await ann.get(f"{NEW}?kind=fhir")
+    assert re.findall(r"<option value=\"cai-credential-[^>]*>(\w+) ", page.text)[:2] == ["ours", "shared"]
+    assert "theirs" not in page.text
+    page = await ann.send_form(NEW, NEW, **login(other=next(iter(kept.values))))
+    source = {**drafted(page.text)["source"], "resource_types": ["Patient"]}
+    last = json.dumps({"source": source, "destination": None, "rest": {}})
+    refused = await ann.send_form(NEW, NEW, step="when", draft=last, name="Patients", **{"when.how": "never"})
+    assert refused.status_code == 422
+    assert "source.auth.token names the Secret block" in html.unescape(refused.text)
+
+
+async def test_a_secret_is_stored_in_the_edit_form(ann: Browser, admin: httpx.AsyncClient, kept: KeptValues) -> None:
+    source = {"type": "fhir", "base_url": ADDRESS, "resource_types": ["Patient"]}
+    made = await made_connector(admin, OWN, source=source)
+    where = f"/connectors/{made['id']}/edit"
+    form = {"name": "Patients", "source.base_url": ADDRESS, "source.resource_types": "Patient", "source.auth": "bearer"}
+    token = "source.auth.bearer.token"
+    answer = await ann.send_form(where, where, **form, **{f"{token}.new.name": "emr", f"{token}.new.value": CANARY})
+    assert answer.status_code == 303, answer.text
+    row = (await admin.get(f"{CONNECTORS}/{made['id']}")).json()
+    assert row["source"]["auth"] == {"type": "bearer", "token": {"secret": next(iter(kept.values))}}
+    assert BODY["source"] != row["source"]
+
+
+async def test_a_readers_page_stores_nothing(admin: httpx.AsyncClient, kept: KeptValues) -> None:
+    token = await made_token(admin, Role.READER, OWN, name="bob")
+    async with browsing(admin, token["token"]) as bob:
+        answer = await bob.send_form(NEW, "/", **login(new__name="emr", new__value=CANARY))
+        assert answer.status_code in {403, 422}
+    assert kept.values == {}
