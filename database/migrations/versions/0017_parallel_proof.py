@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0016"
-down_revision = "0015"
+revision = "0017"
+down_revision = "0016"
 
 FUNCTIONS = ("cai_audit_text(cai_audit)", "cai_audit_digest(cai_audit)")
 
