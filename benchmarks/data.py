@@ -25,8 +25,9 @@ from typing import Any
 import orjson
 import psycopg2  # type: ignore[import-untyped]
 
+from benchmarks.data_loads import LOADS, SOURCE, WAREHOUSE
 from benchmarks.data_peers import PEERS, Peer, installed
-from benchmarks.data_sides import COLUMNS, SOURCE, WAREHOUSE
+from benchmarks.data_sides import COLUMNS
 from benchmarks.figures import LONG_ROUNDS, ROUNDS, Figure, in_turns, median_ratio, shown, table
 from local.embedded_postgres import EmbeddedPostgres
 from rigs.migrated import migrate
@@ -68,6 +69,7 @@ def data(rows: int) -> list[Figure]:
             {
                 **os.environ,
                 "CAI_DATABASE_URL": own,
+                "CAI_CREDENTIALS": "open",
                 "CAI_DATA_DIR": str(directory / "data"),
                 SOURCE: source,
                 WAREHOUSE: warehouse,
@@ -114,12 +116,16 @@ class Runner:
     def _run(self, side: str, root: Path, large: bool) -> dict[str, Any]:
         """Run a side of this file's making with the program that stands below `root`."""
         table = "measurement_large" if large else "measurement"
+        script = "data_loads.py" if side in LOADS else "data_sides.py"
+        # What it says of an error goes where ours goes.
         answer = subprocess.run(
-            [sys.executable, ROOT / "benchmarks" / "data_sides.py", side],
+            [sys.executable, ROOT / "benchmarks" / script, side],
             cwd=root,
             env={**self._environment, "BENCH_TABLE": table, "PYTHONPATH": str(root)},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
         taken: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
         return taken
 
@@ -180,7 +186,7 @@ class Runner:
             return _whole(command.arguments, {**os.environ, **command.environment})
 
         def ours() -> float:
-            return _whole([sys.executable, "-m", "benchmarks.data_sides", "to-postgres"], self._environment)
+            return _whole([sys.executable, "-m", "benchmarks.data_loads", "to-postgres"], self._environment)
 
         mine, others = in_turns(ours, theirs, LONG_ROUNDS)
         label = f"{peer.name} {program.version}"

@@ -1,19 +1,16 @@
-"""One side of a figure of the data plane, in a process of its own: seconds, memory, and where the time went.
+"""What the data plane is compared with: the same work by hand, and as a plain dlt script, in a process of its own.
 
-Started by `benchmarks.data` as `python -m benchmarks.data_sides SIDE`; prints a line of JSON. Imports are not counted:
-a worker's process pays them before the work begins, and a script does too.
+Started by `benchmarks.data` as a script; prints a line of JSON, as `benchmarks.data_loads` does. Imports are not
+counted.
 """
 
-import json
 import os
-import resource
 import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import adbc_driver_postgresql.dbapi
 import dlt
@@ -23,39 +20,19 @@ import orjson
 import psycopg2  # type: ignore[import-untyped]
 import pyarrow as pa
 
+from benchmarks.data_loads import SOURCE, SQL, TABLE, WAREHOUSE, measured, scratch
 from connectors.destinations.duckdb import DuckdbDestination
-from connectors.runs import Options
 from connectors.sources.sql_database import SqlDatabaseSource
 from pipelines.access.secrets import Secrets
 from pipelines.loading import pipeline as engine
 from pipelines.loading.destinations import open_target
-from pipelines.loading.summary import Summary
-from pipelines.run import run_connector
-from pipelines.sources import Context, files, rest_api, sql_database
+from pipelines.sources import Context, sql_database
 from pipelines.sources.as_one import source_of
-from settings import Settings
-
-PRELOADED = (engine, files, rest_api, sql_database)
-"""What a run imports on its way: here before the clock starts."""
-
-SOURCE, WAREHOUSE = "CAI_SECRET_BENCH_SOURCE", "CAI_SECRET_BENCH_WAREHOUSE"
-TABLE = os.environ.get("BENCH_TABLE", "measurement")
-"""The table that is loaded; there is one a size."""
-
-STEPS: dict[str, float] = {}
-"""Seconds of each step of the run that was measured, where there was one."""
-
-
-def _scratch(name: str) -> Path:
-    path = Path(os.environ["CAI_DATA_DIR"]) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    return path
 
 
 def scanner() -> float:
     """DuckDB's own postgres scanner."""
-    with duckdb.connect(str(_scratch("scanner.duckdb"))) as warehouse:
+    with duckdb.connect(str(scratch("scanner.duckdb"))) as warehouse:
         warehouse.execute("LOAD postgres")
         started = time.perf_counter()
         warehouse.execute(f"ATTACH '{os.environ[SOURCE]}' AS clinic (TYPE postgres, READ_ONLY)")
@@ -69,7 +46,7 @@ def adbc() -> float:
     with (
         adbc_driver_postgresql.dbapi.connect(os.environ[SOURCE]) as clinic,
         clinic.cursor() as cursor,
-        duckdb.connect(str(_scratch("adbc.duckdb"))) as warehouse,
+        duckdb.connect(str(scratch("adbc.duckdb"))) as warehouse,
     ):
         columns = (
             "id, person_id, concept_id, on_day, at, value, cost::float8, level, unit, code, normal, note, updated_at"
@@ -124,54 +101,21 @@ def script() -> float:
                 row["who"] = orjson.dumps(row["who"]).decode()
             tables.append(pa.Table.from_pylist(page))
             number += 1
-    with duckdb.connect(str(_scratch("script.duckdb"))) as warehouse:
+    with duckdb.connect(str(scratch("script.duckdb"))) as warehouse:
         warehouse.register("rows", pa.concat_tables(tables))
         warehouse.execute("CREATE TABLE visits AS SELECT * REPLACE (seen::timestamptz AS seen) FROM rows")
     return time.perf_counter() - started
 
 
-def _connector(source: dict[str, Any], destination: dict[str, Any] | None) -> Callable[[], float]:
-    def run() -> float:
-        _scratch("warehouse.duckdb")
-        connection = psycopg2.connect(os.environ["CAI_DATABASE_URL"])
-        with connection, connection.cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO cai_connectors (name, source, destination) VALUES (gen_random_uuid(), %s, %s) "
-                "RETURNING id",
-                (json.dumps(source), None if destination is None else json.dumps(destination)),
-            )
-            connector_id = cursor.fetchone()[0]
-        started = time.perf_counter()
-        summary = run_connector(connector_id, Options(), Settings())
-        seconds = time.perf_counter() - started
-        assert isinstance(summary, Summary)
-        STEPS.update(summary.seconds)
-        return seconds
-
-    return run
-
-
-_SQL = {"type": "sql_database", "credentials": {"env": SOURCE}, "tables": [{"name": TABLE}]}
-_KEYED = {**_SQL, "tables": [{"name": TABLE, "primary_key": ["id"], "cursor_column": "updated_at"}]}
-_REST = {
-    "type": "rest_api",
-    "base_url": os.environ.get("BENCH_API", ""),
-    "paginator": {"type": "page_number"},
-    "resources": [{"name": "visits", "path": "visits"}],
-}
-
-_FILES = {"type": "files", "url": os.environ.get("BENCH_FILES", ""), "format": "csv", "table": TABLE}
-
-
 def plain() -> float:
     """The same reader, writer and settings as a plain dlt script: what locks, ledger and cleaning up cost on top."""
-    _scratch("plain.duckdb")
+    scratch("plain.duckdb")
     shutil.rmtree(Path(os.environ["CAI_DATA_DIR"]) / "plain", ignore_errors=True)
     started = time.perf_counter()
     engine.configure()
     secrets, data_dir = Secrets(), Path(os.environ["CAI_DATA_DIR"])
     target = open_target(DuckdbDestination(type="duckdb", path="plain.duckdb"), 0, secrets, data_dir)
-    source = SqlDatabaseSource.model_validate(_SQL)
+    source = SqlDatabaseSource.model_validate(SQL)
     pipeline = dlt.pipeline(
         "plain", pipelines_dir=str(data_dir / "plain"), destination=target.destination, dataset_name="clinic"
     )
@@ -186,22 +130,7 @@ SIDES: dict[str, Callable[[], float]] = {
     "copy": copy,
     "script": script,
     "plain": plain,
-    "to-duckdb": _connector(_SQL, None),
-    "to-postgres": _connector(_SQL, {"type": "postgres", "credentials": {"env": WAREHOUSE}}),
-    "rest-to-duckdb": _connector(_REST, None),
-    "files-to-duckdb": _connector(_FILES, None),
-    "merge-to-duckdb": _connector(_KEYED, None),
-    "merge-to-postgres": _connector(_KEYED, {"type": "postgres", "credentials": {"env": WAREHOUSE}}),
 }
 
 if __name__ == "__main__":
-    before = os.times()
-    taken = SIDES[sys.argv[1]]()
-    after = os.times()
-    answer = {
-        "seconds": taken,
-        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "cpu": after.user - before.user + after.system - before.system,
-        "steps": STEPS,
-    }
-    print(json.dumps(answer))
+    print(measured(SIDES[sys.argv[1]]))

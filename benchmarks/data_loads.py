@@ -1,0 +1,110 @@
+"""One load by a connector, in a process of its own: seconds, memory, and where the time went.
+
+`benchmarks.data` starts it as a script, on the program that `PYTHONPATH` names: this build, or an earlier one, whose
+modules had other names. Prints a line of JSON. Imports are not counted: a worker's process pays them before the work
+begins.
+"""
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psycopg2  # type: ignore[import-untyped]
+
+SOURCE, WAREHOUSE = "CAI_SECRET_BENCH_SOURCE", "CAI_SECRET_BENCH_WAREHOUSE"
+TABLE = os.environ.get("BENCH_TABLE", "measurement")
+"""The table that is loaded; there is one a size."""
+
+STEPS: dict[str, float] = {}
+"""Seconds of each step of the run that was measured, where there was one."""
+
+_PRELOADED = ("pipelines.loading.pipeline", "pipelines.sources.files", "pipelines.sources.rest_api", "pipelines.engine")
+"""What a run imports on its way, by its names in either build: here before the clock starts."""
+
+
+def scratch(name: str) -> Path:
+    """A path below the data directory at which nothing stands."""
+    path = Path(os.environ["CAI_DATA_DIR"]) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    return path
+
+
+def measured(side: Callable[[], float]) -> str:
+    """Run a side, which gives its seconds; what it took, as JSON."""
+    before = os.times()
+    taken = side()
+    after = os.times()
+    answer = {
+        "seconds": taken,
+        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "cpu": after.user - before.user + after.system - before.system,
+        "steps": STEPS,
+    }
+    return json.dumps(answer)
+
+
+def _first(*names: str) -> ModuleType:
+    """The first of these modules that this build has."""
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+    raise ModuleNotFoundError(names[0])
+
+
+def _connector(source: Mapping[str, Any], destination: Mapping[str, Any] | None) -> Callable[[], float]:
+    def run() -> float:
+        load = _first("pipelines.run", "pipelines.load")
+        options = load.Options()
+        settings = importlib.import_module("settings").Settings()
+        for name in _PRELOADED:
+            _first(name, "pipelines.sources")
+        scratch("warehouse.duckdb")
+        connection = psycopg2.connect(os.environ["CAI_DATABASE_URL"])
+        with connection, connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO cai_connectors (name, source, destination) VALUES (gen_random_uuid(), %s, %s) "
+                "RETURNING id",
+                (json.dumps(source), None if destination is None else json.dumps(destination)),
+            )
+            connector_id = cursor.fetchone()[0]
+        started = time.perf_counter()
+        summary = load.run_connector(connector_id, options, settings)
+        seconds = time.perf_counter() - started
+        STEPS.update(summary.seconds)
+        return seconds
+
+    return run
+
+
+SQL = {"type": "sql_database", "credentials": {"env": SOURCE}, "tables": [{"name": TABLE}]}
+_KEYED = {**SQL, "tables": [{"name": TABLE, "primary_key": ["id"], "cursor_column": "updated_at"}]}
+_REST = {
+    "type": "rest_api",
+    "base_url": os.environ.get("BENCH_API", ""),
+    "paginator": {"type": "page_number"},
+    "resources": [{"name": "visits", "path": "visits"}],
+}
+_FILES = {"type": "files", "url": os.environ.get("BENCH_FILES", ""), "format": "csv", "table": TABLE}
+_POSTGRES = {"type": "postgres", "credentials": {"env": WAREHOUSE}}
+
+LOADS: dict[str, Callable[[], float]] = {
+    "to-duckdb": _connector(SQL, None),
+    "to-postgres": _connector(SQL, _POSTGRES),
+    "rest-to-duckdb": _connector(_REST, None),
+    "files-to-duckdb": _connector(_FILES, None),
+    "merge-to-duckdb": _connector(_KEYED, None),
+    "merge-to-postgres": _connector(_KEYED, _POSTGRES),
+}
+
+if __name__ == "__main__":
+    print(measured(LOADS[sys.argv[1]]))
