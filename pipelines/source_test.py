@@ -20,6 +20,7 @@ from pipelines.access.secrets import Secrets
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import RunError, Step
 from pipelines.protection.masking import mask_of
+from pipelines.protection.protecting import protection_of
 from pipelines.remarks import Remarks
 from pipelines.sources import Context
 from pipelines.wording import quoted
@@ -72,17 +73,22 @@ def probe(
         try:
             with as_fault(secrets.redact, Step.EXTRACT):
                 secrets.permit(rules or CredentialRules(), uses)
-                mask = mask_of(source, settings)
+                mask, protection = mask_of(source, settings), protection_of(source, settings)
                 remarks = Remarks()
                 # Appending sources refuse a limit, for the sake of the next run. There is none here.
-                context = Context.of(settings, secrets, row_limit=rows, rehearsal=True, mask=mask, remarks=remarks)
+                context = Context.of(
+                    settings, secrets, row_limit=rows, rehearsal=True, mask=mask, protection=protection, remarks=remarks
+                )
                 found = samples(source, context, rows)
+                protection.check(remarks, every_table=False)
         except RunError as error:
             return Probe(False, str(error))
     columns = sum(len(sample.columns) for sample in found)
     said = [f"The source can be read: {len(found)} tables, {columns} columns."]
     if mask.met:
         said.append(f"Masked: {quoted(mask.met)}.")
+    if protection.treated:
+        said.append(f"Protected: {quoted(protection.treated)}.")
     if mask.missed:
         said.append(
             f"source.mask also names {quoted(mask.missed)}, which none of these rows has: see how it is written, "
@@ -109,6 +115,7 @@ def samples(source: Source, context: Context, rows: int) -> tuple[Sample, ...]:
     found = []
     for resource in open_source(source, context):
         context.mask.put_into(resource)
+        context.protection.put_into(resource)
         to_arrow.put_into(resource, None, context.remarks)
         landed: list[dict[str, Any]] = []
         columns: dict[str, None] = {}

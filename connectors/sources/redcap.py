@@ -49,6 +49,9 @@ class RedcapSource(AnySource):
         distinct(self.content, "content", "")
         return self
 
+    def describes(self, table: str) -> bool:
+        return table != "record"
+
     def landings(self) -> dict[str, Landing | None]:
         return dict.fromkeys(self.content)
 

@@ -13,6 +13,8 @@ from anyascii import anyascii
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from connectors.limits.closed_sets import ClosedSet
+from connectors.sources.protection.checks import refuse_unsafe
+from connectors.sources.protection.rules import Protection
 from connectors.sources.secret_references import Name, Strict, refused
 from connectors.sources.unions import OfAKind
 
@@ -136,6 +138,11 @@ def letters_and_digits(name: str) -> str:
     A name that has none of either is compared as it lands.
     """
     return re.sub("[^a-z0-9]", "", _latin(name).lower()) or normalised(name)
+
+
+def spelled_alike(one: str, other: str) -> bool:
+    """Whether two names are spellings of one."""
+    return letters_and_digits(one) == letters_and_digits(other)
 
 
 def _latin(name: str) -> str:
@@ -282,6 +289,13 @@ class AnySource(OfAKind):
         ),
     ] = None
     mask: Annotated[Columns, Field(description="Columns whose values are hashed before anything is written.")] = ()
+    protect: Annotated[
+        Protection | None,
+        Field(
+            description="What of the rows may land, and in which form, nested values too: rules, what is kept, which "
+            "rows may leave, by a profile or the connector's own. Patterns and names find no name in a free text."
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _cursors_stay_plain(self) -> Self:
@@ -291,6 +305,18 @@ class AnySource(OfAKind):
             if letters_and_digits(cursor) in masked:
                 raise refused("{field} must not hold a cursor: its last value is kept to find newer rows.", "mask")
         return self
+
+    @model_validator(mode="after")
+    def _rows_stay_apart(self) -> Self:
+        if self.protect is not None:
+            for table, landing in self.landings().items():
+                if landing is not None:
+                    refuse_unsafe(self.protect, table, landing.primary_key, spelled_alike)
+        return self
+
+    def describes(self, table: str) -> bool:
+        """Whether a table says what data mean, and has no rows of people."""
+        return table.endswith(CODEBOOK)
 
     def cursors(self) -> tuple[str, ...]:
         """The names of the columns whose last value a run keeps."""

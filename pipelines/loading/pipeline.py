@@ -30,6 +30,7 @@ from pipelines.loading.preparation import Preparation
 from pipelines.loading.replacing.refresh import Refresh
 from pipelines.loading.summary import Summary
 from pipelines.protection.masking import Mask, mask_of
+from pipelines.protection.protecting import Protection, protection_of
 from pipelines.remarks import Remarks
 from pipelines.sources import Context, Window, open_source
 from pipelines.sources.as_one import source_of
@@ -66,6 +67,7 @@ class LoadPipeline:
     """The pipeline of one run."""
 
     mask: Mask
+    protection: Protection
     _opened: Opened
     _prepared: Preparation
 
@@ -103,12 +105,14 @@ class LoadPipeline:
         self._measured = Measured(since=self.since, full_refresh=self.full_refresh)
         options = job.options
         self.mask = mask_of(job.connector.source, job.settings)
+        self.protection = protection_of(job.connector.source, job.settings)
         context = Context.of(
             job.settings,
             job.secrets,
             window=Window(options.backfill_from, options.backfill_to),
             row_limit=options.row_limit,
             mask=self.mask,
+            protection=self.protection,
             full_refresh=self.full_refresh,
             directory=job.directory,
             remarks=self.remarks,
@@ -118,7 +122,7 @@ class LoadPipeline:
             raise ConfigurationError(" ".join(refusal.message for refusal in refusals))
         found = open_source(job.connector.source, context)
         resources = self._chosen(found)
-        self._prepared = Preparation(job, self._opened, self.mask, self._measured, self.remarks)
+        self._prepared = Preparation(job, self._opened, (self.mask, self.protection), self._measured, self.remarks)
         for resource in resources:
             self._prepared.prepare(resource)
         with row_counts.counting_rejected(self._measured.counts):
@@ -129,6 +133,7 @@ class LoadPipeline:
                 refresh="drop_resources" if self.full_refresh else None,
             )
         self.mask.check(every_table=len(resources) == len(found))
+        self.protection.check(self.remarks, every_table=len(resources) == len(found))
         older = newest_rows.keep_newest(self.pipeline, extracted, job.directory, self._prepared.versions)
         self._measured.counts.repeated.update(older)
         self._measured.extracted, self._measured.until = extracted, self._cursors()
@@ -250,6 +255,7 @@ class LoadPipeline:
             since=self.since,
             full_refresh=self.full_refresh,
             masked=self.mask.met,
+            protected=self.protection.treated,
             rows_left_out=self._rows_left_out,
             remarks=tuple(self.remarks),
             withheld=self._after.withheld,

@@ -3,7 +3,7 @@
 Masked, made Arrow tables, counted, fitted to the columns that stand there, and without the rows that stand there too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dlt
@@ -23,6 +23,8 @@ from pipelines.loading.measures import row_counts
 from pipelines.loading.measures.table_loads import Measured
 from pipelines.loading.opening import Opened, alone
 from pipelines.protection.masking import Mask, hashed, masking_key
+from pipelines.protection.protecting import Protection
+from pipelines.protection.table import STATE as PROTECTED
 from pipelines.remarks import Remarks
 from pipelines.rows import to_arrow
 from pipelines.rows.fitting import Fitter, never, remarks_of, rows_left_out
@@ -33,10 +35,12 @@ from pipelines.sources.cursors.incremental import Increment, increment_of
 class Preparation:
     """The preparation of one try of a run; afterwards, what it has to say of the rows."""
 
-    def __init__(self, job: Job, opened: Opened, mask: Mask, measured: Measured, remarks: Remarks) -> None:
+    def __init__(
+        self, job: Job, opened: Opened, hiding: tuple[Mask, Protection], measured: Measured, remarks: Remarks
+    ) -> None:
         self._job = job
         self._opened = opened
-        self._mask = mask
+        self._mask, self._protection = hiding
         self._measured = measured
         self._remarks = remarks
         self._mask_key: bytes | None = None
@@ -67,8 +71,10 @@ class Preparation:
         # A full refresh drops what was there.
         pipeline = self._opened.pipeline
         schema = pipeline.default_schema if pipeline.default_schema_name and not self._opened.full_refresh else None
-        self._mask.put_into(resource, {} if schema is None else column_types(schema, resource.name))
+        loaded: dict[str, str] = {} if schema is None else column_types(schema, resource.name)
+        self._mask.put_into(resource, loaded)
         increment = increment_of(resource)
+        self._protect(resource, loaded, increment)
         cursor = None if increment is None else increment.cursor.path.removeprefix("$.").partition(".")[0]
         to_arrow.put_into(resource, schema, self._remarks, cursor)
         table = to_arrow.table_name_of(resource, schema)
@@ -85,7 +91,8 @@ class Preparation:
         )
         if resource.write_disposition == "merge":
             resource.apply_hints(additional_table_hints=newest_rows.DEDUPLICATED)
-        if increment is not None:
+        # A cursor that lands otherwise than it is tells neither which version is newer nor what stands there.
+        if increment is not None and not self._protection.treats(resource.name, increment.cursor.path):
             versions = newest_rows.Versions(
                 place_of(increment.cursor).column,
                 lambda landed: increment.order(increment.inside(landed)),
@@ -93,6 +100,30 @@ class Preparation:
             )
             self.versions[table] = versions
             self._leave_out_what_stands_there(resource, increment, schema, versions)
+
+    def _protect(self, resource: DltResource, loaded: Mapping[str, str], increment: Increment | None) -> None:
+        """Let the rows of a resource be protected, and say what rows of loads before are not.
+
+        Raises:
+            ConfigurationError: when rows would be appended that can't be compared with those that stand there.
+        """
+        protection, table = self._protection, resource.name
+        appends = increment is not None and increment.cursor.appends
+        if increment is not None and appends and protection.treats(table, increment.cursor.path):
+            raise ConfigurationError(
+                f"source.protect treats the cursor of {table}, which appends: its rows could not be told from those "
+                "that stand there. Give it a primary key and merge, or let a rule of the connector's own land it as_is."
+            )
+        protection.put_into(resource, loaded)
+        state = self._opened.pipeline.state.get("sources", {}).get(self._job.name, {}).get("resources", {})
+        if not loaded or state.get(table, {}).get(PROTECTED) == protection.mark(table):
+            return
+        changed = f"How {table} is protected is not what it was in the loads before"
+        if appends:
+            raise ConfigurationError(
+                f"{changed}, and the table appends: run a full refresh, which loads everything as it is protected now."
+            )
+        self._remarks.add(f"{changed}: rows that landed before stay as they are until a full refresh.")
 
     def contract_is(self, *modes: SchemaContract | None) -> bool:
         """Whether what a table may become is one of these; None for what is said nowhere."""

@@ -25,6 +25,8 @@ class Summary:
     full_refresh: bool = False
     masked: tuple[str, ...] = ()
     """The masked columns that were among what was read."""
+    protected: tuple[str, ...] = ()
+    """The columns that did not land as they are, each with what became of it."""
     rows_left_out: int = 0
     """Rows that a schema contract kept out."""
     remarks: tuple[str, ...] = ()
@@ -44,6 +46,7 @@ class Summary:
             new_columns={table: [redact(name) for name in names] for table, names in self.new_columns.items()},
             since={table: redact(value) for table, value in self.since.items()},
             masked=tuple(redact(name) for name in self.masked),
+            protected=tuple(redact(name) for name in self.protected),
             remarks=tuple(redact(remark) for remark in self.remarks),
             compared=tuple(redact(sentence) for sentence in self.compared),
             withheld=tuple(redact(table) for table in self.withheld),
@@ -94,6 +97,8 @@ class Summary:
             lines.append(f"| {table} | {self.rows[table]:,} | {self.since.get(table, '')} | {columns} |")
         if self.masked:
             lines += ["", f"Masked before they landed: {', '.join(f'`{name}`' for name in self.masked)}."]
+        if self.protected:
+            lines += ["", f"Protected before they landed: {', '.join(f'`{name}`' for name in self.protected)}."]
         lines += ["", *(f"- {remark}" for remark in self.remarks)] if self.remarks else []
         lines += ["", "| step | seconds |", "|---|---:|"]
         lines += [f"| {step} | {value:.1f} |" for step, value in self.seconds.items()]

@@ -71,10 +71,10 @@ def masking_key(data_dir: Path, *, required: bool = False) -> bytes:
 
 def hashed(value: Any, key: bytes) -> str | None:
     """The keyed hash of a value, as 64 hexadecimal digits; an absent value stays absent."""
-    return None if value is None else hmac.new(key, _as_text(value).encode(), hashlib.sha256).hexdigest()
+    return None if value is None else hmac.new(key, as_text(value).encode(), hashlib.sha256).hexdigest()
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A value as every source would write it: 7, 7.0 and a decimal of any scale are the same number."""
     match value:
         case bool() | dict() | list():

@@ -47,7 +47,7 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
         """`of_text`: the tables are of text, as CSV is. `keeps_digits`: see `json_columns`."""
         super().__init__(lambda page: page)
         self.resource = resource
-        self.types = types or {}
+        self.types = dict(types or {})
         self.keys: tuple[str, ...] = ()
         """The columns that the connector names as key and cursor."""
         self.remarks = Remarks()
@@ -75,6 +75,11 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
             dlt.current.resource_state(self.resource)[STATE] = table.names.recorded
             table.names.changed = False
         return found
+
+    def declare_text(self, column: str) -> None:
+        """A column whose texts are none that a type may be found of: codes that a step before has made."""
+        if self._of_text:
+            self.types[column] = "text"
 
     def remember(self) -> Callable[[], None]:
         """Note what is known of names and types by now; what is given takes it back to that."""

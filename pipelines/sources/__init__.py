@@ -4,6 +4,7 @@ A module is imported only by the run of its kind: `rest_api` alone costs seconds
 """
 
 import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError
 from pipelines.protection.masking import Mask
+from pipelines.protection.protecting import Protection
 from pipelines.remarks import Remarks
 from settings import Settings
 
@@ -65,13 +67,24 @@ class Context:
     rehearsal: bool = False
     """Nothing lands: a limit then costs no later run anything."""
     mask: Mask = field(default_factory=Mask)
-    """Told of columns by a reader that knows them before it reads."""
+    protection: Protection = field(default_factory=Protection)
+    """Both are told of columns by a reader that knows them before it reads: see `declare`."""
     full_refresh: bool = False
     """The tables are dropped and loaded anew: what is not read now will be missing."""
     directory: Path | None = None
     """The run's own, for what does not fit into memory; None for the system's."""
     remarks: Remarks = field(default_factory=Remarks)
     """Takes what people must know of the rows that were read."""
+
+    def declare(self, columns: Iterable[str], *, complete: bool = False) -> None:
+        """Tell what hides columns which of them a source has. `complete`: it has no others.
+
+        Raises:
+            ConfigurationError: when it has no others, and one is to be hidden.
+        """
+        names = tuple(columns)
+        self.mask.declare(names, complete=complete)
+        self.protection.declare(names, complete=complete)
 
     @classmethod
     def of(cls, settings: Settings, secrets: Secrets, **more: Any) -> "Context":

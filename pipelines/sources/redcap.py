@@ -69,7 +69,7 @@ def _resource(client: Client, source: RedcapSource, content: Content, token: str
         raise ConfigurationError("REDCap answered metadata with fields that have no field_name: check source.api_url.")
     identity = str(fields[0]["field_name"])
     # A record has a column of this name, or of one for each choice, or none.
-    context.mask.declare(str(field["field_name"]) for field in fields if field.get("field_type") not in _NO_COLUMN)
+    context.declare(str(field["field_name"]) for field in fields if field.get("field_type") not in _NO_COLUMN)
 
     asked = Asked(same={"api_url": place_of(source.api_url)}, chosen={"forms": source.forms})
 

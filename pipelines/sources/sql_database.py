@@ -26,7 +26,7 @@ def resources(source: SqlDatabaseSource, context: Context) -> list[DltResource]:
     with engine.connect() as connection:
         found = [_reflected(connection, metadata, table) for table in source.tables]
     # All columns, also those that no table is asked for: masking what isn't read harms nobody.
-    context.mask.declare((column.name for reflected in found for column in reflected.columns), complete=True)
+    context.declare((column.name for reflected in found for column in reflected.columns), complete=True)
     return [_resource(engine, reflected, table, context) for reflected, table in zip(found, source.tables, strict=True)]
 
 

@@ -23,6 +23,7 @@ from pipelines.loading.destinations import Target
 from pipelines.loading.job import Job
 from pipelines.loading.opening import alone
 from pipelines.protection.masking import mask_of
+from pipelines.protection.protecting import protection_of
 from pipelines.remarks import Remarks
 from pipelines.rows import to_arrow
 from pipelines.rows.fitting import never
@@ -83,14 +84,18 @@ def read_again(place: Place, source: Source) -> list[Reread]:
     schema = pipeline.default_schema
     job = place.job
     mask = mask_of(source, job.settings)
+    protection = protection_of(source, job.settings)
     # Remarks of this reading would repeat those of the load.
-    context = Context.of(job.settings, job.secrets, mask=mask, full_refresh=True, directory=job.directory)
+    context = Context.of(
+        job.settings, job.secrets, mask=mask, protection=protection, full_refresh=True, directory=job.directory
+    )
     found: dict[str, DltResource] = {}
     for resource in open_source(source, context):
         table = to_arrow.table_name_of(resource, schema)
         if table not in known.tables:
             continue
         mask.put_into(resource, column_types(schema, resource.name))
+        protection.put_into(resource)
         to_arrow.put_into(resource, schema, Remarks())
         fitting_step.put_into(
             resource,

@@ -67,7 +67,7 @@ def _resource(
     """The reading of a source's files, as rows or as codebooks."""
     name = f"{source.table}{CODEBOOK}" if of_codebook else source.table
     to_arrow = ToArrow(name, types={} if of_codebook else source.types, of_text=source.format is FileFormat.CSV)
-    whole_files = WholeFiles(context.directory, to_arrow.remember, context.mask.remember)
+    whole_files = WholeFiles(context.directory, to_arrow.remember, context.mask.remember, context.protection.remember)
     reading = _Reading(source, context, store, choice, whole_files, of_codebook)
     replaced = source.write_disposition is WriteDisposition.REPLACE
     merged = of_codebook and not replaced

@@ -1,0 +1,1 @@
+"""Protection: what of a source's rows may land, and in which form. Pure."""

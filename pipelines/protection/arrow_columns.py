@@ -1,0 +1,210 @@
+"""Columns of Arrow tables under `protect`: each distinct value once, and dates by Arrow itself.
+
+Columns of JSON, lists and structs are gone through row by row, as the rows of an API are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connectors.sources.protection.methods import AS_TEXT, Method
+from connectors.sources.protection.rules import MOST_DAYS, Rule
+from pipelines.protection.dates import FIRST, LAST, OLDEST_AGE
+from pipelines.protection.json_rows import JsonRows
+from pipelines.protection.matching import Matcher, State
+from pipelines.protection.treating import GONE, Treating
+from pipelines.protection.values import EMPTY
+from pipelines.rows.json_values import dump, parse
+from pipelines.rows.types.arrivals import JSON_TEXT, json_column
+
+_EPOCH = date(1970, 1, 1).toordinal()
+_A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+
+_MAY_BE = {
+    "dates": r"^\s*[0-9]{4}",
+    "emails": "@",
+    "ssns": r"[0-9]{3}[- ][0-9]{2}[- ][0-9]{4}",
+    "phone_numbers": r"\+[0-9]|\([0-9]{3}\)|[0-9]{3}[ .-][0-9]{3}[ .-]",
+    "urls": r"://|(?i:www\.)",
+    "ip_addresses": r"[0-9]\.[0-9]|[0-9a-fA-F]:[0-9a-fA-F]",
+}
+"""What a text of a kind has in it, found for a whole column: only such texts are looked at one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrowColumns:
+    """What becomes of the columns of one table. `today`: the day of the run."""
+
+    matcher: Matcher
+    treating: Treating
+    rows: JsonRows
+    today: date
+
+    def treated(self, values: pa.ChunkedArray, state: State, days: pa.Array | None, *, is_json: bool) -> Any:
+        """A column as it lands; None when it does not. `days`: of each row, by how many its patient's dates move."""
+        if state.passed:
+            return values
+        kind = values.type
+        if is_json or pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):
+            return self._nested(values, state, days)
+        if not state.kept and not state.on_path:
+            return None
+        values = _plain(values)
+        if is_text(values.type) and state.on_path and state.rule is None:
+            return self._one_by_one(values, lambda value, day: self.rows.value(value, state, day), days, pa.string())
+        if not state.kept:
+            return None
+        return self._texts(values, state, days) if is_text(values.type) else self._of_type(values, state, days)
+
+    def _of_type(self, values: pa.ChunkedArray, state: State, days: pa.Array | None) -> Any:
+        """A column whose type says what its values are, so that all have one rule."""
+        some = values.drop_null().slice(0, 1).to_pylist() if self.matcher.values else []
+        number = self.treating.rule_of(some[0], state) if some else state.rule
+        return values if number is None else self._by(number, values, days)
+
+    def _texts(self, values: pa.ChunkedArray, state: State, days: pa.Array | None) -> Any:
+        """A column of texts, each of which may have a rule of its own, by what it is."""
+        first = state.rule if state.rule is not None else len(self.matcher.rules)
+        kinds = [str(self.matcher.rules[number].values) for number in self.matcher.values if number < first]
+        if not any(pc.any(pc.match_substring_regex(values, _MAY_BE[kind])).as_py() for kind in kinds):
+            return values if state.rule is None else self._by(state.rule, values, days)
+        return self._one_by_one(values, lambda value, moved: self.treating.leaf(value, state, moved), days, pa.string())
+
+    def _by(self, number: int, values: pa.ChunkedArray, days: pa.Array | None) -> Any:
+        rule = self.matcher.rules[number]
+        match rule.method:
+            case Method.AS_IS:
+                return values
+            case Method.DROP:
+                return None
+            case Method.REDACT:
+                return pa.chunked_array([pa.nulls(len(values), values.type)])
+        if _is_day(values.type):
+            if rule.method is Method.SHIFT_DATES:
+                moved = _moved(values, days)
+                self.treating.untreatable[number] += moved.null_count - values.null_count
+                return moved
+            if rule.method in {Method.YEAR, Method.MONTH, Method.BIRTH_YEAR}:
+                return _coarser(values, rule, self.today)
+        kind = pa.string() if rule.method in AS_TEXT else values.type
+        return self._one_by_one(values, lambda value, moved: self.treating.by(number, value, moved), days, kind)
+
+    def _one_by_one(
+        self, values: pa.ChunkedArray, treat: Callable[[Any, int | None], Any], days: pa.Array | None, kind: pa.DataType
+    ) -> Any:
+        """Each distinct value once, and with days that differ by row, each pair of both."""
+        moves = days is not None and any(rule.method is Method.SHIFT_DATES for rule in self.matcher.rules)
+        if moves and days is not None:
+            found = [
+                None if value is None else treat(value, moved)
+                for value, moved in zip(values.to_pylist(), days.to_pylist(), strict=True)
+            ]
+            return _array([None if value is GONE else value for value in found], kind)
+        encoded = values.combine_chunks().dictionary_encode()
+        encoded = encoded if isinstance(encoded, pa.DictionaryArray) else encoded.chunk(0)
+        before = self.treating.untreatable.copy()
+        found, failed = [], []
+        for place, value in enumerate(encoded.dictionary.to_pylist()):
+            treated = None if value is None else treat(value, None)
+            if self.treating.untreatable != before:
+                failed.append((place, self.treating.untreatable - before))
+                self.treating.untreatable.clear()
+                self.treating.untreatable.update(before)
+            found.append(None if treated is GONE or treated is EMPTY else treated)
+        self._count(encoded.indices, failed)
+        return pa.chunked_array([_array(found, kind).combine_chunks().take(encoded.indices)])
+
+    def _count(self, indices: pa.Array, failed: list[tuple[int, Any]]) -> None:
+        """Count each row whose value could not be treated."""
+        if not failed:
+            return
+        counts = {each["values"]: each["counts"] for each in pc.value_counts(indices).to_pylist()}
+        for place, rules in failed:
+            for number in rules:
+                self.treating.untreatable[number] += counts[place]
+
+    def _nested(self, values: pa.ChunkedArray, state: State, days: pa.Array | None) -> Any:
+        if not state.kept and not state.positions:
+            return None
+        moved = [None] * len(values) if days is None else days.to_pylist()
+        treated = [
+            GONE if value is None else self.rows.value(inner_of(value), state, day)
+            for value, day in zip(values.to_pylist(), moved, strict=True)
+        ]
+        if all(value is GONE for value in treated) and not (values.null_count == len(values) and state.kept):
+            return None
+        texts = [None if value is GONE or value is None else dump(value).decode() for value in treated]
+        return pa.chunked_array([json_column(pa.array(texts, pa.string()))], JSON_TEXT)
+
+
+def inner_of(value: Any) -> Any:
+    """What a text of JSON says; any other value itself."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        try:
+            return parse(value.encode(), lambda _: None)
+        except ValueError:
+            return value
+    return value
+
+
+def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values without a dictionary, and texts in the one type of them."""
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        values = values.cast(kind.value_type)
+    return values.cast(pa.string()) if values.type in _TEXTS else values
+
+
+_TEXTS = (pa.large_string(), pa.string_view())
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds texts."""
+    return bool(pa.types.is_string(kind) or kind in _TEXTS)
+
+
+def _is_day(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.ChunkedArray:
+    """Values in a type, or, where that can't hold them, in their own."""
+    try:
+        return pa.chunked_array([pa.array(values, kind)])
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.chunked_array([pa.array(values)])
+
+
+def _coarser(values: pa.ChunkedArray, rule: Rule, today: date) -> pa.ChunkedArray:
+    """The years or months of a column of dates, as text."""
+    years = pc.year(values)
+    texts = pc.utf8_lpad(years.cast(pa.string()), 4, "0")
+    if rule.method is Method.MONTH:
+        months = pc.utf8_lpad(pc.month(values).cast(pa.string()), 2, "0")
+        return pc.binary_join_element_wise(texts, months, "-")
+    if rule.method is Method.BIRTH_YEAR:
+        return pc.if_else(pc.less(years, today.year - OLDEST_AGE), pa.scalar(None, pa.string()), texts)
+    return texts
+
+
+def _moved(values: pa.ChunkedArray, days: pa.Array | None) -> pa.ChunkedArray:
+    """A column of dates or moments, each moved by the days of its row; nothing where these are not known."""
+    kind = values.type
+    if days is None:
+        return pa.chunked_array([pa.nulls(len(values), kind)])
+    if pa.types.is_date32(kind):
+        each, whole = pa.int32(), 1
+    else:
+        each, whole = pa.int64(), _A_DAY["ms" if pa.types.is_date64(kind) else kind.unit]
+    numbers = values.cast(each).cast(pa.int64())
+    moved = pc.add(numbers, pc.multiply(pa.chunked_array([days.cast(pa.int64())]), whole))
+    first, last = (max(-(2**63), (FIRST - _EPOCH) * whole), min(2**63 - 1, (LAST + 1 - _EPOCH) * whole))
+    # Nanoseconds end before the calendar does; beyond, what is added would begin anew at the other end.
+    low, high = max(first, -(2**63) + MOST_DAYS * whole), min(last, 2**63 - MOST_DAYS * whole)
+    inside = pc.and_(pc.greater_equal(numbers, low), pc.less(numbers, high)) if each == pa.int64() else True
+    within = pc.and_(pc.and_(pc.greater_equal(moved, first), pc.less(moved, last)), inside)
+    return pc.if_else(within, moved, pa.scalar(None, pa.int64())).cast(each).cast(kind)

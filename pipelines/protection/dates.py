@@ -1,0 +1,96 @@
+"""Dates of `protect`: the year or month of one, and dates moved by whole days. Pure.
+
+A date is what has a date's type, or a text such as 2024-01-31, 20240131, 2024-01-31T08:00:00+01:00, 2024-01 and 2024.
+A moment keeps its time of day and its zone as they are written, and moves by whole days: so two dates, or two moments,
+of one patient are as far from each other as before, to the microsecond. A month or a year, which has no day, is moved
+as if it were its first day, and lands as the month or year in which that then is: how far it is from another date is
+not kept.
+"""
+
+import re
+from datetime import date, datetime, timedelta
+from typing import Any
+
+FIRST, LAST = date.min.toordinal(), date.max.toordinal()
+
+OLDEST_AGE = 89
+"""The age from which on nobody's exact one may be told: 45 CFR 164.514(b)(2)(i)(C)."""
+
+DATE = re.compile(
+    r"(?P<year>\d{4})(-(?P<month>\d\d)(-(?P<day>\d\d)(?P<time>[T ]\d\d(:?\d\d(:?\d\d([.,]\d+)?)?)?"
+    r"( ?(Z|[+-]\d\d(:?\d\d)?))?)?)?)?",
+    re.ASCII,
+)
+_COMPACT = re.compile(r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?P<time>\d{4,6}(\.\d+)?([+-]\d{4})?)?", re.ASCII)
+
+
+def _read(value: Any) -> tuple[int, int | None, int | None] | None:
+    """Year, month and day; None for what is no date."""
+    if isinstance(value, date):
+        return value.year, value.month, value.day
+    found = _matched(value)
+    if found is None:
+        return None
+    year, month, day = (None if part is None else int(part) for part in found.group("year", "month", "day"))
+    try:
+        date(year or 0, month or 1, day or 1)
+    except ValueError:
+        return None
+    return year or 0, month, day
+
+
+def _matched(value: Any) -> re.Match[str] | None:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    text = value.strip() if isinstance(value, str) else str(value)
+    return DATE.fullmatch(text) or _COMPACT.fullmatch(text)
+
+
+def year_of(value: Any) -> str | None:
+    """The year as four digits; None for what is no date."""
+    found = _read(value)
+    return None if found is None else f"{found[0]:04d}"
+
+
+def month_of(value: Any) -> str | None:
+    """The month, such as 2024-01; of a year alone the year. None for what is no date."""
+    found = _read(value)
+    if found is None:
+        return None
+    return f"{found[0]:04d}" if found[1] is None else f"{found[0]:04d}-{found[1]:02d}"
+
+
+def is_old(year: str, today: date) -> bool:
+    """Whether somebody who was born in a year is, or will be this year, older than 89."""
+    return today.year - int(year) > OLDEST_AGE
+
+
+def shifted(value: Any, days: int) -> Any:
+    """A date moved by some days, of the type and written as it was; None for what is no date, or would be none."""
+    if isinstance(value, date):
+        try:
+            return value + timedelta(days=days)
+        except OverflowError:
+            return None
+    read, found = _read(value), _matched(value)
+    if read is None or found is None:
+        return None
+    ordinal = date(read[0], read[1] or 1, read[2] or 1).toordinal() + days
+    if not FIRST <= ordinal <= LAST:
+        return None
+    moved = date.fromordinal(ordinal).isoformat()
+    if found.re is _COMPACT:
+        moved = moved.replace("-", "")
+    elif read[2] is None:
+        moved = moved[:4] if read[1] is None else moved[:7]
+    # A moment in which a clock is set back or forth is moved by days of 24 hours, as its zone is written beside it.
+    text = moved + (found.group("time") or "")
+    return int(text) if isinstance(value, int) else text
+
+
+def is_date(value: Any) -> bool:
+    """Whether a value is a date by its type, or a text that is one, down to the day."""
+    if isinstance(value, datetime | date):
+        return True
+    found = _read(value) if isinstance(value, str) and value.strip()[:1].isdigit() else None
+    return found is not None and found[2] is not None

@@ -1,0 +1,83 @@
+"""Rows of JSON under `protect`: each value as its rule has it, and nothing that is not kept.
+
+What is not touched is the very object that came, with the digits of its numbers; what is touched is made anew, for a
+reader may still compare the rows that it gave.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from connectors.sources.protection.methods import Method
+from pipelines.protection.matching import Matcher, State, meets
+from pipelines.protection.treating import GONE, Treating
+from pipelines.rows.json_values import dump, parse
+
+
+class JsonRows:
+    """What becomes of the rows of one table."""
+
+    def __init__(self, matcher: Matcher, treating: Treating) -> None:
+        self._matcher = matcher
+        self._treating = treating
+
+    def treated(self, row: dict[str, Any], days: int | None) -> dict[str, Any]:
+        """A row as it lands. `days`: by how many its patient's dates move."""
+        return self._members(row, self._matcher.first, days)
+
+    def value(self, value: Any, state: State, days: int | None) -> Any:
+        """What becomes of a value, with all that is in it; `GONE` for nothing at all."""
+        if state.passed:
+            return value
+        if isinstance(value, dict):
+            return self._object(value, state, days)
+        if isinstance(value, list | tuple):
+            return self._list(value, state, days)
+        if value is None:
+            return None if state.kept and not self._drops(state) else GONE
+        if state.on_path and isinstance(value, str):
+            return self._of_text(value, state, days)
+        return self._treating.leaf(value, state, days)
+
+    def _object(self, value: dict[str, Any], state: State, days: int | None) -> Any:
+        if state.conditions:
+            state = self._matcher.element(state, tuple(meets(value, each) for each in state.conditions))
+            if state.passed:
+                return value
+        if state.ends:
+            return self._treating.whole(state)
+        found = self._members(value, state, days)
+        # Of what is not kept, or dropped, nothing lands when no part of it does.
+        return found if found or not value or (state.kept and not self._drops(state)) else GONE
+
+    def _list(self, value: Iterable[Any], state: State, days: int | None) -> Any:
+        if state.ends and not state.conditions:
+            return self._treating.whole(state)
+        found = [each for each in (self.value(item, state, days) for item in value) if each is not GONE]
+        return found if found or (state.kept and not self._drops(state)) else GONE
+
+    def _members(self, value: dict[str, Any], state: State, days: int | None) -> dict[str, Any]:
+        found = {}
+        child, children = self._matcher.child, state.children
+        for name, member in value.items():
+            below = children.get(name) or child(state, name)
+            if below.passed:
+                found[name] = member
+            elif (treated := self.value(member, below, days)) is not GONE:
+                found[name] = treated
+        return found
+
+    def _drops(self, state: State) -> bool:
+        return state.rule is not None and self._matcher.rules[state.rule].method is Method.DROP
+
+    def _of_text(self, value: str, state: State, days: int | None) -> Any:
+        """A text into which a path goes: JSON, or nothing that could be treated."""
+        if state.rule is not None:
+            return self._treating.leaf(value, state, days)
+        try:
+            inner = parse(value.encode(), lambda _: None)
+        except ValueError:
+            inner = None
+        if not isinstance(inner, dict | list):
+            return self._treating.none(state)
+        found = self.value(inner, state, days)
+        return found if found is GONE or found is None else dump(found).decode()

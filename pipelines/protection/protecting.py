@@ -1,0 +1,283 @@
+"""Protection of one run: the steps of its tables, and afterwards what has to be said of them.
+
+A path that no row had is told, and one of a column that no table has ends the run before anything is written: then the
+column that was meant would land in clear.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from connectors.sources import Source
+from connectors.sources.protection.methods import AS_TEXT, KEYED, Method
+from connectors.sources.protection.paths import top_of
+from connectors.sources.protection.profiles import SHIPPED
+from connectors.sources.protection.rules import Condition, Profile, Rule, Treatment, combined
+from connectors.sources.write_rules import letters_and_digits
+from pipelines.errors import ConfigurationError
+from pipelines.protection.conditions import may_leave
+from pipelines.protection.masking import masking_key
+from pipelines.protection.matching import Matcher, matcher_of, said_of
+from pipelines.remarks import Remarks
+from pipelines.wording import counted, quoted
+from settings import Settings
+
+if TYPE_CHECKING:
+    from dlt.extract import DltResource
+
+    from pipelines.protection.table import Protecting
+
+FHIR_PATIENTS = ("subject.reference", "patient.reference", "beneficiary.reference", "individual.reference")
+logger = logging.getLogger("prefect.pipelines")
+
+
+class Protection:
+    """What a run does to the rows of a connector's tables beyond its mask."""
+
+    def __init__(
+        self,
+        treatment: Treatment | None = None,
+        where: tuple[Condition, ...] = (),
+        key: bytes = b"",
+        *,
+        own: tuple[Rule, ...] = (),
+        kind: str = "",
+        describing: Callable[[str], bool] = lambda _: False,
+        today: date | None = None,
+    ) -> None:
+        """`own`: the connector's own rules, of which one that finds nothing is told. `describing`: whether a table
+        describes data and has no rows of people."""
+        self._treatment = treatment or Treatment()
+        self._where = where
+        self._key = key
+        self._own = own
+        self._kind = kind
+        self._describing = describing
+        self._today = today or datetime.now(UTC).date()
+        self._steps: dict[str, Protecting] = {}
+        self._declared: set[str] = set()
+        self._first: dict[str, bool] = {}
+        """Of each table, whether no load before has filled it."""
+
+    # --- into the pipes -------------------------------------------------------------------------------------------
+
+    def matcher(self, table: str) -> Matcher | None:
+        """The rules of a table; None where rows go through as they are."""
+        treatment = self._treatment
+        if self._describing(table):
+            # Rules that name it are meant.
+            treatment = Treatment(rules=tuple(rule for rule in treatment.rules if rule.tables))
+        found = matcher_of(treatment, table)
+        return None if found.says_nothing else found
+
+    def mark(self, table: str) -> str | None:
+        """A mark of what is done to a table's rows, which is another when that is; None where nothing is."""
+        from pipelines.protection.table import mark_of  # noqa: PLC0415  # dlt costs seconds
+
+        found, may = self.matcher(table), may_leave(self._where, table)
+        if found is None and may is None:
+            return None
+        keep = None if found is None or not found.keeps else said_of(self._treatment.keep, table)
+        return mark_of(found.rules if found is not None else (), keep, self._where, self._patients(table))
+
+    def treats(self, table: str, column: str) -> bool:
+        """Whether values of a column, or of a path in one, may land otherwise than they are, or not at all."""
+        found = self.matcher(table)
+        return found is not None and not found.along(column).passed
+
+    def declare(self, columns: Iterable[str], *, complete: bool = False) -> None:
+        """Take note of columns that the source says it has, read now or not. `complete`: it has no others.
+
+        Raises:
+            ConfigurationError: when it has no others, and a rule of the connector names one.
+        """
+        self._declared.update(map(letters_and_digits, columns))
+        if complete and (missed := [label for label, top in self._named() if top not in self._declared]):
+            self._refuse(missed, "or remove it")
+
+    def remember(self) -> Callable[[], None]:
+        """Note what was counted by now; what is given takes it back to that, when rows that were read do not land."""
+        notes = [step.remember() for step in self._steps.values()]
+
+        def forget() -> None:
+            for note in notes:
+                note()
+
+        return forget
+
+    def put_into(self, resource: "DltResource", loaded: Collection[str] = ()) -> None:
+        """Let a resource's pipe protect its rows. `loaded`: the columns that its table has from loads before.
+
+        Raises:
+            ConfigurationError: when rows could then not be told apart, or nothing of them would land.
+        """
+        matcher, may = self.matcher(resource.name), may_leave(self._where, resource.name)
+        if matcher is None and may is None:
+            return
+        from pipelines.protection.table import Protecting, patients_of  # noqa: PLC0415  # dlt costs seconds
+        from pipelines.rows.to_arrow import ToArrow  # noqa: PLC0415
+
+        matcher = matcher or Matcher((), None)
+        if matcher.keeps and not said_of(self._treatment.keep, resource.name):
+            raise ConfigurationError(
+                f"source.protect keeps nothing of {resource.name}: add what may land of it to source.protect.keep, as "
+                f'{{"{resource.name}": ["id"]}}, or don\'t load it.'
+            )
+        hint = (resource._hints or {}).get("primary_key")
+        keys = [hint] if isinstance(hint, str) else list(hint) if isinstance(hint, list | tuple) else []
+        declared = resource.columns if isinstance(resource.columns, dict) else {}
+        to_arrow = next((step for step in resource._pipe.steps if isinstance(step, ToArrow)), None)
+        patients = patients_of(self._patients(resource.name), matcher.rules, self._key)
+        if patients is not None and not patients.paths:
+            raise ConfigurationError(
+                f"source.protect moves dates of {resource.name}, and nothing says whose a row is: set "
+                "source.protect.patient to the path of the patient's number."
+            )
+        step = Protecting(
+            resource.name,
+            matcher,
+            self._key,
+            self._today,
+            may=may,
+            asked=[top for each in self._where if (top := top_of(each.path)) is not None],
+            patients=patients,
+            keys=keys,
+            mark=self.mark(resource.name),
+            json=[name for name, said in declared.items() if said.get("data_type") == "json"],
+            note_text=lambda name: None if to_arrow is None else to_arrow.declare_text(name),
+        )
+        for name in keys:
+            _check_key(step, name)
+        for name in list(declared):
+            _adapt(step, name, declared)
+        for name in loaded:
+            step.matcher.child(step.matcher.first, name)
+        self._first[resource.name] = not loaded
+        self._steps[resource.name] = step
+        resource.add_step(step)
+
+    def _patients(self, table: str) -> tuple[str, ...]:
+        said = said_of(self._treatment.patient, table)
+        if said is not None:
+            return (said,)
+        if self._kind != "fhir":
+            return ()
+        return ("id",) if table == "Patient" else FHIR_PATIENTS
+
+    # --- afterwards -----------------------------------------------------------------------------------------------
+
+    @property
+    def treated(self) -> tuple[str, ...]:
+        """The columns that did not land as they were, each with what became of it."""
+        found = {f"{name} ({word})": None for step in self._steps.values() for name, word in step.columns.items()}
+        return tuple(found)
+
+    def words(self, table: str) -> Mapping[str, str]:
+        """What became of a table's columns, in a word each."""
+        return self._steps[table].columns if table in self._steps else {}
+
+    def check(self, remarks: Remarks, *, every_table: bool) -> None:
+        """Compare the rules with the rows that were read, and say what could not be treated, or may not leave.
+
+        Raises:
+            ConfigurationError: when there were rows, and none has had a column that a rule of the connector names.
+        """
+        for step in self._steps.values():
+            self._remark(step, remarks)
+        read = [step for step in self._steps.values() if step.rows]
+        if not read or not every_table or len(read) < len(self._steps):
+            return
+        hit = {step.matcher.rules[number] for step in self._steps.values() for number in step.matcher.hit}
+        unmet = [rule.label for rule in self._own if rule.path is not None and rule not in hit]
+        if not unmet:
+            return
+        there = self._declared.union(*(map(letters_and_digits, step.matcher.first.children) for step in read))
+        missed = [label for label, top in self._named() if label in unmet and top not in there]
+        if missed and self._kind != "fhir" and all(self._first.values()):
+            self._refuse(missed, "or run it again when a row has it")
+        remarks.add(
+            f"source.protect names {quoted(unmet)}, which no row of this run had: compare it with the source, for a "
+            "misspelt path protects nothing."
+        )
+
+    def _named(self) -> list[tuple[str, str]]:
+        """The rules of the connector's own whose column must be there, by their label."""
+        return [
+            (rule.label, letters_and_digits(top))
+            for rule in self._own
+            if rule.path is not None and rule.method is not Method.AS_IS and (top := top_of(rule.path)) is not None
+            if self._treatment.keep is None
+        ]
+
+    def _refuse(self, missed: list[str], way_out: str) -> NoReturn:
+        raise ConfigurationError(
+            f"source.protect names {quoted(missed)}, which no table of this connector has: "
+            f"correct the spelling, {way_out}. Nothing was loaded."
+        )
+
+    def _remark(self, step: "Protecting", remarks: Remarks) -> None:
+        if step.rows_kept_back:
+            remarks.add(
+                f"{counted(step.rows_kept_back, 'row')} of {step.table} may not leave the source, by "
+                "source.protect.where, and did not."
+            )
+        for number, count in sorted(step.treating.untreatable.items()):
+            rule = None if number < 0 else step.matcher.rules[number]
+            how = "is no JSON" if rule is None else f"can't be treated by {rule.method.value} ({rule.label})"
+            remarks.add(
+                f"{counted(count, 'value')} of {step.table} landed as nothing: what {how} never lands as it is."
+            )
+
+
+def _check_key(step: "Protecting", name: str) -> None:
+    from pipelines.protection.table import refuse_key  # noqa: PLC0415  # dlt costs seconds
+
+    state = step.matcher.child(step.matcher.first, name)
+    if not state.kept:
+        raise ConfigurationError(
+            f"source.protect keeps {quoted([name])} of {step.table} back, which is part of its key: add it to "
+            "source.protect.keep."
+        )
+    if state.rule is not None:
+        refuse_key(step.table, name, step.matcher.rules[state.rule])
+
+
+def _adapt(step: "Protecting", name: str, declared: Any) -> None:
+    """Give a column that a source has declared the type that it lands with."""
+    state = step.matcher.child(step.matcher.first, name)
+    if state.passed:
+        return
+    said = declared[name]
+    rule = None if state.rule is None else step.matcher.rules[state.rule]
+    if said.get("data_type") in {"date", "timestamp"}:
+        before = [number for number in step.matcher.values if state.rule is None or number < state.rule]
+        rules = (step.matcher.rules[number] for number in before)
+        rule = next((each for each in rules if each.values == "dates"), rule)
+    if (not state.kept and not state.positions) or (rule is not None and rule.method is Method.DROP):
+        del declared[name]
+    elif rule is not None and rule.method in AS_TEXT:
+        # Of whatever type it was, with whatever precision.
+        declared[name] = {"name": name, "data_type": "text"}
+
+
+def protection_of(source: Source, settings: Settings, profile: Profile | None = None) -> Protection:
+    """The protection of a connector for one run. `profile`: the one that it names, where that is none of the shipped.
+
+    Raises:
+        ConfigurationError: when there is no key, and none may be made here; or no such profile.
+    """
+    said = source.protect
+    if said is None:
+        return Protection()
+    if said.profile is not None and profile is None:
+        profile = SHIPPED.get(said.profile)
+        if profile is None:
+            raise ConfigurationError(
+                f"source.protect.profile names {quoted([said.profile])}, and there is no such profile: name one of "
+                "/api/v1/protections, or make it."
+            )
+    treatment = combined(said, None if profile is None else profile.of(source.type))
+    keyed = any(rule.method in KEYED for rule in treatment.rules)
+    key = masking_key(settings.data_dir, required=settings.mask_key_required) if keyed else b""
+    return Protection(treatment, said.where, key, own=said.rules, kind=source.type, describing=source.describes)
