@@ -44,6 +44,11 @@ class SqlTable(LandingWithDeletes):
         refuse_beginning_without_order(self.initial_value, self.cursor_type)
         return self
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The columns that a load asks for: those that are named, with the cursor; empty for all."""
+        return (*self.columns, *([self.cursor_column] if self.cursor_column else [])) if self.columns else ()
+
 
 class SqlDatabaseSource(AnySource):
     """Tables of a relational database that SQLAlchemy reaches."""
@@ -62,6 +67,11 @@ class SqlDatabaseSource(AnySource):
     def _tables_are_distinct(self) -> Self:
         distinct((table.name for table in self.tables), "tables", "name")
         return self
+
+    def asked_for_keys(self, table: SqlTable) -> tuple[str, ...]:
+        """The columns that are asked for to compare keys: those alone, unless others say which rows may leave."""
+        chosen = self.protect is not None and bool(self.protect.where)
+        return table.asked if chosen or not table.primary_key else table.primary_key
 
     def landings(self) -> dict[str, Landing | None]:
         return {table.name: table for table in self.tables}

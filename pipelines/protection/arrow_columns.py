@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.sources.protection.methods import AS_TEXT, Method
-from connectors.sources.protection.rules import MOST_DAYS, Rule
+from connectors.sources.protection.rules import MOST_DAYS, Kind, Rule
 from pipelines.protection.dates import FIRST, LAST, OLDEST_AGE
 from pipelines.protection.json_rows import JsonRows
 from pipelines.protection.matching import Matcher, State
@@ -25,12 +25,12 @@ _EPOCH = date(1970, 1, 1).toordinal()
 _A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 _MAY_BE = {
-    "dates": r"^\s*[0-9]{4}",
-    "emails": "@",
-    "ssns": r"[0-9]{3}[- ][0-9]{2}[- ][0-9]{4}",
-    "phone_numbers": r"\+[0-9]|\([0-9]{3}\)|[0-9]{3}[ .-][0-9]{3}[ .-]",
-    "urls": r"://|(?i:www\.)",
-    "ip_addresses": r"[0-9]\.[0-9]|[0-9a-fA-F]:[0-9a-fA-F]",
+    Kind.DATES: r"^\s*[0-9]{4}",
+    Kind.EMAILS: "@",
+    Kind.SSNS: r"[0-9]{3}[- ][0-9]{2}[- ][0-9]{4}",
+    Kind.PHONE_NUMBERS: r"\+[0-9]|\([0-9]{3}\)|[0-9]{3}[ .-][0-9]{3}[ .-]",
+    Kind.URLS: r"://|(?i:www\.)",
+    Kind.IP_ADDRESSES: r"[0-9]\.[0-9]|[0-9a-fA-F]:[0-9a-fA-F]",
 }
 """What a text of a kind has in it, found for a whole column: only such texts are looked at one by one."""
 
@@ -69,7 +69,8 @@ class ArrowColumns:
     def _texts(self, values: pa.ChunkedArray, state: State, days: pa.Array | None) -> Any:
         """A column of texts, each of which may have a rule of its own, by what it is."""
         first = state.rule if state.rule is not None else len(self.matcher.rules)
-        kinds = [str(self.matcher.rules[number].values) for number in self.matcher.values if number < first]
+        rules = [self.matcher.rules[number] for number in self.matcher.values if number < first]
+        kinds = [rule.values for rule in rules if rule.values is not None]
         if not any(pc.any(pc.match_substring_regex(values, _MAY_BE[kind])).as_py() for kind in kinds):
             return values if state.rule is None else self._by(state.rule, values, days)
         return self._one_by_one(values, lambda value, moved: self.treating.leaf(value, state, moved), days, pa.string())

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from connectors.sources.protection.rules import Condition
+from connectors.sources.protection.rules import Condition, Op
 from connectors.sources.write_rules import normalised
 from pipelines.protection.masking import as_text
 from pipelines.protection.matching import finder
 
-_ORDERS: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+_ORDERS: dict[Op, Callable[[Any, Any], bool]] = {
+    Op.BELOW: operator.lt, Op.AT_MOST: operator.le, Op.ABOVE: operator.gt, Op.AT_LEAST: operator.ge,
 }  # fmt: skip
 
 May = Callable[[Any], bool]
@@ -33,18 +33,18 @@ def may_leave(conditions: Sequence[Condition], table: str) -> May | None:
 def _check(condition: Condition) -> May:
     find = finder(condition.path)
     match condition.op:
-        case "exists":
+        case Op.EXISTS:
             return lambda row: bool(find(row))
-        case "missing":
+        case Op.MISSING:
             return lambda row: not find(row)
     wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
     compare = functools.partial(_meets, condition.op, wanted)
-    if condition.op in {"!=", "not_in"}:
+    if condition.op in {Op.IS_NOT, Op.NOT_IN}:
         return lambda row: bool(found := find(row)) and all(compare(value) for value in found)
     return lambda row: any(compare(value) for value in find(row))
 
 
-def _meets(op: str, wanted: tuple[Any, ...], value: Any) -> bool:
+def _meets(op: Op, wanted: tuple[Any, ...], value: Any) -> bool:
     if op in _ORDERS:
         mine, other = _number(value), _number(wanted[0])
         if mine is not None and other is not None:
@@ -52,7 +52,7 @@ def _meets(op: str, wanted: tuple[Any, ...], value: Any) -> bool:
         # A number and a text have no order.
         return (mine is None) == (other is None) and _ORDERS[op](_text(value), _text(wanted[0]))
     is_there = any(_same(value, each) for each in wanted)
-    return is_there != (op in {"!=", "not_in"})
+    return is_there != (op in {Op.IS_NOT, Op.NOT_IN})
 
 
 def _same(value: Any, wanted: Any) -> bool:

@@ -13,7 +13,7 @@ from connectors.sources import Source
 from connectors.sources.protection.methods import AS_TEXT, KEYED, Method
 from connectors.sources.protection.paths import top_of
 from connectors.sources.protection.profiles import SHIPPED
-from connectors.sources.protection.rules import Condition, Profile, Rule, Treatment, combined
+from connectors.sources.protection.rules import Condition, Kind, Profile, Rule, Treatment, combined
 from connectors.sources.write_rules import letters_and_digits
 from pipelines.errors import ConfigurationError
 from pipelines.protection.conditions import may_leave
@@ -253,7 +253,7 @@ def _adapt(step: "Protecting", name: str, declared: Any) -> None:
     if said.get("data_type") in {"date", "timestamp"}:
         before = [number for number in step.matcher.values if state.rule is None or number < state.rule]
         rules = (step.matcher.rules[number] for number in before)
-        rule = next((each for each in rules if each.values == "dates"), rule)
+        rule = next((each for each in rules if each.values is Kind.DATES), rule)
     if (not state.kept and not state.positions) or (rule is not None and rule.method is Method.DROP):
         del declared[name]
     elif rule is not None and rule.method in AS_TEXT:

@@ -13,7 +13,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any
 
 from connectors.sources.protection.methods import Method
-from connectors.sources.protection.rules import PATIENT_DAYS, Rule
+from connectors.sources.protection.rules import PATIENT_DAYS, Kind, Rule
 from pipelines.protection.dates import OLDEST_AGE, is_date, is_old, month_of, shifted, year_of
 from pipelines.protection.masking import as_text, hashed
 
@@ -179,13 +179,13 @@ def rounded(value: Any, to: Decimal) -> Any:
 
 
 _WITHIN = {
-    "emails": re.compile(r"[\w.+%-]+@[\w-]+(\.[\w-]+)+"),
-    "ssns": re.compile(r"(?<!\d)\d{3}[- ]\d\d[- ]\d{4}(?!\d)"),
-    "phone_numbers": re.compile(
+    Kind.EMAILS: re.compile(r"[\w.+%-]+@[\w-]+(\.[\w-]+)+"),
+    Kind.SSNS: re.compile(r"(?<!\d)\d{3}[- ]\d\d[- ]\d{4}(?!\d)"),
+    Kind.PHONE_NUMBERS: re.compile(
         r"(?<![\w.])(\+\d{1,3}[ ./-]?\(?\d{2}|\(\d{3}\) ?\d{3}|\d{3}[ .-]\d{3}[ .-]\d{4}(?!\d))"
     ),
-    "urls": re.compile(r"\b(https?|ftp|file)://\S|\bwww\.[\w-]+\.\w", re.IGNORECASE),
-    "ip_addresses": re.compile(
+    Kind.URLS: re.compile(r"\b(https?|ftp|file)://\S|\bwww\.[\w-]+\.\w", re.IGNORECASE),
+    Kind.IP_ADDRESSES: re.compile(
         r"(?<![\w.])(25[0-5]|2[0-4]\d|1?\d?\d)(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}(?![\w.])"
         r"|(?<![\w:])([0-9a-f]{1,4}:){3,7}(:?[0-9a-f]{1,4})(?![\w:])",
         re.IGNORECASE,
@@ -194,12 +194,12 @@ _WITHIN = {
 
 
 @functools.lru_cache(REMEMBERED)
-def _is_within(kind: str, text: str) -> bool:
+def _is_within(kind: Kind, text: str) -> bool:
     return _WITHIN[kind].search(text) is not None
 
 
-def is_a(kind: str, value: Any) -> bool:
+def is_a(kind: Kind, value: Any) -> bool:
     """Whether a value is of a kind: a date, or a text that has such a thing in it."""
-    if kind == "dates":
+    if kind is Kind.DATES:
         return is_date(value)
     return isinstance(value, str) and _is_within(kind, value)

@@ -1,9 +1,9 @@
 """Methods of `protect`: what may become of a value before it lands. Pure: `pipelines` carries them out."""
 
-from enum import StrEnum
+from connectors.limits.closed_sets import ClosedSet
 
 
-class Method(StrEnum):
+class Method(ClosedSet):
     """What becomes of a value before it lands."""
 
     HASH = "hash"

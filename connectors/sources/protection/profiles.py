@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from connectors.sources.protection import fhir
 from connectors.sources.protection.methods import Method
-from connectors.sources.protection.rules import Profile, Rule
+from connectors.sources.protection.rules import Kind, Profile, Rule
 
 _NAMES = (
     "name", "names", "firstname", "lastname", "fullname", "surname", "maiden", "forename", "initials", "nickname",
@@ -54,8 +54,8 @@ _REDCAP = tuple(
 """Parts of the key of REDCap's records, which name parts of the study."""
 
 
-def _by_what_they_are(*kinds: str) -> tuple[Rule, ...]:
-    return tuple(Rule.model_validate({"values": kind, "method": Method.REDACT}) for kind in kinds)
+def _by_what_they_are(*kinds: Kind) -> tuple[Rule, ...]:
+    return tuple(Rule(values=kind, method=Method.REDACT) for kind in kinds)
 
 
 SAFE_HARBOR = Profile(
@@ -69,8 +69,8 @@ SAFE_HARBOR = Profile(
         Rule(names=_AGES, method=Method.AGE_CAP),
         Rule(names=_OTHER_IDS, method=Method.HASH),
         Rule(names=_DATED, method=Method.YEAR),
-        Rule(values="dates", method=Method.YEAR),
-        *_by_what_they_are("emails", "ssns", "phone_numbers", "urls", "ip_addresses"),
+        Rule(values=Kind.DATES, method=Method.YEAR),
+        *_by_what_they_are(Kind.EMAILS, Kind.SSNS, Kind.PHONE_NUMBERS, Kind.URLS, Kind.IP_ADDRESSES),
     ),
     fhir=fhir.treatment(dates=Method.YEAR, born=Method.BIRTH_YEAR, places=False, postal=Method.ZIP3, ids=Method.HASH),
 )
@@ -82,7 +82,7 @@ LIMITED_DATA_SET = Profile(
         Rule(names=_NUMBERS, method=Method.HASH),
         Rule(names=(*_CALLED, *_THINGS, *_STREETS), method=Method.DROP),
         Rule(names=(*_NAMES, *_WORDS_OF_PEOPLE), method=Method.DROP),
-        *_by_what_they_are("emails", "ssns", "phone_numbers", "urls", "ip_addresses"),
+        *_by_what_they_are(Kind.EMAILS, Kind.SSNS, Kind.PHONE_NUMBERS, Kind.URLS, Kind.IP_ADDRESSES),
     ),
     fhir=fhir.treatment(dates=None, born=None, places=True, postal=None, ids=Method.HASH),
 )

@@ -6,10 +6,11 @@ a value says what becomes of it.
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from connectors.limits.closed_sets import ClosedSet
 from connectors.sources.protection.methods import Method
 from connectors.sources.protection.paths import PathText
 from connectors.sources.secret_references import Name, Strict, refused
@@ -23,7 +24,31 @@ PATIENT_DAYS = 180
 MOST_DAYS = 3650
 """The most days by which a rule may move dates."""
 
-Kind = Literal["dates", "emails", "phone_numbers", "ssns", "urls", "ip_addresses"]
+
+class Kind(ClosedSet):
+    """What a value may be, by its type or by what a text has in it."""
+
+    DATES = "dates"
+    EMAILS = "emails"
+    PHONE_NUMBERS = "phone_numbers"
+    SSNS = "ssns"
+    URLS = "urls"
+    IP_ADDRESSES = "ip_addresses"
+
+
+class Op(ClosedSet):
+    """Comparisons of a value with what a condition says."""
+
+    IS = "=="
+    IS_NOT = "!="
+    IN = "in"
+    NOT_IN = "not_in"
+    BELOW = "<"
+    AT_MOST = "<="
+    ABOVE = ">"
+    AT_LEAST = ">="
+    EXISTS = "exists"
+    MISSING = "missing"
 
 
 def _words(value: str) -> str:
@@ -82,7 +107,7 @@ class Rule(Strict):
         return f"names {', '.join(self.names)}" if self.names else f"values {self.values}"
 
 
-_ORDERING = ("<", "<=", ">", ">=")
+_ORDERING = (Op.BELOW, Op.AT_MOST, Op.ABOVE, Op.AT_LEAST)
 
 
 def _comparable(value: object) -> object:
@@ -100,7 +125,7 @@ class Condition(Strict):
     tables: Annotated[tuple[Name, ...], Field(description="Only for these tables. Empty: for all.")] = ()
     path: Annotated[PathText, Field(description="Where the value stands. Of several values one must meet it.")]
     op: Annotated[
-        Literal["==", "!=", "in", "not_in", "<", "<=", ">", ">=", "exists", "missing"],
+        Op,
         Field(description="How it is compared: numbers as numbers, everything else as text."),
     ]
     value: Annotated[
@@ -112,10 +137,10 @@ class Condition(Strict):
     @model_validator(mode="after")
     def _compares(self) -> Self:
         listed = isinstance(self.value, tuple)
-        if self.op in {"exists", "missing"}:
+        if self.op in {Op.EXISTS, Op.MISSING}:
             if self.value is not None:
                 raise refused("{field} has no place beside exists and missing: remove it.", "value")
-        elif self.value is None or listed != (self.op in {"in", "not_in"}) or self.value == ():
+        elif self.value is None or listed != (self.op in {Op.IN, Op.NOT_IN}) or self.value == ():
             raise refused("{field} must be a list for in and not_in, else a text, a number, or true or false.", "value")
         elif self.op in _ORDERING and isinstance(self.value, bool):
             raise refused("{field} true and false have no order: use == or !=.", "value")

@@ -95,7 +95,9 @@ def _keys_alone(source: Source, tables: Iterable[str]) -> Source:
     match source:
         case SqlDatabaseSource():
             shapes = (
-                table.model_copy(update={**WITHOUT_CURSOR, "cursor_column": None, "columns": table.primary_key})
+                table.model_copy(
+                    update={**WITHOUT_CURSOR, "cursor_column": None, "columns": source.asked_for_keys(table)}
+                )
                 for table in source.tables
                 if table.name in wanted
             )

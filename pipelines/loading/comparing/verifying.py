@@ -9,7 +9,7 @@ import pyarrow.parquet
 from connectors.runs import Options
 from connectors.sources import Source
 from connectors.sources.rest_api import RestApiSource
-from connectors.sources.sql_database import SqlDatabaseSource, SqlTable
+from connectors.sources.sql_database import SqlDatabaseSource
 from connectors.sources.write_rules import Comparison, normalised
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ConfigurationError, Step
@@ -51,11 +51,6 @@ def _rows(table: Reread) -> int:
     return sum(pa.parquet.read_metadata(path).num_rows for path in table.files)
 
 
-def _columns(table: SqlTable) -> tuple[str, ...]:
-    """The columns that a load asks for: those that are named, with the cursor, or all."""
-    return (*table.columns, *([table.cursor_column] if table.cursor_column else [])) if table.columns else ()
-
-
 def _whole(source: Source, asked: set[str], *, keys_alone: bool) -> Source:
     """The source without cursors: all rows of the tables that are asked for, or of all."""
     match source:
@@ -65,7 +60,7 @@ def _whole(source: Source, asked: set[str], *, keys_alone: bool) -> Source:
                     update={
                         **CURSOR,
                         "cursor_column": None,
-                        "columns": table.primary_key if keys_alone and table.primary_key else _columns(table),
+                        "columns": source.asked_for_keys(table) if keys_alone else table.asked,
                     }
                 )
                 for table in source.tables
