@@ -112,6 +112,7 @@ async def _opened(
             app.state.service = Service.of(settings, engine, runs)
             app.state.sessions = Sessions(engine, [token.get_secret_value() for token in settings.api_token])
             app.state.tester = tester
+            app.state.documents_of = exchange_routes.documents_of
             app.state.sources = Sources(engine, asker)
             yield
     finally:

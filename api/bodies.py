@@ -195,6 +195,11 @@ class ConnectorQuery(Input):
         Field(description="Only those in this phase; of a connector that is `deleting`, no row is left to be listed."),
     ] = None
     freshness: Annotated[Freshness | None, Field(description="Only those of this freshness, such as `failing`.")] = None
+    team: Annotated[
+        str | None,
+        AfterValidator(plain_text),
+        Field(max_length=200, description="Only those of this team; empty: only those that are everybody's."),
+    ] = None
     q: Annotated[
         str | None,
         AfterValidator(plain_text),

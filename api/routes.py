@@ -180,7 +180,7 @@ async def create_connector(body: ConnectorInput, service: Changing, response: Re
 @router.get("/connectors", tags=["connectors"], dependencies=[needs(Act.READ)])
 async def list_connectors(service: Connectors, query: Annotated[ConnectorQuery, Query()]) -> ConnectorPage:
     """List connectors, in the order of their ids, a page at a time."""
-    which = Filter(query.is_active, query.phase, query.freshness, query.q)
+    which = Filter(query.is_active, query.phase, query.freshness, query.q, team=query.team)
     page = await service.page(
         which, limit=query.limit, after=None if query.cursor is None else parse_number(query.cursor)
     )

@@ -102,6 +102,29 @@ class TableLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    """One table that was looked through for rows that are gone at the source."""
+
+    table_name: str
+    gone: int
+    rows: int
+    """Rows of the table before that."""
+    withheld: bool
+    """They are too many to be deleted unasked, and stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """One row of `cai_withheld_deletes`: rows that are gone at the source and wait for a person."""
+
+    connector_id: int
+    table_name: str
+    gone: int
+    rows: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class LoadRun:
     """One row of `cai_loads`: one run that tried to load. Times are aware, in UTC."""
 

@@ -45,6 +45,8 @@ class Filter:
     text: str | None = None
     teams: Collection[str] | None = None
     """Only those of these teams and everybody's; None: all there are."""
+    team: str | None = None
+    """Only those of this team; empty: only everybody's."""
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -102,7 +104,9 @@ async def facts(engine: AsyncEngine, which: Filter, *, limit: int, after: int | 
         query = query.where(row.is_active.is_(which.is_active))
     if which.phase is not None:
         query = query.where(sa.func.coalesce(tables.status.c.phase, Phase.PENDING.value) == which.phase.value)
-    query = query.where(_of(which.teams))
+    query = query.where(of_teams(which.teams))
+    if which.team is not None:
+        query = query.where(row.team == which.team if which.team else row.team.is_(None))
     if which.text:
         columns = (row.name, row.description)
         query = query.where(sa.or_(*(column.icontains(which.text, autoescape=True) for column in columns)))
@@ -111,19 +115,27 @@ async def facts(engine: AsyncEngine, which: Filter, *, limit: int, after: int | 
         return [_facts(each) for each in (await connection.execute(query)).mappings()]
 
 
+async def teams_of(engine: AsyncEngine, teams: Collection[str] | None) -> list[str]:
+    """The teams that have connectors, by name, of these; None: of all."""
+    team = tables.connectors.c.team
+    query = sa.select(team).where(team.is_not(None), of_teams(teams)).distinct().order_by(team)
+    async with engine.connect() as connection:
+        return list(await connection.scalars(query))
+
+
 async def schedules(
     engine: AsyncEngine, *, but: int, teams: Collection[str] | None = None
 ) -> Sequence[tuple[str, str, int]]:
     """Schedule, time zone and id of every active connector that has a schedule, but for one; of these teams alone."""
     row = tables.connectors.c
     query = sa.select(row.schedule, row.timezone, row.id).where(
-        row.is_active, row.schedule.is_not(None), row.id != but, _of(teams)
+        row.is_active, row.schedule.is_not(None), row.id != but, of_teams(teams)
     )
     async with engine.connect() as connection:
         return [(cron, timezone, number) for cron, timezone, number in await connection.execute(query)]
 
 
-def _of(teams: Collection[str] | None) -> sa.ColumnElement[bool]:
+def of_teams(teams: Collection[str] | None) -> sa.ColumnElement[bool]:
     """The connectors of these teams, and everybody's; all of them for None, and none at all without a team."""
     team = tables.connectors.c.team
     if teams is None:

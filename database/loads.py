@@ -9,9 +9,10 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from connectors.loads import FailureKind, Load, LoadRun, Outcome, TableLoad
+from connectors.loads import FailureKind, Load, LoadRun, Outcome, TableLoad, Withheld
 from database.connection.engine import Fence, any_of
-from database.tables import load_runs, load_tables
+from database.connectors import of_teams
+from database.tables import connectors, load_runs, load_tables, withheld_deletes
 from database.tables import loads as table
 
 
@@ -80,6 +81,16 @@ async def _tables(connection: AsyncConnection, which: sa.ColumnElement[bool]) ->
     columns = [load_tables.c[field.name] for field in fields(TableLoad)]
     query = sa.select(*columns).where(which).order_by(load_tables.c.table_name)
     return tuple(TableLoad(**row) for row in (await connection.execute(query)).mappings())
+
+
+async def withheld(engine: AsyncEngine, teams: Collection[str] | None, *, limit: int) -> list[Withheld]:
+    """Deletes that wait for a person, the longest first, of these teams' connectors and everybody's; None: of all."""
+    row, found = connectors.c, withheld_deletes.c
+    query = sa.select(*(found[field.name] for field in fields(Withheld))).join(connectors, row.id == found.connector_id)
+    query = query.where(of_teams(teams))
+    async with engine.connect() as connection:
+        some = await connection.execute(query.order_by(found.since, found.connector_id, found.table_name).limit(limit))
+        return [Withheld(**each) for each in some.mappings()]
 
 
 async def rows_of_runs(engine: AsyncEngine, run_ids: Collection[UUID]) -> dict[UUID, int]:

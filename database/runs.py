@@ -158,7 +158,9 @@ def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any
         begun: the load.
         outcome: of it.
         end: its `message`, `kind` (of a failure), `rows`, `rejected`, `bytes`, `seconds` (JSON), `destination`,
-            `dataset_name` and `tables` (JSON: a list of rows of `cai_load_tables`); None for what is not known.
+            `dataset_name`, `tables` (JSON: a list of rows of `cai_load_tables`), `sweeps` (JSON: of each table that was
+            looked through for rows that are gone `table_name`, `gone`, `rows`, `withheld`) and `anew` (everything was
+            loaded anew, so none of them waits any more); None for what is not known.
     """
     ended = _ENDED[outcome] if begun.is_whole else "SELECT 0 AS failures, 0 AS configuration_failures"
     return query(
@@ -175,6 +177,19 @@ def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any
             INSERT INTO cai_load_tables
             SELECT load.id, found.*
             FROM load, jsonb_to_recordset(coalesce(%(tables)s, '[]')::jsonb) AS found({_OF_TABLES})
+        ),
+        swept AS (
+            SELECT found.* FROM load, jsonb_to_recordset(coalesce(%(sweeps)s, '[]')::jsonb)
+            AS found(table_name text, gone bigint, rows bigint, withheld boolean)
+        ),
+        let_go AS (
+            DELETE FROM cai_withheld_deletes w USING load WHERE w.connector_id = %(id)s
+            AND (%(anew)s OR w.table_name IN (SELECT table_name FROM swept WHERE NOT withheld))
+        ),
+        kept AS (
+            INSERT INTO cai_withheld_deletes AS w (connector_id, table_name, gone, rows)
+            SELECT %(id)s, table_name, gone, rows FROM swept WHERE withheld
+            ON CONFLICT (connector_id, table_name) DO UPDATE SET gone = excluded.gone, rows = excluded.rows
         )
         SELECT failures, configuration_failures FROM ended
         """,  # noqa: S608  # all parts are ours

@@ -137,6 +137,17 @@ load_tables = sa.Table(
     sa.Column("schema_hash", sa.Text),
 )
 
+withheld_deletes = sa.Table(
+    "cai_withheld_deletes",
+    metadata,
+    # Written by the runs: rows that are gone at the source and stay, for they are too many to be deleted unasked.
+    sa.Column("connector_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("gone", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("since", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+)
+
 freshness = sa.Table(
     "cai_connector_freshness",
     metadata,

@@ -109,6 +109,8 @@ class LoadRecord:
             destination=summary.destination,
             dataset_name=summary.dataset,
             tables=json.dumps([asdict(table) for table in summary.tables]),
+            sweeps=json.dumps([asdict(sweep) for sweep in summary.sweeps]),
+            anew=summary.full_refresh,
         ) or (0, 0)
         self._wake_controller_if_paused(of_configuration)
         if summary.withheld:
@@ -151,7 +153,10 @@ class LoadRecord:
         return None if row is None else (row["failures"], row["configuration_failures"])
 
 
-_OF_THE_END = ("message", "kind", "rows", "rejected", "bytes", "seconds", "destination", "dataset_name", "tables")
+_OF_THE_END = (
+    "message", "kind", "rows", "rejected", "bytes", "seconds", "destination", "dataset_name", "tables", "sweeps",
+    "anew",
+)  # fmt: skip
 
 
 def count_the_dead(locks: Locks, row: ConnectorRow, tell: Tell) -> None:

@@ -20,7 +20,7 @@ from connectors.diagnosis import Explanation, Unseen, View, explain
 from connectors.errors import ForbiddenError, NoSuchLoadError, NotFoundError, PrefectUnavailableError
 from connectors.freshness import Facts, Freshness, Promise, judge
 from connectors.limits.ids import is_id
-from connectors.loads import Load, LoadRun, TableLoad
+from connectors.loads import Load, LoadRun, TableLoad, Withheld
 from connectors.people import LEAST_ROLE, PLATFORM, Act, NameableSecrets, Person, Verdict, may
 from connectors.refusals import Refusal
 from connectors.runs import Held, PrefectRuns, Run
@@ -166,6 +166,10 @@ class Queries:
         entries = await self._entries(await self._store.rows(shown))
         return Page(tuple(entries), shown[-1] if len(ids) > limit else None)
 
+    async def teams(self) -> list[str]:
+        """The teams whose connectors the person sees, as far as they have any."""
+        return await connectors.teams_of(self._engine, self._person.teams)
+
     async def _entries(self, rows: Sequence[ConnectorRow]) -> list[Entry]:
         """What is recorded of these connectors: one query a table, however many they are."""
         ids = [row.id for row in rows]
@@ -230,6 +234,13 @@ class Queries:
         """What the last load that completed did to each table, as far as loads are kept. Raises what `get` does."""
         await self.get(connector_id)
         return await loads.last_tables(self._engine, connector_id)
+
+    async def withheld(self, limit: int) -> list[tuple[Entry, Withheld]]:
+        """Deletes that wait for a person, with their connectors, the longest first, as far as the person sees them."""
+        found = await loads.withheld(self._engine, self._person.teams, limit=limit)
+        rows = await self._store.rows(sorted({each.connector_id for each in found}))
+        entries = {entry.row.id: entry for entry in await self._entries(rows)}
+        return [(entries[each.connector_id], each) for each in found if each.connector_id in entries]
 
     async def scheduled(self) -> list[Schedule]:
         """The schedules of all active connectors that have a valid one, as far as the person sees them."""

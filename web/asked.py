@@ -21,6 +21,7 @@ class Typed:
     backfill_from: str = ""
     backfill_to: str = ""
     full_refresh: bool = False
+    allow_mass_delete: bool = False
 
     @classmethod
     def of(cls, sent: Mapping[str, str]) -> "Typed":
@@ -31,6 +32,7 @@ class Typed:
             sent.get("backfill_from", "").strip(),
             sent.get("backfill_to", "").strip(),
             "full_refresh" in sent,
+            "allow_mass_delete" in sent,
         )
 
     def options(self, timezone: str) -> Options:
@@ -51,7 +53,7 @@ class Typed:
         )
         if refusals:
             raise InvalidConnectorError(tuple(refusals))
-        return Options(self.full_refresh, self.tables, limit, begin, end)
+        return Options(self.full_refresh, self.tables, limit, begin, end, allow_mass_delete=self.allow_mass_delete)
 
 
 NOTHING = Typed()

@@ -14,6 +14,7 @@ from connectors.loads import Load, Outcome
 from connectors.schedules.cron import Schedule
 from connectors.schedules.dates import local, next_runs
 from connectors.schedules.wording import words
+from connectors.status import Phase
 
 TONES = {
     Freshness.ON_TIME: "good",
@@ -25,6 +26,17 @@ TONES = {
     Freshness.INVALID: "bad",
 }
 """The colour of each judgement. Its word always stands beside it: colour alone tells some people nothing."""
+
+PHASES = {
+    Phase.PENDING: ("waits for the controller", "calm"),
+    Phase.SYNCED: ("is planned in Prefect", "good"),
+    Phase.PAUSED: ("is paused", "calm"),
+    Phase.INVALID: ("can't run as it is", "bad"),
+    Phase.RETRYING: ("could not be planned, and is tried again", "warn"),
+    Phase.CONFLICT: ("is in conflict with somebody else's deployment", "bad"),
+    Phase.DELETING: ("is being removed from Prefect", "calm"),
+}
+"""What each phase means to a person, and its colour."""
 
 KINDS = {
     "sql_database": ("Database", "Tables of PostgreSQL, MySQL, SQL Server, Oracle or SQLite"),

@@ -71,6 +71,11 @@ def use_cases(request: Request, person: Visitor, sent: Sent) -> Service:
 UseCases = Annotated[Service, Depends(use_cases)]
 
 
+def now() -> datetime:
+    """This moment, as pages tell how long ago something was."""
+    return datetime.now(UTC)
+
+
 def page(request: Request, name: str, *, status: int = 200, **values: Any) -> Response:
     """An HTML page made of a template."""
     person = person_of(request)
@@ -78,7 +83,7 @@ def page(request: Request, name: str, *, status: int = 200, **values: Any) -> Re
     text = template.render(
         request=request,
         person=person,
-        now=datetime.now(UTC),
+        now=now(),
         can=lambda act, team=None: may(person, act, team) is _Verdict.ALLOWED,
         can_anywhere=lambda act: may_anywhere(person, act),
         csrf=getattr(request.state, "csrf", ""),

@@ -9,17 +9,8 @@ from connectors.loads import LoadRun, Outcome
 from connectors.standing import Event, EventKind
 from connectors.status import Phase
 from use_cases.timeline import Moment
-from web.presenting import done, number, took
+from web.presenting import PHASES, done, number, took
 
-PHASES = {
-    Phase.PENDING: ("waits for the controller", "calm"),
-    Phase.SYNCED: ("is planned in Prefect", "good"),
-    Phase.PAUSED: ("is paused", "calm"),
-    Phase.INVALID: ("can't run as it is", "bad"),
-    Phase.RETRYING: ("could not be planned, and is tried again", "warn"),
-    Phase.CONFLICT: ("is in conflict with somebody else's deployment", "bad"),
-    Phase.DELETING: ("is being removed from Prefect", "calm"),
-}
 ALERTS = {"late": ("is late", "warn"), "overdue": ("is overdue", "bad"), "over": ("is not late any more", "good")}
 OUTCOMES = {
     Outcome.RUNNING: ("A load began", "calm"),

@@ -8,8 +8,10 @@ from typing import Any
 
 import yaml
 
+from connectors.errors import RequestError
 
-class UnreadableDocumentError(Exception):
+
+class UnreadableDocumentError(RequestError):
     """The text is no document. The message is a sentence for whoever sent it."""
 
 

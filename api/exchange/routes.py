@@ -120,13 +120,21 @@ async def _documents(request: Request) -> list[dict[str, Any]]:
     if kind not in {YAML, JSON, "application/x-yaml", "text/yaml"}:
         raise HTTPException(415, f"Send the document as YAML or JSON, with the header 'Content-Type: {YAML}'.")
     try:
-        said = read((await request.body()).decode())
+        return documents_of((await request.body()).decode())
     except UnicodeDecodeError:
         raise HTTPException(400, "The document is not written in UTF-8.") from None
     except UnreadableDocumentError as error:
         raise HTTPException(400, str(error)) from None
+
+
+def documents_of(text: str) -> list[dict[str, Any]]:
+    """The columns of each connector of a document, as the page takes it in too.
+
+    Raises:
+        UnreadableDocumentError, InvalidConnectorError: it is none.
+    """
     try:
-        return [each.given() for each in DocumentInput.model_validate(said).connectors]
+        return [each.given() for each in DocumentInput.model_validate(read(text)).connectors]
     except ValidationError as error:
         raise InvalidConnectorError(tuple(from_pydantic(error))) from None
 

@@ -259,6 +259,7 @@ class LoadPipeline:
             rows_left_out=self._rows_left_out,
             remarks=tuple(self.remarks),
             withheld=self._after.withheld,
+            sweeps=self._after.sweeps,
             tables=self._measured.tables(self._prepared.fitters, rows, schema, loaded),
         )
 

@@ -6,7 +6,7 @@ The same facts twice: `sentence` for the state of the flow run and `markdown` fo
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from connectors.loads import TableLoad
+from connectors.loads import Sweep, TableLoad
 from pipelines.wording import counted
 
 
@@ -33,6 +33,8 @@ class Summary:
     """What people must know of the rows: a sentence each, without any value of a row."""
     withheld: tuple[str, ...] = ()
     """Tables of which rows are gone at the source, too many to be deleted unasked: those that are new among them."""
+    sweeps: tuple[Sweep, ...] = ()
+    """The tables that were looked through for rows that are gone."""
     compared: tuple[str, ...] = ()
     """Of a run that loads nothing and compares: a sentence a table."""
     tables: tuple[TableLoad, ...] = ()
@@ -51,6 +53,7 @@ class Summary:
             compared=tuple(redact(sentence) for sentence in self.compared),
             withheld=tuple(redact(table) for table in self.withheld),
             tables=tuple(_redacted(table, redact) for table in self.tables),
+            sweeps=tuple(replace(sweep, table_name=redact(sweep.table_name)) for sweep in self.sweeps),
         )
 
     @property

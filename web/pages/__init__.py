@@ -1,6 +1,14 @@
 """The pages: each module has one subject and a router."""
 
-from web.pages import connector, editing, inbox, listing, oversight, wizard
+from web.pages import connector, editing, inbox, listing, oversight, taking_in, wizard
 
-ROUTERS = (listing.router, wizard.router, editing.router, connector.router, inbox.router, oversight.router)
+ROUTERS = (
+    listing.router,
+    wizard.router,
+    taking_in.router,
+    editing.router,
+    connector.router,
+    inbox.router,
+    oversight.router,
+)
 """In the order in which they are asked: `/connectors/new` is no number, and `/connectors/7/edit` no button."""

@@ -1,25 +1,108 @@
-"""For you: every connector that waits for a person, each with its sentence and its button."""
+"""For you: all that waits for a person, each with its sentence and its button.
+
+A section a kind: what waits is asked by one function, which gives its cards. One more kind is one more function.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 
 from connectors.freshness import Freshness
+from connectors.people import Act, Person, Verdict, may
 from database.connectors import Filter
+from use_cases.connectors import Service
+from use_cases.queries import Entry
+from web.presenting import TONES, ago, load_words, number
 from web.refusing import PageRoute
-from web.rendering import UseCases, page
+from web.rendering import UseCases, Visitor, now, page
 
 router = APIRouter(route_class=PageRoute)
 
-WAITING = (Freshness.FAILING, Freshness.INVALID, Freshness.OVERDUE, Freshness.LATE)
+STALE = (Freshness.FAILING, Freshness.INVALID, Freshness.OVERDUE, Freshness.LATE)
 MOST = 50
-"""Of each judgement: whoever has more begins with these."""
+"""Cards of each section: whoever has more begins with these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """What can be done about it, at once or on another page."""
+
+    label: str
+    address: str
+    form: Mapping[str, str] | None = None
+    """What is sent along; None: it leads to a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One thing that waits."""
+
+    entry: Entry
+    sentence: str
+    button: Button | None = None
+    """None: whoever looks may not do it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The things of one kind that wait."""
+
+    title: str
+    tone: str
+    cards: Sequence[Card]
+    more: bool = False
+    """There are more than are shown."""
+    help: str = ""
 
 
 @router.get("/for-you")
-async def inbox(request: Request, service: UseCases) -> Response:
+async def inbox(request: Request, service: UseCases, person: Visitor) -> Response:
     """What waits for somebody, the gravest first."""
-    groups = []
-    for judged in WAITING:
+    sections = [section for ask in WAITING for section in await ask(service, person)]
+    return page(request, "inbox.html", sections=[section for section in sections if section.cards])
+
+
+async def _stale(service: Service, person: Person) -> list[Section]:
+    """Connectors whose data is not what was promised."""
+    sections = []
+    for judged in STALE:
         found = await service.page(Filter(freshness=judged), limit=MOST)
-        if found.entries:
-            groups.append((judged, found.entries, found.after is not None))
-    return page(request, "inbox.html", groups=groups)
+        cards = [_stale_card(entry, judged, person) for entry in found.entries]
+        sections.append(Section(judged.value, TONES[judged], cards, found.after is not None))
+    return sections
+
+
+def _stale_card(entry: Entry, judged: Freshness, person: Person) -> Card:
+    where, team = f"/connectors/{entry.row.id}", entry.row.team
+    status, load = entry.status, entry.load
+    if judged is Freshness.INVALID:
+        button = Button("Correct it", f"{where}/edit") if _may(person, Act.CHANGE, team) else None
+        return Card(entry, (status.message if status else None) or "It can't run as it is.", button)
+    button = Button("Load now", f"{where}/run", {}) if _may(person, Act.RUN, team) else None
+    return Card(entry, (load.message if load else None) or load_words(load, now()), button)
+
+
+async def _withheld(service: Service, person: Person) -> list[Section]:
+    """Rows that are gone at the source, and stay until somebody has looked."""
+    found = await service.withheld(MOST + 1)
+    cards = []
+    for entry, each in found[:MOST]:
+        form = {"table.0": each.table_name, "allow_mass_delete": "on"}
+        may_run = _may(person, Act.RUN, entry.row.team)
+        button = Button("Let them go here too", f"/connectors/{entry.row.id}/run", form) if may_run else None
+        sentence = (
+            f"{number(each.gone)} of {number(each.rows)} rows of table {each.table_name} are gone at the source. They "
+            f"were found to be gone {ago(each.since, now())} and are kept here, for that is more than usual."
+        )
+        cards.append(Card(entry, sentence, button))
+    hint = "Ask whoever keeps the source whether that is right: it may be an export that broke off."
+    return [Section("deletes withheld", "warn", cards, len(found) > MOST, hint)]
+
+
+def _may(person: Person, act: Act, team: str | None) -> bool:
+    return may(person, act, team) is Verdict.ALLOWED
+
+
+WAITING: Sequence[Callable[[Service, Person], Awaitable[list[Section]]]] = (_stale, _withheld)
+"""What may wait, in the order in which it is shown."""

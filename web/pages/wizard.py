@@ -73,6 +73,8 @@ async def go_on(request: Request, service: UseCases, person: Visitor, sent: Sent
     refused = {**_refused(service, step, draft), **unkept}
     if refused:
         return await _show(request, service, person, step, draft, refused, sent=sent, status=422)
+    if go == "try" and step is Step.DESTINATION:
+        return await _show(request, service, person, step, draft, sent=sent, tried=await _tried(request, person, draft))
     if step is not Step.WHEN:
         return await _show(request, service, person, ORDER[ORDER.index(step) + 1], draft)
     try:
@@ -192,10 +194,11 @@ async def _show(
     *,
     sent: Mapping[str, str] | None = None,
     previewed: bool = False,
+    tried: Any = None,
     status: int = 200,
 ) -> Response:
     """The page of one step."""
-    values: dict[str, Any] = {"offers": None, "trouble": "", "fields": [], "preview": None}
+    values: dict[str, Any] = {"offers": None, "trouble": "", "fields": [], "preview": None, "tried": tried}
     match step:
         case Step.LOGIN:
             values["fields"] = _login_fields(draft)
@@ -247,6 +250,13 @@ async def _discovered(request: Request, person: Person, draft: Draft) -> tuple[S
                 return items, ""
     except (RequestError, InvalidConnectorError) as error:
         return None, str(error)
+
+
+async def _tried(request: Request, person: Person, draft: Draft) -> Any:
+    """What a test of the source and the destination says; nothing is loaded, and nothing saved."""
+    sources: Sources = request.app.state.sources
+    row = await sources.to_test(draft.source, person, draft.rest.get("team"), draft.destination)
+    return await request.app.state.tester(row, both=True)
 
 
 async def _previewed(service: Service, draft: Draft) -> tuple[Preview | None, dict[str, list[str]]]:

@@ -31,6 +31,15 @@ for (const box of document.querySelectorAll(".offer > .tick > input")) {
   box.addEventListener("change", () => { box.closest(".offer").querySelector("details").open = box.checked; });
 }
 
+// A file is read into the field beside it.
+for (const part of document.querySelectorAll("[data-reads]")) {
+  part.hidden = false;
+  part.querySelector("input").addEventListener("change", async (event) => {
+    const [file] = event.target.files;
+    if (file) document.getElementById(part.dataset.reads).value = await file.text();
+  });
+}
+
 // The browser's own time zone is proposed where nothing else was said.
 for (const zone of document.querySelectorAll("[data-zone]")) {
   if (zone.value === "UTC") zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";

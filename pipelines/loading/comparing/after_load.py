@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from dlt import Pipeline
 
+from connectors.loads import Sweep
 from connectors.sources.deletes import Deletes
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import Step
@@ -77,6 +78,11 @@ class AfterLoad:
     def withheld(self) -> tuple[str, ...]:
         """The tables of which too many rows are gone, and were not before."""
         return tuple(found.table for found in self._swept if found.withheld and not found.told_before)
+
+    @property
+    def sweeps(self) -> tuple[Sweep, ...]:
+        """The tables that were looked through, for the load history."""
+        return tuple(Sweep(found.table, found.gone, found.rows, found.withheld) for found in self._swept)
 
     @property
     def compared(self) -> tuple[str, ...]:

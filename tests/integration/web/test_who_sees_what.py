@@ -66,6 +66,8 @@ MATRIX = {
     ("GET", "/for-you"): Expected(READER, 200, of_other=None),
     ("GET", "/connectors/new"): Expected(READER, 200, of_other=None),
     ("POST", "/connectors/new"): Expected(READER, 422, of_other=None, form={"step": "when"}),
+    ("GET", "/connectors/import"): Expected(EDITOR, 200, of_other=None),
+    ("POST", "/connectors/import"): Expected(EDITOR, 422, of_other=None, form={"document": "connectors: []"}),
     ("GET", CONNECTOR): Expected(READER, 200),
     ("POST", acts("run")): Expected(RUNNER, 409),  # it is paused, and Prefect holds no deployment
     ("POST", acts("retry")): Expected(RUNNER, 303),

@@ -70,6 +70,13 @@ def test_what_is_gone_at_the_source_is_removed_or_marked(
     assert marked == [(5,)]
 
 
+def waiting(platform: Platform) -> list[tuple[Any, ...]]:
+    """The deletes that wait for a person."""
+    with platform.connection.cursor() as cursor:
+        cursor.execute("SELECT connector_id, table_name, gone, rows FROM cai_withheld_deletes")
+        return list(cursor.fetchall())
+
+
 @pytest.mark.parametrize("destination", DESTINATIONS)
 @pytest.mark.parametrize("gone", ["all", "half"])
 def test_too_many_are_kept_and_told_once_until_somebody_allows_it(
@@ -87,7 +94,9 @@ def test_too_many_are_kept_and_told_once_until_somebody_allows_it(
         assert f"{number} of 20 rows of table 'visit' are gone at the source" in summary.sentence  # type: ignore[union-attr]
         assert ask(f"SELECT count(*) FROM connector_{connector}.visit") == [(20,)]
     assert [each.outcome for each in told] == ["withheld", "completed", "completed"]
-    platform.run(connector, allow_mass_delete=True)
+    assert waiting(platform) == [(connector, "visit", number, 20)]
+    platform.run(connector, tables=("visit",), allow_mass_delete=True)
+    assert waiting(platform) == [], "nothing waits for a person any more"
     assert ask(f"SELECT count(*) FROM connector_{connector}.visit") == [(20 - number,)]
 
 
