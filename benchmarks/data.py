@@ -29,6 +29,7 @@ from benchmarks.data_loads import LOADS, SOURCE, WAREHOUSE
 from benchmarks.data_peers import PEERS, Peer, installed
 from benchmarks.data_sides import COLUMNS
 from benchmarks.figures import LONG_ROUNDS, ROUNDS, Figure, in_turns, median_ratio, shown, table
+from benchmarks.redcap_project import TOKEN
 from local.embedded_postgres import EmbeddedPostgres
 from rigs.migrated import migrate
 from settings import ROOT
@@ -39,6 +40,7 @@ MORE = 5
 FLAT = 1.15
 """Memory for the large table over that for the small one, up to which it counts as flat: Python's own spread."""
 PAGES, PAGE_ROWS = 200, 1_000
+REDCAP_RECORDS, REDCAP_FIELDS, REDCAP_MB = 20_000, 2_000, 300
 
 BEFORE = "8b20790"
 """The last build that took a row's first version, a cast value or a short page for what was there."""
@@ -51,6 +53,33 @@ THROUGH_FILES = (
 )
 
 RESULTS = Path(__file__).parent / "RESULTS-DATA.md"
+
+
+def redcap(records: int) -> list[Figure]:
+    """The memory of a load of a REDCap project of so many records, whose server answers for 500 of them at once."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", throwaway=True))
+        own = postgres.create_database("platform")
+        migrate(own)
+        command = [sys.executable, "-m", "benchmarks.redcap_project", str(records), str(REDCAP_FIELDS)]
+        api = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+        stack.callback(api.terminate)
+        assert api.stdout is not None
+        runner = Runner(
+            {
+                **os.environ,
+                "CAI_DATABASE_URL": own,
+                "CAI_CREDENTIALS": "open",
+                "CAI_DATA_DIR": str(directory / "data"),
+                "BENCH_REDCAP": f"http://127.0.0.1:{int(api.stdout.readline())}/api/",
+                "CAI_SECRET_BENCH_REDCAP": TOKEN,
+            }
+        )
+        return [
+            runner.once(f"REDCap, {records:,} records of {REDCAP_FIELDS:,} fields, {layout}", f"redcap-{layout}")
+            for layout in ("wide",)
+        ]
 
 
 def data(rows: int) -> list[Figure]:
@@ -199,6 +228,13 @@ class Runner:
         most = self._most(side)
         return Figure(name, f"{most:.0f} MB", "", None, f"at most {MOST_MB} MB", most <= MOST_MB)
 
+    def once(self, name: str, side: str) -> Figure:
+        """The most memory of one run, which takes minutes."""
+        seconds = self.seconds(side)
+        most = self._most(side)
+        note = f"{seconds:.0f} s: {self._where(side)}"
+        return Figure(name, f"{most:.0f} MB", "", None, f"at most {REDCAP_MB} MB", most <= REDCAP_MB, note)
+
     def flat(self, name: str, side: str) -> Figure:
         """The same for the large table, beside the small one."""
         if not self._taken[_key(side, large=True)]:
@@ -301,13 +337,17 @@ def main() -> int:
     parser.add_argument(
         "--rows", type=int, default=1_000_000, help="rows of the small table; the large one has 5 times"
     )
+    parser.add_argument("--redcap", type=int, help="only the REDCap figures, for a project of so many records")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
         serve()
         return 0
+    if given.redcap:
+        print(table(redcap(given.redcap)))
+        return 0
     began = time.monotonic()
-    shown_table = table(data(given.rows))
+    shown_table = table(data(given.rows) + redcap(REDCAP_RECORDS))
     print(shown_table)
     if given.rows == parser.get_default("rows"):
         packages = ", ".join(

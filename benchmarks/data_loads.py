@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -61,12 +61,14 @@ def _first(*names: str) -> ModuleType:
     raise ModuleNotFoundError(names[0])
 
 
-def _connector(source: Mapping[str, Any], destination: Mapping[str, Any] | None) -> Callable[[], float]:
+def _connector(
+    source: Mapping[str, Any], destination: Mapping[str, Any] | None, preloaded: Sequence[str] = _PRELOADED
+) -> Callable[[], float]:
     def run() -> float:
         load = _first("pipelines.run", "pipelines.load")
         options = load.Options()
         settings = importlib.import_module("settings").Settings()
-        for name in _PRELOADED:
+        for name in preloaded:
             _first(name, "pipelines.sources")
         scratch("warehouse.duckdb")
         connection = psycopg2.connect(os.environ["CAI_DATABASE_URL"])
@@ -95,6 +97,13 @@ _REST = {
     "resources": [{"name": "visits", "path": "visits"}],
 }
 _FILES = {"type": "files", "url": os.environ.get("BENCH_FILES", ""), "format": "csv", "table": TABLE}
+_REDCAP = {
+    "type": "redcap",
+    "api_url": os.environ.get("BENCH_REDCAP", ""),
+    "token": {"env": "CAI_SECRET_BENCH_REDCAP"},
+    "content": ["record"],
+    "batch_size": 2_000,
+}
 _POSTGRES = {"type": "postgres", "credentials": {"env": WAREHOUSE}}
 
 LOADS: dict[str, Callable[[], float]] = {
@@ -102,6 +111,7 @@ LOADS: dict[str, Callable[[], float]] = {
     "to-postgres": _connector(SQL, _POSTGRES),
     "rest-to-duckdb": _connector(_REST, None),
     "files-to-duckdb": _connector(_FILES, None),
+    "redcap-wide": _connector(_REDCAP, None, ("pipelines.loading.pipeline",)),
     "merge-to-duckdb": _connector(_KEYED, None),
     "merge-to-postgres": _connector(_KEYED, _POSTGRES),
 }

@@ -42,6 +42,15 @@ class RedcapSource(AnySource):
             "with `valid_from` and `valid_to`, the moments at which it came and went."
         ),
     ] = False
+    batch_size: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="The most records that are asked for at once. Fewer are where records are large, or where the "
+            "server can't answer for so many.",
+        ),
+    ] = 500
     types: ColumnTypes
 
     @model_validator(mode="after")

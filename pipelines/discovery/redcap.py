@@ -3,15 +3,12 @@
 from connectors.discovery import Column, Discovery, Item, ItemKind, may_identify
 from connectors.sources.redcap import RedcapSource
 from pipelines.sources import Context
-from pipelines.sources.http.client import source_client
-from pipelines.sources.redcap import FIELDS, ask
+from pipelines.sources.redcap import project_of
 
 
 def discover(source: RedcapSource, context: Context, cursor: str | None) -> Discovery:
     """The instruments, in the project's order. `cursor` is not used: a dictionary is one answer."""
-    client = source_client(source.api_url, {}, None, context, FIELDS)
-    token = context.secrets.text(source.token)
-    fields = ask(client, token, "metadata")
+    fields = project_of(source, context).ask("metadata")
     identity = str(fields[0].get("field_name", "record_id")) if fields else "record_id"
     forms: dict[str, list[Column]] = {}
     for field in fields:

@@ -84,6 +84,8 @@ class ColumnNames:
         self._key_columns = frozenset(map(rule.landed, self._keys))
         self._columns = frozenset(column for column in columns if BESIDE not in column) - OWN
         self._landed: dict[str, str] = {}
+        self._page: Sequence[str] = ()
+        self._by_name_before: dict[str, list[str]] = {}
         self._owners: dict[str, str | None] = dict.fromkeys(OWN)
         self.told_apart: dict[str, str] = {}
         """Of this run: names that came to land otherwise than plainly, since another has that column."""
@@ -129,12 +131,11 @@ class ColumnNames:
     def _choose(self, name: str, page: Sequence[str]) -> str:
         plain, before = self._rule.landed(name), self._rule.landed_before(name)
         # An older table has it by its older name, if that isn't what many names were made to be.
-        same_before = [other for other in page if self._rule.landed_before(other) == before]
         if (
             plain != before
             and plain not in self._columns
             and before in self._free
-            and (name in self._keys or same_before == [name])
+            and (name in self._keys or self._before(page).get(before) == [name])
         ):
             return before
         if (apart := self._rule.told_apart(name, _DIGITS)) in self._free:
@@ -150,6 +151,14 @@ class ColumnNames:
                 # A key lands as the key, however a file spells it.
                 return plain
         return self._apart(name)
+
+    def _before(self, page: Sequence[str]) -> dict[str, list[str]]:
+        """The names of a page by what earlier versions made of them; looked at once, for pages may have thousands."""
+        if self._page is not page:
+            self._page, self._by_name_before = page, {}
+            for name in page:
+                self._by_name_before.setdefault(self._rule.landed_before(name), []).append(name)
+        return self._by_name_before
 
     def _apart(self, name: str) -> str:
         """The first name with a hash that no other has."""

@@ -55,13 +55,13 @@ class Client:
         self._sender.own(url)
         return Request(method, url, dict(self._headers), data=data or {}, params=dict(params or {}), json=json)
 
-    def send(self, request: Request) -> Response:
-        """The answer to a request, whatever its status and its body.
+    def send(self, request: Request, *, hurried: bool = False) -> Response:
+        """The answer to a request, whatever its status and its body. `hurried`: it is tried once.
 
         Raises:
             RunError: when there is none.
         """
-        return self._sender.send(request, self._login)
+        return self._sender.send(request, self._login, hurried=hurried)
 
     def answer(
         self,
@@ -70,16 +70,18 @@ class Client:
         later: bool = False,
         ends: Iterable[int] = (),
         known: Iterable[str] = (),
+        hurried: bool = False,
     ) -> Response:
         """An answer whose `json()` is its value, None when it has no content. `later`: pages before it were read.
 
         `ends` are statuses that mean that there is no more. `known` are names that may stand in what a server says.
+        `hurried`: an error that may pass is met by asking for less, and not by asking again.
 
         Raises:
             RunError: when the server refuses, or answers with something else.
         """
         for tries in count(1):
-            response = self.send(request)
+            response = self.send(request, hurried=hurried)
             if response.status_code in {204, 205, *ends}:
                 value = None
             elif not response.ok:
@@ -89,7 +91,7 @@ class Client:
                     value = self._value(response)
                 except TransientError:
                     # A body that is cut off is as passing as a connection that is.
-                    if (wait := self._patience.wait(tries, None)) is None:
+                    if hurried or (wait := self._patience.wait(tries, None)) is None:
                         raise
                     time.sleep(wait)
                     continue

@@ -34,6 +34,14 @@ class ExpiredError(TransientError):
     """A search has expired at the server (410): it begins again."""
 
 
+class PostRedirectedError(ConfigurationError):
+    """What was posted would be lost by a redirect. `url` is where it should have been sent: a host of the connector."""
+
+    def __init__(self, sentence: str, url: str) -> None:
+        super().__init__(sentence)
+        self.url = url
+
+
 class Sender:
     """Sends requests to one host. `fields` are what a user can correct when it refuses."""
 
@@ -60,8 +68,12 @@ class Sender:
         parts = urlsplit(address)
         return f"{parts.scheme}://{parts.netloc}/..."
 
-    def send(self, request: Request, login: AuthBase | None = None, seen_from: str = "") -> Response:
+    def send(
+        self, request: Request, login: AuthBase | None = None, seen_from: str = "", *, hurried: bool = False
+    ) -> Response:
         """The answer to a request, whatever its status. It is prepared anew for each try: a token may have ended.
+
+        `hurried`: an error that may pass is met by asking for less, so that it is not tried again here.
 
         Raises:
             RunError: when there is none, or when the request would leave for another host.
@@ -69,12 +81,13 @@ class Sender:
         request.url = followed(self.home, str(request.url), self.fields, seen_from)
         request.auth = login
         renewed = False
+        patience = self._patience.hurried() if hurried else self._patience
         for tries in count(1):
             try:
                 response = self._once(request)
             except RequestException as error:
                 fault = classify(error, Step.EXTRACT)
-                wait = self._patience.wait(tries, None) if isinstance(fault, TransientError) else None
+                wait = patience.wait(tries, None) if isinstance(fault, TransientError) else None
                 if wait is None:
                     raise fault from None
             else:
@@ -83,7 +96,7 @@ class Sender:
                     continue
                 if not is_passing(response.status_code, response.headers):
                     return response
-                wait = self._patience.wait(tries, retry_after(response.headers, datetime.now(UTC)))
+                wait = patience.wait(tries, retry_after(response.headers, datetime.now(UTC)))
                 if wait is None:
                     return response
                 if wait >= _WORTH_A_LINE:
@@ -121,9 +134,10 @@ class Sender:
         check_proxied(request.url, proxies, self._denied)
         asked: Any = response.request
         if asked.method == "POST" and request.method == "GET" and response.status_code in {301, 302}:
-            raise ConfigurationError(
+            raise PostRedirectedError(
                 f"The source redirects {bare(str(response.url))} to {bare(request.url)}, and what was posted would be "
-                f"lost on the way: set {self.fields.url} to that address."
+                f"lost on the way: set {self.fields.url} to that address.",
+                request.url,
             )
         if (cookie := asked.headers.get("Cookie")) and "Cookie" not in request.headers:
             request.headers["Cookie"] = cookie

@@ -5,7 +5,7 @@ Everything here is pure.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -29,11 +29,17 @@ class Patience:
     """The patience of a reader: a run waits longer than a test of a connector, for which somebody sits there."""
 
     longest: float = LONGEST_WAIT
+    tries: int = TRIES
+    """Tries of a request of which the server does not say when to send it again."""
+
+    def hurried(self) -> "Patience":
+        """That of a reader who rather asks for less than for the same once more."""
+        return replace(self, tries=1)
 
     def wait(self, tries: int, asked_for: float | None) -> float | None:
         """Seconds until the next try, after `tries` of them. None: there is none."""
         if asked_for is None:
-            return FIRST_WAIT * 2 ** (tries - 1) if tries < TRIES else None
+            return FIRST_WAIT * 2 ** (tries - 1) if tries < self.tries else None
         return max(asked_for, FIRST_WAIT) if asked_for <= self.longest and tries < PATIENT_TRIES else None
 
 

@@ -18,7 +18,8 @@ METADATA = [
 class Redcap:
     """Answers as `api/` of REDCap does: 403 without a good token, 400 for what it doesn't know.
 
-    It notes changes, and compares with a date range, by the clock on its own wall: `zone` hours from Greenwich.
+    It notes changes, sends whole records, and compares with a date range, by the clock on its own wall: `zone` hours
+    from Greenwich.
     """
 
     def __init__(self, zone: float = 0) -> None:
@@ -41,11 +42,17 @@ class Redcap:
             case "metadata":
                 return METADATA
             case "record" if form["type"] == "flat":
-                begin, end = form.get("dateRangeBegin", ""), form.get("dateRangeEnd", "9")
-                return [record for record in self.records if begin < self._wall(record) < end]
+                return self._exported(form)
             case "event":
                 return [{"event_name": "Baseline", "unique_event_name": "baseline_arm_1"}]
         return Answer({"error": 'The value of the parameter "content" is not valid'}, 400)
+
+    def _exported(self, form: dict[str, str]) -> Any:
+        """Rows of whole records: those of which any row has changed in the time, or that are asked for."""
+        begin, end = form.get("dateRangeBegin", ""), form.get("dateRangeEnd", "9")
+        changed = {record["study_id"] for record in self.records if begin < self._wall(record) < end}
+        chosen = {value for key, value in form.items() if key.startswith("records[")} or changed
+        return [record for record in self.records if record["study_id"] in changed & chosen]
 
     def change(self, number: int, at: datetime, **values: str) -> None:
         """Somebody changes a record."""

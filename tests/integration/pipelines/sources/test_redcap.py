@@ -8,11 +8,12 @@ import pytest
 
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, RunError, TransientError
-from pipelines.sources import Context, redcap
+from pipelines.sources import Context
 from pipelines.sources.http import waiting
 from pipelines.sources.http.client import source_client
+from pipelines.sources.redcap.asking import FIELDS, Project
 from tests.support.data_plane.platform import Platform
-from tests.support.servers.http_server import Answer, WebServer
+from tests.support.servers.http_server import Answer, Asked, WebServer
 from tests.support.servers.redcap import METADATA, TOKEN, Redcap
 
 
@@ -31,7 +32,7 @@ def test_records_metadata_and_events_land_and_only_changes_come_again(platform: 
         connector = platform.add(source(web.url, content=["record", "metadata", "event"]))
         assert platform.run(connector).rows == {"record": 40, "metadata": 2, "event": 1}
         redcap.change(0, datetime.now(UTC), weight="99")
-        assert platform.run(connector).rows == {"record": 1, "metadata": 2, "event": 1}
+        assert platform.run(connector).rows == {"record": 2, "metadata": 2, "event": 1}
     found = platform.duck(
         f"SELECT count(*), count(DISTINCT study_id), count(*) FILTER (weight = '99') FROM connector_{connector}.record"
     )
@@ -91,7 +92,7 @@ def test_no_change_is_missed_in_any_time_zone(platform: Platform, zone: float) -
         connector = platform.add(source(web.url, content=["record"]))
         platform.run(connector)
         redcap.change(0, datetime.now(UTC), weight="99")
-        assert platform.run(connector).rows == {"record": 1}
+        assert platform.run(connector).rows == {"record": 2}
     assert platform.duck(f"SELECT count(*) FROM connector_{connector}.record WHERE weight = '99'") == [(1,)]
 
 
@@ -106,8 +107,8 @@ def test_a_backfill_brings_its_time_in_any_time_zone(platform: Platform, zone: f
     }
     with WebServer(redcap) as web:
         connector = platform.add(source(web.url, content=["record"], date_range=date_range))
-        assert platform.run(connector, **window).rows == {"record": 1}
-        assert platform.run(connector, **window, row_limit=5).rows == {"record": 1}
+        assert platform.run(connector, **window).rows == {"record": 2}
+        assert platform.run(connector, **window, row_limit=1).rows == {"record": 1}
 
 
 def test_a_server_that_refuses_is_told_by_the_fields_of_redcap(platform: Platform) -> None:
@@ -184,7 +185,7 @@ def test_a_project_that_begins_to_repeat_has_each_record_once(platform: Platform
         assert "was read anew as a whole" in summary.sentence
         redcap.change(-2, datetime.now(UTC), weight="98")
         summary = platform.run(connector)
-        assert (summary.rows, summary.remarks) == ({"record": 1}, ())
+        assert (summary.rows, summary.remarks) == ({"record": 2}, ())
     counted = "count(*), count(DISTINCT (study_id, redcap_event_name)), count(*) FILTER (weight = '98')"
     found = platform.duck(f"SELECT {counted} FROM connector_{connector}.record")
     assert found == [(40, 40, 1)]
@@ -202,15 +203,15 @@ def test_new_rows_of_what_repeats_already_are_no_other_setup(platform: Platform)
         redcap.change(4, datetime.now(UTC))
         redcap.change(1, datetime.now(UTC))
         summary = platform.run(connector)
-    assert (summary.rows, summary.remarks) == ({"record": 2}, ())
+    assert (summary.rows, summary.remarks) == ({"record": 5}, ())
 
 
 def asked(answer: Any, **form: str) -> tuple[list[Any], list[str]]:
     """What one request brings, and the remarks."""
     context = Context(Secrets(), rehearsal=True)
     with WebServer(lambda asked: answer) as web:
-        client = source_client(web.url + "/api/", {}, None, context, redcap.FIELDS)
-        return redcap.ask(client, TOKEN, "record", **form), list(context.remarks)
+        client = source_client(web.url + "/api/", {}, None, context, FIELDS)
+        return Project(client, TOKEN).ask("record", **form), list(context.remarks)
 
 
 def test_raw_control_characters_in_notes_are_read_as_they_are() -> None:
@@ -249,6 +250,24 @@ def test_what_redcap_says_is_shown_without_the_token_or_a_patient(
 def test_a_redirect_that_would_lose_the_request_names_the_address_to_set() -> None:
     with pytest.raises(ConfigurationError, match=r"set source\.api_url to that address"):
         asked(Answer({}, 301, {"Location": "/redcap/api/"}))
+
+
+def test_both_spellings_of_the_address_are_read_and_the_right_one_is_told() -> None:
+    redcap = Redcap()
+
+    def answer(asked: Asked) -> Any:
+        return redcap(asked) if asked.path == "/api/" else Answer({}, 301, {"Location": "/api/"})
+
+    context = Context(Secrets(), rehearsal=True)
+    with WebServer(answer) as web:
+        project = Project(source_client(web.url + "/api", {}, None, context, FIELDS), TOKEN)
+        assert project.ask("metadata") == METADATA
+        assert project.ask("metadata") == METADATA
+        assert [asked.path for asked in web.asked] == ["/api", "/api/", "/api/"]
+    assert list(context.remarks) == [
+        "source.api_url is not where the API is: the server sends each request on to "
+        f"{web.url}/api/, where it was sent once more. Set source.api_url to that address."
+    ]
 
 
 @pytest.mark.parametrize("rows", [["canary"], [1], [[]]])

@@ -119,3 +119,18 @@ def test_names_are_found_again_when_the_record_is_lost() -> None:
     again = ColumnNames(Rule(), columns=set(landed.values()))
     assert dict(zip(reversed(page), again.of(page[::-1]), strict=True))["CD4+"] == landed["CD4+"]
     assert again.of(["CD4-", "id", "ID"]) == tuple(landed[name] for name in ("CD4-", "id", "ID"))
+
+
+def test_a_page_of_thousands_of_columns_is_looked_at_once() -> None:
+    class Counting(Rule):
+        calls = 0
+
+        def landed_before(self, name: str) -> str:
+            self.calls += 1
+            return super().landed_before(name)
+
+    for names in ([f"Field {number}" for number in range(3_000)], [f"Größe {number}" for number in range(3_000)]):
+        rule = Counting()
+        landed = ColumnNames(rule, columns=[f"gr_e_{number}" for number in range(3_000)]).of(names)
+        assert len(set(landed)) == 3_000
+        assert rule.calls <= 2 * len(names)
