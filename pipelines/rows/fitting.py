@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from connectors.sources.write_rules import BESIDE
 from pipelines.errors import ConfigurationError
-from pipelines.rows.marks import is_own
+from pipelines.rows.marks import is_own, with_misfits, without_misfits
 from pipelines.rows.types.arrivals import plain
 from pipelines.rows.types.columns import JSON, TEXT, Column, as_signed, new_column, wider
 from pipelines.rows.types.conversions import as_text, converted
@@ -59,8 +59,9 @@ class Fitter:
     _bases: dict[str, str] = field(default_factory=dict)
     """Of each column that stands beside another, that one."""
     _arrived: set[str] = field(default_factory=set)
-    _own: dict[str, bool] = field(default_factory=dict)
-    """Columns that are called like those beside others, and whether all that stands there is the source's own."""
+    _misfits: dict[str, pa.ChunkedArray] = field(default_factory=dict)
+    """Of the last table, by column of the source's own that is called like one beside another: whether what stands
+    there is a value that did not fit."""
 
     def __post_init__(self) -> None:
         self._before = frozenset(self.known)
@@ -69,6 +70,7 @@ class Fitter:
         """The table with the types of the destination's columns. Columns without any type are left out."""
         landed: dict[str, pa.ChunkedArray] = {}
         own: set[str] = set()
+        self._misfits = {}
         for source, values in zip(table.schema, table.columns, strict=True):
             name = source.name
             found, is_json = plain(values)
@@ -78,43 +80,54 @@ class Fitter:
                 name = self._place(base, name[len(base) + len(BESIDE) :])
                 own |= {name} if is_own(source) else set()
             for place, part in self._placed(name, found, is_json or self._is_json(name, found)):
-                if place in landed and place in own:
-                    self._refuse_both(place, landed[place], part)
-                self._own[place] = self._own.get(place, True) and place == name and place in own
+                if place in own:
+                    self._meet(place, landed.get(place), part, of_source=place == name)
                 landed[place] = part if place not in landed else pc.coalesce(landed[place], part)
         self._arrived.update(landed)
         if self.without_nul:
             landed = {name: self._cleaned(name, values) for name, values in landed.items()}
         return table_of(landed, table.num_rows)
 
-    def count(self, table: pa.Table, *, by_row: bool) -> None:
+    def countable(self, fitted: pa.Table) -> pa.Table:
+        """The last table with what `count` must know of its rows, whichever of them are left until then."""
+        return with_misfits(fitted, self._misfits)
+
+    def count(self, table: pa.Table, *, by_row: bool) -> pa.Table:
         """Count what is told of a table that is written: values beside, and those of columns that are new.
 
-        `by_row`: rows with values of new columns may be left out, so they are counted too.
+        `by_row`: rows with values of new columns may be left out, so they are counted too. Gives the table as it is to
+        be written.
         """
+        table, misfits = without_misfits(table)
         self.rows += table.num_rows
         new = {}
         for name, values in zip(table.column_names, table.columns, strict=True):
             if not (count := len(values) - values.null_count):
                 continue
             base, is_beside = self._base(name)
-            if is_beside and not self._own.get(name):
-                self.beside[base, name] += count
+            of_others = pc.sum(misfits[name], min_count=0).as_py() if name in misfits else count
+            if is_beside and of_others:
+                self.beside[base, name] += of_others
             if self._before and name not in self._before:
                 new[name] = count
         self.new.update(new)
         if new and by_row:
             has_any = functools.reduce(pc.or_, (pc.is_valid(table.column(name)) for name in new))
             self.new_rows[frozenset(new)] += pc.sum(has_any).as_py()
+        return table
 
-    @staticmethod
-    def _refuse_both(place: str, one: pa.ChunkedArray, other: pa.ChunkedArray) -> None:
-        if pc.any(pc.and_(pc.is_valid(one), pc.is_valid(other)), min_count=0).as_py():
+    def _meet(self, place: str, before: pa.ChunkedArray | None, part: pa.ChunkedArray, *, of_source: bool) -> None:
+        """Values come to a column of the source's own: those of it, or such as did not fit theirs."""
+        there = pc.is_valid(before if before is not None else pa.chunked_array([pa.nulls(len(part))]))
+        come = pc.is_valid(part)
+        if pc.any(pc.and_(there, come), min_count=0).as_py():
             raise ConfigurationError(
                 f"Column '{place}' of the source has the name of the place where values stand that do not fit "
                 f"'{place.partition(BESIDE)[0]}', and there are some, so nothing was loaded: rename it at the source, "
                 "or leave one of them out."
             )
+        misfits = there if of_source else come
+        self._misfits[place] = pc.or_(self._misfits[place], misfits) if place in self._misfits else misfits
 
     def _is_json(self, name: str, values: pa.ChunkedArray) -> bool:
         return name in self.json and bool(pa.types.is_string(values.type))

@@ -50,9 +50,9 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
         if untold := {name for name in fitted.column_names if self._told.get(name) != known[name]}:
             self._told |= {name: known[name] for name in untold}
             hints: Any = {name: {"name": name, **known[name].hint} for name in untold}
-            yield dlt.mark.with_hints(fitted, dlt.mark.make_hints(columns=hints))
+            yield dlt.mark.with_hints(self.fitter.countable(fitted), dlt.mark.make_hints(columns=hints))
         else:
-            yield fitted
+            yield self.fitter.countable(fitted)
 
 
 class Counting(ItemTransform[Any, dict[str, Any]]):
@@ -66,10 +66,8 @@ class Counting(ItemTransform[Any, dict[str, Any]]):
         self._by_row = by_row
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
-        """The item as it is."""
-        if isinstance(item, pa.Table):
-            self._fitter.count(item, by_row=self._by_row)
-        return item
+        """The item as it is written."""
+        return self._fitter.count(item, by_row=self._by_row) if isinstance(item, pa.Table) else item
 
 
 def put_into(

@@ -261,12 +261,39 @@ def test_a_column_of_the_sources_own_is_no_misfit_whatever_its_name() -> None:
     fitter = Fitter(known={"x": BIGINT})
     own = with_own(pa.table({"x": [1, None], "x__v_text": [None, "b"]}), {"x__v_text"})
     assert fitter.fit(own).to_pydict() == {"x": [1, None], "x__v_text": [None, "b"]}
-    fitter.count(fitter.fit(own), by_row=False)
+    fitter.count(fitter.countable(fitter.fit(own)), by_row=False)
     assert list(remarks_of("t", fitter, {"x", "x__v_text"}, by_row=False)) == []
     both = with_own(pa.table({"x": ["canary"], "x__v_text": ["canary"]}), {"x__v_text"})
     with pytest.raises(ConfigurationError, match="Column 'x__v_text' of the source has the name of the place") as told:
         fitter.fit(both)
     assert "canary" not in str(told.value)
+
+
+@pytest.mark.parametrize("order", [("x", "x__v_text"), ("x__v_text", "x")])
+def test_only_misfits_are_told_where_they_share_a_column_of_the_sources_own(order: tuple[str, str]) -> None:
+    fitter = Fitter(known={"x": BIGINT})
+    pages = [
+        {"x": pa.array([1, None]), "x__v_text": pa.array([None, "own"])},
+        {"x": pa.array(["<5", None, "<6", None, None]), "x__v_text": pa.array([None, "own", None, None, "own"])},
+        {"x": pa.array([2, None, None]), "x__v_text": pa.array(["own"] * 3)},
+        {"x": pa.array(["<7"]), "x__v_text": pa.nulls(1, pa.string())},
+    ]
+    for page in pages:
+        came = fitter.countable(fitter.fit(with_own(pa.table(page).select(order), {"x__v_text"})))
+        written = fitter.count(came, by_row=False)
+        assert set(written.column_names) == {"x", "x__v_text"}
+        assert written.column("x__v_text").null_count == came.column("x__v_text").null_count
+    assert list(remarks_of("t", fitter, {"x", "x__v_text"}, by_row=False)) == [
+        "3 values of 'x' of table t did not fit its type bigint and stand in 'x__v_text'."
+    ]
+
+
+def test_a_misfit_in_a_row_that_is_not_written_is_not_told_beside_the_sources_own() -> None:
+    fitter = Fitter(known={"x": BIGINT})
+    page = pa.table({"x": pa.array(["<5", None, "<6"]), "x__v_text": pa.array([None, "own", None])})
+    came = fitter.countable(fitter.fit(with_own(page, {"x__v_text"})))
+    fitter.count(came.filter(pa.array([False, True, True])), by_row=False)
+    assert fitter.beside == {("x", "x__v_text"): 1}
 
 
 def test_a_run_that_writes_nothing_has_nothing_to_tell() -> None:

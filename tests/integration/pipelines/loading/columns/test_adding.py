@@ -124,6 +124,25 @@ def test_a_column_of_the_sources_own_beside_another_is_told_nowhere(platform: Pl
     assert found == [(1, None), (2, None), (None, "own 1"), (None, "own 2")]
 
 
+def test_misfits_are_told_alone_where_they_share_a_column_of_the_sources_own(platform: Platform, emr: Sql) -> None:
+    emr("CREATE TABLE lab (id int, at timestamptz, x int, x__v_text text)")
+    emr("INSERT INTO lab VALUES (1, '2024-01-01Z', 7, NULL), (2, '2024-01-02Z', NULL, 'own')")
+    table = {"name": "lab", "cursor_column": "at", "write_disposition": "append", "lag": 7 * 86_400}
+    connector = platform.add({"type": "sql_database", "credentials": EMR, "tables": [table]})
+    assert platform.run(connector).remarks == ()
+    emr("ALTER TABLE lab ALTER COLUMN x TYPE text")
+    emr("INSERT INTO lab VALUES (3, '2024-01-03Z', '<5', NULL), (4, '2024-01-04Z', NULL, 'own')")
+    told = "1 value of 'x' of table lab did not fit its type bigint and stands in 'x__v_text'."
+    assert platform.run(connector).remarks == (told,)
+    emr("INSERT INTO lab VALUES (5, '2024-01-05Z', '<6', NULL), (6, '2024-01-06Z', NULL, 'own')")
+    assert platform.run(connector).remarks == (told,), "of the rows that are written, and not of those that stand there"
+    found = platform.duck(f"SELECT id, x, x__v_text FROM connector_{connector}.lab ORDER BY id")
+    assert found == [
+        (1, 7, None), (2, None, "own"), (3, None, "<5"), (4, None, "own"), (5, None, "<6"), (6, None, "own"),
+    ]  # fmt: skip
+    assert platform.duck("SELECT column_name FROM duckdb_columns() WHERE column_name LIKE '%misfits%'") == []
+
+
 def test_values_beside_are_told_once_and_not_by_runs_that_write_nothing(platform: Platform, emr: Sql) -> None:
     emr("CREATE TABLE lab (id int PRIMARY KEY, at timestamptz, day date)")
     emr("INSERT INTO lab VALUES (1, '2024-01-01Z', '2024-01-01'), (2, '2024-01-02Z', 'infinity')")
