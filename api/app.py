@@ -19,6 +19,7 @@ from api import credential_routes, problems, token_routes
 from api import routes as api_routes
 from api.answers import Health, PublicKeys
 from api.authentication import Authenticated
+from api.decisions import routes as decision_routes
 from api.exchange import routes as exchange_routes
 from api.history import routes as history_routes
 from api.middleware import Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
@@ -81,6 +82,7 @@ def create_app(
     app.include_router(api_routes.router)
     app.include_router(exchange_routes.router)
     app.include_router(run_routes.router)
+    app.include_router(decision_routes.router)
     app.include_router(history_routes.router)
     app.include_router(token_routes.router)
     app.include_router(credential_routes.router)

@@ -5,6 +5,7 @@ r"""Errors of requests, whichever door they came through.
     ├── NoSuchTokenError           there is no such token, for whoever asks
     ├── NoSuchCredentialError      there is no such credential, for whoever asks
     ├── NoSuchLoadError            the load history has no such run
+    ├── NoSuchHeldLoadError        no load waits for a person under this number
     ├── NoSuchRunError             Prefect has no such run of the connector
     ├── ForbiddenError             the role of whoever asks is too low
     ├── NameTakenError             another connector has the name
@@ -59,6 +60,16 @@ class NoSuchLoadError(RequestError):
         super().__init__(
             "The load history has no such run of this connector: it has not begun to load, had nothing to do, or was "
             "longer ago than loads are kept."
+        )
+
+
+class NoSuchHeldLoadError(RequestError):
+    """No load of the connector waits for a person under this number."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No load of this connector waits under this number: it has landed since, or other checks have failed. See "
+            "what waits now."
         )
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from connectors.limits.closed_sets import ClosedSet
 from connectors.sources.write_rules import WriteDisposition
 
 
@@ -33,6 +34,8 @@ class FailureKind(StrEnum):
     """The user."""
     TRANSIENT = "transient"
     """Nobody: the next run may succeed."""
+    CHECKS = "checks"
+    """The user, or whoever lets the load through: a check of its rows failed, so none of them is visible."""
     TIME_LIMIT = "timelimit"
     """It took longer than `run_policy.timeout_seconds`."""
     UNEXPECTED = "unexpected"
@@ -153,6 +156,43 @@ class LoadRun:
     bytes: int
     seconds: Mapping[str, float]
     """By step."""
+
+
+class Decision(StrEnum):
+    """The closed set of how something stands that waits for a person."""
+
+    WAITING = "waiting"
+    APPROVED = "approved"
+    REFUSED = "refused"
+
+
+class Answer(ClosedSet):
+    """What a person says of what waits."""
+
+    APPROVE = "approve"
+    REFUSE = "refuse"
+
+    @property
+    def decision(self) -> Decision:
+        """How it stands from then on."""
+        return Decision.APPROVED if self is Answer.APPROVE else Decision.REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLoad:
+    """One row of `cai_held_loads`: a table whose checks failed, so that its connector's load waits for a person."""
+
+    id: int
+    connector_id: int
+    table_name: str
+    sentence: str
+    """Which checks failed, without a value of a row."""
+    run_id: UUID | None
+    """Prefect's, of the last run that was held for it."""
+    held_at: datetime
+    state: Decision
+    decided_by: str | None
+    decided_at: datetime | None
 
 
 def changes(

@@ -159,8 +159,9 @@ def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any
         outcome: of it.
         end: its `message`, `kind` (of a failure), `rows`, `rejected`, `bytes`, `seconds` (JSON), `destination`,
             `dataset_name`, `tables` (JSON: a list of rows of `cai_load_tables`), `sweeps` (JSON: of each table that was
-            looked through for rows that are gone `table_name`, `gone`, `rows`, `withheld`) and `anew` (everything was
-            loaded anew, so none of them waits any more); None for what is not known.
+            looked through for rows that are gone `table_name`, `gone`, `rows`, `withheld`), `anew` (everything was
+            loaded anew, so none of them waits any more) and `settled` (tables whose checks let the load through: nobody
+            decides on them any more); None for what is not known.
     """
     ended = _ENDED[outcome] if begun.is_whole else "SELECT 0 AS failures, 0 AS configuration_failures"
     return query(
@@ -172,6 +173,10 @@ def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any
                 seconds = coalesce(%(seconds)s, '{{}}')::jsonb,
                 destination = %(destination)s, dataset_name = %(dataset_name)s
             WHERE id = %(load)s AND outcome = 'running' AND EXISTS (SELECT 1 FROM ended) RETURNING id
+        ),
+        let_through AS (
+            DELETE FROM cai_held_loads WHERE connector_id = %(id)s AND %(outcome)s = 'completed'
+                AND (%(whole)s OR table_name = ANY(%(settled)s)) AND EXISTS (SELECT 1 FROM load)
         ),
         tables AS (
             INSERT INTO cai_load_tables
@@ -193,8 +198,86 @@ def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any
         )
         SELECT failures, configuration_failures FROM ended
         """,  # noqa: S608  # all parts are ours
-        {**end, "id": begun.connector_id, "load": begun.load_id, "started": begun.started_at, "outcome": outcome.value},
+        {
+            **end,
+            "id": begun.connector_id,
+            "load": begun.load_id,
+            "started": begun.started_at,
+            "outcome": outcome.value,
+            "whole": begun.is_whole,
+        },
     )
+
+
+def earlier_rows(
+    query: Query, connector_id: int, table: str, *, from_cursor: bool, increments: bool, limit: int = 14
+) -> list[int]:
+    """The rows of a table's last loads that completed and were of all its rows, the newest first.
+
+    Args:
+        query: the session.
+        connector_id: whose.
+        table: as it lands.
+        from_cursor: of loads that went on from a cursor; else of those that began at the beginning.
+        increments: each load brings what is new though there is no cursor, so the first one, which brought all that
+            was there, and full refreshes are left out.
+        limit: how many.
+    """
+    found = query(
+        """
+        SELECT json_agg(written ORDER BY id DESC) AS rows FROM (
+            SELECT l.id, t.written FROM cai_loads l
+            JOIN cai_load_tables t ON t.load_id = l.id AND t.table_name = %(table)s
+            WHERE l.connector_id = %(id)s AND l.outcome = 'completed'
+                AND NOT l.options ?| ARRAY['row_limit', 'backfill_from', 'backfill_to', 'reconcile']
+                AND (t.cursor_from IS NOT NULL) = %(from_cursor)s
+                AND (NOT %(increments)s OR (NOT l.options ? 'full_refresh' AND EXISTS (
+                    SELECT 1 FROM cai_loads e JOIN cai_load_tables o ON o.load_id = e.id AND o.table_name = %(table)s
+                    WHERE e.connector_id = l.connector_id AND e.outcome = 'completed' AND e.id < l.id)))
+            ORDER BY l.id DESC LIMIT %(limit)s
+        ) AS last
+        """,
+        {"id": connector_id, "table": table, "from_cursor": from_cursor, "increments": increments, "limit": limit},
+    )
+    return [int(rows) for rows in (found or {}).get("rows") or ()]
+
+
+def hold_table(query: Query, connector_id: int, held: Mapping[str, str | None]) -> bool:
+    """Note that a load waits for a person for the sake of a table; whether that is new, so that people are told.
+
+    The same checks as before keep what was decided; others are another matter, which waits anew.
+
+    Args:
+        query: the session.
+        connector_id: whose load.
+        held: the `table`, `marks` (which checks failed), `sentence` and `run_id`.
+    """
+    found = query(
+        """
+        INSERT INTO cai_held_loads AS h (connector_id, table_name, marks, sentence, run_id)
+        VALUES (%(id)s, %(table)s, %(marks)s, %(sentence)s, %(run_id)s)
+        ON CONFLICT (connector_id, table_name) DO UPDATE SET
+            id = CASE WHEN h.marks = excluded.marks THEN h.id ELSE excluded.id END,
+            held_at = CASE WHEN h.marks = excluded.marks THEN h.held_at ELSE excluded.held_at END,
+            state = CASE WHEN h.marks = excluded.marks THEN h.state ELSE 'waiting' END,
+            decided_by = CASE WHEN h.marks = excluded.marks THEN h.decided_by END,
+            decided_at = CASE WHEN h.marks = excluded.marks THEN h.decided_at END,
+            marks = excluded.marks, sentence = excluded.sentence, run_id = excluded.run_id
+        RETURNING held_at = now() AS is_new
+        """,
+        {"id": connector_id, **held},
+    )
+    return bool(found and found["is_new"])
+
+
+def held_tables(query: Query, connector_id: int) -> dict[str, dict[str, Any]]:
+    """The tables for whose sake a connector's load waits, or waited until it was decided, by name."""
+    found = query(
+        "SELECT json_object_agg(table_name, json_build_object('marks', marks, 'state', state, 'decided_by', "
+        "decided_by)) AS held FROM cai_held_loads WHERE connector_id = %(id)s",
+        {"id": connector_id},
+    )
+    return (found or {}).get("held") or {}
 
 
 def close_dead_loads(query: Query, connector_id: int, message: str) -> dict[str, Any] | None:

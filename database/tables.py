@@ -148,6 +148,22 @@ withheld_deletes = sa.Table(
     sa.Column("since", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
 )
 
+held_loads = sa.Table(
+    "cai_held_loads",
+    metadata,
+    # The runs', and people's, who decide: a table whose checks failed, so that its connector's load waits for somebody.
+    sa.Column("id", sa.BigInteger, sa.Identity(), nullable=False, unique=True),
+    sa.Column("connector_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("marks", sa.Text, nullable=False),
+    sa.Column("sentence", sa.Text, nullable=False),
+    sa.Column("run_id", UUID(as_uuid=True)),
+    sa.Column("held_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("state", sa.Text, nullable=False, server_default="waiting"),
+    sa.Column("decided_by", sa.Text),
+    sa.Column("decided_at", TIMESTAMP(timezone=True)),
+)
+
 freshness = sa.Table(
     "cai_connector_freshness",
     metadata,

@@ -136,6 +136,12 @@ def _of_connectors(settings: Settings) -> list[Described]:
             _SAID,
         ),
         (
+            "connector load held",
+            "Checks of a connector's rows failed, and its load waits for a person: told once.",
+            _once(LoadEvent.HELD, connectors, None),
+            _SAID,
+        ),
+        (
             "connector invalid",
             "A connector's row asks for what cannot be had: told once, and again when it was changed and still does.",
             _once(DeploymentEvent.REJECTED, connectors, None),

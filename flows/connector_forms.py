@@ -25,6 +25,7 @@ from connectors.connector import (
 )
 from connectors.errors import RequestError
 from connectors.limits.closed_sets import OneOf
+from connectors.loads import Answer, Decision
 from connectors.people import EVERYTHING, Actor, Person, Via
 from database.connection.engine import DATABASE_ERRORS, open_engine
 from database.connection.errors import HELD, Trouble, told, trouble_of
@@ -296,6 +297,37 @@ async def test_connector(connector_id: int) -> State[Any]:
         return Completed(message=found.message)
 
     return await _submit(test)
+
+
+@flow(name="decide-connector", flow_run_name="decide connector {connector_id}", persist_result=False)
+async def decide_connector(connector_id: int, decision: Answer, table: str = "", reason: str = "") -> State[Any]:
+    """Decide what waits for a person: let a load whose checks failed through, or refuse it.
+
+    Args:
+        connector_id: The connector's number.
+        decision: Approve lets the load land, once, though its checks failed. Refuse keeps it out.
+        table: The table whose checks failed. Empty: all that wait.
+        reason: Why: kept in its history. Some installations ask for one.
+    """
+
+    async def decide(service: Service) -> State[Any]:
+        waiting = [
+            held
+            for held in await service.held_loads(connector_id)
+            if held.table_name == table.strip() or (not table.strip() and held.state is Decision.WAITING)
+        ]
+        if not waiting:
+            where = f" in table {table.strip()}" if table.strip() else ""
+            return Failed(message=f"Nothing of connector {connector_id} waits for a person{where}.")
+        wanted = decision.decision
+        started = [(await service.decide_load(connector_id, held.id, wanted))[1] for held in waiting]
+        tables = ", ".join(held.table_name for held in waiting)
+        if wanted is Decision.REFUSED:
+            return Completed(message=f"The load of connector {connector_id} was refused for {tables}.")
+        soon = "A run of it has been started." if any(started) else "The connector's next run loads it."
+        return Completed(message=f"The load of connector {connector_id} was let through for {tables}. {soon}")
+
+    return await _submit(decide, reason=reason)
 
 
 async def _shown(service: Service, entry: Entry, done: str) -> State[Any]:

@@ -4,6 +4,7 @@ r"""Errors of a run, and what follows from each.
     ├── ConfigurationError   the user must act: no retry helps until the connector, a block or the source changes
     ├── TransientError       the same run may succeed later: Prefect retries it as `run_policy` says
     ├── TimeLimitError       it took longer than `run_policy.timeout_seconds`
+    ├── ChecksError          a check of the rows failed, so none of them is visible; `HeldError`: a person decides
     └── UnexpectedError      neither: a bug or a broken machine; operations must look
 
 `pipelines.error_causes.classification` turns whatever is raised into one of them, with one sentence for a person.
@@ -21,6 +22,7 @@ class Step(StrEnum):
 
     PREPARE = "prepare"
     EXTRACT = "extract"
+    CHECK = "check"
     NORMALIZE = "normalize"
     LOAD = "load"
     HISTORY = "history"
@@ -62,6 +64,31 @@ class TimeLimitError(RunError):
     """The run was ended because it took too long."""
 
     kind = FailureKind.TIME_LIMIT
+
+
+class ChecksError(RunError):
+    """A check of the load's rows failed, so none of them became visible."""
+
+    kind = FailureKind.CHECKS
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A table for whose sake a load waits for a person."""
+
+    table: str
+    marks: str
+    """Which checks failed."""
+    sentence: str
+    """The same for people, without a value of a row."""
+
+
+class HeldError(ChecksError):
+    """The same, and a person may let the load through."""
+
+    def __init__(self, message: str, held: tuple[Held, ...]) -> None:
+        super().__init__(message)
+        self.held = held
 
 
 class UnexpectedError(RunError):

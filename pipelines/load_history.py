@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from connectors.connector import ConnectorRow, RunPolicy
 from connectors.loads import FailureKind, Outcome
 from database import runs
 from pipelines.connector_lock import Locks, RowHeldError
-from pipelines.errors import RunError
+from pipelines.errors import HeldError, RunError
 from pipelines.loading.summary import Summary
 
 logger = logging.getLogger("prefect.pipelines")
@@ -37,7 +38,8 @@ class Told:
     """How a load ended, for whoever tells others."""
 
     outcome: str
-    """`completed`, `failed` or `skipped`; or, before `completed`, `withheld`: of too many rows that are gone."""
+    """`completed`, `failed` or `skipped`; or, before `completed`, `withheld`: of too many rows that are gone;
+    or, before `failed`, `held`: of checks that failed, whose load a person may let through."""
     connector_id: int
     message: str
     connector_name: str | None = None
@@ -82,11 +84,13 @@ class LoadRecord:
         self._pause_after = policy.auto_pause_after
         self._tell = tell
         self._begun: runs.Begun | None = None
+        self._run_id: str | None = None
 
     def started(self, run: Started) -> None:
         """Mark the start."""
+        self._run_id = None if run.run_id is None else str(run.run_id)
         about = {
-            "run_id": None if run.run_id is None else str(run.run_id),
+            "run_id": self._run_id,
             "actor": run.actor,
             "code_version": run.code_version,
             "options": json.dumps(run.options),
@@ -111,6 +115,7 @@ class LoadRecord:
             tables=json.dumps([asdict(table) for table in summary.tables]),
             sweeps=json.dumps([asdict(sweep) for sweep in summary.sweeps]),
             anew=summary.full_refresh,
+            settled=list(summary.settled),
         ) or (0, 0)
         self._wake_controller_if_paused(of_configuration)
         if summary.withheld:
@@ -128,11 +133,23 @@ class LoadRecord:
         )
 
     def failed(self, error: RunError) -> None:
-        """The load failed."""
+        """The load failed, or waits for a person."""
+        if isinstance(error, HeldError):
+            self._hold(error)
         ended = self._ended(Outcome.FAILED, str(error), kind=error.kind.value)
         failures, of_configuration = ended or (1, 0)
         self._wake_controller_if_paused(of_configuration)
         self._tell(Told("failed", self._row.id, str(error), self._row.name, kind=error.kind, failures=failures))
+
+    def _hold(self, error: HeldError) -> None:
+        """Note which tables wait for a person, and tell it once."""
+        query, number, run_id = self._locks.query, self._row.id, self._run_id
+        new = [
+            _written(partial(runs.hold_table, query, number, asdict(held) | {"run_id": run_id}), END_TRIES)
+            for held in error.held
+        ]
+        if any(new):
+            self._tell(Told("held", number, str(error), self._row.name, kind=error.kind))
 
     def cancelled(self) -> None:
         """Somebody ended the run: that says nothing of the connector."""
@@ -155,7 +172,7 @@ class LoadRecord:
 
 _OF_THE_END = (
     "message", "kind", "rows", "rejected", "bytes", "seconds", "destination", "dataset_name", "tables", "sweeps",
-    "anew",
+    "anew", "settled",
 )  # fmt: skip
 
 

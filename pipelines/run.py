@@ -25,6 +25,7 @@ from connectors.destinations.duckdb import DuckdbDestination
 from connectors.limits.ids import is_id, refusal
 from connectors.refusals import from_pydantic
 from connectors.runs import Options
+from connectors.sources.checks import checks_of
 from connectors.sources.write_rules import normalised
 from database import runs
 from pipelines.access.credential_rules import rules_of
@@ -200,6 +201,8 @@ def load(job: Job, host: RunHost) -> Summary:
             return pipeline.comparison().redacted(job.secrets.redact)
         host.in_step(Step.EXTRACT, policy, lambda: do(Step.EXTRACT, pipeline.extract))
         postgres_sessions.close_readers()
+        if checks_of(job.connector.source):
+            host.in_step(Step.CHECK, policy, lambda: do(Step.CHECK, pipeline.check))
         host.in_step(Step.NORMALIZE, policy, lambda: do(Step.NORMALIZE, pipeline.normalize))
         host.in_step(Step.LOAD, policy, lambda: do(Step.LOAD, pipeline.load))
         if job.connector.source.histories():

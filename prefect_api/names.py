@@ -26,7 +26,7 @@ PROBE_DEPLOYMENT = "probe"
 PROBE_ENTRYPOINT = "flows/probe.py:probe_source"
 
 FORM_DEPLOYMENT = "form"
-FORMS = ("create", "update", "activate", "deactivate", "delete", "test")
+FORMS = ("create", "update", "activate", "deactivate", "delete", "test", "decide")
 
 ALL_OF_OURS = "connector-"
 """What the names of our deployments, and the keys of our artifacts, begin with."""
@@ -141,6 +141,8 @@ class LoadEvent(StrEnum):
     SKIPPED = "connector.load.skipped"
     WITHHELD = "connector.load.withheld"
     """More rows are gone at the source than may be deleted unasked."""
+    HELD = "connector.load.held"
+    """Checks failed, and a person may let the load through."""
 
 
 class FreshnessEvent(StrEnum):

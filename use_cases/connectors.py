@@ -28,8 +28,8 @@ from connectors.refusals import Refusal
 from connectors.shared_tables import clash, writer_of, writers_of
 from database import audit, connectors, loads
 from database.access import credentials
+from use_cases.decisions import Decisions
 from use_cases.queries import Entry, too_low
-from use_cases.runs import Runs
 
 DEFAULTS: Mapping[str, Any] = {
     "description": None,
@@ -57,7 +57,7 @@ Versions = Collection[str] | None
 _USER_COLUMNS = ("name", "source", *DEFAULTS, *WHOSE)
 
 
-class Service(Runs):
+class Service(Decisions):
     """The use cases on one database. Every method may raise what SQLAlchemy and the driver do when it is down."""
 
     async def create(self, values: Values) -> Entry:

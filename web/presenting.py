@@ -193,6 +193,8 @@ DONE = {
     "test": "looked at its first rows",
     "discover": "asked the source what it has",
     "retry": "had it compared with Prefect",
+    "approve": "let through what waited",
+    "refuse": "refused what waited",
     "restore": "brought back an earlier state",
 }
 """What each action of the history is called. One that is not here is shown by its own name."""

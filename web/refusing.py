@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from connectors.connector import InvalidConnectorError
 from connectors.errors import (
     ForbiddenError,
+    NoSuchHeldLoadError,
     NoSuchRunError,
     NoSuchTokenError,
     NotFoundError,
@@ -27,6 +28,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (NotFoundError, 404, "There is nothing here"),
     (NoSuchRunError, 404, "There is no such run"),
+    (NoSuchHeldLoadError, 404, "Nothing waits here"),
     (NoSuchTokenError, 404, "There is nothing here"),
     (ForbiddenError, 403, "That is somebody else's to do"),
     (StaleError, 409, "Somebody was faster"),

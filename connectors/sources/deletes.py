@@ -6,8 +6,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from connectors.limits.closed_sets import ClosedSet
 from connectors.schedules.cron import ScheduleError, parse
+from connectors.sources.checks import LandingWithChecks
 from connectors.sources.secret_references import refused
-from connectors.sources.write_rules import Landing, WriteDisposition
+from connectors.sources.write_rules import WriteDisposition
 
 EVERY_LOAD = "load"
 
@@ -30,7 +31,7 @@ def _when(value: str) -> str:
     return value
 
 
-class LandingWithDeletes(Landing):
+class LandingWithDeletes(LandingWithChecks):
     """How the rows of a table are written whose keys a run can ask for alone or page by page."""
 
     deletes: Annotated[

@@ -5,9 +5,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from connectors.sources.checks import SourceWithChecks
 from connectors.sources.http import BaseUrl, FhirLogin, MoreHeaders
 from connectors.sources.secret_references import Name, refused
-from connectors.sources.write_rules import AnySource, ColumnTypes, Landing, Some, distinct
+from connectors.sources.write_rules import ColumnTypes, Landing, Some, distinct
 
 
 def _fhir_type(value: str) -> str:
@@ -22,7 +23,7 @@ def _instant(value: str) -> str:
     return value
 
 
-class FhirSource(AnySource):
+class FhirSource(SourceWithChecks):
     """A FHIR R4 or R5 server: search pages of each resource type, newest changes by `_lastUpdated`."""
 
     type: Literal["fhir"]

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, model_validator
 
 from connectors.limits.closed_sets import ClosedSet
+from connectors.sources.checks import LandingWithChecks
 from connectors.sources.secret_references import Credential, Name, PlainUrl, Strict, refused
 from connectors.sources.write_rules import CODEBOOK, AnySource, Landing, TableName, normalised
 
@@ -171,7 +172,7 @@ class FilePlace(Strict):
     host_key: HostKey = None
 
 
-class FileReading(Landing):
+class FileReading(LandingWithChecks):
     """Which files, what they are, and how they are read into a table."""
 
     glob: Annotated[

@@ -5,8 +5,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from connectors.limits.closed_sets import ClosedSet
+from connectors.sources.checks import SourceWithChecks
 from connectors.sources.secret_references import Credential, HttpUrl, Name
-from connectors.sources.write_rules import AnySource, ColumnTypes, Landing, Some, distinct
+from connectors.sources.write_rules import ColumnTypes, Landing, Some, distinct
 
 
 class Content(ClosedSet):
@@ -20,7 +21,7 @@ class Content(ClosedSet):
     FORM_EVENT_MAPPING = "formEventMapping"
 
 
-class RedcapSource(AnySource):
+class RedcapSource(SourceWithChecks):
     """A REDCap project by its API."""
 
     type: Literal["redcap"]

@@ -243,6 +243,11 @@ class Landing(Strict):
     ] = False
     types: ColumnTypes
 
+    @property
+    def plain_columns(self) -> tuple[str, ...]:
+        """The columns whose values are compared with those that people write."""
+        return ()
+
     @model_validator(mode="after")
     def _keys_are_distinct(self) -> Self:
         distinct(self.primary_key, "primary_key", "")
@@ -305,6 +310,22 @@ class AnySource(OfAKind):
             if letters_and_digits(cursor) in masked:
                 raise refused("{field} must not hold a cursor: its last value is kept to find newer rows.", "mask")
         return self
+
+    @model_validator(mode="after")
+    def _compared_columns_stay_plain(self) -> Self:
+        masked = {letters_and_digits(column) for column in self.mask}
+        for column in self.compared():
+            if letters_and_digits(column) in masked:
+                raise refused(
+                    "{field} must not hold a column whose values a check compares (accepted, freshness): what lands of "
+                    "it is a hash.",
+                    "mask",
+                )
+        return self
+
+    def compared(self) -> tuple[str, ...]:
+        """The names of the columns whose values checks compare with those that people write."""
+        return tuple(column for how in self.landings().values() if how for column in how.plain_columns)
 
     @model_validator(mode="after")
     def _rows_stay_apart(self) -> Self:

@@ -82,6 +82,7 @@ _RAISED: dict[Kind, type[RunError]] = {
 _DOING: dict[Step, str] = {
     Step.PREPARE: "got ready",
     Step.EXTRACT: "read the source",
+    Step.CHECK: "checked the rows",
     Step.NORMALIZE: "made files of the rows",
     Step.LOAD: "wrote to the destination",
     Step.HISTORY: "kept the versions of rows",

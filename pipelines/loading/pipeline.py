@@ -17,6 +17,7 @@ from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ConfigurationError, Step
 from pipelines.loading import parquet_writer as loadfiles
 from pipelines.loading import unfinished_loads as exactness
+from pipelines.loading.checking.checking import Checking, Read
 from pipelines.loading.comparing.after_load import AfterLoad
 from pipelines.loading.comparing.reading import Place
 from pipelines.loading.deduplication import newest_rows
@@ -85,6 +86,7 @@ class LoadPipeline:
         self._measured = Measured()
         self._refresh = Refresh()
         self._after = AfterLoad(job)
+        self._checking = Checking(job)
 
     @property
     def pipeline(self) -> dlt.Pipeline:
@@ -141,6 +143,11 @@ class LoadPipeline:
         if not self.full_refresh and self.pipeline.default_schema_name:
             tables = job.connector.source.landings()
             hold_empty(self.pipeline, [name for name, how in tables.items() if how and how.allow_empty], self.remarks)
+
+    def check(self) -> None:
+        """Judge what was read, before one row of it is visible."""
+        read = Read(self._opened, [*self._prepared.fitters], self.since)
+        self._checking.check(read, self.remarks)
 
     def normalize(self) -> None:
         """Make load files of what was read."""
@@ -260,6 +267,7 @@ class LoadPipeline:
             remarks=tuple(self.remarks),
             withheld=self._after.withheld,
             sweeps=self._after.sweeps,
+            settled=self._checking.settled,
             tables=self._measured.tables(self._prepared.fitters, rows, schema, loaded),
         )
 

@@ -35,6 +35,8 @@ class Summary:
     """Tables of which rows are gone at the source, too many to be deleted unasked: those that are new among them."""
     sweeps: tuple[Sweep, ...] = ()
     """The tables that were looked through for rows that are gone."""
+    settled: tuple[str, ...] = ()
+    """Tables whose checks were all judged, and let the load through."""
     compared: tuple[str, ...] = ()
     """Of a run that loads nothing and compares: a sentence a table."""
     tables: tuple[TableLoad, ...] = ()

@@ -140,7 +140,7 @@ def put_into(resource: DltResource, schema: dlt.Schema | None, remarks: Remarks,
     hint = (resource._hints or {}).get("primary_key")
     keys = [hint] if isinstance(hint, str) else list(hint) if isinstance(hint, list | tuple) else []
     step.remarks = remarks
-    step.keys = (*keys, *([cursor] if cursor else []))
+    step.keys = tuple(dict.fromkeys((*keys, *([cursor] if cursor else []))))
     declared = resource.columns if isinstance(resource.columns, dict) else {}
     step.json = frozenset(name for name, hint in declared.items() if hint.get("data_type") == "json")
     table = table_name_of(resource, schema)

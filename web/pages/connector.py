@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from connectors.connector import InvalidConnectorError
 from connectors.errors import ForbiddenError, NoSuchRunError, PrefectUnavailableError, RequestError
 from connectors.limits.ids import parse_id
+from connectors.loads import Decision
 from connectors.people import Act
 from connectors.runs import Run
 from use_cases.connectors import Service
@@ -74,6 +75,7 @@ async def _page(
         newest=place == Place(),
         refused=refused,
         going=going,
+        held=await service.held_loads(connector_id),
         progress={run.id: each for run, each in zip(going, told, strict=True)},
         names=names_of(entry.row.source),
         typed=typed,
@@ -106,6 +108,17 @@ async def _run(request: Request, number: str, service: Service, person: Visitor,
     return go_to(f"/connectors/{number}", "A load has been started: it is shown here as soon as it begins.")
 
 
+async def _decide(number: str, service: Service, sent: Mapping[str, str], *, approved: bool) -> Response:
+    """Let a held load through, or refuse it."""
+    held_id = parse_id(sent.get("held", "")) or 0
+    if not approved:
+        await service.decide_load(parse_id(number) or 0, held_id, Decision.REFUSED)
+        return go_to(f"/connectors/{number}", "The load has been refused: nothing of it lands.")
+    _, run = await service.decide_load(parse_id(number) or 0, held_id, Decision.APPROVED)
+    soon = "a load of it has been started" if run is not None else "the connector's next load brings it"
+    return go_to(f"/connectors/{number}", f"The load has been let through: {soon}.")
+
+
 def _run_id(text: str) -> UUID:
     """Prefect's id of a run. Raises `NoSuchRunError`."""
     try:
@@ -122,6 +135,8 @@ async def do(request: Request, number: str, act: str, service: UseCases, person:
         match act:
             case "run":
                 return await _run(request, number, service, person, sent)
+            case "approve" | "refuse":
+                return await _decide(number, service, sent, approved=act == "approve")
             case "cancel":
                 await service.cancel(connector_id, _run_id(sent.get("run", "")))
                 return go_to(f"/connectors/{number}", "The load is being ended. What it has loaded so far stays.")

@@ -40,8 +40,8 @@ class Card:
 
     entry: Entry
     sentence: str
-    button: Button | None = None
-    """None: whoever looks may not do it."""
+    buttons: Sequence[Button] = ()
+    """None where whoever looks may do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,23 @@ def _stale_card(entry: Entry, judged: Freshness, person: Person) -> Card:
     where, team = f"/connectors/{entry.row.id}", entry.row.team
     status, load = entry.status, entry.load
     if judged is Freshness.INVALID:
-        button = Button("Correct it", f"{where}/edit") if _may(person, Act.CHANGE, team) else None
-        return Card(entry, (status.message if status else None) or "It can't run as it is.", button)
-    button = Button("Load now", f"{where}/run", {}) if _may(person, Act.RUN, team) else None
-    return Card(entry, (load.message if load else None) or load_words(load, now()), button)
+        buttons = [Button("Correct it", f"{where}/edit")] if _may(person, Act.CHANGE, team) else []
+        return Card(entry, (status.message if status else None) or "It can't run as it is.", buttons)
+    buttons = [Button("Load now", f"{where}/run", {})] if _may(person, Act.RUN, team) else []
+    return Card(entry, (load.message if load else None) or load_words(load, now()), buttons)
+
+
+async def _held(service: Service, person: Person) -> list[Section]:
+    """Loads whose checks failed, and that wait until somebody lets them through."""
+    found = await service.waiting(MOST + 1)
+    cards = []
+    for entry, held in found[:MOST]:
+        where, form = f"/connectors/{entry.row.id}", {"held": str(held.id)}
+        buttons = [Button("Let it through", f"{where}/approve", form), Button("Refuse it", f"{where}/refuse", form)]
+        may_decide = _may(person, Act.CHANGE, entry.row.team)
+        sentence = f"Nothing was loaded, since checks failed {ago(held.held_at, now())}: {held.sentence}."
+        cards.append(Card(entry, sentence, buttons if may_decide else ()))
+    return [Section("loads held", "bad", cards, len(found) > MOST, "Let through, a load reads the source once more.")]
 
 
 async def _withheld(service: Service, person: Person) -> list[Section]:
@@ -90,12 +103,12 @@ async def _withheld(service: Service, person: Person) -> list[Section]:
     for entry, each in found[:MOST]:
         form = {"table.0": each.table_name, "allow_mass_delete": "on"}
         may_run = _may(person, Act.RUN, entry.row.team)
-        button = Button("Let them go here too", f"/connectors/{entry.row.id}/run", form) if may_run else None
+        buttons = [Button("Let them go here too", f"/connectors/{entry.row.id}/run", form)] if may_run else []
         sentence = (
             f"{number(each.gone)} of {number(each.rows)} rows of table {each.table_name} are gone at the source. They "
             f"were found to be gone {ago(each.since, now())} and are kept here, for that is more than usual."
         )
-        cards.append(Card(entry, sentence, button))
+        cards.append(Card(entry, sentence, buttons))
     hint = "Ask whoever keeps the source whether that is right: it may be an export that broke off."
     return [Section("deletes withheld", "warn", cards, len(found) > MOST, hint)]
 
@@ -104,5 +117,5 @@ def _may(person: Person, act: Act, team: str | None) -> bool:
     return may(person, act, team) is Verdict.ALLOWED
 
 
-WAITING: Sequence[Callable[[Service, Person], Awaitable[list[Section]]]] = (_stale, _withheld)
+WAITING: Sequence[Callable[[Service, Person], Awaitable[list[Section]]]] = (_held, _stale, _withheld)
 """What may wait, in the order in which it is shown."""

@@ -105,22 +105,25 @@ def _standing(pipeline: Pipeline) -> tuple[Tables, Tables]:
 
 def _in_lakes(pipeline: Pipeline, tables: Tables) -> Tables:
     """The columns of Delta tables."""
-    if not tables:
-        return {}
+    found: Tables = {}
+    for name, columns in tables.items():
+        if (table := delta_table(pipeline, name)) is not None:
+            fields = pa.schema(table.schema().to_arrow())
+            found[name] = {field.name: _of_lake(field.type, columns.get(field.name)) for field in fields}
+    return found
+
+
+def delta_table(pipeline: Pipeline, name: str) -> Any:
+    """A Delta table of a pipeline's dataset; None where there is none yet."""
     from deltalake import DeltaTable  # noqa: PLC0415  # an extra
     from dlt.common.libs.deltalake import deltalake_storage_options  # noqa: PLC0415
 
     client, _ = pipeline._get_destination_clients(pipeline.default_schema)
-    found: Tables = {}
     with client as files:
         settings: Any = files.config
         options = deltalake_storage_options(settings.credentials, settings.deltalake_storage_options)
-        for name, columns in tables.items():
-            location = files.get_open_table_location("delta", name)  # type: ignore[attr-defined]
-            if DeltaTable.is_deltatable(location, options):
-                fields = pa.schema(DeltaTable(location, storage_options=options).schema().to_arrow())
-                found[name] = {field.name: _of_lake(field.type, columns.get(field.name)) for field in fields}
-    return found
+        location = files.get_open_table_location("delta", name)  # type: ignore[attr-defined]
+        return DeltaTable(location, storage_options=options) if DeltaTable.is_deltatable(location, options) else None
 
 
 def _of_lake(kind: pa.DataType, recorded: Column | None) -> Column:

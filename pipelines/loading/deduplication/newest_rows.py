@@ -136,7 +136,7 @@ def _in_table(connection: Any, table: Extracted, versions: Versions | None) -> i
         "HAVING count(*) > 1"
     )
     if connection.execute("SELECT 1 FROM doubled LIMIT 1").fetchone():
-        compared = ", ".join(map(_quoted, (*table.key, *columns)))
+        compared = ", ".join(map(_quoted, dict.fromkeys((*table.key, *columns))))
         rows = f"SELECT {compared}, __file, file_row_number AS __row FROM {_read(table)}"  # noqa: S608
         if standing:
             rows += " UNION ALL BY NAME SELECT *, NULL AS __file, -1 AS __row FROM standing"
@@ -151,7 +151,7 @@ def _standing(table: Extracted, columns: Sequence[str], versions: Versions | Non
     """The rows that stand in the destination, as far as they are compared."""
     if versions is None or not versions.known:
         return None
-    compared = (*table.key, *columns)
+    compared = dict.fromkeys((*table.key, *columns))
     known = [rows.select([name for name in compared if name in rows.column_names]) for rows in versions.known]
     return pa.concat_tables(known, promote_options="default")
 

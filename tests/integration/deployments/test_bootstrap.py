@@ -19,7 +19,7 @@ from tests.support.servers.prefect_server import PrefectServer
 
 INSTANCE = "bootstrapped"
 STATIC = {CONTROLLER_DEPLOYMENT, FORM_DEPLOYMENT, PROBE_DEPLOYMENT}
-FORMS = ("create", "update", "activate", "deactivate", "delete", "test")
+FORMS = ("create", "update", "activate", "deactivate", "delete", "test", "decide")
 
 
 @pytest.fixture

@@ -61,6 +61,7 @@ FORMS: list[Flow[..., Any]] = [
     connector_forms.deactivate_connector,
     connector_forms.delete_connector,
     connector_forms.test_connector,
+    connector_forms.decide_connector,
 ]
 
 

@@ -1,0 +1,184 @@
+"""The checks of one load: after its rows were read, before one of them is visible in the destination.
+
+They look at the rows as they would land: masked, typed, the newest of each key. What fails ends the run, and with it
+its files, so that nothing of the load is ever seen; whether it waits for a person stands in the platform's database.
+If the process dies here, nothing was written anywhere.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from connectors.loads import Decision
+from connectors.sources.checks import Checks, OnFailure, checks_of
+from connectors.sources.write_rules import WriteDisposition, normalised
+from database import runs
+from pipelines.error_causes.classification import as_fault
+from pipelines.errors import ChecksError, Held, HeldError, Step
+from pipelines.loading.checking import rows_of_load, standing
+from pipelines.loading.checking.findings import Finding, marks, of_age, of_counts, sentence_of
+from pipelines.loading.checking.rows_of_load import RowsOfLoad
+from pipelines.loading.job import Job
+from pipelines.loading.opening import Opened
+from pipelines.remarks import Remarks
+from pipelines.wording import counted, quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was read of a connector's source, ready to be checked."""
+
+    opened: Opened
+    tables: Sequence[str]
+    """The tables that the run was asked for, as they land."""
+    since: Mapping[str, str]
+    """Where the cursors of tables began."""
+
+
+class Checking:
+    """The checks of one run."""
+
+    def __init__(self, job: Job, clock: Callable[[], float] = time.time) -> None:
+        self._job = job
+        self._clock = clock
+        self.settled: tuple[str, ...] = ()
+        """The tables whose checks were all judged, and let the load through."""
+
+    def check(self, read: Read, remarks: Remarks) -> None:
+        """Judge the rows of a load.
+
+        Raises:
+            ChecksError: one failed that ends the load.
+            HeldError: one failed that a person must let through.
+        """
+        checks = {name: each for name, each in checks_of(self._job.connector.source).items() if name in read.tables}
+        found: dict[str, list[Finding]] = {name: [] for name in checks}
+        with rows_of_load.opened(self._job.directory) as connection:
+            files = _files(read.opened)
+            for name, each in checks.items():
+                rows = RowsOfLoad(connection, name, files.get(name, ()))
+                found[name] = list(self._of_table(read, rows, each, connection))
+        self._judge(checks, found, remarks)
+        self.settled = () if self._is_part else tuple(checks)
+
+    @property
+    def _is_part(self) -> bool:
+        """Whether the run reads a part of the rows: their number and age say nothing."""
+        return self._job.options.partial or self._job.options.row_limit is not None
+
+    def _of_table(self, read: Read, rows: RowsOfLoad, checks: Checks, connection: Any) -> Iterator[Finding]:
+        table, known = rows.table, read.opened.known.tables.get(rows.table, {})
+        lacking = [name for name in checks.columns if normalised(name) not in {*rows.kinds, *known}]
+        if rows.rows and lacking:
+            for name in dict.fromkeys(lacking):
+                yield Finding(table, "column", (name,), f"it has no column {quoted([name])}, which is to be checked")
+        if not self._is_part:
+            yield from of_counts(table, checks, rows.rows, self._earlier(read, table, checks))
+        yield from rows.failing(checks)
+        ask = standing.asks(self._job, read.opened, connection)
+        # The words of an error are the destination's here, though nothing is being loaded yet.
+        with as_fault(self._job.secrets.redact, Step.LOAD, lambda: self._job.names):
+            yield from self._standing(read, rows, checks, ask)
+            if checks.freshness is not None and not self._is_part:
+                now = self._clock()
+                newest = rows.newest(checks.freshness.column, now)
+                is_old = bool(list(of_age(table, checks, newest, now)))
+                if is_old and not self._replaces(read, table):
+                    column = normalised(checks.freshness.column)
+                    kind = known[column].kind if column in known else ""
+                    with ask(table) as there:
+                        stands = standing.newest(there, table, column, kind) if there is not None else None
+                    newest = max((each for each in (newest, stands) if each is not None), default=None)
+                yield from of_age(table, checks, newest, now)
+
+    def _standing(self, read: Read, rows: RowsOfLoad, checks: Checks, ask: standing.Asks) -> Iterator[Finding]:
+        """Values that may not come twice, and stand in the destination in a row that this load leaves there."""
+        table = rows.table
+        if not rows.rows or self._replaces(read, table):
+            return
+        key = tuple(
+            column
+            for column, hint in read.opened.pipeline.default_schema.tables[table]["columns"].items()
+            if hint.get("primary_key") and self._merges(read, table)
+        )
+        known = read.opened.known.tables.get(table, {})
+        for names in checks.unique:
+            columns = tuple(dict.fromkeys(normalised(name) for name in names))
+            is_json = any(known[name].kind == "json" for name in columns if name in known)
+            if not rows.has(names) or is_json or (key and set(key) <= set(columns)):
+                continue
+            file = self._job.directory / f"unique_{table}.parquet"
+            rows.save((*columns, *key), file)
+            with ask(table) as there:
+                count = 0 if there is None else standing.doubled(there, standing.Landing(table, key), columns, file)
+            file.unlink()
+            if count:
+                words = f"{counted(count, 'row')} whose {quoted(names)} a row in the destination has too (unique)"
+                yield Finding(table, "unique", names, words)
+
+    def _earlier(self, read: Read, table: str, checks: Checks) -> list[int]:
+        if checks.max_drop_percent is None:
+            return []
+        job = self._job
+        of_files = job.connector.source.type == "files"
+        if of_files and read.opened.full_refresh:
+            return []
+        return runs.earlier_rows(
+            job.locks.query, job.connector.id, table, from_cursor=table in read.since, increments=of_files
+        )
+
+    def _replaces(self, read: Read, table: str) -> bool:
+        return read.opened.full_refresh or self._disposition(read, table) == WriteDisposition.REPLACE
+
+    def _merges(self, read: Read, table: str) -> bool:
+        return self._disposition(read, table) == WriteDisposition.MERGE
+
+    @staticmethod
+    def _disposition(read: Read, table: str) -> str:
+        schema = read.opened.pipeline.default_schema if read.opened.pipeline.default_schema_name else None
+        return str(schema.tables.get(table, {}).get("write_disposition", "")) if schema is not None else ""
+
+    def _judge(self, checks: Mapping[str, Checks], found: Mapping[str, list[Finding]], remarks: Remarks) -> None:
+        def of(how: OnFailure) -> list[Finding]:
+            return [each for name, failed in found.items() if checks[name].on_failure is how for each in failed]
+
+        for each in of(OnFailure.WARN):
+            remarks.add(f"A check of {sentence_of([each])}.")
+        if failing := of(OnFailure.FAIL):
+            also = of(OnFailure.HOLD)
+            raise ChecksError(f"Nothing was loaded, since checks failed: {sentence_of([*failing, *also])}.")
+        decided = runs.held_tables(self._job.locks.query, self._job.connector.id) if of(OnFailure.HOLD) else {}
+        held = []
+        for name, failed in found.items():
+            if checks[name].on_failure is not OnFailure.HOLD or not failed:
+                continue
+            decision = decided.get(name)
+            if decision is not None and decision["marks"] == marks(failed) and decision["state"] == Decision.APPROVED:
+                remarks.add(f"Checks failed and {decision['decided_by']} let it through: {sentence_of(failed)}.")
+            else:
+                held.append(Held(name, marks(failed), self._job.secrets.redact(sentence_of(failed))))
+        if held:
+            refused = [
+                f" {decided[each.table]['decided_by']} has refused that."
+                for each in held
+                if each.table in decided
+                and decided[each.table]["state"] == Decision.REFUSED
+                and decided[each.table]["marks"] == each.marks
+            ]
+            raise HeldError(
+                f"Nothing was loaded, since checks failed, and the load waits for a person: "
+                f"{'; '.join(each.sentence for each in held)}.{''.join(refused[:1])}",
+                tuple(held),
+            )
+
+
+def _files(opened: Opened) -> dict[str, list[Path]]:
+    """The files that were extracted, by table."""
+    found: dict[str, list[Path]] = {}
+    for load_id in opened.pipeline.list_extracted_load_packages():
+        for job in opened.pipeline.get_load_package_info(load_id).jobs["new_jobs"]:
+            if job.file_path.endswith(".parquet"):
+                found.setdefault(job.job_file_info.table_name, []).append(Path(job.file_path))
+    return found

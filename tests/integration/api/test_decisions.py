@@ -1,0 +1,94 @@
+"""Decisions on what waits for a person: by the REST API and by the page, each with its entry in the history."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from connectors.runs import Held, Pool
+from database.tables import audit, connectors, held_loads
+from tests.support.api_rig import CONNECTORS, assert_problem, client, create
+from tests.support.known_runs import DEPLOYMENT, RUN, KnownRuns
+
+SENTENCE = "table 'visit': 1 row without 'mrn' (not_null)"
+
+
+@pytest.fixture
+def prefect() -> KnownRuns:
+    return KnownRuns(holds=Held(False, Pool("default", "default")))
+
+
+@pytest.fixture
+async def api(database_url: str, prefect: KnownRuns) -> AsyncIterator[httpx.AsyncClient]:
+    """The API, and the page beside it."""
+
+    @asynccontextmanager
+    async def runs() -> AsyncIterator[Any]:
+        yield prefect
+
+    async with client(database_url, open_runs=runs) as http:
+        yield http
+
+
+@pytest.fixture
+async def made(api: httpx.AsyncClient, engine: AsyncEngine) -> int:
+    """A connector whose load waits for a person."""
+    number = int((await create(api))["id"])
+    async with engine.begin() as connection:
+        await connection.execute(sa.update(connectors).values(prefect_deployment_id=DEPLOYMENT))
+        held = {"connector_id": number, "table_name": "visit", "marks": "not_null(mrn)", "sentence": SENTENCE}
+        await connection.execute(sa.insert(held_loads).values(**held))
+    return number
+
+
+async def decisions(engine: AsyncEngine) -> list[tuple[str, Any]]:
+    """What the history tells of them."""
+    wanted = sa.select(audit.c.action, audit.c.after).where(audit.c.action.in_(["approve", "refuse"]))
+    async with engine.connect() as connection:
+        return [(row.action, row.after) for row in await connection.execute(wanted.order_by(audit.c.id))]
+
+
+async def test_a_held_load_is_let_through_once_and_by_name(
+    api: httpx.AsyncClient, made: int, prefect: KnownRuns, engine: AsyncEngine
+) -> None:
+    (held,) = (await api.get(f"{CONNECTORS}/{made}/held-loads")).json()["items"]
+    assert (held["table"], held["sentence"], held["state"], held["decidedBy"]) == ("visit", SENTENCE, "waiting", None)
+    refused = (await api.post(f"{CONNECTORS}/{made}/held-loads/{held['id']}/refuse")).json()
+    assert (refused["state"], prefect.started) == ("refused", [])
+    approved = (await api.post(f"{CONNECTORS}/{made}/held-loads/{held['id']}/approve")).json()
+    assert (approved["state"], approved["started"]) == ("approved", str(RUN.id))
+    assert approved["decidedBy"] == "this machine"
+    assert len(prefect.started) == 1
+    about = {"held_load": held["id"], "table": "visit", "checks": SENTENCE}
+    assert await decisions(engine) == [("refuse", about), ("approve", about)]
+    problem = assert_problem(await api.post(f"{CONNECTORS}/{made}/held-loads/{held['id'] + 1}/approve"), 404)
+    assert problem["type"].endswith(":no-such-held-load")
+
+
+async def test_a_decision_stands_though_prefect_is_down(api: httpx.AsyncClient, made: int, prefect: KnownRuns) -> None:
+    prefect.down = True
+    (held,) = (await api.get(f"{CONNECTORS}/{made}/held-loads")).json()["items"]
+    approved = (await api.post(f"{CONNECTORS}/{made}/held-loads/{held['id']}/approve")).json()
+    assert (approved["state"], approved["started"]) == ("approved", None)
+
+
+async def test_the_page_shows_what_waits_and_decides_it(api: httpx.AsyncClient, made: int, prefect: KnownRuns) -> None:
+    for address in ("/for-you", f"/connectors/{made}"):
+        page = (await api.get(address)).text
+        assert "1 row without" in page
+        assert "Let it through" in page
+        assert "Refuse it" in page
+    hidden = dict(re.findall(r'name="(csrf|held)" value="([^"]*)"', page))
+    answer = await api.post(f"/connectors/{made}/approve", data=hidden)
+    assert answer.status_code == 303
+    assert len(prefect.started) == 1
+    assert "Nothing waits for you" in (await api.get("/for-you")).text
+    assert "has let it through" in (await api.get(f"/connectors/{made}")).text
+    gone = await api.post(f"/connectors/{made}/refuse", data={**hidden, "held": "999"})
+    assert gone.status_code == 409
+    assert "No load of this connector waits" in gone.text

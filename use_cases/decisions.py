@@ -1,0 +1,54 @@
+"""Use cases of what waits for a person: a load whose checks failed is let through, or refused."""
+
+from connectors.errors import NoSuchHeldLoadError, NotRunnableError, PrefectUnavailableError
+from connectors.history import Action
+from connectors.loads import Decision, HeldLoad
+from connectors.people import Act
+from connectors.runs import Run
+from database import audit, decisions
+from use_cases.queries import Entry
+from use_cases.runs import Runs
+
+ACTIONS = {Decision.APPROVED: Action.APPROVE, Decision.REFUSED: Action.REFUSE}
+
+
+class Decisions(Runs):
+    """The use cases. A decision and its entry in the history are one transaction."""
+
+    async def held_loads(self, connector_id: int) -> list[HeldLoad]:
+        """The tables for whose sake a connector's load waits, or that have not loaded since. Raises what `get` does."""
+        await self.get(connector_id)
+        return await decisions.held_of(self._engine, connector_id)
+
+    async def waiting(self, limit: int) -> list[tuple[Entry, HeldLoad]]:
+        """The loads that wait for a person, with their connectors, the longest first, as far as they are seen."""
+        held = await decisions.held_waiting(self._engine, self._person.teams, limit)
+        rows = await self._store.rows(sorted({each.connector_id for each in held}))
+        entries = {entry.row.id: entry for entry in await self._entries(rows)}
+        return [(entries[each.connector_id], each) for each in held if each.connector_id in entries]
+
+    async def decide_load(self, connector_id: int, held_id: int, decision: Decision) -> tuple[HeldLoad, Run | None]:
+        """Let a held load through, which starts a run, or refuse it; the run is None where none could be started.
+
+        What is let through are these checks of this table, once: the run reads the source again, and what fails another
+        check waits anew. If the process dies after the decision, the connector's next run lands it.
+
+        Raises:
+            NotFoundError, ForbiddenError: and
+            NoSuchHeldLoadError: it does not wait any more.
+        """
+        entry = await self.get(connector_id, Act.CHANGE)
+        actor = self._person.actor
+        async with self._engine.begin() as connection:
+            held = await decisions.decide_held(connection, connector_id, held_id, decision, actor.name)
+            if held is None:
+                raise NoSuchHeldLoadError
+            about = {"held_load": held.id, "table": held.table_name, "checks": held.sentence}
+            await audit.record_of(connection, actor, ACTIONS[decision], entry.row, about)
+        return held, await self._started(held) if decision is Decision.APPROVED else None
+
+    async def _started(self, held: HeldLoad) -> Run | None:
+        try:
+            return await self.run(held.connector_id, f"held-{held.id}-{held.decided_at}")
+        except (NotRunnableError, PrefectUnavailableError):
+            return None
