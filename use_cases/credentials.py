@@ -1,7 +1,7 @@
 """Credentials: registered, listed and forgotten. A value goes into a Prefect block and is never read back here."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -90,6 +90,10 @@ class Credentials:
     async def listed(self) -> list[StoredCredential]:
         """The credentials of the person's teams, and everybody's, by name."""
         return await credentials.listed(self._engine, self._person.teams)
+
+    async def named(self) -> Mapping[tuple[CredentialKind, str], Sequence[tuple[int, str]]]:
+        """The connectors that the person sees, by the blocks and variables that they name: their numbers and names."""
+        return await credentials.named(self._engine, self._person.teams)
 
     async def forget(self, name: str) -> None:
         """Forget a credential, and its value where it was kept here. Connectors that name it fail from then on.

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from connectors.connector import ConnectorRow
+from connectors.credentials import CredentialKind
 from connectors.freshness import Facts, Freshness, as_it_runs
 from connectors.loads import Load, Outcome
 from connectors.schedules.cron import Schedule
@@ -26,6 +27,13 @@ TONES = {
     Freshness.INVALID: "bad",
 }
 """The colour of each judgement. Its word always stands beside it: colour alone tells some people nothing."""
+
+CREDENTIALS = {
+    CredentialKind.SECRET: "secret",
+    CredentialKind.BLOCK: "block",
+    CredentialKind.ENV: "variable of the worker",
+}
+"""Where the secret of a credential is, in words."""
 
 PHASES = {
     Phase.PENDING: ("waits for the controller", "calm"),

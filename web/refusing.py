@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from connectors.connector import InvalidConnectorError
 from connectors.errors import (
     ForbiddenError,
+    NoSuchCredentialError,
     NoSuchHeldLoadError,
     NoSuchRunError,
     NoSuchTokenError,
@@ -30,6 +31,7 @@ STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (NoSuchRunError, 404, "There is no such run"),
     (NoSuchHeldLoadError, 404, "Nothing waits here"),
     (NoSuchTokenError, 404, "There is nothing here"),
+    (NoSuchCredentialError, 404, "There is nothing here"),
     (ForbiddenError, 403, "That is somebody else's to do"),
     (StaleError, 409, "Somebody was faster"),
     (PrefectUnavailableError, 503, "Prefect does not answer"),

@@ -53,6 +53,27 @@ async def one(engine: AsyncEngine, name: str) -> StoredCredential | None:
     return None if found is None else _stored(found)
 
 
+_NAMED = sa.text("""
+    SELECT DISTINCT kind, named #>> '{}' AS reference, c.id, c.name
+    FROM cai_connectors c CROSS JOIN (VALUES ('secret'), ('block'), ('env')) AS kinds (kind),
+        jsonb_path_query(jsonb_build_array(c.source, c.destination), ('$.**.' || kind)::jsonpath) AS named
+    WHERE jsonb_typeof(named) = 'string' AND (c.team IS NULL OR CAST(:every AS boolean) OR c.team = ANY(:teams))
+    ORDER BY c.name, c.id
+""")
+
+
+async def named(
+    engine: AsyncEngine, teams: Collection[str] | None
+) -> dict[tuple[CredentialKind, str], list[tuple[int, str]]]:
+    """Which connectors of these teams and of everybody's name each block or variable: their numbers and names."""
+    found: dict[tuple[CredentialKind, str], list[tuple[int, str]]] = {}
+    async with engine.connect() as connection:
+        rows = await connection.execute(_NAMED, {"every": teams is None, "teams": sorted(teams or ())})
+        for kind, reference, number, name in rows:
+            found.setdefault((CredentialKind(kind), reference), []).append((number, name))
+    return found
+
+
 async def insert(connection: AsyncConnection, **values: Any) -> bool:
     """Register a credential; False when its name is taken."""
     statement = upsert(credentials).values(**values).on_conflict_do_nothing(index_elements=["name"])

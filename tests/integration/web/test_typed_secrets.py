@@ -150,3 +150,70 @@ async def test_a_readers_page_stores_nothing(admin: httpx.AsyncClient, kept: Kep
         answer = await bob.send_form(NEW, "/", **login(new__name="emr", new__value=CANARY))
         assert answer.status_code in {403, 422}
     assert kept.values == {}
+
+
+PAGE = "/credentials"
+
+
+async def test_the_page_of_credentials_tells_whose_they_are_where_they_go_and_what_uses_them(
+    ann: Browser, admin: httpx.AsyncClient, kept: KeptValues
+) -> None:
+    form = {"name": "emr", "value": CANARY, "hosts": "fhir.example.org, EMR.example.org"}
+    assert (await ann.send_form(PAGE, PAGE, **form)).status_code == 303
+    (reference,) = kept.values
+    login = {"type": "bearer", "token": {"secret": reference}}
+    source = {"type": "fhir", "base_url": ADDRESS, "resource_types": ["Patient"], "auth": login}
+    made = await made_connector(admin, OWN, source=source, name="Patients of ours")
+    await admin.post(CREDENTIALS, json={"name": "for all", "kind": "env", "reference": "CAI_SECRET_SHARED"})
+    shared = {**source, "auth": {"type": "bearer", "token": {"env": "CAI_SECRET_SHARED"}}}
+    for number in range(6):
+        await made_connector(admin, OWN, source=shared, name=f"Shared {number}")
+    await made_connector(admin, OTHER, source=shared, name="Patients of theirs")
+    page = (await ann.get(PAGE)).text
+    assert CANARY not in page
+    assert "fhir.example.org, emr.example.org" in page
+    assert f'<a href="/connectors/{made["id"]}">Patients of ours</a>' in page
+    assert re.search(r"Shared 4</a>\s*and 1 more", page)
+    assert "Patients of theirs" not in page
+    assert "Or a block or variable" not in page
+    refused = await ann.send_form(f"{PAGE}/for%20all/delete", PAGE)
+    assert refused.status_code == 403
+    assert (await ann.send_form(f"{PAGE}/emr/delete", PAGE)).status_code == 303
+    assert kept.values == {}
+    assert (await ann.send_form(f"{PAGE}/emr/delete", PAGE)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("form", "sentence"),
+    [
+        ({"name": "", "value": CANARY}, "Give the secret a name"),
+        ({"name": "emr", "value": ""}, "The secret itself is missing"),
+        ({"name": "emr", "value": CANARY, "hosts": "http://emr"}, "Each host must be"),
+        ({"name": "emr", "value": CANARY, "team": OTHER}, "name a team that you are an editor of"),
+        ({"name": "emr", "reference": "emr-token"}, "that takes an admin for all teams"),
+    ],
+)
+async def test_what_is_no_credential_is_refused_on_the_page_without_its_value(
+    ann: Browser, kept: KeptValues, form: dict[str, str], sentence: str
+) -> None:
+    answer = await ann.send_form(PAGE, PAGE, **form)
+    assert answer.status_code in {403, 422}
+    assert sentence in answer.text
+    assert CANARY not in answer.text
+    assert kept.values == {}
+
+
+async def test_an_admin_for_all_registers_what_is_there_already(admin: httpx.AsyncClient) -> None:
+    async with browsing(admin, TOKEN) as browser:
+        page = await browser.send_form(PAGE, PAGE, name="bad", reference="Not A Block")
+        assert (page.status_code, "The reference must be" in page.text) == (422, True)
+        for reference, kind in (("emr", "secret"), ("sqlalchemy-connector/emr", "block"), ("CAI_SECRET_EMR", "env")):
+            name = f"by {kind}"
+            assert (await browser.send_form(PAGE, PAGE, name=name, reference=reference)).status_code == 303
+        assert (await browser.send_form(PAGE, PAGE, name="key", reference="CAI_SECRET_MASK_KEY")).status_code == 403
+        again = await browser.send_form(PAGE, PAGE, name="by env", reference="CAI_SECRET_EMR")
+        assert again.status_code == 409
+    listed = (await admin.get(CREDENTIALS)).json()["items"]
+    assert [each["reference"] for each in listed] == [
+        {"block": "sqlalchemy-connector/emr"}, {"env": "CAI_SECRET_EMR"}, {"secret": "emr"},
+    ]  # fmt: skip

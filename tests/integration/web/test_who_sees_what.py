@@ -81,10 +81,16 @@ MATRIX = {
     ("POST", f"{CONNECTOR}/edit"): Expected(EDITOR, 422, form={"name": ""}),
     ("GET", "/audit"): Expected(ADMIN, 200, of_other=None),
     ("POST", "/audit/verify"): Expected(ADMIN, 403, of_other=None),
+    ("GET", "/credentials"): Expected(EDITOR, 200, of_other=None),
+    ("POST", "/credentials"): Expected(EDITOR, 303, of_other=None, form={"value": "v", "team": OWN}),
+    ("POST", "/credentials/{name}/delete"): Expected(EDITOR, 303),
     ("GET", "/access"): Expected(READER, 200, of_other=None),
     ("POST", "/access/tokens"): Expected(ADMIN, 200, refused=409, of_other=None, form={"role": "reader", "team": OWN}),
     ("POST", "/access/tokens/{number}/revoke"): Expected(ADMIN, 303, refused=404, for_all=404),
 }
+
+NAMED = ("/access/tokens", "/credentials")
+"""Forms that ask for a name that nobody else has."""
 
 
 @pytest.fixture
@@ -118,7 +124,7 @@ async def test_every_page_answers_each_role_and_names_no_other_team(admin: httpx
         text = await browser.form_text()
         for (method, path), expected in MATRIX.items():
             for team in (OWN, OTHER, NOBODYS):
-                form = {**expected.form, **({"name": f"made {next(_numbers)}"} if path == "/access/tokens" else {})}
+                form = {**expected.form, **({"name": f"made {next(_numbers)}"} if path in NAMED else {})}
                 address = await address_of(admin, path, team)
                 answer = await asked(browser, method, address, {"csrf": text, **form})
                 if answer.status_code != expected.of(role, team):
@@ -135,6 +141,10 @@ async def asked(browser: Browser, method: str, address: str, form: dict[str, str
 
 async def address_of(admin: httpx.AsyncClient, path: str, team: str | None) -> str:
     """The address with a new connector or token of that team."""
+    if path.startswith("/credentials/"):
+        name = f"Login {next(_numbers)} of {team}"
+        assert (await admin.post(CREDENTIALS, json={"name": name, "value": "v", "team": team})).status_code == 201
+        return path.replace("{name}", name)
     if path.startswith("/access/tokens/"):
         token = await made_token(admin, Role.READER, team, name=f"Token {next(_numbers)} of {team}")
         return path.replace("{number}", str(token["id"]))
