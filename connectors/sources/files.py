@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringC
 from connectors.limits.closed_sets import ClosedSet
 from connectors.sources.checks import LandingWithChecks
 from connectors.sources.secret_references import Credential, Name, PlainUrl, Strict, refused
-from connectors.sources.write_rules import CODEBOOK, AnySource, Landing, TableName, normalised
+from connectors.sources.write_rules import CODEBOOK, AnySource, Columns, Landing, TableName, distinct, normalised
 
 
 class FileFormat(ClosedSet):
@@ -30,6 +30,11 @@ class FileFormat(ClosedSet):
     SAS7BDAT = "sas7bdat"
     SAV = "sav"
     DTA = "dta"
+    FIXED = "fixed"
+    XML = "xml"
+    ODM = "odm"
+    DATASET_JSON = "dataset_json"
+    HL7 = "hl7"
 
 
 ENDINGS: dict[FileFormat, tuple[str, ...]] = {
@@ -43,8 +48,16 @@ ENDINGS: dict[FileFormat, tuple[str, ...]] = {
     FileFormat.SAS7BDAT: ("sas7bdat",),
     FileFormat.SAV: ("sav", "zsav"),
     FileFormat.DTA: ("dta",),
+    FileFormat.FIXED: ("txt", "dat", "asc"),
+    FileFormat.XML: ("xml",),
+    FileFormat.ODM: ("odm", "xml"),
+    FileFormat.DATASET_JSON: ("json", "ndjson"),
+    FileFormat.HL7: ("hl7",),
 }
 """Of each format, how the names of its files end; `.gz`, `.bz2`, `.zst` or `.zip` may follow."""
+
+_UNTOLD = frozenset({FileFormat.FIXED, FileFormat.ODM, FileFormat.DATASET_JSON})
+"""Formats that no ending tells: what ends so may be another."""
 
 FILE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "sftp")
 """Schemes that a `files` source reads; a plain absolute path is `file`."""
@@ -55,15 +68,32 @@ CSV_SETTINGS = ("delimiter", "quote", "escape", "header", "skip", "comment", "nu
 WORKBOOKS = frozenset({FileFormat.XLSX, FileFormat.XLSB, FileFormat.ODS})
 
 STATISTICS = frozenset({FileFormat.XPT, FileFormat.SAS7BDAT, FileFormat.SAV, FileFormat.DTA})
-"""Files of statistics programs, which have a codebook."""
+"""Files of statistics programs."""
+
+DESCRIBED = STATISTICS | {FileFormat.ODM, FileFormat.DATASET_JSON}
+"""Files that say what their columns mean, which lands as a codebook."""
+
+PARTED = frozenset({FileFormat.ODM, FileFormat.HL7})
+"""Files of several tables, of which the connector names those that it wants."""
+
+AUDIT_RECORDS = "AuditRecord"
+"""The part of an ODM file that is no item group."""
 
 WORKBOOK_SETTINGS = ("sheet", "header_rows", "skip_end")
 """Settings that mean something for workbooks alone."""
 
+LATER_SETTINGS = (*WORKBOOK_SETTINGS, "fields", "row_path")
+"""Settings that say how a file is read, beside those of csv."""
+
 _MEANT_BY: dict[str, frozenset[FileFormat]] = {
-    "encoding": frozenset({FileFormat.CSV, FileFormat.JSONL}) | STATISTICS,
+    "encoding": frozenset({FileFormat.CSV, FileFormat.JSONL, FileFormat.FIXED, FileFormat.HL7}) | STATISTICS,
     **dict.fromkeys(CSV_SETTINGS, frozenset({FileFormat.CSV})),
-    **dict.fromkeys(("header", "skip", "null_values"), WORKBOOKS | {FileFormat.CSV}),
+    "header": WORKBOOKS | {FileFormat.CSV},
+    **dict.fromkeys(("skip", "null_values"), WORKBOOKS | {FileFormat.CSV, FileFormat.FIXED}),
+    "comment": frozenset({FileFormat.CSV, FileFormat.FIXED}),
+    "fields": frozenset({FileFormat.FIXED}),
+    "row_path": frozenset({FileFormat.XML}),
+    "parts": PARTED,
     **dict.fromkeys(WORKBOOK_SETTINGS, WORKBOOKS),
 }
 """The formats for which each setting means something."""
@@ -116,7 +146,7 @@ def _format_of_names(data: dict[str, Any]) -> FileFormat:
         whole = str(name or "").lower().rstrip("/")
         whole = re.sub(r"\.(gz|bz2|zst|zip)$", "", whole)
         for kind, endings in ENDINGS.items():
-            if whole.endswith(tuple("." + ending for ending in endings)):
+            if kind not in _UNTOLD and whole.endswith(tuple("." + ending for ending in endings)):
                 return kind
     return FileFormat.CSV
 
@@ -158,6 +188,35 @@ def _names(value: object) -> object:
 
 
 Text = Annotated[str, StringConstraints(max_length=200)]
+
+_SUCH = {
+    FileFormat.FIXED: "such as [{'name': 'id', 'first': 1, 'last': 8}]",
+    FileFormat.XML: "such as '/export/patient'",
+    FileFormat.ODM: "such as ['IG.DM', 'IG.VS']",
+    FileFormat.HL7: "such as ['PID', 'OBX']",
+}
+
+
+class FixedField(Strict):
+    """Where a column stands in each line of a file of fixed width."""
+
+    name: Annotated[Name, Field(description="The column.")]
+    first: Annotated[int, Field(ge=1, le=100_000, description="Its first character, counted from 1.")]
+    last: Annotated[int, Field(ge=1, le=100_000, description="Its last character.")]
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        if self.last < self.first:
+            raise refused("{field} must not be before first.", "last")
+        return self
+
+
+def _row_path(value: str) -> str:
+    if not re.fullmatch(r"(/?[^/\s\[\]@*:]+)+", value):
+        raise refused(
+            "{field} must be names with slashes between, from the file's first element on: '/export/patient'."
+        )
+    return value
 
 
 class FilePlace(Strict):
@@ -258,6 +317,34 @@ class FileReading(LandingWithChecks):
         int, Field(ge=0, le=10_000, description="Of workbooks: the last rows of a sheet to leave out, such as totals.")
     ] = 0
 
+    fields: Annotated[
+        tuple[FixedField, ...],
+        Field(description="Of files of fixed width: the columns, and where they stand in a line."),
+    ] = ()
+    row_path: Annotated[
+        Annotated[Name, AfterValidator(_row_path)] | None,
+        Field(
+            description="Of xml: the way to the elements that are rows, such as `/export/patient`, without prefixes."
+        ),
+    ] = None
+    parts: Annotated[
+        Columns,
+        Field(
+            description="Of hl7 and odm: what becomes a table each, `{table}_{part}`: segments such as `PID`, or the "
+            "OIDs of item groups and `AuditRecord`."
+        ),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _the_format_has_what_it_needs(self) -> Self:
+        needed = {FileFormat.FIXED: "fields", FileFormat.XML: "row_path", **dict.fromkeys(PARTED, "parts")}
+        name = needed.get(self.format)
+        if name is not None and not getattr(self, name):
+            raise refused(f"{{field}} is missing: {self.format} files need it, {_SUCH[self.format]}.", name)
+        distinct(self.parts, "parts", "")
+        distinct((field.name for field in self.fields), "fields", "name")
+        return self
+
     @model_validator(mode="after")
     def _settings_are_of_the_format(self) -> Self:
         for name, formats in _MEANT_BY.items():
@@ -279,5 +366,11 @@ class FilesSource(AnySource, FileReading, FilePlace):
     type: Literal["files"]
 
     def landings(self) -> dict[str, Landing | None]:
-        codebook = {f"{self.table}{CODEBOOK}": None} if self.format in STATISTICS else {}
-        return {self.table: self, **codebook}
+        codebook = {f"{self.table}{CODEBOOK}": None} if self.format in DESCRIBED else {}
+        return {**dict.fromkeys(self.tables_of_parts(), self), **codebook}
+
+    def tables_of_parts(self) -> dict[str, str | None]:
+        """The tables with rows, and which part of the files each has; None: all of them."""
+        if self.format not in PARTED:
+            return {self.table: None}
+        return {f"{self.table}_{part}": part for part in self.parts}

@@ -81,6 +81,11 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
         if self._of_text:
             self.types[column] = "text"
 
+    def declare(self, types: Mapping[str, str]) -> None:
+        """Take types of columns that the rows' file says itself. What the connector says goes before them."""
+        for name, kind in types.items():
+            self.types.setdefault(name, kind)
+
     def remember(self) -> Callable[[], None]:
         """Note what is known of names and types by now; what is given takes it back to that."""
         tables = {of_arrow: table.copied() for of_arrow, table in self._tables.items()}

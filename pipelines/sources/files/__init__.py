@@ -20,14 +20,27 @@ import pyarrow as pa
 from dlt.common.schema.typing import TWriteDisposition
 from dlt.extract import DltResource
 
-from connectors.sources.files import CSV_SETTINGS, STATISTICS, WORKBOOK_SETTINGS, WORKBOOKS, FileFormat, FilesSource
+from connectors.sources.files import (
+    CSV_SETTINGS,
+    DESCRIBED,
+    LATER_SETTINGS,
+    STATISTICS,
+    WORKBOOKS,
+    FileFormat,
+    FilesSource,
+)
 from connectors.sources.write_rules import CODEBOOK, WriteDisposition
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.rows.to_arrow import END, ToArrow
 from pipelines.sources import Context
 from pipelines.sources.files.csv_rows import AnotherWayError, Way, csv_tables
+from pipelines.sources.files.documents.dataset_json import dataset_codebook, dataset_tables
+from pipelines.sources.files.documents.hl7 import segment_tables
+from pipelines.sources.files.documents.odm import odm_codebook, odm_tables
+from pipelines.sources.files.documents.xml_rows import xml_tables
 from pipelines.sources.files.faults import BrokenFileError, UnsettledFileError
 from pipelines.sources.files.finding import Choice, find
+from pipelines.sources.files.fixed_rows import fixed_tables
 from pipelines.sources.files.holding import WholeFiles
 from pipelines.sources.files.json_rows import json_pages
 from pipelines.sources.files.packing import members
@@ -39,6 +52,9 @@ from pipelines.sources.http.answers import LAST_LANDS
 
 YOUNG_SECONDS = 2.0
 """A file that changed less than this ago may be written at this moment: it is looked at twice."""
+
+OF_TEXT = frozenset({FileFormat.CSV, FileFormat.FIXED, FileFormat.XML, FileFormat.ODM, FileFormat.DATASET_JSON})
+"""Formats whose values are texts, of which the types are found out."""
 
 LOOK_SECONDS = 0.5
 """Time between the two looks, once a run."""
@@ -56,19 +72,25 @@ def resources(source: FilesSource, context: Context) -> list[DltResource]:
             f"{source.table} is read from files, which a backfill can't choose among by time: run a full refresh."
         )
     found = find(source, context)
-    if source.format not in STATISTICS:
-        return [_resource(source, context, *found)]
-    return [_resource(source, context, *found), _resource(source, context, *found, of_codebook=True)]
+    read = [_resource(source, context, found, name, part) for name, part in source.tables_of_parts().items()]
+    if source.format in DESCRIBED:
+        read.append(_resource(source, context, found, f"{source.table}{CODEBOOK}", of_codebook=True))
+    return read
 
 
 def _resource(
-    source: FilesSource, context: Context, store: Store, choice: Choice, *, of_codebook: bool = False
+    source: FilesSource,
+    context: Context,
+    found: tuple[Store, Choice],
+    name: str,
+    part: str | None = None,
+    *,
+    of_codebook: bool = False,
 ) -> DltResource:
-    """The reading of a source's files, as rows or as codebooks."""
-    name = f"{source.table}{CODEBOOK}" if of_codebook else source.table
-    to_arrow = ToArrow(name, types={} if of_codebook else source.types, of_text=source.format is FileFormat.CSV)
+    """The reading of a source's files: their rows, those of a part of them, or their codebooks."""
+    to_arrow = ToArrow(name, types={} if of_codebook else source.types, of_text=source.format in OF_TEXT)
     whole_files = WholeFiles(context.directory, to_arrow.remember, context.mask.remember, context.protection.remember)
-    reading = _Reading(source, context, store, choice, whole_files, of_codebook)
+    reading = _Reading(source, context, *found, whole_files, part, of_codebook, to_arrow.declare)
     replaced = source.write_disposition is WriteDisposition.REPLACE
     merged = of_codebook and not replaced
     disposition: TWriteDisposition = (WriteDisposition.MERGE if merged else source.write_disposition).value
@@ -83,7 +105,7 @@ def _resource(
         primary_key=list(key) or None,  # type: ignore[arg-type]
         write_disposition=disposition,
     )
-    if source.format in {FileFormat.CSV, FileFormat.PARQUET} | STATISTICS and not of_codebook:
+    if source.format not in {FileFormat.JSONL} | WORKBOOKS and not of_codebook:
         # The mask is put before it, and knows each column by the name that the file gives it.
         resource.add_map(_with_distinct_names)
     return resource.add_step(to_arrow).add_step(whole_files)
@@ -98,7 +120,11 @@ class _Reading:
     store: Store
     choice: Choice
     whole_files: WholeFiles
+    part: str | None = None
+    """The part of the files that is read, where they have several."""
     of_codebook: bool = False
+    declare: Callable[[dict[str, str]], None] = lambda _: None
+    """Is given the types of columns that a file says itself."""
     looked: float = field(default_factory=time.monotonic)
     """When the files were listed."""
     whole: int = 0
@@ -215,19 +241,31 @@ class _Reading:
             return opened.enter_context(self.store.open(file))
 
         if self.of_codebook:
-            return codebook_pages(reopen, self.source, file.shown)
+            return self._codebook(reopen, file.shown)
+        source, part, tell = self.source, str(self.part), self.notes.append
+        each: dict[FileFormat, Callable[[Callable[[], Any]], Iterator[Any]]] = {
+            FileFormat.JSONL: lambda one: json_pages(one, source, self._note_repeats),
+            FileFormat.CSV: lambda one: csv_tables(one, source, way),
+            FileFormat.FIXED: lambda one: fixed_tables(one, source, tell),
+            FileFormat.XML: lambda one: xml_tables(one, source),
+            FileFormat.HL7: lambda one: segment_tables(one, source, part),
+            FileFormat.ODM: lambda one: odm_tables(one, part, self.declare),
+            FileFormat.DATASET_JSON: lambda one: dataset_tables(one, self.declare),
+        }
+        if source.format in each:
+            return self._each(reopen, opened, each[source.format])
+        if source.format in WORKBOOKS:
+            return workbook_pages(reopen, source, tell)
+        return statistics_pages(reopen, source) if source.format in STATISTICS else parquet_tables(reopen)
+
+    def _codebook(self, reopen: Callable[[], Any], name: str) -> Iterator[Any]:
         match self.source.format:
-            case FileFormat.PARQUET:
-                return parquet_tables(reopen)
-            case FileFormat.JSONL:
-                return self._each(reopen, opened, lambda one: json_pages(one, self.source, self._note_repeats))
-            case FileFormat.CSV:
-                return self._each(reopen, opened, lambda one: csv_tables(one, self.source, way))
-            case kind if kind in WORKBOOKS:
-                return workbook_pages(reopen, self.source, self.notes.append)
-            case kind if kind in STATISTICS:
-                return statistics_pages(reopen, self.source)
-        raise AssertionError(self.source.format)
+            case FileFormat.ODM:
+                return odm_codebook(reopen, name)
+            case FileFormat.DATASET_JSON:
+                return dataset_codebook(reopen, name)
+            case _:
+                return codebook_pages(reopen, self.source, name)
 
     def _each(
         self,
@@ -280,7 +318,7 @@ def _read_as(source: FilesSource | None) -> str:
         getattr(source, name) if source is not None else fields[name].default for name in ("encoding", *CSV_SETTINGS)
     ]
     # Only what is set: the marks of versions that had no such settings stay what they are.
-    later = [(name, getattr(source, name)) for name in WORKBOOK_SETTINGS if source is not None]
+    later = [(name, getattr(source, name)) for name in LATER_SETTINGS if source is not None]
     values += [pair for pair in later if pair[1] != fields[pair[0]].default]
     return hashlib.blake2b(repr(values).encode(), digest_size=9).hexdigest()
 

@@ -40,8 +40,10 @@ _HIGH = re.compile(rb"[\x80-\xff]")
 _WAY_OUT = "correct the file, or set encoding to what it is written in"
 
 
-def unpacked(raw: Any) -> Any:
+def unpacked(raw: Any, *, is_xml: bool = False) -> Any:
     """A file's own bytes: unpacked when they begin as gzip, bzip2 or zstd does, whatever the file's name is.
+
+    `is_xml`: XML is what is expected.
 
     Raises:
         BrokenFileError: when they begin as something else does that is none of our formats.
@@ -51,7 +53,8 @@ def unpacked(raw: Any) -> Any:
     for magic, what in _OTHERS:
         if start.startswith(magic):
             raise BrokenFileError(f"is {what}: unpack it, or save it in the format that the source names")
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+    others = (b"<!doctype html", b"<html") if is_xml else (b"<!doctype", b"<html", b"<?xml")
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(others):
         raise BrokenFileError("is a web page or XML: see what its sender was given, and correct or remove it")
     return packing.stream(raw, start)
 

@@ -1,0 +1,96 @@
+"""Rows of XML: each element at a path is one, with what is in it as columns.
+
+An attribute and an element with text are a column of their name; what is deeper has the names on the way before it, as
+in `address_city`. Of an element that is there several times in a row, the first one is in the columns, and all of them
+are in `..._all`, as JSON.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from connectors.sources.files import FileReading
+from pipelines.sources.files.documents.text_pages import TextRow, as_json, text_pages
+from pipelines.sources.files.documents.trees import elements, local_name
+from pipelines.sources.files.faults import BrokenFileError
+
+TEXT = "text"
+"""The column of an element's own text, where it has attributes or elements as well."""
+
+
+def xml_tables(reopen: Callable[[], Any], source: FileReading) -> Iterator[pa.Table]:
+    """The rows of a file. `source.row_path` says which elements they are.
+
+    Raises:
+        BrokenFileError: the file is no whole XML, or has no element at the path's beginning.
+    """
+    path = tuple(step for step in str(source.row_path).split("/") if step)
+    yield from text_pages(_rows(reopen, path))
+
+
+def _rows(reopen: Callable[[], Any], path: tuple[str, ...]) -> Iterator[TextRow]:
+    root = None
+    for element in elements(reopen, (path[-1],)):
+        way = [local_name(each) for each in reversed(list(element.iterancestors()))]
+        root = way[0] if way else path[-1]
+        if tuple(way) == path[:-1]:
+            yield row_of(element)
+    if root is not None and root != path[0]:
+        raise BrokenFileError(f"begins with another element than row_path does: name the path from '{root}' on")
+
+
+def row_of(element: Any) -> TextRow:
+    """The columns of one element."""
+    row: TextRow = {}
+    _fill(row, "", element)
+    return row
+
+
+def _fill(row: TextRow, prefix: str, element: Any) -> None:
+    children = [child for child in element if isinstance(child.tag, str)]
+    text = _text(element)
+    for name, value in element.attrib.items():
+        _put(row, prefix + local_name(name), value)
+    if text and (children or element.attrib or not prefix):
+        _put(row, prefix + TEXT, text)
+    by_name: dict[str, list[Any]] = {}
+    for child in children:
+        by_name.setdefault(local_name(child), []).append(child)
+    for name, found in by_name.items():
+        first = found[0]
+        if len(first) or first.attrib:
+            _fill(row, f"{prefix}{name}_", first)
+        else:
+            _put(row, prefix + name, _text(first))
+        if len(found) > 1:
+            _put(row, f"{prefix}{name}_all", as_json([_said(each) for each in found]))
+
+
+def _put(row: TextRow, name: str, value: str | None) -> None:
+    """Set a column. Two things of one name, such as an attribute and an element, are told apart by a number."""
+    number, free = 1, name
+    while free in row:
+        number += 1
+        free = f"{name}_{number}"
+    row[free] = value
+
+
+def _text(element: Any) -> str | None:
+    """An element's own text, that between its elements included; None: there is none but space."""
+    texts = [element.text, *(child.tail for child in element)]
+    found = "".join(text for text in texts if text)
+    return found if found.strip() else None
+
+
+def _said(element: Any) -> Any:
+    """What an element says, as JSON has it."""
+    children = [child for child in element if isinstance(child.tag, str)]
+    if not children and not element.attrib:
+        return _text(element)
+    said: dict[str, Any] = {f"@{local_name(name)}": value for name, value in element.attrib.items()}
+    if text := _text(element):
+        said[TEXT] = text
+    for child in children:
+        said.setdefault(local_name(child), []).append(_said(child))
+    return said

@@ -1,0 +1,76 @@
+"""Documents in a load: several tables of one file, codebooks, types that the file says, and files that came later."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support.data_plane.documents import DATASET, ODM_13, ORU, VALUES, XML
+from tests.support.data_plane.platform import Platform
+
+
+def run(platform: Platform, inbox: Path, **keys: Any) -> tuple[int, str]:
+    connector = platform.add({"type": "files", "url": str(inbox), **keys})
+    return connector, platform.run(connector).sentence
+
+
+def test_the_parts_of_a_trial_are_tables_and_what_they_mean_a_codebook(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.xml").write_text(ODM_13)
+    keys = ["study_oid", "subject_key", "study_event_oid", "study_event_repeat_key", "form_oid", "form_repeat_key"]
+    connector, _ = run(
+        platform, inbox, format="odm", table="trial", parts=["IG.DM"], primary_key=[*keys, "item_group_repeat_key"],
+        mask=["subject_key"],
+    )  # fmt: skip
+    table = f"connector_{connector}.trial_ig_dm"
+    assert platform.duck(f"SELECT it_sex, it_age, null_items, length(subject_key) FROM {table} ORDER BY it_age") == [
+        ("1", 42, None, 64),
+        (None, 43, "IT.SEX", 64),
+        (None, None, None, 64),
+    ]
+    codes = f"SELECT label FROM connector_{connector}.trial__codebook WHERE variable = 'IT.SEX' ORDER BY \"value\""
+    assert platform.duck(codes) == [("Sex at birth",), ("male",), ("female",)]
+    # A later export of the same rows, with a change, replaces them.
+    (inbox / "b.xml").write_text(ODM_13.replace('Value="42"', 'Value="44"'))
+    platform.run(connector)
+    assert platform.duck(f"SELECT count(*), max(it_age) FROM {table}") == [(3, 44)]
+
+
+def test_segments_are_tables_whose_codes_stay_text(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.hl7").write_text(ORU, newline="")
+    connector, _ = run(
+        platform, inbox, format="hl7", table="lab", parts=["PID", "obx"], primary_key=["message_id", "position"]
+    )
+    schema = f"connector_{connector}"
+    assert platform.duck(f"SELECT pid_3, pid_7, pid_5_2 FROM {schema}.lab_pid") == [("4711", "19610504", "Jörg")]
+    assert platform.duck(f"SELECT obx_5, obr_position FROM {schema}.lab_obx ORDER BY position") == [
+        ("13.50", "3"),
+        ('""', "6"),
+    ]
+    (inbox / "b.hl7").write_text(ORU.replace("m-1", "m-2").replace("PID|", "P|D"), newline="")
+    (inbox / "c.hl7").write_text(ORU.replace("m-1", "m-3"), newline="")
+    sentence = platform.run(connector).sentence
+    assert "b.hl7 has no segment in line 2" in sentence
+    assert platform.duck(f"SELECT message_id FROM {schema}.lab_pid ORDER BY 1") == [("m-1",), ("m-3",)]
+
+
+def test_dataset_json_xml_and_fixed_width_land_with_their_types(platform: Platform, inbox: Path) -> None:
+    (inbox / "lb.json").write_text(json.dumps({**DATASET, "rows": VALUES}))
+    connector, _ = run(platform, inbox, format="dataset_json", table="lb")
+    assert platform.duck(
+        f"SELECT usubjid, lbseq, lbstresn::varchar, lbdtc FROM connector_{connector}.lb ORDER BY 2"
+    ) == [
+        ("01-701", 1, "7.400000000", "2024-03"),
+        ("01-702", 2, None, None),
+    ]
+    assert platform.duck(f"SELECT count(*) FROM connector_{connector}.lb__codebook") == [(4,)]
+
+    (inbox / "p.xml").write_text(XML)
+    connector, _ = run(platform, inbox, glob="*.xml", row_path="/export/patient", table="patient", primary_key="id")
+    assert platform.duck(f"SELECT id, name_family, birth::varchar FROM connector_{connector}.patient ORDER BY id") == [
+        (7, "Müller", "1961-05-04"),
+        (9, None, None),
+    ]
+
+    (inbox / "f.txt").write_text("0007  12\n0008   3\n")
+    fields = [{"name": "id", "first": 1, "last": 4}, {"name": "n", "first": 5, "last": 8}]
+    connector, _ = run(platform, inbox, format="fixed", fields=fields, table="counts")
+    assert platform.duck(f"SELECT id, n FROM connector_{connector}.counts ORDER BY id") == [("0007", 12), ("0008", 3)]
