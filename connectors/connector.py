@@ -289,7 +289,9 @@ def _of_dataset(row: ConnectorRow, destination: Destination | None) -> list[Refu
 def by_key_refusals(source: Source, destination: Destination) -> list[Refusal]:
     """What a source asks for that goes by the keys of rows, and the destination can't do."""
     asked = {}
-    if any(getattr(how, "deletes", Deletes.IGNORE) is not Deletes.IGNORE for how in source.landings().values()):
+    if any(
+        getattr(how, "deletes", Deletes.IGNORE) is not Deletes.IGNORE for how in (source, *source.landings().values())
+    ):
         asked["deletes"] = "set them to ignore"
     if source.histories():
         asked["history"] = "set it to false"

@@ -154,7 +154,14 @@ def refuse_uses(uses: Iterable[Use], rules: CredentialRules) -> None:
 
 def uses_of(source: Any, destination: Any) -> list[Use]:
     """Every reference in a connector's JSON, as it stands in the table."""
-    return [*_uses(source, "/source", host_of(source)), *_uses(destination, "/destination", host_of(destination))]
+    others = source.get("next_hosts") if isinstance(source, Mapping) else None
+    hosts = [host_of(source), *(map(_without_port, others) if isinstance(others, list | tuple) else ())]
+    of_source = [use for host in hosts for use in _uses(source, "/source", host)]
+    return [*of_source, *_uses(destination, "/destination", host_of(destination))]
+
+
+def _without_port(host: object) -> str:
+    return str(host).partition(":")[0].strip().lower()
 
 
 def _uses(value: Any, pointer: str, host: str | None) -> Iterator[Use]:

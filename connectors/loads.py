@@ -25,6 +25,8 @@ class Outcome(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    WAITING = "waiting"
+    """The source has not made the rows yet; another run looks again."""
 
 
 class FailureKind(StrEnum):

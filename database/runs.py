@@ -4,10 +4,12 @@ A run has a driver of its own (psycopg2, without SQLAlchemy: a run that is skipp
 each function here takes the run's way to ask, `query`, and each is one statement, which is one transaction.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from connectors.connector import ConnectorRow
 from connectors.credentials import CredentialKind, Registered
@@ -135,10 +137,13 @@ _ENDED = {
             configuration_failures = CASE WHEN %(kind)s = 'configuration' THEN configuration_failures + 1 ELSE 0 END
         WHERE {_OF_THE_MARK} RETURNING failures, configuration_failures
     """,  # noqa: S608  # all parts are ours
-    "cancelled": f"""
-        UPDATE cai_connector_loads AS l SET outcome = 'cancelled', message = %(message)s, rows = 0, ended_at = now()
+    **{
+        outcome: f"""
+        UPDATE cai_connector_loads AS l SET outcome = '{outcome}', message = %(message)s, rows = 0, ended_at = now()
         WHERE {_OF_THE_MARK} RETURNING failures, configuration_failures
-    """,  # noqa: S608  # all parts are ours
+    """  # noqa: S608  # all parts are ours
+        for outcome in ("cancelled", "waiting")
+    },
 }
 """What each outcome makes of the mark. Of a success, the failures are those before it; of a failure, with it."""
 
@@ -297,3 +302,76 @@ def close_dead_loads(query: Query, connector_id: int, message: str) -> dict[str,
         """,
         {"id": connector_id, "died": message},
     )
+
+
+# --- cai_exports ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One row of `cai_exports`. Times are aware."""
+
+    id: UUID
+    asked: Mapping[str, Any]
+    """What the server was asked for."""
+    options: Mapping[str, Any]
+    """What the run that began it was asked for."""
+    address: str | None
+    """Where the server tells how far it is; None: it has not named it, or its answer was lost."""
+    sent_at: datetime | None
+    """When the server was asked to begin it; None: not yet, or it has refused."""
+    look_at: datetime | None
+    """Before that nobody looks."""
+    started_at: datetime
+
+
+def export_of(query: Query, connector_id: int) -> Export | None:
+    """The export under way; None: there is none."""
+    found = query(
+        "SELECT id, asked, options, address, sent_at, look_at, started_at FROM cai_exports WHERE connector_id = %(id)s",
+        {"id": connector_id},
+    )
+    return None if found is None else Export(**{**found, "id": UUID(str(found["id"]))})
+
+
+def begin_export(
+    query: Query, connector_id: int, export_id: UUID, asked: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
+    """Note that the server is being asked for an export, in the place of any other of the connector."""
+    query(
+        """
+        INSERT INTO cai_exports (connector_id, id, asked, options, sent_at)
+        VALUES (%(connector)s, %(id)s, %(asked)s, %(options)s, now())
+        ON CONFLICT (connector_id) DO UPDATE SET id = excluded.id, asked = excluded.asked, options = excluded.options,
+            address = NULL, sent_at = excluded.sent_at, look_at = NULL, started_at = now()
+        """,
+        {
+            "connector": connector_id,
+            "id": str(export_id),
+            "asked": json.dumps(asked),
+            "options": json.dumps(options),
+        },
+    )
+
+
+def export_refused(query: Query, export_id: UUID, look_at: datetime | None) -> None:
+    """The server has not begun it, and may be asked again at a time."""
+    query(
+        "UPDATE cai_exports SET sent_at = NULL, look_at = %(at)s WHERE id = %(id)s",
+        {"id": str(export_id), "at": look_at},
+    )
+
+
+def export_located(query: Query, export_id: UUID, address: str) -> None:
+    """The server has begun it, and tells at an address how far it is."""
+    query("UPDATE cai_exports SET address = %(to)s WHERE id = %(id)s", {"id": str(export_id), "to": address})
+
+
+def look_again_at_export(query: Query, export_id: UUID, look_at: datetime) -> None:
+    """Nobody is to look before a time."""
+    query("UPDATE cai_exports SET look_at = %(at)s WHERE id = %(id)s", {"id": str(export_id), "at": look_at})
+
+
+def forget_export(query: Query, export_id: UUID) -> None:
+    """It is over."""
+    query("DELETE FROM cai_exports WHERE id = %(id)s", {"id": str(export_id)})

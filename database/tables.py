@@ -1,8 +1,8 @@
 """The tables, as SQLAlchemy Core sees them: what users ask for, how it stands, and what controllers need of each other.
 
-`cai_connectors` belongs to the people and back ends that write it, `cai_connector_loads`, `cai_loads` and
-`cai_load_tables` to the runs, all others to the controller. The triggers, constraints and the adoption of a back end's
-older table live in the migrations.
+`cai_connectors` belongs to the people and back ends that write it, `cai_connector_loads`, `cai_loads`,
+`cai_load_tables` and `cai_exports` to the runs, all others to the controller. The triggers, constraints and the
+adoption of a back end's older table live in the migrations.
 """
 
 import sqlalchemy as sa
@@ -162,6 +162,20 @@ held_loads = sa.Table(
     sa.Column("state", sa.Text, nullable=False, server_default="waiting"),
     sa.Column("decided_by", sa.Text),
     sa.Column("decided_at", TIMESTAMP(timezone=True)),
+)
+
+exports = sa.Table(
+    "cai_exports",
+    metadata,
+    # Written by the runs: the export that a server makes for a connector, at most one each.
+    sa.Column("connector_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("id", UUID(as_uuid=True), nullable=False),
+    sa.Column("asked", JSONB(none_as_null=True), nullable=False),
+    sa.Column("options", JSONB(none_as_null=True), nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Column("address", sa.Text),
+    sa.Column("sent_at", TIMESTAMP(timezone=True)),
+    sa.Column("look_at", TIMESTAMP(timezone=True)),
+    sa.Column("started_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
 )
 
 freshness = sa.Table(

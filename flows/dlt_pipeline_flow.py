@@ -45,7 +45,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
     from pipelines.host import Listeners  # noqa: PLC0415
     from pipelines.load_events import teller  # noqa: PLC0415
     from pipelines.prefect_host import PrefectHost  # noqa: PLC0415
-    from pipelines.run import Skipped, run_connector  # noqa: PLC0415
+    from pipelines.run import Skipped, Waiting, run_connector  # noqa: PLC0415
     from settings import Settings  # noqa: PLC0415
 
     settings = Settings()
@@ -61,5 +61,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
         return Failed(message=str(error))
     if isinstance(outcome, Skipped):
         return Completed(name="Skipped", message=outcome.message)
+    if isinstance(outcome, Waiting):
+        return Completed(name="Waiting", message=outcome.message)
     show(outcome)
     return Completed(message=outcome.sentence)

@@ -6,10 +6,12 @@ Prefect is one (`pipelines.prefect_host`), a plain process another. Whom a run t
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from connectors.connector import RunPolicy
+from connectors.runs import Options
 from pipelines.errors import Step
 from pipelines.load_history import Tell, nobody
 from pipelines.missed_run import Due
@@ -39,6 +41,13 @@ class RunHost(Protocol):
     def within(self, seconds: float | None) -> contextlib.AbstractContextManager[object]:
         """Limit a block to so many seconds: TimeoutError is raised in it."""
 
+    def come_again(self, at: datetime, key: str, options: Options) -> None:
+        """Start another run at a moment (aware), asked for the same; of one key one only.
+
+        Raises:
+            RunError: it can't be asked for, so somebody has to start it.
+        """
+
 
 class PlainHost:
     """A run in a plain process: no scheduler, each step is done once, no limit of time."""
@@ -62,6 +71,10 @@ class PlainHost:
         """No limit."""
         del seconds
         return contextlib.nullcontext()
+
+    def come_again(self, at: datetime, key: str, options: Options) -> None:
+        """Nobody does: whoever started this run starts another."""
+        del at, key, options
 
 
 @dataclass(frozen=True, slots=True)

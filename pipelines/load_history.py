@@ -151,6 +151,10 @@ class LoadRecord:
         if any(new):
             self._tell(Told("held", number, str(error), self._row.name, kind=error.kind))
 
+    def waiting(self, message: str) -> None:
+        """Nothing was loaded, for the source has not made the rows yet: that says nothing of the connector."""
+        self._ended(Outcome.WAITING, message)
+
     def cancelled(self) -> None:
         """Somebody ended the run: that says nothing of the connector."""
         self._ended(Outcome.CANCELLED, "Cancelled.")

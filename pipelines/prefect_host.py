@@ -20,9 +20,12 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.context import FlowRunContext
+from prefect.exceptions import PrefectException
+from prefect.states import Scheduled
 from prefect.utilities.timeout import timeout
 
 from connectors.connector import RunPolicy
+from connectors.runs import Options
 from pipelines.errors import Step, TransientError
 from pipelines.missed_run import Due
 from prefect_api.names import STARTED_BY
@@ -46,6 +49,7 @@ class PrefectHost:
         run = context.flow_run if context is not None else None
         self.run_id: UUID | None = None if run is None else run.id
         self.actor = None if run is None else _actor(run)
+        self._deployment_id = None if run is None else run.deployment_id
         self.due: Due | None = None
         if run is not None and run.auto_scheduled and run.deployment_id and run.expected_start_time:
             self.due = Due(run.id, run.deployment_id, run.expected_start_time)
@@ -89,6 +93,30 @@ class PrefectHost:
     def within(self, seconds: float | None) -> contextlib.AbstractContextManager[object]:
         """Prefect's own limit of time."""
         return timeout(seconds)
+
+    def come_again(self, at: datetime, key: str, options: Options) -> None:
+        """Have Prefect start another run of the deployment. A run of no deployment is followed by none.
+
+        If the process dies before this, the connector's next run looks.
+        """
+        if self._deployment_id is None:
+            logger.warning("This run is of no deployment: start another one after %s.", at)
+            return
+        try:
+            with get_client(sync_client=True) as client:
+                client.create_flow_run_from_deployment(
+                    self._deployment_id,
+                    parameters=options.asked or None,
+                    state=Scheduled(scheduled_time=at),
+                    idempotency_key=f"{self._deployment_id}:again {key}",
+                    labels=None if self.actor is None else {STARTED_BY: self.actor},
+                )
+        except (httpx.HTTPError, PrefectException) as error:
+            logger.info("Another run could not be asked for: %s.", type(error).__name__)
+            raise TransientError(
+                "The rows are not made yet, and Prefect takes no run that would look again: the connector's next run "
+                "does, or one that you start."
+            ) from None
 
 
 def _worth_a_retry(_task: Any, _run: TaskRun, state: State[Any]) -> bool:

@@ -39,6 +39,7 @@ from pipelines.loading.job import Job
 from pipelines.loading.other_writers import refuse_other_writers
 from pipelines.loading.summary import Summary
 from pipelines.missed_run import reason_to_skip
+from pipelines.sources.exports import asked_before
 from settings import Settings
 
 logger = logging.getLogger("prefect.pipelines")
@@ -53,13 +54,23 @@ class Skipped:
     connector_name: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nothing was loaded, for the source has not made the rows yet. Another run looks at that moment (aware)."""
+
+    message: str
+    at: datetime
+    key: str
+    """Names that look: it is asked for once."""
+
+
 def run_connector(
     connector_id: int,
     options: Options,
     settings: Settings,
     host: RunHost | None = None,
     listeners: Listeners | None = None,
-) -> Skipped | Summary:
+) -> Skipped | Waiting | Summary:
     """Run a connector once; without a host, in a plain process, and without listeners telling nobody.
 
     Raises:
@@ -80,6 +91,8 @@ def run_connector(
             # Of a part, too: a run that lives and has lost the turn must find out that it isn't alone.
             count_the_dead(locks, row, listeners.tell)
             found = _trusted(row)
+            if isinstance(found, Connector) and found.source.type == "fhir":
+                options = asked_before(locks.query, connector_id, options)
             with contextlib.ExitStack() as stack:
                 started = Started(host.run_id, host.actor, settings.code_version, options.asked, options.of_everything)
                 record = stack.enter_context(recorded(locks, row, _policy(found), started, listeners.tell))
@@ -101,16 +114,24 @@ def run_connector(
                     report=listeners.report,
                     names=names_of_source(connector),
                 )
-                limit = connector.run_policy.timeout_seconds
-                try:
-                    with host.within(limit):
-                        summary = load(job, host)
-                except TimeoutError:
-                    raise TimeLimitError(
-                        f"The run took longer than run_policy.timeout_seconds ({limit:g} s) and was ended."
-                    ) from None
-                record.succeeded(summary)
-                return summary
+                outcome = _in_time(job, host)
+                if isinstance(outcome, Waiting):
+                    host.come_again(outcome.at, outcome.key, options)
+                    record.waiting(outcome.message)
+                else:
+                    record.succeeded(outcome)
+                return outcome
+
+
+def _in_time(job: Job, host: RunHost) -> Waiting | Summary:
+    limit = job.connector.run_policy.timeout_seconds
+    try:
+        with host.within(limit):
+            return load(job, host)
+    except TimeoutError:
+        raise TimeLimitError(
+            f"The run took longer than run_policy.timeout_seconds ({limit:g} s) and was ended."
+        ) from None
 
 
 def _active_row(locks: Locks, connector_id: int) -> ConnectorRow | Skipped:
@@ -176,7 +197,7 @@ def working_directory(parent: Path) -> Iterator[Path]:
             parent.rmdir()
 
 
-def load(job: Job, host: RunHost) -> Summary:
+def load(job: Job, host: RunHost) -> Waiting | Summary:
     """Extract, normalise and load, each as one step that may be tried again by itself."""
     from pipelines.access import postgres_sessions  # noqa: PLC0415  # dlt costs seconds: a skipped run has none
     from pipelines.loading.comparing.sweeping import wants_sweep  # noqa: PLC0415
@@ -200,6 +221,8 @@ def load(job: Job, host: RunHost) -> Summary:
             host.in_step(Step.VERIFY, policy, lambda: do(Step.VERIFY, lambda: pipeline.verify(wanted)))
             return pipeline.comparison().redacted(job.secrets.redact)
         host.in_step(Step.EXTRACT, policy, lambda: do(Step.EXTRACT, pipeline.extract))
+        if (waits := pipeline.waits) is not None:
+            return Waiting(job.secrets.redact(str(waits)), waits.at, waits.key)
         postgres_sessions.close_readers()
         if checks_of(job.connector.source):
             host.in_step(Step.CHECK, policy, lambda: do(Step.CHECK, pipeline.check))
@@ -212,6 +235,7 @@ def load(job: Job, host: RunHost) -> Summary:
         verify = job.connector.source.verify
         if verify is not None and not (job.options.partial or job.options.row_limit):
             host.in_step(Step.VERIFY, policy, lambda: do(Step.VERIFY, lambda: pipeline.verify(verify)))
+        pipeline.finish()
     return pipeline.summary().redacted(job.secrets.redact)
 
 

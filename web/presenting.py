@@ -116,6 +116,8 @@ def load_words(load: Load | None, now: datetime) -> str:
             return f"{load.rows:,} row{'s' * (load.rows != 1)}, {when}"
         case Outcome.FAILED:
             return f"failed {when}"
+        case Outcome.WAITING:
+            return f"waiting for the source's export, seen {when}"
         case _:
             return f"cancelled {when}"
 

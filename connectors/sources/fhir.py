@@ -5,10 +5,27 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from connectors.limits.closed_sets import ClosedSet
 from connectors.sources.checks import SourceWithChecks
+from connectors.sources.deletes import Deletes
 from connectors.sources.http import BaseUrl, FhirLogin, MoreHeaders
 from connectors.sources.secret_references import Name, refused
 from connectors.sources.write_rules import ColumnTypes, Landing, Some, distinct
+
+
+class Mode(ClosedSet):
+    """How a server is asked for its resources."""
+
+    SEARCH = "search"
+    BULK = "bulk"
+    AUTO = "auto"
+
+
+class ExportLevel(ClosedSet):
+    """What an export without a group is of."""
+
+    SYSTEM = "system"
+    PATIENT = "patient"
 
 
 def _fhir_type(value: str) -> str:
@@ -23,8 +40,26 @@ def _instant(value: str) -> str:
     return value
 
 
+def _id(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9\-.]{1,64}", value):
+        raise refused("{field} must be the id of a FHIR resource: up to 64 letters, digits, '-' and '.'.")
+    return value
+
+
+def _type_filter(value: str) -> str:
+    if not re.fullmatch(r"[A-Z][A-Za-z]+\?[^\s?#]+=[^\s#]*", value):
+        raise refused("{field} must be a search of one type, such as 'MedicationRequest?status=active'.")
+    return value
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.\-]*[A-Za-z0-9])?(:\d{1,5})?", value):
+        raise refused("{field} must be the name of a host, such as 'files.example.org' or 'files.example.org:8443'.")
+    return value.lower()
+
+
 class FhirSource(SourceWithChecks):
-    """A FHIR R4 or R5 server: search pages of each resource type, newest changes by `_lastUpdated`."""
+    """A FHIR R4 or R5 server: the search of each resource type, or a Bulk Data export of all of them."""
 
     type: Literal["fhir"]
     base_url: BaseUrl
@@ -41,6 +76,46 @@ class FhirSource(SourceWithChecks):
     auth: FhirLogin = None
     headers: MoreHeaders = Field(default_factory=dict)
     page_size: Annotated[int, Field(ge=1, le=10_000, description="Resources that are asked for at once.")] = 200
+    mode: Annotated[
+        Mode,
+        Field(
+            description="`search` asks for each type page by page, `bulk` has the server export all of them (HL7's "
+            "Bulk Data Access), `auto` does that where the server's CapabilityStatement offers it."
+        ),
+    ] = Mode.SEARCH
+    group: Annotated[
+        Annotated[Name, AfterValidator(_id)] | None,
+        Field(description="Of an export: the id of the Group whose patients are wanted. null: all that the login may."),
+    ] = None
+    export_level: Annotated[
+        ExportLevel | None,
+        Field(
+            description="Of an export without a group: the whole `system`, or all that belongs to a `patient`. null: "
+            "the former where the server offers it."
+        ),
+    ] = None
+    type_filters: Annotated[
+        tuple[Annotated[Name, AfterValidator(_type_filter)], ...],
+        Field(description="Of an export: searches that narrow types down, such as `MedicationRequest?status=active`."),
+    ] = ()
+    deletes: Annotated[
+        Deletes,
+        Field(
+            description="What happens to resources that an export says were deleted: `remove` deletes their rows, "
+            "`mark` puts the moment into their column `_deleted_at`, `ignore` leaves them."
+        ),
+    ] = Deletes.IGNORE
+    check_complete: Annotated[
+        bool,
+        Field(description="Whether numbers that the server states (`total`, `count`) are compared with what came."),
+    ] = True
+    next_hosts: Annotated[
+        tuple[Annotated[Name, AfterValidator(_host)], ...],
+        Field(
+            description="Other hosts of the same server, to which its links may lead and the login goes too, such as "
+            "`files.example.org`."
+        ),
+    ] = ()
     since: Annotated[
         Annotated[Name, AfterValidator(_instant)] | None,
         Field(description="Only what has changed since, such as `2024-01-01`. null: everything."),
@@ -64,6 +139,26 @@ class FhirSource(SourceWithChecks):
     @model_validator(mode="after")
     def _types_are_distinct(self) -> Self:
         distinct(self.resource_types, "resource_types", "")
+        return self
+
+    @model_validator(mode="after")
+    def _exports_alone_take(self) -> Self:
+        given = {
+            "group": self.group,
+            "export_level": self.export_level,
+            "type_filters": self.type_filters,
+            "deletes": None if self.deletes is Deletes.IGNORE else self.deletes,
+        }
+        for name in (name for name, value in given.items() if value):
+            if self.mode is Mode.SEARCH:
+                raise refused("{field} is of an export: set mode to bulk or auto, or leave it out.", name)
+        if self.group and self.export_level:
+            raise refused(
+                "{field} can't be used with group, which is a level of its own: leave one out.", "export_level"
+            )
+        for index, each in enumerate(self.type_filters):
+            if each.partition("?")[0] not in self.resource_types:
+                raise refused("{field} is of a type that resource_types has not: add it there.", "type_filters", index)
         return self
 
     def landings(self) -> dict[str, Landing | None]:

@@ -33,10 +33,11 @@ from pipelines.loading.summary import Summary
 from pipelines.protection.masking import Mask, mask_of
 from pipelines.protection.protecting import Protection, protection_of
 from pipelines.remarks import Remarks
-from pipelines.sources import Context, Window, open_source
+from pipelines.sources import Context, Window, look_first, open_source
 from pipelines.sources.as_one import source_of
 from pipelines.sources.cursors.incremental import value_of
 from pipelines.sources.cursors.values import shown_cursor
+from pipelines.sources.exports import Exports, NotReadyError
 
 CONFIGURATION = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
@@ -87,6 +88,9 @@ class LoadPipeline:
         self._refresh = Refresh()
         self._after = AfterLoad(job)
         self._checking = Checking(job)
+        self._exports = Exports(job.locks.query, job.connector.id, job.options.asked)
+        self.waits: NotReadyError | None = None
+        """Set by `extract` when the source has not made the rows yet: nothing was read."""
 
     @property
     def pipeline(self) -> dlt.Pipeline:
@@ -94,42 +98,60 @@ class LoadPipeline:
         return self._opened.pipeline
 
     def extract(self) -> None:
-        """Restore the state, clean up what a dead run left, and read the source."""
-        job = self.job
+        """Restore the state, clean up what a dead run left, and read the source, unless it has not made the rows."""
         self._attempts += 1
         self.remarks = Remarks()
+        self._exports.found, self._exports.gone, self.waits = None, {}, None
+        try:
+            look_first(self.job.connector.source, self._context())
+            self._extract()
+        except NotReadyError as wait:
+            self.waits = wait
+
+    def _context(self, **more: Any) -> Context:
+        job = self.job
+        return Context.of(
+            job.settings,
+            job.secrets,
+            window=Window(job.options.backfill_from, job.options.backfill_to),
+            row_limit=job.options.row_limit,
+            directory=job.directory,
+            remarks=self.remarks,
+            exports=self._exports if job.connector.source.type == "fhir" else None,
+            **more,
+        )
+
+    def _extract(self) -> None:
+        job = self.job
         with as_fault(job.secrets.redact, Step.LOAD, lambda: job.names):
             # A new directory for each try: a failed extract leaves nothing that the next could pick up.
             directory = job.directory / str(self._attempts)
             self._opened = open_destination(job, directory, full_refresh=self.full_refresh)
         self.full_refresh = self._opened.full_refresh
-        self.since = {} if self.full_refresh else self._cursors()
+        self.since = {} if self.full_refresh else cursors_of(self.pipeline, self.job.name)
         self._measured = Measured(since=self.since, full_refresh=self.full_refresh)
-        options = job.options
         self.mask = mask_of(job.connector.source, job.settings)
         self.protection = protection_of(job.connector.source, job.settings)
-        context = Context.of(
-            job.settings,
-            job.secrets,
-            window=Window(options.backfill_from, options.backfill_to),
-            row_limit=options.row_limit,
+        # A full refresh that died may have dropped any table: it is repeated for all of them.
+        asked = () if self._opened.repeats_refresh else job.options.tables
+        context = self._context(
             mask=self.mask,
             protection=self.protection,
             full_refresh=self.full_refresh,
-            directory=job.directory,
-            remarks=self.remarks,
+            tables=asked,
+            states=states_of(self.pipeline, job.name),
         )
         # A connector that names no destination has the platform's, which was not known when it was saved.
         if refusals := by_key_refusals(job.connector.source, job.destination):
             raise ConfigurationError(" ".join(refusal.message for refusal in refusals))
         found = open_source(job.connector.source, context)
-        resources = self._chosen(found)
+        resources = chosen(found, asked)
         self._prepared = Preparation(job, self._opened, (self.mask, self.protection), self._measured, self.remarks)
         for resource in resources:
             self._prepared.prepare(resource)
         with row_counts.counting_rejected(self._measured.counts):
             extracted = self.pipeline.extract(
-                source_of(job.name, resources, self._contract()),
+                source_of(job.name, resources, contract_of(job)),
                 loader_file_format=self._opened.target.file_format,  # type: ignore[arg-type]
                 table_format=self._opened.target.table_format,  # type: ignore[arg-type]
                 refresh="drop_resources" if self.full_refresh else None,
@@ -138,7 +160,7 @@ class LoadPipeline:
         self.protection.check(self.remarks, every_table=len(resources) == len(found))
         older = newest_rows.keep_newest(self.pipeline, extracted, job.directory, self._prepared.versions)
         self._measured.counts.repeated.update(older)
-        self._measured.extracted, self._measured.until = extracted, self._cursors()
+        self._measured.extracted, self._measured.until = extracted, cursors_of(self.pipeline, self.job.name)
         self._rows_left_out = self._prepared.remark()
         if not self.full_refresh and self.pipeline.default_schema_name:
             tables = job.connector.source.landings()
@@ -165,6 +187,8 @@ class LoadPipeline:
         if not load_ids:
             return
         with alone(self.job, self._opened.target):
+            self._after.delete_named(self._place, self._exports.gone)
+            self._measured.named = self._after.named
             if not self._announced:
                 # Makes dataset and tables: two connectors that share a dataset must not both create it.
                 with self.job.locks.hold(name_key(f"dataset:{self.job.connector.dataset}"), lambda: None):
@@ -198,6 +222,11 @@ class LoadPipeline:
     def follow(self) -> None:
         """Bring histories up to their tables, where the connector keeps any."""
         self._after.follow(self._place, self.pipeline, full_refresh=self.full_refresh)
+
+    def finish(self) -> None:
+        """End what the source has made for this load, which stands. If the process dies before, the next run does."""
+        if self._exports.end is not None:
+            self._exports.end()
 
     def sweep(self) -> None:
         """Look for rows that are gone at the source, where the connector wants that."""
@@ -271,29 +300,40 @@ class LoadPipeline:
             tables=self._measured.tables(self._prepared.fitters, rows, schema, loaded),
         )
 
-    def _cursors(self) -> dict[str, str]:
-        """What the tables' increments go on from, by the destination's state, as far as a sentence may show it."""
-        found = {}
-        for name, state in self.pipeline.state.get("sources", {}).get(self.job.name, {}).get("resources", {}).items():
-            if (value := value_of(state)) is not None:
-                found[normalised(name)] = shown_cursor(value)
-        return found
 
-    def _chosen(self, resources: list[DltResource]) -> list[DltResource]:
-        """The resources of the tables that the run was asked for: all, when it names none."""
-        # A full refresh that died may have dropped any table: it is repeated for all of them.
-        if not self.job.options.tables or self._opened.repeats_refresh:
-            return resources
-        wanted = {normalised(name) for name in self.job.options.tables}
-        chosen = [resource for resource in resources if normalised(resource.name) in wanted]
-        if unknown := wanted - {normalised(resource.name) for resource in chosen}:
-            known = ", ".join(resource.name for resource in resources)
-            raise ConfigurationError(f"The connector has no table {', '.join(sorted(unknown))}: it has {known}.")
-        return chosen
+def states_of(pipeline: dlt.Pipeline, name: str) -> dict[str, Any]:
+    """The states of all loads before, by resource."""
+    states: dict[str, Any] = pipeline.state.get("sources", {}).get(name, {}).get("resources", {})
+    return states
 
-    def _contract(self) -> Any:
-        contract = self.job.connector.source.schema_contract or self.job.destination.schema_contract
-        if contract is None:
-            return None
-        # A new table is one that the user has named; the contract is about what the source does to it.
-        return {"tables": SchemaContract.EVOLVE.value, "columns": contract.value, "data_type": contract.value}
+
+def cursors_of(pipeline: dlt.Pipeline, name: str) -> dict[str, str]:
+    """What the tables' increments go on from, by the destination's state, as far as a sentence may show it."""
+    states = states_of(pipeline, name)
+    values = {normalised(resource): value_of(state) for resource, state in states.items()}
+    return {table: shown_cursor(value) for table, value in values.items() if value is not None}
+
+
+def chosen(resources: list[DltResource], tables: tuple[str, ...]) -> list[DltResource]:
+    """The resources of the tables that a run was asked for: all, when it names none.
+
+    Raises:
+        ConfigurationError: there is no such table.
+    """
+    if not tables:
+        return resources
+    wanted = {normalised(name) for name in tables}
+    found = [resource for resource in resources if normalised(resource.name) in wanted]
+    if unknown := wanted - {normalised(resource.name) for resource in found}:
+        known = ", ".join(resource.name for resource in resources)
+        raise ConfigurationError(f"The connector has no table {', '.join(sorted(unknown))}: it has {known}.")
+    return found
+
+
+def contract_of(job: Job) -> Any:
+    """The schema contract of a job, as dlt has it; None for dlt's own."""
+    contract = job.connector.source.schema_contract or job.destination.schema_contract
+    if contract is None:
+        return None
+    # A new table is one that the user has named; the contract is about what the source does to it.
+    return {"tables": SchemaContract.EVOLVE.value, "columns": contract.value, "data_type": contract.value}

@@ -4,7 +4,7 @@ A module is imported only by the run of its kind: `rest_api` alone costs seconds
 """
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from pipelines.errors import ConfigurationError
 from pipelines.protection.masking import Mask
 from pipelines.protection.protecting import Protection
 from pipelines.remarks import Remarks
+from pipelines.sources.exports import Exports
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -75,6 +76,12 @@ class Context:
     """The run's own, for what does not fit into memory; None for the system's."""
     remarks: Remarks = field(default_factory=Remarks)
     """Takes what people must know of the rows that were read."""
+    exports: Exports | None = None
+    """Keeps what a source makes for the connector before there are rows; None where nothing may be begun."""
+    tables: tuple[str, ...] = ()
+    """The tables that are wanted; none for all."""
+    states: Mapping[str, Any] = field(default_factory=dict)
+    """The states of all loads before, by resource."""
 
     def declare(self, columns: Iterable[str], *, complete: bool = False) -> None:
         """Tell what hides columns which of them a source has. `complete`: it has no others.
@@ -115,3 +122,16 @@ def open_source(source: Source, context: Context) -> "list[DltResource]":
         context.window.bounds()
     module = cast(SourceModule, importlib.import_module(f"{__name__}.{source.type}"))
     return module.resources(source, context)
+
+
+def look_first(source: Source, context: Context) -> None:
+    """Have a source that makes its rows before they can be read look whether they are there, if it is making any.
+
+    Raises:
+        NotReadyError: they are not, and another run looks again.
+        RunError: the source can't be asked.
+    """
+    if context.exports is None or context.exports.current() is None:
+        return
+    module: Any = importlib.import_module(f"{__name__}.{source.type}")
+    module.look_first(source, context)

@@ -1,16 +1,19 @@
-"""After a load: what was found by looking at the source once more, and what people must know of it."""
+"""Around a load: what the source says is gone, what was found by looking at it once more, and what people must know."""
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from dlt import Pipeline
 
 from connectors.loads import Sweep
 from connectors.sources.deletes import Deletes
+from connectors.sources.fhir import FhirSource
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import Step
 from pipelines.loading.comparing.deleting import Deleted
 from pipelines.loading.comparing.histories import Histories
+from pipelines.loading.comparing.named import delete_named
 from pipelines.loading.comparing.proving import Compared
 from pipelines.loading.comparing.reading import Place
 from pipelines.loading.comparing.sessions import session
@@ -30,6 +33,8 @@ class AfterLoad:
         self._swept: list[Deleted] = []
         self._compared: list[Compared] = []
         self._histories = Histories(job.connector.source)
+        self.named: dict[str, int] = {}
+        """How many rows were deleted or marked before the load, since the source said so, by table."""
 
     def expect(self, place: Place, pipeline: Pipeline, loads: Sequence[str]) -> None:
         """Note in the destination that tables with a history are about to change. It is held by the caller."""
@@ -49,6 +54,13 @@ class AfterLoad:
             followed = self._histories.follow(there, pipeline, full_refresh=full_refresh)
         for table, found in followed.items():
             logger.info("History of %s: %s versions begun, %s ended.", table, found.begun, found.ended)
+
+    def delete_named(self, place: Place, gone: Mapping[str, Sequence[Path]]) -> None:
+        """Delete or mark the rows that the source names, by table at the source. Done again, it finds none."""
+        source = self._job.connector.source
+        if gone and isinstance(source, FhirSource):
+            for table, rows in delete_named(place, gone, source.deletes).items():
+                self.named[table] = self.named.get(table, 0) + rows
 
     def sweep(self, place: Place, remarks: Remarks) -> None:
         """Look for rows that are gone, and say which are kept because they are too many."""

@@ -30,6 +30,8 @@ class Measured:
     """Rows that were deleted or marked after the load, since they are gone at the source."""
     removed: Mapping[str, int] = field(default_factory=dict)
     """Of these: rows that are not there any more."""
+    named: Mapping[str, int] = field(default_factory=dict)
+    """Rows that were deleted or marked before the load, since the source said so."""
     extracted: ExtractInfo | None = None
     full_refresh: bool = False
 
@@ -77,6 +79,8 @@ class Measured:
         new, changed, deleted = changes(disposition, written, before, after) if after is not None else (None,) * 3
         if not written and after is None:
             new = changed = 0
+        if name in self.named:
+            deleted = (deleted or 0) + self.named[name]
         if name in self.gone:
             deleted = (deleted or 0) + self.gone[name]
             after = None if after is None else after - self.removed.get(name, 0)

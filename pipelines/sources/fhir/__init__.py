@@ -1,4 +1,4 @@
-"""A FHIR R4 or R5 server: the search of each resource type, page by page along the Bundle's links.
+"""A FHIR R4 or R5 server: its exports (`bulk`), or the search of each resource type, page by page along the links.
 
 Increments ask for `_lastUpdated`; rows are merged by the resource's id. Nested parts (names, codings, references) land
 as JSON, since FHIR nests without end and a table for each part would be hundreds.
@@ -10,18 +10,19 @@ from typing import Any
 import dlt
 from dlt.extract import DltResource
 
-from connectors.sources.fhir import FhirSource
+from connectors.sources.fhir import FhirSource, Mode
 from pipelines.errors import Fields
 from pipelines.sources import Context
 from pipelines.sources.cursors.asked import Asked, place_of
 from pipelines.sources.cursors.incremental import Cursor, Increment
 from pipelines.sources.cursors.windows import MOMENT
+from pipelines.sources.fhir import bulk
+from pipelines.sources.fhir.bulk import CURSOR
 from pipelines.sources.fhir.bundles import resources_in, searched
 from pipelines.sources.fhir.pages import by_last_updated
 from pipelines.sources.http.client import Client, source_client
 from pipelines.sources.rest_api import as_tables, first_rows, paged
 
-CURSOR = "meta.lastUpdated"
 FIELDS = Fields(
     url="source.base_url",
     place="source.base_url and source.resource_types",
@@ -30,10 +31,25 @@ FIELDS = Fields(
 )
 
 
+def client_of(source: FhirSource, context: Context) -> Client:
+    """The client of a server, with the connector's headers and login."""
+    headers = {"Accept": "application/fhir+json", **source.headers}
+    return source_client(source.base_url, headers, source.auth, context, FIELDS, also=source.next_hosts)
+
+
+def look_first(source: FhirSource, context: Context) -> None:
+    """Look at an export that is under way. Raises what `bulk.look_first` does."""
+    if context.exports is not None and source.mode is not Mode.SEARCH:
+        bulk.look_first(source, client_of(source, context), context.exports)
+
+
 def resources(source: FhirSource, context: Context) -> list[DltResource]:
     """One resource for each FHIR resource type."""
-    headers = {"Accept": "application/fhir+json", **source.headers}
-    client = source_client(source.base_url, headers, source.auth, context, FIELDS)
+    client = client_of(source, context)
+    if bulk.is_wanted(source, client, context):
+        return bulk.resources(source, client, context)
+    if context.exports is not None:
+        bulk.end_left_over(client, context.exports)
     return [_resource(client, source, kind, context) for kind in source.resource_types]
 
 
@@ -43,7 +59,8 @@ def _resource(client: Client, source: FhirSource, kind: str, context: Context) -
     increment = None
     # A limited run must leave the cursor alone: its few rows may hold the newest moment. A backfill does so anyway.
     if first is None or window is not None:
-        asked = Asked(same={"base_url": place_of(source.base_url)}, begins={"since": source.since})
+        same = {"base_url": place_of(source.base_url), "export": None}
+        asked = Asked(same=same, begins={"since": source.since})
         cursor = Cursor(CURSOR, asked, initial=source.since, lag=source.lag, setting="meta.lastUpdated", fhir=True)
         increment = Increment(cursor, context.remarks, window)
 

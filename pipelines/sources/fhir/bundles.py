@@ -10,24 +10,15 @@ from itertools import count
 from typing import Any
 
 from pipelines.errors import ConfigurationError, RunError, TransientError
+from pipelines.sources.fhir.outcomes import PASSING, code_of, is_bad, issues_of, told
 from pipelines.sources.http.client import Client
-from pipelines.sources.http.error_words import safe_words
 from pipelines.sources.http.sending import ExpiredError
 from pipelines.sources.paging.pages import Question, read_pages
 from pipelines.sources.paging.paginators import Stated
 from pipelines.sources.paging.selecting import Rows
-from pipelines.sources.paging.statements import names_in
 
 MOST_SEARCHES = 3
 """How often one search is begun when it expires each time."""
-
-_PASSING = frozenset({"transient", "timeout", "throttled", "lock-error", "no-store", "exception", "incomplete"})
-_LASTING = names_in(
-    "invalid structure required value invariant security login unknown expired forbidden suppressed "
-    "processing not-supported duplicate multiple-matches not-found deleted too-long code-invalid "
-    "extension too-costly business-rule conflict limited-filter informational success"
-)
-"""FHIR's codes of issues. Another one might be anything, and is not shown."""
 
 logger = logging.getLogger("prefect.pipelines")
 
@@ -115,37 +106,18 @@ def _outcome(
     outcome: Mapping[str, Any], kind: str, names: tuple[str, ...], *, unsaid: str = "information"
 ) -> RunError | None:
     """The error that a server reports, if it reports one. `unsaid` is how severe an issue is that does not tell."""
-    issues = [issue for issue in _issues(outcome) or [{}] if isinstance(issue, dict)]
-    bad = [issue for issue in issues if issue.get("severity", unsaid) in {"error", "fatal"}]
+    bad = [issue for issue in issues_of(outcome) or [{}] if is_bad(issue, unsaid)]
     if not bad:
         return None
-    code, told = _code(bad[0]), _told(bad[0], names)
-    if code in _PASSING:
-        return TransientError(f"The FHIR server can't search {kind} now ({code}).{told}")
+    code, words = code_of(bad[0]), told(bad[0], names)
+    if code in PASSING:
+        return TransientError(f"The FHIR server can't search {kind} now ({code}).{words}")
     return ConfigurationError(
-        f"The FHIR server refuses the search of {kind} ({code}): check source.resource_types.{told}"
+        f"The FHIR server refuses the search of {kind} ({code}): check source.resource_types.{words}"
     )
 
 
-def _issues(outcome: Mapping[str, Any]) -> list[Any]:
-    found = outcome.get("issue")
-    return found if isinstance(found, list) else []
-
-
 def _warn(outcome: Mapping[str, Any], kind: str, names: tuple[str, ...], client: Client) -> None:
-    for issue in _issues(outcome):
-        if isinstance(issue, dict) and issue.get("severity") == "warning":
-            client.remark(f"The FHIR server warns of the search of {kind} ({_code(issue)}).{_told(issue, names)}")
-
-
-def _code(issue: Mapping[str, Any]) -> str:
-    code = issue.get("code")
-    return str(code) if isinstance(code, str) and code in _PASSING | _LASTING else "unknown"
-
-
-def _told(issue: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """What an issue says for people, without a word that may be a patient's."""
-    details = issue.get("details")
-    text = issue.get("diagnostics") or (details.get("text") if isinstance(details, dict) else None)
-    words = safe_words(text, names) if isinstance(text, str) else ""
-    return f" It says: {words}." if words else ""
+    for issue in issues_of(outcome):
+        if issue.get("severity") == "warning":
+            client.remark(f"The FHIR server warns of the search of {kind} ({code_of(issue)}).{told(issue, names)}")

@@ -5,10 +5,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-import orjson
-
 from connectors.sources.files import FilesSource
-from pipelines.rows.json_values import is_written_back, loses_digits, may_repeat, parse, parse_leniently
+from pipelines.rows.ndjson import NoJsonError, values_of
 from pipelines.sources.files.decoding import BLOCK_BYTES, Utf8, unpacked
 from pipelines.sources.files.faults import BrokenFileError
 
@@ -29,46 +27,13 @@ def json_pages(
     page: list[Any] = []
     number = 1
     while some := list(islice(lines, _LOOKED_THROUGH)):
-        found = _parsed(some)
-        if found is None:
-            # Not while the parser's own error is at hand, which holds the line.
-            found = [_value(line, at, repeats) for at, line in enumerate(some, start=number) if not line.isspace()]
-        page += found
+        try:
+            page += values_of(some, number, repeats)
+        except NoJsonError as error:
+            raise BrokenFileError(f"has no JSON in line {error.line}: correct or remove it") from None
         number += len(some)
         if len(page) >= PAGE_ROWS:
             yield page
             page = []
     if page:
         yield page
-
-
-def _parsed(some: list[bytes]) -> list[Any] | None:
-    """The rows of lines, or None where each has to be read by itself: for its digits or its names, or as broken."""
-    lines = [line for line in some if not line.isspace()]
-    try:
-        found = [orjson.loads(line) for line in lines]
-    except ValueError:
-        return None
-    # Without their ends, most are then equal to what is written of them, byte by byte.
-    joined = b"[" + b",".join([line.rstrip() for line in lines]) + b"]"
-    written = orjson.dumps(found)
-    if is_written_back(written, joined) or not (may_repeat(written, joined) or loses_digits(joined)):
-        return found
-    return None
-
-
-def _value(line: bytes, number: int, repeats: Callable[[int], None]) -> Any:
-    def repeated(_name: str) -> None:
-        repeats(number)
-
-    try:
-        return parse(line, repeated)
-    except ValueError:
-        pass
-    try:
-        # NaN, and control characters in texts, as some systems write them.
-        return parse_leniently(line.decode(), repeated)
-    except ValueError:
-        pass
-    # Not from the parser's own error, which holds the line.
-    raise BrokenFileError(f"has no JSON in line {number}: correct or remove it")

@@ -6,16 +6,16 @@ host.
 
 import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import count
 from typing import Any
 
-from requests import Request, Response
+from requests import PreparedRequest, Request, Response
 from requests.auth import AuthBase
 
 from connectors.sources.http import Auth, FhirAuth, Headers
 from pipelines.access.secrets import Secrets
-from pipelines.errors import Fields, TransientError
+from pipelines.errors import Fields, RunError, TransientError
 from pipelines.sources import Context
 from pipelines.sources.http.answers import Remark, value_of
 from pipelines.sources.http.logins import login_of
@@ -47,21 +47,57 @@ class Client:
         params: Mapping[str, Any] | None = None,
         json: Any = None,
         data: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
     ) -> Request:
-        """A request of a path below the base address, not sent yet."""
+        """A request of a path below the base address, not sent yet. `headers` go before the connector's own."""
         url = f"{self.base_url.rstrip('/')}/{path.lstrip('/')}" if path else self.base_url
         if path.startswith(("http://", "https://")):
             url = path
         self._sender.own(url)
-        return Request(method, url, dict(self._headers), data=data or {}, params=dict(params or {}), json=json)
+        return Request(
+            method, url, {**self._headers, **(headers or {})}, data=data or {}, params=dict(params or {}), json=json
+        )
 
-    def send(self, request: Request, *, hurried: bool = False) -> Response:
-        """The answer to a request, whatever its status and its body. `hurried`: it is tried once.
+    def elsewhere(self, url: str, headers: Mapping[str, str], method: str = "GET") -> Request:
+        """A request of an address that the server has named, not sent yet: no sentence shows its path."""
+        return Request(method, url, {**self._headers, **headers})
+
+    def send(
+        self,
+        request: Request,
+        *,
+        hurried: bool = False,
+        patience: Patience | None = None,
+        stream: bool = False,
+        leaving: Callable[[], None] | None = None,
+    ) -> Response:
+        """The answer to a request, whatever its status and its body.
+
+        Args:
+            request: what is asked.
+            hurried: it is tried once, unless the server says when to send it again.
+            patience: with this request; None: the client's own.
+            stream: leave the answer's body to be read.
+            leaving: called when all is there, a token too, and the request is about to leave.
 
         Raises:
             RunError: when there is none.
         """
-        return self._sender.send(request, self._login, hurried=hurried)
+        login = self._login if leaving is None else _Leaving(self._login, leaving)
+        return self._sender.send(request, login, hurried=hurried, patience=patience, stream=stream)
+
+    def send_openly(self, url: str, headers: Mapping[str, str]) -> Response:
+        """The answer to a request for a body to be read that takes none of the connector's headers and no login.
+
+        Raises:
+            RunError: when there is none.
+        """
+        return self._sender.send(Request("GET", url, dict(headers)), stream=True)
+
+    def refusal(self, response: Response, known: Iterable[str] = ()) -> RunError:
+        """What an answer with the status of an error means. `known` are names that may stand in what a server says."""
+        return self._sender.refusal(response, known=known)
 
     def answer(
         self,
@@ -106,10 +142,37 @@ class Client:
         return value_of(response.content, kind, where, self.fields, self.remark)
 
 
+class _Leaving(AuthBase):
+    """A login that tells when a request has all that it needs."""
+
+    def __init__(self, login: AuthBase | None, leaving: Callable[[], None]) -> None:
+        self._login = login
+        self._leaving = leaving
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Adds the login, and tells."""
+        request = request if self._login is None else self._login(request)
+        self._leaving()
+        return request
+
+    def forget(self) -> bool:
+        """The server refuses the token. False when there is none that could be renewed."""
+        return bool(getattr(self._login, "forget", bool)())
+
+
 def source_client(
-    base_url: str, headers: Headers, credentials: Auth | FhirAuth | None, context: Context, fields: Fields
+    base_url: str,
+    headers: Headers,
+    credentials: Auth | FhirAuth | None,
+    context: Context,
+    fields: Fields,
+    *,
+    also: Collection[str] = (),
 ) -> Client:
-    """A client with a connector's headers and credentials, resolved. `fields` are those of its kind of source."""
+    """A client with a connector's headers and credentials, resolved.
+
+    `fields` are those of its kind of source, `also` the server's other hosts.
+    """
     secrets = context.secrets
     patience = Patience(LONGEST_WAIT_OF_A_TEST if context.rehearsal else LONGEST_WAIT)
     login = None
@@ -122,7 +185,7 @@ def source_client(
             base_url,
         )
     plain = {name: secrets.plain_or_text(value) for name, value in headers.items()}
-    return Client(base_url, plain, login, Sender(base_url, fields, patience, context.denied), context.remarks.add)
+    return Client(base_url, plain, login, Sender(base_url, fields, patience, context.denied, also), context.remarks.add)
 
 
 def resolved(value: Any, secrets: Secrets) -> Any:

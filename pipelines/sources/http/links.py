@@ -5,6 +5,7 @@ http, a port twice) is put right, since the connector says better. Everything he
 """
 
 import re
+from collections.abc import Collection
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from pipelines.errors import ConfigurationError, Fields
@@ -16,8 +17,10 @@ Host = tuple[str, str, int | None]
 """Scheme, name and port."""
 
 
-def followed(home: str, there: str, fields: Fields, seen_from: str = "") -> str:
+def followed(home: str, there: str, fields: Fields, seen_from: str = "", also: Collection[str] = ()) -> str:
     """An address that a server names, as it may be asked. One that is relative is read as seen from the answer's own.
+
+    `also` are the server's other hosts, by name or `name:port`, over https wherever the connector's own is.
 
     Raises:
         ConfigurationError: when it is on another host than the connector's.
@@ -27,7 +30,7 @@ def followed(home: str, there: str, fields: Fields, seen_from: str = "") -> str:
     target = host_of(absolute)
     # Never a login of the server's choice.
     netloc = parts.netloc.rpartition("@")[2]
-    if target == own or _more_secret(own, target):
+    if target == own or _more_secret(own, target) or _is_one_of(also, own, target):
         return urlunsplit(parts._replace(netloc=netloc))
     if _less_secret(own, target):
         # Behind a proxy that ends TLS a server thinks that it speaks plain http.
@@ -64,6 +67,14 @@ def bare(url: str) -> str:
     """An address without its query, which may hold a key, and without a login."""
     parts = urlsplit(url.partition("?")[0].partition("#")[0])
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _is_one_of(also: Collection[str], own: Host, target: Host) -> bool:
+    """Whether it is another host of the server, as the connector says, and no less secret."""
+    scheme, name, port = target
+    if scheme not in _PORTS or (own[0], scheme) == ("https", "http"):
+        return False
+    return f"{name}:{port}" in also or (name in also and port in {_PORTS[scheme], own[2]})
 
 
 def _more_secret(own: Host, target: Host) -> bool:

@@ -5,15 +5,16 @@ If the process dies while it waits, nothing was written: the next run asks anew.
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
 from dlt.sources.helpers.requests.session import Session
-from requests import PreparedRequest, Request, RequestException, Response
+from requests import ConnectTimeout, PreparedRequest, Request, RequestException, Response
 from requests.auth import AuthBase
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from pipelines.access.denied_hosts import DeniedHosts, check_proxied, guard
 from pipelines.error_causes.classification import classify
@@ -42,12 +43,19 @@ class PostRedirectedError(ConfigurationError):
         self.url = url
 
 
-class Sender:
-    """Sends requests to one host. `fields` are what a user can correct when it refuses."""
+class UnreachedError(TransientError):
+    """No connection came about: what was to be sent has not left."""
 
-    def __init__(self, home: str, fields: Fields, patience: Patience, denied: DeniedHosts) -> None:
+
+class Sender:
+    """Sends requests to one server. `fields` are what a user can correct when it refuses, `also` its other hosts."""
+
+    def __init__(
+        self, home: str, fields: Fields, patience: Patience, denied: DeniedHosts, also: Collection[str] = ()
+    ) -> None:
         self.home = home
         self.fields = fields
+        self._also = also
         self._patience = patience
         self._session = Session(timeout=TIMEOUT_SECONDS, raise_for_status=False)
         self._denied = denied
@@ -69,24 +77,39 @@ class Sender:
         return f"{parts.scheme}://{parts.netloc}/..."
 
     def send(
-        self, request: Request, login: AuthBase | None = None, seen_from: str = "", *, hurried: bool = False
+        self,
+        request: Request,
+        login: AuthBase | None = None,
+        seen_from: str = "",
+        *,
+        hurried: bool = False,
+        patience: Patience | None = None,
+        stream: bool = False,
     ) -> Response:
         """The answer to a request, whatever its status. It is prepared anew for each try: a token may have ended.
 
-        `hurried`: an error that may pass is met by asking for less, so that it is not tried again here.
+        Args:
+            request: what is asked.
+            login: added to it.
+            seen_from: where its address was named, which may be relative.
+            hurried: an error that may pass is met by asking for less, so that it is not tried again here.
+            patience: with this request; None: the sender's own.
+            stream: leave the answer's body to be read.
 
         Raises:
             RunError: when there is none, or when the request would leave for another host.
         """
-        request.url = followed(self.home, str(request.url), self.fields, seen_from)
+        request.url = followed(self.home, str(request.url), self.fields, seen_from, self._also)
         request.auth = login
+        patience = patience or (self._patience.hurried() if hurried else self._patience)
         renewed = False
-        patience = self._patience.hurried() if hurried else self._patience
         for tries in count(1):
             try:
-                response = self._once(request)
+                response = self._once(request, stream)
             except RequestException as error:
                 fault = classify(error, Step.EXTRACT)
+                if isinstance(fault, TransientError) and _never_left(error):
+                    fault = UnreachedError(str(fault))
                 wait = patience.wait(tries, None) if isinstance(fault, TransientError) else None
                 if wait is None:
                     raise fault from None
@@ -120,16 +143,16 @@ class Sender:
             status = status if status != 403 else 429
         return refused(status, where, Side.SOURCE, self.fields, said=said, again_in=again)
 
-    def _once(self, request: Request) -> Response:
+    def _once(self, request: Request, stream: bool) -> Response:
         prepared = self._session.prepare_request(request)
-        settings = self._session.merge_environment_settings(str(prepared.url), {}, None, None, None)
+        settings = self._session.merge_environment_settings(str(prepared.url), {}, stream, None, None)
         check_proxied(str(prepared.url), settings["proxies"], self._denied)
         response: Response = self._session.send(prepared, **settings)  # type: ignore[no-untyped-call]
         return response
 
     def _redirected(self, request: PreparedRequest, response: Response) -> None:
         # For each redirect, before it is followed. requests itself takes away no more than the Authorization header.
-        request.url = followed(self.home, str(request.url), self.fields)
+        request.url = followed(self.home, str(request.url), self.fields, "", self._also)
         proxies = self._session.merge_environment_settings(request.url, {}, None, None, None)["proxies"]
         check_proxied(request.url, proxies, self._denied)
         asked: Any = response.request
@@ -141,6 +164,12 @@ class Sender:
             )
         if (cookie := asked.headers.get("Cookie")) and "Cookie" not in request.headers:
             request.headers["Cookie"] = cookie
+
+
+def _never_left(error: RequestException) -> bool:
+    """Whether a request has failed before a connection was there to send it by."""
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(error, ConnectTimeout) or isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
 def _as_sent(url: str) -> str:

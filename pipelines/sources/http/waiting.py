@@ -43,6 +43,10 @@ class Patience:
         return max(asked_for, FIRST_WAIT) if asked_for <= self.longest and tries < PATIENT_TRIES else None
 
 
+ONCE = Patience(longest=-1.0, tries=1)
+"""For what may be sent once only, or is asked again by another run."""
+
+
 def is_passing(status: int, headers: Mapping[str, str]) -> bool:
     """Whether an error may pass by itself; some servers answer 403 when a rate limit is spent."""
     return status in PASSING or (status == 403 and headers.get("X-RateLimit-Remaining", "").strip() == "0")

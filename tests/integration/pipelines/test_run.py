@@ -15,8 +15,9 @@ from local.clinic import TABLES
 from pipelines.connector_lock import Locks, connector_key
 from pipelines.errors import ConfigurationError
 from pipelines.load_history import Told
+from pipelines.loading.summary import Summary
 from pipelines.missed_run import Due
-from pipelines.run import Skipped, run_connector
+from pipelines.run import run_connector
 from tests.support.data_plane.listening import listening
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR, omop
@@ -116,7 +117,7 @@ def test_a_run_that_waited_for_its_turn_loads_by_the_row_as_it_is_then(
         except ConfigurationError as error:
             ended.append(str(error))
         else:
-            ended.append(done.message if isinstance(done, Skipped) else done.sentence)
+            ended.append(done.sentence if isinstance(done, Summary) else done.message)
 
     with Locks.open(database_url) as other, listening() as lines:
         assert other.take(connector_key(connector))

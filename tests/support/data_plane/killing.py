@@ -24,7 +24,10 @@ from pipelines.loading import unfinished_loads as exactness
 from pipelines.loading.comparing import histories
 from pipelines.loading.replacing import refresh
 from pipelines.run import run_connector
-from pipelines.sources import files, rest_api
+from pipelines.sources import exports, fhir, files, rest_api
+from pipelines.sources.fhir.bulk import export
+from pipelines.sources.fhir.bulk import files as bulk_files
+from pipelines.sources.http import tokens
 from pipelines.sources.sql import postgres_reader
 from settings import ROOT, Settings
 
@@ -34,7 +37,13 @@ POINTS = ("extract-mid", "extract-end", "normalize-mid", "normalize-end", "load-
 SWAP_POINTS = ("swap-begin", "swap-mid", "swap-end")
 """Where a full refresh can be killed as well: before, between and after the tables whose rows it exchanges."""
 
-PRELOADED = (adbc_driver_postgresql.dbapi, duckdb, psycopg2, files, rest_api)
+EXPORT_POINTS = ("token", "kick-off", "wait", "download", "load", "cleanup")
+"""Where a run with an export of a FHIR server can be killed."""
+
+LONGEST_SECONDS = 60
+"""A run that takes longer than this is ended, so that no test waits for it: its exit is -14."""
+
+PRELOADED = (adbc_driver_postgresql.dbapi, duckdb, psycopg2, files, fhir, rest_api)
 
 
 def _die(*_: Any, **__: Any) -> None:
@@ -50,6 +59,14 @@ def _die_after(count: int, original: Any) -> Any:
         if calls > count:
             _die()
         return original(*arguments, **keywords)
+
+    return wrapped
+
+
+def _die_behind(original: Any) -> Any:
+    def wrapped(*arguments: Any, **keywords: Any) -> None:
+        original(*arguments, **keywords)
+        _die()
 
     return wrapped
 
@@ -95,6 +112,26 @@ def arm(point: str) -> None:
             exactness.confirm = _die
 
 
+def arm_export(point: str) -> None:
+    """Make this process die at a point of an export."""
+    match point:
+        case "token":
+            tokens.TokenAuth._ask = _die  # type: ignore[method-assign]
+        case "kick-off":  # all is noted and nothing has left
+            exports.Exports.begin = _die_behind(exports.Exports.begin)  # type: ignore[method-assign]
+        case "answer":  # the server has begun it and nobody has noted where
+            exports.Exports.located = _die  # type: ignore[method-assign]
+        case "wait":
+            export.__dict__["look"] = _die_after(1, export.__dict__["look"])
+        case "download":
+            bulk_files.__dict__["values_of"] = _die_after(1, bulk_files.__dict__["values_of"])
+        case "load":  # some tables are written, others are not
+            load = dlt.load.load.Load
+            load.complete_jobs = _die_behind(load.complete_jobs)  # type: ignore[method-assign]
+        case "cleanup":
+            export.Exporting.end = _die  # type: ignore[method-assign]
+
+
 def serve() -> None:
     """Fork a child for each line of stdin, until there is no more."""
     postgres_reader.BATCH_BYTES = 2_000  # several batches and files even for a small table
@@ -102,7 +139,9 @@ def serve() -> None:
         order = json.loads(line)
         child = os.fork()
         if child == 0:
+            signal.alarm(LONGEST_SECONDS)
             arm(order["point"])
+            arm_export(order["point"])
             run_connector(order["connector"], Options(**order.get("options", {})), Settings())
             os._exit(0)
         _, status = os.waitpid(child, 0)

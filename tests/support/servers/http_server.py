@@ -18,6 +18,8 @@ class Asked:
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    every: dict[str, list[str]] = field(default_factory=dict)
+    """All values of each name of the query."""
 
 
 @dataclass
@@ -27,6 +29,8 @@ class Answer:
     body: Any
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    """Break off after so many bytes of the body."""
 
 
 class WebServer(HttpListener):
@@ -49,6 +53,7 @@ class WebServer(HttpListener):
                     {key: values[0] for key, values in parse_qs(parts.query).items()},
                     {key.lower(): value for key, value in self.headers.items()},
                     self.rfile.read(length),
+                    parse_qs(parts.query),
                 )
                 outer.asked.append(asked)
                 found = outer.answer(asked)
@@ -59,9 +64,11 @@ class WebServer(HttpListener):
                     self.send_header(key, value)
                 self.send_header("Content-Length", str(len(payload)))
                 self.end_headers()
-                self.wfile.write(payload)
+                self.wfile.write(payload[: answer.cut])
+                if answer.cut is not None:
+                    self.close_connection = True
 
-            do_GET = do_POST = _serve  # noqa: N815
+            do_GET = do_POST = do_DELETE = _serve  # noqa: N815
 
         super().__init__(Answering)
         self.url = self.address
