@@ -139,5 +139,6 @@ class CodeFlow:
             scope=self._scopes,
             redirect_uri=comes_back_to,
             code_challenge_method="S256",
+            leeway=0,  # a token of a minute's life is no expired one: Authlib's own leeway is a minute
             timeout=TIMEOUT_SECONDS,
         )

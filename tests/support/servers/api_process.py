@@ -17,10 +17,19 @@ START_SECONDS = 60
 
 
 @contextmanager
-def served(database_url: str, home: Path, token: str = "") -> Iterator[str]:
-    """Its address, while it is served. `token`: an admin's, or nobody needs one."""
-    port = free_port()
+def served(database_url: str, home: Path, token: str = "", *, port: int = 0, **settings: str) -> Iterator[str]:
+    """Its address, while it is served.
+
+    Args:
+        database_url: of its tables.
+        home: a directory for Prefect's settings.
+        token: an admin's, or nobody needs one.
+        port: where it listens; 0: at a free one.
+        settings: further variables.
+    """
+    port = port or free_port()
     told = {
+        **settings,
         "CAI_DATABASE_URL": database_url,
         "CAI_API_PORT": str(port),
         "CAI_API_TOKEN": token,

@@ -226,3 +226,24 @@ def fhir_server(directory: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "uvicorn", "main:app", "--app-dir", code, "--port", str(port)]
     with _process(command, directory, lambda: _listening(port)):
         yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def oidc_provider(directory: Path, callback: str, seconds: int) -> Iterator[str]:
+    """npm's `oidc-provider`: its issuer. Its users are ann (of the group oncology) and eve (strangers).
+
+    Args:
+        directory: for its log.
+        callback: to where it sends browsers back.
+        seconds: how long its access tokens last.
+    """
+    node, npm = shutil.which("node"), shutil.which("npm")
+    found = subprocess.run([npm, "root", "--global"], capture_output=True, text=True, check=True) if npm else None
+    home = Path(found.stdout.strip()) / "oidc-provider" if found else Path()
+    if node is None or found is None or not home.is_dir():
+        pytest.skip("No oidc-provider here: npm install --global oidc-provider.")
+    port, script = free_port(), Path(__file__).with_name("oidc_provider.mjs")
+    with _process(
+        [node, str(script), str(home), str(port), callback, str(seconds)], directory, lambda: _listening(port)
+    ):
+        yield f"http://localhost:{port}"
