@@ -78,7 +78,7 @@ def redcap(records: int) -> list[Figure]:
         )
         return [
             runner.once(f"REDCap, {records:,} records of {REDCAP_FIELDS:,} fields, {layout}", f"redcap-{layout}")
-            for layout in ("wide",)
+            for layout in ("by_instrument", "wide")
         ]
 
 

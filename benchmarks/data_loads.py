@@ -112,6 +112,7 @@ LOADS: dict[str, Callable[[], float]] = {
     "rest-to-duckdb": _connector(_REST, None),
     "files-to-duckdb": _connector(_FILES, None),
     "redcap-wide": _connector(_REDCAP, None, ("pipelines.loading.pipeline",)),
+    "redcap-by_instrument": _connector({**_REDCAP, "layout": "by_instrument"}, None, ("pipelines.loading.pipeline",)),
     "merge-to-duckdb": _connector(_KEYED, None),
     "merge-to-postgres": _connector(_KEYED, _POSTGRES),
 }

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from connectors.limits.closed_sets import ClosedSet
 from connectors.sources.checks import SourceWithChecks
@@ -21,6 +21,20 @@ class Content(ClosedSet):
     FORM_EVENT_MAPPING = "formEventMapping"
 
 
+class Layout(ClosedSet):
+    """How the records of a project become tables."""
+
+    WIDE = "wide"
+    BY_INSTRUMENT = "by_instrument"
+
+
+class Checkboxes(ClosedSet):
+    """What becomes of a field of which several choices can be ticked."""
+
+    COLUMNS = "columns"
+    CODES = "codes"
+
+
 class RedcapSource(SourceWithChecks):
     """A REDCap project by its API."""
 
@@ -35,6 +49,42 @@ class RedcapSource(SourceWithChecks):
         Content.METADATA,
     )
     forms: Annotated[tuple[Name, ...], Field(description="Only records of these forms. Empty: of all.")] = ()
+    fields: Annotated[
+        tuple[Name, ...],
+        Field(description="Only these fields, beside those of the forms; the record's id always comes along."),
+    ] = ()
+    events: Annotated[tuple[Name, ...], Field(description="Only these events. Empty: all.")] = ()
+    filter_logic: Annotated[
+        Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=5000)] | None,
+        Field(description="Only records for which this logic of REDCap's is true, such as `[age] > 17`."),
+    ] = None
+    layout: Annotated[
+        Layout,
+        Field(
+            description="`wide`: one table `record`, as REDCap exports it, of texts. `by_instrument`: a table an "
+            "instrument, with the types of the data dictionary."
+        ),
+    ] = Layout.WIDE
+    labels: Annotated[
+        bool, Field(description="Whether what a code means stands beside it, in a column such as `sex_label`.")
+    ] = False
+    checkboxes: Annotated[
+        Checkboxes,
+        Field(
+            description="`columns`: a column for each choice of a checkbox, such as `symptoms___1`. `codes`: one "
+            "column with the list of the codes that are ticked."
+        ),
+    ] = Checkboxes.COLUMNS
+    survey_fields: Annotated[
+        bool, Field(description="Whether the survey identifier and the time stamps of surveys come along.")
+    ] = False
+    access_groups: Annotated[bool, Field(description="Whether the data access group of each record comes along.")] = (
+        False
+    )
+    report: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="A report of the project by its number, which lands as `report_` and that number."),
+    ] = None
     date_range: Annotated[bool, Field(description="Only records that changed since the last load.")] = True
     history: Annotated[
         bool,
@@ -60,10 +110,14 @@ class RedcapSource(SourceWithChecks):
         return self
 
     def describes(self, table: str) -> bool:
-        return table != "record"
+        return table in {*Content, "form_event_mapping"} - {Content.RECORD}
 
     def landings(self) -> dict[str, Landing | None]:
-        return dict.fromkeys(self.content)
+        reports = () if self.report is None else (f"report_{self.report}",)
+        return dict.fromkeys((*self.content, *reports))
+
+    def knows_its_tables(self) -> bool:
+        return self.layout is Layout.WIDE
 
     def histories(self) -> tuple[str, ...]:
         # The other contents have no key.

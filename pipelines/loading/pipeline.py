@@ -38,6 +38,7 @@ from pipelines.sources.as_one import source_of
 from pipelines.sources.cursors.incremental import value_of
 from pipelines.sources.cursors.values import shown_cursor
 from pipelines.sources.exports import Exports, NotReadyError
+from pipelines.sources.together import with_others
 
 CONFIGURATION = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
@@ -327,7 +328,7 @@ def chosen(resources: list[DltResource], tables: tuple[str, ...]) -> list[DltRes
     if unknown := wanted - {normalised(resource.name) for resource in found}:
         known = ", ".join(resource.name for resource in resources)
         raise ConfigurationError(f"The connector has no table {', '.join(sorted(unknown))}: it has {known}.")
-    return found
+    return with_others(found, resources)
 
 
 def contract_of(job: Job) -> Any:

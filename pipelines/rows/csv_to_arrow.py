@@ -65,7 +65,7 @@ def _columns(  # noqa: PLR0911  # a way for each kind of column
         parts = as_declared(landed, values.to_pylist(), str(declared))
         return [(column, pa.chunked_array([array]), kind) for column, array, kind in parts]
     is_key = landed in table.keys
-    known = declared or table.known.get(landed)
+    known = declared or table.known.get(landed) or table.presumption(name)
     kind, doubles = (known, None) if known is not None else _inferred(values, is_key=is_key)
     if kind not in _PATTERNS:
         return [(landed, values, "text")]

@@ -19,6 +19,9 @@ class Table:
     """The columns of the key, as they land."""
     types: Mapping[str, str] = field(default_factory=dict)
     """The type that the connector declares of a column, by the name that it writes."""
+    presumed: Mapping[str, str] | None = None
+    """The types that a reader knows of new columns of text, by the source's names; of all others that they are texts.
+    None: it knows none."""
     remarks: Remarks = field(default_factory=Remarks)
 
     def __post_init__(self) -> None:
@@ -39,6 +42,10 @@ class Table:
                 f"another column has the name '{column.rpartition('_')[0]}'."
             )
         return landed
+
+    def presumption(self, name: str) -> str | None:
+        """The type that the reader knows of a column."""
+        return None if self.presumed is None else self.presumed.get(name, "text")
 
     def declared(self, name: str, landed: str) -> str | None:
         """The type that the connector declares of a column, unless loads before have given it another."""

@@ -41,13 +41,18 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
         resource: str,
         *,
         types: Mapping[str, str] | None = None,
+        presumed: Mapping[str, str] | None = None,
         of_text: bool = False,
         keeps_digits: bool = False,
     ) -> None:
-        """`of_text`: the tables are of text, as CSV is. `keeps_digits`: see `json_columns`."""
+        """`of_text`: the tables are of text, as CSV is, and a reader may know the types of some (`presumed`).
+
+        `keeps_digits`: see `json_columns`.
+        """
         super().__init__(lambda page: page)
         self.resource = resource
         self.types = dict(types or {})
+        self._presumed = presumed
         self.keys: tuple[str, ...] = ()
         """The columns that the connector names as key and cursor."""
         self.remarks = Remarks()
@@ -123,6 +128,7 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
                 known=known,
                 keys=keys,
                 types=self.types,
+                presumed=self._presumed,
                 remarks=self.remarks,
             )
         return self._tables[of_arrow]

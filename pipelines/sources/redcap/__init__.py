@@ -1,44 +1,75 @@
 """A REDCap project by its API: its records, a batch of them at a time, and what describes them.
 
 Records come with `dateRangeBegin` set to the start of the last complete load (less a margin for clocks and zones), so
-REDCap sends only what changed; metadata and the rest are small and replaced each time.
+REDCap sends only what changed; metadata and the rest are small and replaced each time. In the layout `by_instrument`
+all tables are filled by one reading, whose state is that of the table `record`.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 import dlt
+import pyarrow as pa
 from dlt.extract import DltResource
 
-from connectors.sources.redcap import Content, RedcapSource
+from connectors.sources.redcap import Checkboxes, Content, Layout, RedcapSource
+from connectors.sources.write_rules import normalised
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 from pipelines.sources.http.client import source_client
 from pipelines.sources.redcap.asking import FIELDS, Project
-from pipelines.sources.redcap.batches import Row
+from pipelines.sources.redcap.dictionary import Dictionary, Setup, is_set
+from pipelines.sources.redcap.enriching import Enriching
+from pipelines.sources.redcap.instruments import RECORD, Instruments
 from pipelines.sources.redcap.keys import RECORD_KEYS
-from pipelines.sources.redcap.reading import TABLE, Reading
+from pipelines.sources.redcap.reading import Reading
 from pipelines.sources.rest_api import as_tables
-
-_NO_COLUMN = {"checkbox", "descriptive"}
-"""Types of fields whose name is no column: a mask of it would hide nothing."""
+from pipelines.sources.together import Shared, read_together
+from pipelines.wording import quoted
 
 TABLES = {Content.FORM_EVENT_MAPPING: "form_event_mapping"}
 
+PAGE_BYTES = 16_000_000
+"""The size that the tables of several batches have together before they go on: dlt's own work is by page and column."""
+
 
 def resources(source: RedcapSource, context: Context) -> list[DltResource]:
-    """One resource for each content."""
+    """One resource for each content; of the records, one for each instrument where the layout says so."""
     project = project_of(source, context)
-    return [
-        _records(project, source, context) if content is Content.RECORD else _whole(project, content, context)
-        for content in source.content
-    ]
+    found: list[DltResource] = []
+    for content in source.content:
+        if content is not Content.RECORD:
+            found.append(_whole(project, content, context))
+            continue
+        dictionary = Dictionary.of(project.ask(Content.METADATA))
+        # A record has a column of this name, or of one for each choice, or none.
+        as_codes = source.checkboxes is Checkboxes.CODES
+        context.declare(
+            each.name for each in dictionary.fields if each.has_column or (as_codes and each.kind == "checkbox")
+        )
+        made = _by_instrument if source.layout is Layout.BY_INSTRUMENT else _wide
+        found += made(project, dictionary, source, context)
+    if source.report is not None:
+        found.append(_report(project, source.report, context))
+    return found
 
 
 def project_of(source: RedcapSource, context: Context) -> Project:
     """The project of a connector."""
     client = source_client(source.api_url, {}, None, context, FIELDS)
     return Project(client, context.secrets.text(source.token))
+
+
+def setup_of(project: Project, dictionary: Dictionary) -> Setup:
+    """How a project is set up.
+
+    Raises:
+        RunError: when REDCap does not say it.
+    """
+    (about,) = project.ask("project")[:1] or [{}]
+    mapping = project.ask(Content.FORM_EVENT_MAPPING) if is_set(about, "is_longitudinal") else []
+    repeats = project.ask("repeatingFormsEvents") if is_set(about, "has_repeating_instruments_or_events") else []
+    return Setup.of(dictionary.forms, about, mapping, repeats)
 
 
 def _whole(project: Project, content: Content, context: Context) -> DltResource:
@@ -52,34 +83,105 @@ def _whole(project: Project, content: Content, context: Context) -> DltResource:
     return as_tables(dlt.resource(rows, name=table, write_disposition="replace"), table)
 
 
-def _records(project: Project, source: RedcapSource, context: Context) -> DltResource:
-    fields = project.ask("metadata")
-    if not fields:
-        raise ConfigurationError("The REDCap project has no fields: check that source.token belongs to it.")
-    if not all(field.get("field_name") for field in fields):
-        raise ConfigurationError("REDCap answered metadata with fields that have no field_name: check source.api_url.")
-    identity = str(fields[0]["field_name"])
-    # A record has a column of this name, or of one for each choice, or none.
-    context.declare(str(field["field_name"]) for field in fields if field.get("field_type") not in _NO_COLUMN)
-    reading = Reading(source, context, project, identity)
+def _report(project: Project, number: int, context: Context) -> DltResource:
+    """A report, which REDCap gives as a whole, and by which nobody can ask for a part of it."""
+    table = f"report_{number}"
+
+    def rows() -> Iterator[Any]:
+        found = project.ask("report", report_id=str(number))
+        yield found if context.row_limit is None else found[: context.row_limit]
+
+    return as_tables(dlt.resource(rows, name=table, write_disposition="replace"), table)
+
+
+def _enriching(source: RedcapSource, context: Context, dictionary: Dictionary, **more: Any) -> Enriching:
+    as_codes = source.checkboxes is Checkboxes.CODES
+    return Enriching(dictionary, source.labels, as_codes, masked=context.mask.columns, **more)
+
+
+def _wide(project: Project, dictionary: Dictionary, source: RedcapSource, context: Context) -> list[DltResource]:
+    reading = Reading(source, context, project, dictionary.identity)
+    enriching = _enriching(source, context, dictionary)
 
     def records() -> Iterator[Any]:
         resource, state = dlt.current.resource(), dlt.current.resource_state()
-        merges = resource.write_disposition == "merge"
         left = context.row_limit
 
         def replace() -> None:
             resource.apply_hints(write_disposition="replace")
 
-        for rows in reading.batches(state, merges=merges, replace=replace):
-            yield [_keyed(row) for row in rows[:left]]
+        for rows in reading.batches(state, merges=resource.write_disposition == "merge", replace=replace):
+            yield [{**row, **_key(row)} for row in enriching.rows(rows[:left])]
             left = None if left is None else max(0, left - len(rows))
 
-    key = [identity, *RECORD_KEYS]
-    resource = dlt.resource(records, name=TABLE, primary_key=key, write_disposition="merge")
-    return as_tables(resource, TABLE, types=source.types)
+    resource = dlt.resource(
+        records, name=RECORD, primary_key=[dictionary.identity, *RECORD_KEYS], write_disposition="merge"
+    )
+    lists = dict.fromkeys(sorted(enriching.lists), "json")
+    return [as_tables(resource, RECORD, types={**lists, **source.types})]
 
 
-def _keyed(row: Row) -> Row:
+def _key(row: dict[str, Any]) -> dict[str, str]:
     """A classic project has neither events nor repeats; a key must not be empty."""
-    return {**row, **{name: str(row.get(name) or "") for name in RECORD_KEYS}}
+    return {name: str(row.get(name) or "") for name in RECORD_KEYS}
+
+
+def _by_instrument(
+    project: Project, dictionary: Dictionary, source: RedcapSource, context: Context
+) -> list[DltResource]:
+    setup = setup_of(project, dictionary)
+    reading = Reading(source, context, project, dictionary.identity)
+    enriching = _enriching(source, context, dictionary, missing=setup.missing)
+    instruments = Instruments(dictionary, setup, enriching.owners)
+    forms = {*source.forms, *(each.form for each in dictionary.fields if each.name in source.fields)}
+    tables = [RECORD, *(table for form, table in instruments.tables.items() if not forms or form in forms)]
+    known = {*map(normalised, (*tables, *source.landings()))}
+    if unknown := [name for name in source.checks if normalised(name) not in known]:
+        raise ConfigurationError(
+            f"source.checks names {quoted(unknown)}, which is no table of the project: it has {', '.join(tables)}."
+        )
+    replacing: list[bool] = []
+
+    def pages() -> Iterator[dict[str, pa.Table]]:
+        state: dict[str, Any] = dlt.current.resource_state(RECORD)
+        merges = dlt.current.resource().write_disposition == "merge"
+        batches = reading.batches(state, merges=merges, replace=lambda: replacing.append(True))
+        yield from _gathered(instruments.taken_apart(enriching.rows(rows)) for rows in batches)
+
+    shared = Shared(pages, len(tables))
+
+    def of_table(table: str) -> Iterator[Any]:
+        for page in shared.pages():
+            if replacing:
+                dlt.current.resource().apply_hints(write_disposition="replace")
+            # A page without rows goes on only where it tells that the table is replaced.
+            yield page[table] if page[table].num_rows or replacing else []
+
+    found = []
+    types = {**dict.fromkeys(sorted(enriching.lists), "json"), **source.types}
+    for table in tables:
+        resource = dlt.resource(
+            of_table(table), name=table, primary_key=list(instruments.key), write_disposition="merge"
+        )
+        found.append(as_tables(resource, table, types=types, presumed=instruments.types(), of_text=True))
+    read_together(found, RECORD)
+    return found
+
+
+def _gathered(batches: Iterator[dict[str, pa.Table]]) -> Iterator[dict[str, pa.Table]]:
+    """The same tables in larger pages."""
+    kept: list[dict[str, pa.Table]] = []
+    for batch in batches:
+        kept.append(batch)
+        if sum(table.nbytes for part in kept for table in part.values()) >= PAGE_BYTES:
+            yield _joined(kept)
+            kept = []
+    if kept:
+        yield _joined(kept)
+
+
+def _joined(parts: list[dict[str, pa.Table]]) -> dict[str, pa.Table]:
+    return {
+        table: pa.concat_tables([part[table] for part in parts], promote_options="default").combine_chunks()
+        for table in parts[0]
+    }

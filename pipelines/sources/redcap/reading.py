@@ -14,12 +14,10 @@ from pipelines.sources.cursors.asked import Asked, place_of
 from pipelines.sources.redcap.asking import Project
 from pipelines.sources.redcap.batches import Records, Row
 from pipelines.sources.redcap.clocks import FORMAT, not_after, not_before
+from pipelines.sources.redcap.instruments import RECORD
 from pipelines.sources.redcap.keys import KeyShape
 
 _TURNED = "The REDCap project was set up otherwise in the loads before (which events it has, or what of it repeats):"
-
-TABLE = "record"
-"""The table in whose state the reading is kept."""
 
 
 class Reading:
@@ -29,12 +27,9 @@ class Reading:
         """`identity` is the field that holds a record's id."""
         self._source = source
         self._context = context
-        self._asked = Asked(same={"api_url": place_of(source.api_url)}, chosen={"forms": source.forms})
-        form = {f"forms[{index}]": name for index, name in enumerate(source.forms)}
-        if source.forms:
-            # Without its own form the record's id would be missing, and with it the key.
-            form["fields[0]"] = identity
-        self._records = Records(project, identity, form, source.batch_size, context.remarks)
+        chosen = {"forms": source.forms, "fields": source.fields, "events": source.events}
+        self._asked = Asked(same={"api_url": place_of(source.api_url), **_ways(source)}, chosen=chosen)
+        self._records = Records(project, identity, form_of(source, identity), source.batch_size, context.remarks)
 
     def batches(self, state: dict[str, Any], *, merges: bool, replace: Callable[[], None]) -> Iterator[list[Row]]:
         """The rows of whole records. `replace` is called when they must take the place of all that stand there.
@@ -54,7 +49,7 @@ class Reading:
                 if part:
                     raise ConfigurationError(f"{_TURNED} first run it once as a whole, for rows have other keys now.")
                 context.remarks.add(
-                    f"{_TURNED} {TABLE} was read anew as a whole and replaced, for rows have other keys now."
+                    f"{_TURNED} {RECORD} was read anew as a whole and replaced, for rows have other keys now."
                 )
                 # Rows of the keys before would stand beside the same ones. If the process dies here, the next run sees
                 # the same state and does the same.
@@ -84,11 +79,44 @@ class Reading:
 
     def _since(self, state: dict[str, Any]) -> str | None:
         """The start of the last complete load; None when it asked for less than this one does."""
-        if changed := self._asked.widened(state.get("asked", {})):
+        before = state.get("asked", {})
+        # Earlier versions asked for none of what is new since.
+        usual = Asked(same=_USUAL).kept()["same"]
+        if changed := self._asked.widened({**before, "same": {**usual, **before.get("same", {})}} if before else {}):
             self._context.remarks.add(
-                f"Other rows of {TABLE} are asked for than in the loads before ({' and '.join(changed)} changed), so "
+                f"Other rows of {RECORD} are asked for than in the loads before ({' and '.join(changed)} changed), so "
                 "the table was read anew from the beginning; rows that are no longer asked for stay until a full "
                 "refresh."
             )
             return None
         return state.get("since")
+
+
+def form_of(source: RedcapSource, identity: str) -> dict[str, str]:
+    """What is asked for of each record, as REDCap's parameters."""
+    # Without its own form the record's id would be missing, and with it the key.
+    fields = dict.fromkeys([identity, *source.fields]) if source.forms or source.fields else {}
+    form = {
+        f"{name}[{index}]": value
+        for name, values in (("forms", source.forms), ("fields", fields), ("events", source.events))
+        for index, value in enumerate(values)
+    }
+    if source.filter_logic is not None:
+        form["filterLogic"] = source.filter_logic
+    if source.survey_fields:
+        form["exportSurveyFields"] = "true"
+    if source.access_groups:
+        form["exportDataAccessGroups"] = "true"
+    return form
+
+
+def _ways(source: RedcapSource) -> dict[str, Any]:
+    """What of a connector changes rows that have come before, by its name there."""
+    return {name: getattr(source, name) for name in _USUAL}
+
+
+_USUAL = {
+    name: RedcapSource.model_fields[name].default
+    for name in ("layout", "labels", "checkboxes", "survey_fields", "access_groups", "filter_logic")
+}
+"""The same, as it is where the connector says nothing."""
