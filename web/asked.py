@@ -73,4 +73,6 @@ def names_of(source: Any) -> list[str]:
     """What a source names to be loaded, as it can be ticked; nothing where only a run knows."""
     said = source if isinstance(source, Mapping) else {}
     listed = said.get("tables") or said.get("resources") or said.get("resource_types") or ()
-    return [str(each.get("name", "")) if isinstance(each, Mapping) else str(each) for each in listed]
+    return [
+        str(each.get("name") or each.get("table", "")) if isinstance(each, Mapping) else str(each) for each in listed
+    ]

@@ -11,93 +11,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, model_validator
 
-from connectors.limits.closed_sets import ClosedSet
 from connectors.sources.checks import LandingWithChecks
+from connectors.sources.file_formats import DESCRIBED, ENDINGS, MEANT_BY, PARTED, UNTOLD, DecimalMark, FileFormat
 from connectors.sources.secret_references import Credential, Name, PlainUrl, Strict, refused
 from connectors.sources.write_rules import CODEBOOK, AnySource, Columns, Landing, TableName, distinct, normalised
 
-
-class FileFormat(ClosedSet):
-    """What the files of a source are."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-    XLSX = "xlsx"
-    XLSB = "xlsb"
-    ODS = "ods"
-    XPT = "xpt"
-    SAS7BDAT = "sas7bdat"
-    SAV = "sav"
-    DTA = "dta"
-    FIXED = "fixed"
-    XML = "xml"
-    ODM = "odm"
-    DATASET_JSON = "dataset_json"
-    HL7 = "hl7"
-
-
-ENDINGS: dict[FileFormat, tuple[str, ...]] = {
-    FileFormat.CSV: ("csv",),
-    FileFormat.JSONL: ("jsonl", "ndjson"),
-    FileFormat.PARQUET: ("parquet",),
-    FileFormat.XLSX: ("xlsx", "xlsm"),
-    FileFormat.XLSB: ("xlsb",),
-    FileFormat.ODS: ("ods",),
-    FileFormat.XPT: ("xpt", "xport"),
-    FileFormat.SAS7BDAT: ("sas7bdat",),
-    FileFormat.SAV: ("sav", "zsav"),
-    FileFormat.DTA: ("dta",),
-    FileFormat.FIXED: ("txt", "dat", "asc"),
-    FileFormat.XML: ("xml",),
-    FileFormat.ODM: ("odm", "xml"),
-    FileFormat.DATASET_JSON: ("json", "ndjson"),
-    FileFormat.HL7: ("hl7",),
-}
-"""Of each format, how the names of its files end; `.gz`, `.bz2`, `.zst` or `.zip` may follow."""
-
-_UNTOLD = frozenset({FileFormat.FIXED, FileFormat.ODM, FileFormat.DATASET_JSON})
-"""Formats that no ending tells: what ends so may be another."""
-
 FILE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "sftp")
 """Schemes that a `files` source reads; a plain absolute path is `file`."""
-
-CSV_SETTINGS = ("delimiter", "quote", "escape", "header", "skip", "comment", "null_values", "quoted_nulls")
-"""Settings of csv, some of which workbooks have too."""
-
-WORKBOOKS = frozenset({FileFormat.XLSX, FileFormat.XLSB, FileFormat.ODS})
-
-STATISTICS = frozenset({FileFormat.XPT, FileFormat.SAS7BDAT, FileFormat.SAV, FileFormat.DTA})
-"""Files of statistics programs."""
-
-DESCRIBED = STATISTICS | {FileFormat.ODM, FileFormat.DATASET_JSON}
-"""Files that say what their columns mean, which lands as a codebook."""
-
-PARTED = frozenset({FileFormat.ODM, FileFormat.HL7})
-"""Files of several tables, of which the connector names those that it wants."""
-
-AUDIT_RECORDS = "AuditRecord"
-"""The part of an ODM file that is no item group."""
-
-WORKBOOK_SETTINGS = ("sheet", "header_rows", "skip_end")
-"""Settings that mean something for workbooks alone."""
-
-LATER_SETTINGS = (*WORKBOOK_SETTINGS, "fields", "row_path")
-"""Settings that say how a file is read, beside those of csv."""
-
-_MEANT_BY: dict[str, frozenset[FileFormat]] = {
-    "encoding": frozenset({FileFormat.CSV, FileFormat.JSONL, FileFormat.FIXED, FileFormat.HL7}) | STATISTICS,
-    **dict.fromkeys(CSV_SETTINGS, frozenset({FileFormat.CSV})),
-    "header": WORKBOOKS | {FileFormat.CSV},
-    **dict.fromkeys(("skip", "null_values"), WORKBOOKS | {FileFormat.CSV, FileFormat.FIXED}),
-    "comment": frozenset({FileFormat.CSV, FileFormat.FIXED}),
-    "fields": frozenset({FileFormat.FIXED}),
-    "row_path": frozenset({FileFormat.XML}),
-    "parts": PARTED,
-    **dict.fromkeys(WORKBOOK_SETTINGS, WORKBOOKS),
-}
-"""The formats for which each setting means something."""
-
 
 FIRST_USE = "first_use"
 """Accept the key that an SFTP server presents first, and no other later."""
@@ -146,7 +66,7 @@ def _format_of_names(data: dict[str, Any]) -> FileFormat:
         whole = str(name or "").lower().rstrip("/")
         whole = re.sub(r"\.(gz|bz2|zst|zip)$", "", whole)
         for kind, endings in ENDINGS.items():
-            if kind not in _UNTOLD and whole.endswith(tuple("." + ending for ending in endings)):
+            if kind not in UNTOLD and whole.endswith(tuple("." + ending for ending in endings)):
                 return kind
     return FileFormat.CSV
 
@@ -297,6 +217,18 @@ class FileReading(LandingWithChecks):
         ),
     ] = True
 
+    decimal: Annotated[
+        DecimalMark,
+        Field(description="What stands before the decimals of numbers in csv: `.`, or `,` as in `7,40`."),
+    ] = DecimalMark.POINT
+    origin: Annotated[
+        bool,
+        Field(
+            description="Whether each row says where it came from: `_file`, `_row` (its place in the file, from 1) "
+            "and, of workbooks, `_sheet`."
+        ),
+    ] = False
+
     sheet: Annotated[
         Annotated[Name, StringConstraints(max_length=200)] | None,
         Field(
@@ -337,6 +269,8 @@ class FileReading(LandingWithChecks):
 
     @model_validator(mode="after")
     def _the_format_has_what_it_needs(self) -> Self:
+        if getattr(self, "tables", ()):
+            return self
         needed = {FileFormat.FIXED: "fields", FileFormat.XML: "row_path", **dict.fromkeys(PARTED, "parts")}
         name = needed.get(self.format)
         if name is not None and not getattr(self, name):
@@ -347,7 +281,7 @@ class FileReading(LandingWithChecks):
 
     @model_validator(mode="after")
     def _settings_are_of_the_format(self) -> Self:
-        for name, formats in _MEANT_BY.items():
+        for name, formats in MEANT_BY.items():
             if self.format not in formats and getattr(self, name) != type(self).model_fields[name].default:
                 raise refused(f"{{field}} means nothing for {self.format} files: leave it out.", name)
         return self
@@ -360,17 +294,52 @@ class FileReading(LandingWithChecks):
         return self
 
 
+class FileTable(FileReading):
+    """One of several tables of a `files` source."""
+
+    table: Annotated[TableName, Field(description="Where the rows land.")]
+
+
+_OF_ONE_TABLE = frozenset(FileReading.model_fields)
+"""What is said of a source's only table, or else of each of several."""
+
+
 class FilesSource(AnySource, FileReading, FilePlace):
-    """Files below a directory or bucket, all of one format, into one table. A run reads new and changed files only."""
+    """Files below a directory or bucket, into one table or several. A run reads new and changed files only."""
 
     type: Literal["files"]
+    tables: Annotated[
+        tuple[FileTable, ...],
+        Field(description="Several tables, each with a `table` and what else is said of files. Empty: one table."),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _each_table_says_its_own(self) -> Self:
+        if self.tables and (said := sorted(self.model_fields_set & _OF_ONE_TABLE)):
+            raise refused("{field} is said of each of tables: leave it out here.", said[0])
+        distinct((each.table for each in self.tables), "tables", "table")
+        return self
+
+    def each(self) -> "tuple[FilesSource, ...]":
+        """The source as sources of one table."""
+        if not self.tables:
+            return (self,)
+        names = _OF_ONE_TABLE
+        return tuple(
+            self.model_copy(update={"tables": (), **{name: getattr(table, name) for name in names}})
+            for table in self.tables
+        )
 
     def landings(self) -> dict[str, Landing | None]:
-        codebook = {f"{self.table}{CODEBOOK}": None} if self.format in DESCRIBED else {}
-        return {**dict.fromkeys(self.tables_of_parts(), self), **codebook}
+        found: dict[str, Landing | None] = {}
+        for one in self.each():
+            found |= dict.fromkeys(one.tables_of_parts(), one)
+            if one.format in DESCRIBED:
+                found[f"{one.table}{CODEBOOK}"] = None
+        return found
 
     def tables_of_parts(self) -> dict[str, str | None]:
-        """The tables with rows, and which part of the files each has; None: all of them."""
+        """The tables with rows of a source of one table, and which part of its files each has; None: all of them."""
         if self.format not in PARTED:
             return {self.table: None}
         return {f"{self.table}_{part}": part for part in self.parts}

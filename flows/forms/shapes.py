@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from connectors.limits.closed_sets import OneOf
 from connectors.refusals import Refusal
 from connectors.sources.fhir import FhirSource
-from connectors.sources.files import FileFormat
+from connectors.sources.file_formats import FileFormat
 from connectors.sources.secret_references import WAY_OUT, reference_from_text
 from connectors.sources.write_rules import ColumnType, normalised
 

@@ -61,6 +61,9 @@ def _columns(  # noqa: PLR0911  # a way for each kind of column
             return []
         kind = table.known[landed]
         return [(landed, pa.chunked_array([pa.nulls(len(values), ARROW.get(kind, pa.string()))]), kind)]
+    written = values
+    if table.comma:
+        values = _with_points(values)
     if (declared := table.declared(name, landed)) not in {None, "text"}:
         parts = as_declared(landed, values.to_pylist(), str(declared))
         return [(column, pa.chunked_array([array]), kind) for column, array, kind in parts]
@@ -68,11 +71,12 @@ def _columns(  # noqa: PLR0911  # a way for each kind of column
     known = declared or table.known.get(landed) or table.presumption(name)
     kind, doubles = (known, None) if known is not None else _inferred(values, is_key=is_key)
     if kind not in _PATTERNS:
-        return [(landed, values, "text")]
+        return [(landed, written, "text")]
     if kind == "double":
-        return _doubles(landed, values, doubles or Doubles.of(values), is_key=is_key)
-    if kind in _BOUNDS and (written := _as_written(values, kind)) is not None:
-        return [(landed, written, kind)]
+        read = doubles or Doubles.of(values)
+        return [*_doubles(landed, values, read, is_key=is_key), *_beside(landed, pc.invert(read.kept), written)]
+    if kind in _BOUNDS and (found := _as_written(values, kind)) is not None:
+        return [(landed, found, kind)]
     fits = pc.match_substring_regex(values, _PATTERNS[kind])
     try:
         found = _cast(_where(fits, values), kind)
@@ -80,7 +84,12 @@ def _columns(  # noqa: PLR0911  # a way for each kind of column
         # The pattern has it and the calendar does not: the 30th of February.
         fits = _each(values, lambda value: _is(value, kind))
         found = _cast(_where(fits, values), kind)
-    return [(landed, found, kind), *_beside(landed, pc.invert(fits), values)]
+    return [(landed, found, kind), *_beside(landed, pc.invert(fits), written)]
+
+
+def _with_points(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers with a point where they are written with a comma; whatever else stands as it is."""
+    return pc.replace_substring_regex(values, r"^(-?[0-9]+),([0-9]+)$", r"\1.\2")
 
 
 def _inferred(values: pa.ChunkedArray, *, is_key: bool) -> tuple[str, "Doubles | None"]:
@@ -125,6 +134,11 @@ class Doubles:
     numbers: pa.ChunkedArray
     given_back: pa.ChunkedArray
 
+    @property
+    def kept(self) -> pa.ChunkedArray:
+        """Whether the digits of each text are those of its number."""
+        return pc.fill_null(self.given_back, False)
+
     @classmethod
     def of(cls, values: pa.ChunkedArray) -> "Doubles":
         """The texts read. Programs write doubles as 5 and 7.5, or as 5.0 and 7.5."""
@@ -144,15 +158,15 @@ class Doubles:
 
 
 def _doubles(name: str, values: pa.ChunkedArray, read: Doubles, *, is_key: bool) -> list[Part]:
-    """A column of doubles: each number that a double holds, and its digits beside it where a double has others."""
-    given_back = held = pc.fill_null(read.given_back, False)
-    if _all(pc.or_(given_back, pc.is_null(values))):
+    """A column of doubles: each number that a double holds, though its digits may be others."""
+    held = read.kept
+    if _all(pc.or_(held, pc.is_null(values))):
         return [(name, read.numbers, "double")]
     if not is_key:
         odd = _where(pc.and_(read.are_numbers, pc.invert(held)), values)
         held = pc.or_(held, pc.fill_null(_each(odd, lambda text: is_held(float(text), text)), False))
     numbers = pc.if_else(held, read.numbers, pa.scalar(None, pa.float64()))
-    return [(name, numbers, "double"), *_beside(name, pc.invert(given_back), values)]
+    return [(name, numbers, "double")]
 
 
 def _beside(name: str, misfits: pa.ChunkedArray, values: pa.ChunkedArray) -> list[Part]:

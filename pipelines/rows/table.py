@@ -23,6 +23,8 @@ class Table:
     """The types that a reader knows of new columns of text, by the source's names; of all others that they are texts.
     None: it knows none."""
     remarks: Remarks = field(default_factory=Remarks)
+    comma: bool = False
+    """Numbers in texts are written with a comma, as in 7,40."""
 
     def __post_init__(self) -> None:
         self._declared = {Rule().landed(name): kind for name, kind in self.types.items()}

@@ -43,11 +43,12 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
         types: Mapping[str, str] | None = None,
         presumed: Mapping[str, str] | None = None,
         of_text: bool = False,
+        comma: bool = False,
         keeps_digits: bool = False,
     ) -> None:
         """`of_text`: the tables are of text, as CSV is, and a reader may know the types of some (`presumed`).
 
-        `keeps_digits`: see `json_columns`.
+        `keeps_digits`: see `json_columns`. `comma`: see `Table`.
         """
         super().__init__(lambda page: page)
         self.resource = resource
@@ -59,6 +60,7 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
         self.json: frozenset[str] = frozenset()
         """The columns of Arrow tables that are JSON, as the reader says beside them."""
         self._of_text = of_text
+        self._comma = comma
         self._keeps_digits = keeps_digits
         self._tables: dict[bool, Table] = {}
 
@@ -130,6 +132,7 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
                 types=self.types,
                 presumed=self._presumed,
                 remarks=self.remarks,
+                comma=self._comma,
             )
         return self._tables[of_arrow]
 

@@ -20,15 +20,16 @@ import pyarrow as pa
 from dlt.common.schema.typing import TWriteDisposition
 from dlt.extract import DltResource
 
-from connectors.sources.files import (
+from connectors.sources.file_formats import (
     CSV_SETTINGS,
     DESCRIBED,
     LATER_SETTINGS,
     STATISTICS,
     WORKBOOKS,
+    DecimalMark,
     FileFormat,
-    FilesSource,
 )
+from connectors.sources.files import FilesSource
 from connectors.sources.write_rules import CODEBOOK, WriteDisposition
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.rows.to_arrow import END, ToArrow
@@ -43,6 +44,7 @@ from pipelines.sources.files.finding import Choice, find
 from pipelines.sources.files.fixed_rows import fixed_tables
 from pipelines.sources.files.holding import WholeFiles
 from pipelines.sources.files.json_rows import json_pages
+from pipelines.sources.files.origin import with_origin
 from pipelines.sources.files.packing import members
 from pipelines.sources.files.parquet_rows import parquet_tables
 from pipelines.sources.files.statistics import CODEBOOK_KEY, codebook_pages, statistics_pages
@@ -61,7 +63,12 @@ LOOK_SECONDS = 0.5
 
 
 def resources(source: FilesSource, context: Context) -> list[DltResource]:
-    """The table of a `files` source, and the codebook of one of statistics files."""
+    """The tables of a `files` source, and the codebooks of files that have one."""
+    return [resource for one in source.each() for resource in _resources(one, context)]
+
+
+def _resources(source: FilesSource, context: Context) -> list[DltResource]:
+    """Those of a source of one table."""
     if context.row_limit is not None and source.write_disposition is WriteDisposition.APPEND and not context.rehearsal:
         raise ConfigurationError(
             f"row_limit can't be used with {source.table}, which appends files: "
@@ -88,7 +95,12 @@ def _resource(
     of_codebook: bool = False,
 ) -> DltResource:
     """The reading of a source's files: their rows, those of a part of them, or their codebooks."""
-    to_arrow = ToArrow(name, types={} if of_codebook else source.types, of_text=source.format in OF_TEXT)
+    to_arrow = ToArrow(
+        name,
+        types={} if of_codebook else source.types,
+        of_text=source.format in OF_TEXT,
+        comma=source.decimal is DecimalMark.COMMA,
+    )
     whole_files = WholeFiles(context.directory, to_arrow.remember, context.mask.remember, context.protection.remember)
     reading = _Reading(source, context, *found, whole_files, part, of_codebook, to_arrow.declare)
     replaced = source.write_disposition is WriteDisposition.REPLACE
@@ -209,6 +221,8 @@ class _Reading:
                 with contextlib.ExitStack() as opened:
                     for page in self._rows(file, opened, way):
                         rows = page if left is None else page[: left - count]
+                        if self.source.origin and not self.of_codebook:
+                            rows = with_origin(rows, file.shown, count)
                         count += len(rows)
                         yield rows
                         if left is not None and count >= left:

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from connectors.sources.files import ENDINGS, FilesSource
+from connectors.sources.file_formats import ENDINGS
+from connectors.sources.files import FilesSource
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 from pipelines.sources.files.stores import Found, Store, store_of

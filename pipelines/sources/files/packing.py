@@ -17,7 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from connectors.sources.files import ENDINGS, FileReading
+from connectors.sources.file_formats import ENDINGS
+from connectors.sources.files import FileReading
 from pipelines.sources.files import archives
 from pipelines.sources.files.faults import BrokenFileError
 

@@ -17,7 +17,8 @@ from typing import Any
 from dlt.common.configuration import resolve_configuration
 from dlt.common.storages import FilesystemConfiguration, fsspec_from_config
 
-from connectors.sources.files import ENDINGS, FilesSource
+from connectors.sources.file_formats import ENDINGS
+from connectors.sources.files import FilesSource
 from pipelines.access.buckets import KNOWN_HOSTS, bucket_of, host_of
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from connectors.sources.files import AUDIT_RECORDS
+from connectors.sources.file_formats import AUDIT_RECORDS
 from pipelines.sources.files.documents.text_pages import TextRow, as_json, text_pages
 from pipelines.sources.files.documents.trees import elements, local_name
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from connectors.sources.files import FileFormat, FileReading
+from connectors.sources.file_formats import FileFormat
+from connectors.sources.files import FileReading
 from pipelines.sources.files.decoding import unpacked
 from pipelines.sources.files.statistics.variables import Variable
 

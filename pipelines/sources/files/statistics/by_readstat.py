@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyreadstat
 
-from connectors.sources.files import FileFormat
+from connectors.sources.file_formats import FileFormat
 from pipelines.sources.files.faults import BrokenFileError
 from pipelines.sources.files.statistics.variables import (
     SAS,

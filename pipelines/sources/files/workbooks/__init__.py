@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from connectors.sources.files import FileFormat, FileReading
+from connectors.sources.file_formats import FileFormat
+from connectors.sources.files import FileReading
 from pipelines.sources.files.faults import BrokenFileError
+from pipelines.sources.files.origin import SHEET
 from pipelines.sources.files.workbooks.cells import Sheet, Unknown
 
 PAGE_ROWS = 20_000
@@ -86,7 +88,8 @@ class _Table:
             while len(self.names) < len(row):
                 self.names.append(self._distinct(f"column_{len(self.names) + 1}"))
             row += [None] * (len(self.names) - len(row))
-            page.append(dict(zip(self.names, row, strict=True)))
+            origin = {SHEET: self.sheet.name} if self.source.origin else {}
+            page.append({**origin, **dict(zip(self.names, row, strict=True))})
             if len(page) >= PAGE_ROWS:
                 yield page
                 page = []

@@ -320,3 +320,22 @@ def test_no_json_at_all_makes_anything_but_refusals(value: Any) -> None:
             for refusal in from_pydantic(error, "source"):
                 assert refusal.pointer.startswith("/source")
                 assert refusal.message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"format": "hl7"}, "source.parts is missing: hl7 files need it, such as ['PID', 'OBX']."),
+        ({"format": "xml"}, "source.row_path is missing"),
+        ({"format": "fixed"}, "source.fields is missing"),
+        ({"format": "fixed", "fields": [{"name": "a", "first": 3, "last": 2}]}, "must not be before first"),
+        ({"format": "xml", "row_path": "/a[1]"}, "source.row_path must be names with slashes between"),
+        ({"format": "parquet", "decimal": ","}, "source.decimal means nothing for parquet files"),
+        ({"format": "odm", "parts": ["IG.A", "ig_a"]}, "is there twice"),
+        ({"tables": [{"table": "a"}], "delimiter": ";"}, "source.delimiter is said of each of tables"),
+        ({"tables": [{"table": "a"}, {"table": "A"}]}, "is there twice"),
+        ({"tables": [{"glob": "*.csv"}]}, "source.tables.0.table is required"),
+    ],
+)
+def test_files_say_what_their_format_needs(keys: dict[str, object], words: str) -> None:
+    assert words in " ".join(each.message for each in refusals({"type": "files", "url": "/in", **keys}))

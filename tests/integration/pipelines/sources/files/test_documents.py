@@ -74,3 +74,35 @@ def test_dataset_json_xml_and_fixed_width_land_with_their_types(platform: Platfo
     fields = [{"name": "id", "first": 1, "last": 4}, {"name": "n", "first": 5, "last": 8}]
     connector, _ = run(platform, inbox, format="fixed", fields=fields, table="counts")
     assert platform.duck(f"SELECT id, n FROM connector_{connector}.counts ORDER BY id") == [("0007", 12), ("0008", 3)]
+
+
+def test_several_tables_of_one_connector_say_where_their_rows_came_from(platform: Platform, inbox: Path) -> None:
+    (inbox / "labs_1.csv").write_text("id;value;note\n1;7,5;a\n2;0,25;b\n")
+    (inbox / "labs_2.csv").write_text("id;value;note\n3;x;1,5\n4;7,40;c\n")
+    (inbox / "visits.jsonl").write_text('{"id": 1, "day": "2024-02-29"}\n')
+    connector, sentence = run(
+        platform, inbox, mask=["note"],
+        tables=[
+            {"table": "labs", "glob": "labs_*.csv", "decimal": ",", "origin": True, "primary_key": "id"},
+            {"table": "visits", "glob": "*.jsonl", "origin": True},
+        ],
+    )  # fmt: skip
+    schema = f"connector_{connector}"
+    labs = f"SELECT id, value, value__v_text, length(note), _file, _row FROM {schema}.labs ORDER BY id"
+    assert platform.duck(labs) == [
+        (1, 7.5, None, 64, "labs_1.csv", 1),
+        (2, 0.25, None, 64, "labs_1.csv", 2),
+        (3, None, "x", 64, "labs_2.csv", 1),
+        (4, 7.4, "7,40", 64, "labs_2.csv", 2),
+    ], sentence
+    assert platform.duck(f"SELECT id, day::varchar, _file, _row FROM {schema}.visits") == [
+        (1, "2024-02-29", "visits.jsonl", 1)
+    ]
+
+
+def test_a_text_with_a_comma_is_no_number_in_a_column_of_texts(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.csv").write_text("id;codes\n1;1,2\n2;a,b\n")
+    connector, _ = run(platform, inbox, table="t", decimal=",", primary_key="id")
+    (inbox / "b.csv").write_text("id;codes\n3;1,2\n")
+    platform.run(connector)
+    assert platform.duck(f"SELECT codes FROM connector_{connector}.t ORDER BY id") == [("1,2",), ("a,b",), ("1,2",)]
