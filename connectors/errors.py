@@ -151,7 +151,7 @@ class ReasonRequiredError(RequestError):
     """A change without a reason, where CAI_REASON_REQUIRED asks for one."""
 
     def __init__(self, via: Via) -> None:
-        where = "in the header X-Reason" if via is Via.REST else "in the field reason"
+        where = {Via.REST: "in the header X-Reason", Via.PAGE: 'at "Why you do this"'}.get(via, "in the field reason")
         super().__init__(f"Every change needs a reason here, so nothing was changed: say why, {where}.")
 
 

@@ -176,7 +176,7 @@ class Service(Decisions):
         Raises:
             ReasonRequiredError: before it begins. And what `database.connectors.changing` does.
         """
-        if self._reason_required and self._person.actor.reason is None:
+        if self.reason_required and self._person.actor.reason is None:
             raise ReasonRequiredError(self._person.actor.via)
         async with connectors.changing(self._engine, name=name, own_id=own_id) as connection:
             await audit.act_as(connection, self._person.actor)

@@ -109,7 +109,8 @@ class Queries:
         self._places = places
         self._open_credentials = open_credentials
         self._clock = clock
-        self._reason_required = reason_required
+        self.reason_required = reason_required
+        """Whether a change without a reason is refused."""
         self._person = PLATFORM
 
     @classmethod

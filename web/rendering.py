@@ -90,6 +90,7 @@ def page(request: Request, name: str, *, status: int = 200, **values: Any) -> Re
         known=hasattr(request.state, "person") or not request.app.state.asks_for_names,
         logged_in=hasattr(request.state, "session"),
         said=request.query_params.get("said", ""),
+        reason_required=request.app.state.service.reason_required,
         prefect_ui=getattr(request.app.state, "prefect_ui", None),
         **values,
     )

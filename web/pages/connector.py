@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from connectors.connector import InvalidConnectorError
-from connectors.errors import ForbiddenError, NoSuchRunError, PrefectUnavailableError, RequestError
+from connectors.errors import ForbiddenError, NoSuchRunError, NotFoundError, PrefectUnavailableError, RequestError
 from connectors.limits.ids import parse_id
 from connectors.loads import Decision
 from connectors.people import Act
@@ -160,4 +160,7 @@ async def do(request: Request, number: str, act: str, service: UseCases, person:
                 return await _page(request, number, service, person, "There is no such action.", 404)
     except (RequestError, InvalidConnectorError) as error:
         status = 403 if isinstance(error, ForbiddenError) else 409
-        return await _page(request, number, service, person, str(error), status)
+        try:
+            return await _page(request, number, service, person, str(error), status)
+        except NotFoundError:  # one that is deleted has no page on which its restoring could be refused
+            raise error from None

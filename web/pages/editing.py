@@ -118,5 +118,6 @@ async def _form(
         values=values,
         sections=sections(values),
         refused=refused,
+        reason=(sent or {}).get("reason", ""),
         credentials=await choices(request, person, entry.row.team, sent),
     )

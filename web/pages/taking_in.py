@@ -29,16 +29,16 @@ async def begin(request: Request, person: Visitor) -> Response:
 async def take_in(request: Request, service: UseCases, person: Visitor, sent: Sent) -> Response:
     """What the document would do; and, once that was seen, do it."""
     _require(person)
-    text, doing = sent.get("document", ""), sent.get("go") == "do"
+    text, reason, doing = sent.get("document", ""), sent.get("reason", ""), sent.get("go") == "do"
     try:
         documents = cast(Reader, request.app.state.documents_of)(text)
         found = await Exchange(service, request.app.state.engine).take_in(documents, dry_run=not doing)
     except InvalidConnectorError as error:
         refused = [(_where(each.pointer), each.message) for each in error.refusals]
-        return _page(request, text, refused=refused, status=422)
+        return _page(request, text, reason, refused=refused, status=422)
     except RequestError as error:
-        return _page(request, text, refused=[("", str(error))], status=409)
-    return _page(request, text, found=found, done=doing)
+        return _page(request, text, reason, refused=[("", str(error))], status=409)
+    return _page(request, text, reason, found=found, done=doing)
 
 
 def _require(person: Person) -> None:
@@ -56,6 +56,7 @@ def _where(pointer: str) -> str:
 def _page(
     request: Request,
     text: str,
+    reason: str = "",
     *,
     found: Sequence[Taken] = (),
     done: bool = False,
@@ -73,6 +74,7 @@ def _page(
         "import.html",
         status=status,
         document=text,
+        reason=reason,
         found=found,
         done=done,
         refused=refused,

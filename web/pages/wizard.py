@@ -228,6 +228,7 @@ async def _show(
         refused=refused or {},
         when={**form_of(schedule), **{key: text for key, text in (sent or {}).items() if key.startswith("when.")}},
         hows=SAID,
+        reason=(sent or {}).get("reason", ""),
         credentials=await choices(request, person, _team(person, draft), sent),
         **values,
     )

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from connectors.history import REDACTED, Action
 from connectors.people import Actor, Via
 from connectors.sources.secret_references import looks_secret
-from database import audit
+from database import audit, tables
 from local.embedded_postgres import EmbeddedPostgres
 from rigs.migrated import migrate
 from tests.support.audit import SOURCE, connected, entries, insert, silently
@@ -39,6 +39,14 @@ async def test_each_change_of_a_user_column_is_an_entry_with_both_states(databas
         assert created["after"] == updated["before"]
         assert json.loads(updated["after"])["schedule"] == "0 1 * * *"
         assert (deleted["before"], deleted["after"]) == (updated["after"], None)
+
+
+async def test_the_history_has_each_column_that_people_write(database_url: str) -> None:
+    ours = {"id", "prefect_deployment_id", "created_at", "updated_at", "generation"}
+    async with connected(database_url) as connection:
+        await insert(connection)
+        kept = json.loads(await connection.fetchval("SELECT cai_connectors_values(c) FROM cai_connectors c"))
+    assert set(kept) == {column.name for column in tables.connectors.columns} - ours
 
 
 async def test_copy_many_rows_at_once_a_merge_and_a_truncate_are_entries_row_by_row(database_url: str) -> None:

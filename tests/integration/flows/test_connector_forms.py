@@ -12,13 +12,16 @@ import httpx
 import pytest
 import sqlalchemy as sa
 import yaml
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.urls import url_for
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.connector import ConnectorRow, InvalidConnectorError, validate
+from connectors.people import Actor, Via
 from connectors.status import Phase, Reason, Status
 from database.store import Store
 from database.tables import connectors
@@ -322,6 +325,22 @@ async def test_a_form_saves_the_connector_and_shows_it(store: Store, prefect_ser
     assert "Runs **every day at 02:00 (Europe/Berlin)**." in page
     assert page.count(", 02:00 |") == 5, "the next five runs"
     assert '"type": "sql_database"' in page
+
+
+async def test_a_form_acts_as_whoever_started_its_run_where_prefect_knows_it(store: Store, engine: AsyncEngine) -> None:
+    state = await submit(
+        connector_forms.create_connector, name="Visits", source=SOURCE, is_active=False, reason=" a new study "
+    )
+    assert state.is_completed(), state.message
+    async with engine.connect() as connection:
+        said = (await connection.exec_driver_sql("SELECT actor, via, reason, request_id FROM cai_audit")).one()
+    # A server without accounts knows nobody.
+    assert tuple(said) == ("prefect", "form", "a new study", str(state.state_details.flow_run_id))
+    who = {"id": UUID(int=1), "type": "USER", "display_value": "ann@example.org"}
+    run = FlowRun.model_validate({"id": UUID(int=7), "flow_id": UUID(int=8), "created_by": who})
+    context: Any = FlowRunContext
+    with context.model_construct(flow_run=run):
+        assert connector_forms._actor("") == Actor("prefect:ann@example.org", Via.FORM, None, str(run.id))
 
 
 def shown(server: PrefectServer, key: str) -> dict[str, Any]:

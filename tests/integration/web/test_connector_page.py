@@ -1,5 +1,6 @@
 """A connector's page on a real PostgreSQL: what can be done there, as a browser without scripts sends it."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -129,3 +130,54 @@ async def test_the_page_tells_what_became_of_it_and_what_the_last_load_did(
     assert [each in tables for each in ("visit", "1,240", "1,234", ">6<", "98,765")] == [True] * 5
     older = re.search(r"\?before=([0-9-]+)#timeline", text)
     assert older is None, "all of it is on one page"
+
+
+async def test_where_a_reason_is_required_each_form_that_changes_asks_for_it_and_passes_it_on(
+    database_url: str,
+) -> None:
+    async with client(database_url, reason_required=True) as browser:
+        made = await browser.post(CONNECTORS, json=BODY, headers={"X-Reason": "at first"})
+        where = f"/connectors/{made.json()['id']}"
+        page = (await browser.get(where)).text
+        assert page.count('name="reason"') == page.count('/pause"') + page.count('/restore"') + page.count('/delete"')
+        source = {"source.credentials": "sqlalchemy-connector/emr", "source.tables.0.name": "visit"}
+        forms: list[tuple[str, dict[str, str]]] = [
+            (f"{where}/pause", {}),
+            (f"{where}/edit", {"name": "Another", "timezone": "UTC", **source}),
+            (f"{where}/restore", {"generation": "1"}),
+            (f"{where}/delete", {"name": BODY["name"]}),
+            (f"{where}/restore", {"generation": "1"}),
+        ]
+        csrf = re.findall(r'name="csrf" value="([^"]*)"', page)[0]
+        for address, form in forms:
+            refused = await browser.post(address, data={"csrf": csrf, **form})
+            assert refused.status_code in {409, 422}, address
+            done = await browser.post(address, data={"csrf": csrf, "reason": f"because of {address}", **form})
+            assert done.status_code == 303, (address, done.text)
+        draft = json.dumps({"source": BODY["source"], "destination": None, "rest": {}})
+        new = {"csrf": csrf, "step": "when", "draft": draft, "name": "New", "when.how": "never"}
+        refused = await browser.post("/connectors/new", data=new)
+        assert refused.status_code == 409
+        assert "Every change needs a reason here" in refused.text
+        assert 'name="reason"' in refused.text
+        assert (await browser.post("/connectors/new", data={**new, "reason": "a new study"})).status_code == 303
+        assert 'name="reason"' in (await browser.get("/connectors/import")).text
+    connection = await asyncpg.connect(database_url)
+    try:
+        reasons = await connection.fetch("SELECT DISTINCT reason FROM cai_audit")
+    finally:
+        await connection.close()
+    assert {row["reason"] for row in reasons} == {
+        "at first", "a new study", *(f"because of {address}" for address, _ in forms),
+    }  # fmt: skip
+
+
+async def test_a_deleted_connector_is_brought_back_from_the_audit(browser: httpx.AsyncClient, number: int) -> None:
+    await browser.delete(f"{CONNECTORS}/{number}")
+    page = (await browser.get("/audit")).text
+    (generation,) = re.findall(rf'action="/connectors/{number}/restore">.*?name="generation" value="(\d+)"', page)
+    csrf = dict(re.findall(r'name="(csrf)" value="([^"]*)"', page))
+    back = await browser.post(f"/connectors/{number}/restore", data={**csrf, "generation": generation})
+    assert back.status_code == 303
+    row = (await browser.get(f"{CONNECTORS}/{number}")).json()
+    assert (row["name"], row["schedule"], row["source"]) == (BODY["name"], BODY["schedule"], BODY["source"])
