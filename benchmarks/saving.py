@@ -100,10 +100,10 @@ async def _figure(
         "{:.2f} ms, {:.2f} ms".format(*_in_rounds(took[ours][UNCOUNTED:])),
         "without the history {:.2f} ms, {:.2f} ms".format(*_in_rounds(took[baseline][UNCOUNTED:])),
         None,
-        f"p95 of the difference at most {BAR_MILLISECONDS:.0f} ms (is {more[1]:.2f} ms, p50 {more[0]:.2f} ms)",
-        more[1] <= BAR_MILLISECONDS,
-        "The database's CPU time, in which others on the machine don't count: "
-        "p50 {:.2f} ms more, p95 {:.2f} ms more.".format(*more_cpu),
+        f"at most {BAR_MILLISECONDS:.0f} ms of CPU more at p95 (is {more_cpu[1]:.2f} ms, p50 {more_cpu[0]:.2f} ms)",
+        more_cpu[1] <= BAR_MILLISECONDS,
+        "The bar is for the database's CPU time, in which others on the machine don't count; without others it is what "
+        "a save takes longer. By the clock, others included: p50 {:.2f} ms more, p95 {:.2f} ms more.".format(*more),
     )
 
 
