@@ -104,6 +104,12 @@ _REDCAP = {
     "content": ["record"],
     "batch_size": 2_000,
 }
+_FHIR = {
+    "type": "fhir",
+    "base_url": os.environ.get("BENCH_FHIR", ""),
+    "resource_types": ["Observation"],
+    "mode": "bulk",
+}
 _POSTGRES = {"type": "postgres", "credentials": {"env": WAREHOUSE}}
 
 LOADS: dict[str, Callable[[], float]] = {
@@ -113,6 +119,7 @@ LOADS: dict[str, Callable[[], float]] = {
     "files-to-duckdb": _connector(_FILES, None),
     "redcap-wide": _connector(_REDCAP, None, ("pipelines.loading.pipeline",)),
     "redcap-by_instrument": _connector({**_REDCAP, "layout": "by_instrument"}, None, ("pipelines.loading.pipeline",)),
+    "fhir-export": _connector(_FHIR, None, ("pipelines.loading.pipeline", "pipelines.sources.fhir")),
     "merge-to-duckdb": _connector(_KEYED, None),
     "merge-to-postgres": _connector(_KEYED, _POSTGRES),
 }

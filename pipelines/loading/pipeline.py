@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 import dlt
+import pyarrow as pa
 from dlt.extract import DltResource
 
 from connectors.connector import by_key_refusals
@@ -108,6 +109,8 @@ class LoadPipeline:
             self._extract()
         except NotReadyError as wait:
             self.waits = wait
+        # What rows were made in is free by now, and the load wants it for the destination.
+        pa.default_memory_pool().release_unused()
 
     def _context(self, **more: Any) -> Context:
         job = self.job

@@ -59,7 +59,7 @@ class AfterLoad:
         """Delete or mark the rows that the source names, by table at the source. Done again, it finds none."""
         source = self._job.connector.source
         if gone and isinstance(source, FhirSource):
-            for table, rows in delete_named(place, gone, source.deletes).items():
+            for table, rows in delete_named(place, gone, source.deletes, self._histories).items():
                 self.named[table] = self.named.get(table, 0) + rows
 
     def sweep(self, place: Place, remarks: Remarks) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet
 from connectors.sources.deletes import Deletes
 from connectors.sources.write_rules import landed_table, letters_and_digits
 from pipelines.loading.comparing.deleting import DELETED_AT
+from pipelines.loading.comparing.histories import NOTES, Histories
 from pipelines.loading.comparing.reading import Place, opened
 from pipelines.loading.comparing.sessions import Session, session
 from pipelines.protection.masking import hashed, masking_key
@@ -21,19 +22,25 @@ from pipelines.protection.masking import hashed, masking_key
 KEY = "id"
 
 
-def delete_named(place: Place, gone: Mapping[str, Sequence[Path]], mode: Deletes) -> dict[str, int]:
-    """Delete or mark the rows of these ids; how many, by table.
+def delete_named(
+    place: Place, gone: Mapping[str, Sequence[Path]], mode: Deletes, histories: Histories
+) -> dict[str, int]:
+    """Delete or mark the rows of these ids, and end their versions; how many, by table.
 
     Args:
         place: the connector's dataset.
         gone: Parquet with the ids, as the source has them, by the table's name at the source.
         mode: what becomes of the rows.
+        histories: of the connector's tables.
     """
     files = {landed_table(name): [_as_landed(place, path) for path in paths] for name, paths in gone.items()}
-    done = {}
-    with place.alone(), session(opened(place), place.job.destination) as there:
+    done, pipeline = {}, opened(place)
+    with place.alone(), session(pipeline, place.job.destination) as there:
         for table, of_table in files.items():
             done[table] = _delete(there, table, of_table, mode)
+            # A history that has never followed looks at every row after the load.
+            if done[table] and histories.has(table) and there.columns(NOTES):
+                histories.follow_keys(there, pipeline, table)
     return done
 
 

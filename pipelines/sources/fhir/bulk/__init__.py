@@ -45,6 +45,9 @@ CURSOR = "meta.lastUpdated"
 """The name under which a search keeps how far it has come. An export keeps the same, so that each can go on where the
 other stopped."""
 
+PAGE_ROWS = 8_000
+"""Resources that go through a pipe together: nested as they are, each takes kilobytes until it is a row."""
+
 
 def is_wanted(source: FhirSource, client: Client, context: Context) -> bool:
     """Whether a connector has its server export, which `auto` leaves to what the server offers.
@@ -210,7 +213,7 @@ class _Reading:
                     yield resources_of(values, kind)
 
         def read(kind: str) -> Iterator[list[Any]]:
-            yield from gathered(ahead(lambda: rows(kind)))
+            yield from gathered(ahead(lambda: rows(kind)), PAGE_ROWS)
             self._keep(kind, manifest.time if is_whole else None, export)
 
         return [self._resource(kind, read(kind)) for kind in self._source.resource_types]

@@ -275,6 +275,18 @@ def test_deleted_resources_are_gone_or_marked_as_the_connector_says(
     assert told[0] == (None if deletes == "ignore" else 2,)
 
 
+@pytest.mark.parametrize("deletes", ["mark", "remove"])
+def test_the_version_of_a_deleted_resource_ends(
+    platform: Platform, server: BulkServer, web: WebServer, deletes: str
+) -> None:
+    connector = platform.add(source(web, deletes=deletes, history=True))
+    platform.run(connector)
+    server.gone, server.now = [("Patient", "p3")], "2026-02-01T00:00:00Z"
+    platform.run(connector)
+    ended = f"SELECT id FROM connector_{connector}.patient__history WHERE valid_to IS NOT NULL"
+    assert platform.duck(ended) == [("p3",)]
+
+
 def test_deletes_by_ids_that_are_changed_on_their_way_are_refused(
     platform: Platform, server: BulkServer, web: WebServer
 ) -> None:
