@@ -9,7 +9,7 @@ from connectors.limits.closed_sets import ClosedSet
 from connectors.sources.checks import SourceWithChecks
 from connectors.sources.deletes import Deletes
 from connectors.sources.http import BaseUrl, FhirLogin, MoreHeaders
-from connectors.sources.secret_references import Name, refused
+from connectors.sources.secret_references import Name, Strict, refused
 from connectors.sources.write_rules import ColumnTypes, Landing, Some, distinct
 
 
@@ -56,6 +56,27 @@ def _host(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.\-]*[A-Za-z0-9])?(:\d{1,5})?", value):
         raise refused("{field} must be the name of a host, such as 'files.example.org' or 'files.example.org:8443'.")
     return value.lower()
+
+
+class Patients(Strict):
+    """The patients whose resources are searched, one by one."""
+
+    group: Annotated[
+        Annotated[Name, AfterValidator(_id)] | None, Field(description="The members of a Group, by its id.")
+    ] = None
+    list: Annotated[
+        tuple[Annotated[Name, AfterValidator(_id)], ...], Field(description="The ids of the patients themselves.")
+    ] = ()
+    search: Annotated[
+        dict[Name, Name], Field(description="Those that a search of Patient finds, by its parameters.")
+    ] = Field(default_factory=dict)
+    at_once: Annotated[int, Field(ge=1, le=16, description="Patients whose resources are asked for at once.")] = 4
+
+    @model_validator(mode="after")
+    def _is_one_of_three(self) -> Self:
+        if sum(map(bool, (self.group, self.list, self.search))) != 1:
+            raise refused("{field} must have one of group, list and search.")
+        return self
 
 
 class FhirSource(SourceWithChecks):
@@ -109,6 +130,20 @@ class FhirSource(SourceWithChecks):
         bool,
         Field(description="Whether numbers that the server states (`total`, `count`) are compared with what came."),
     ] = True
+    patients: Annotated[
+        Patients | None,
+        Field(
+            description="Whose resources are searched, patient by patient, for servers that take no other search. "
+            "null: each type is searched as a whole."
+        ),
+    ] = None
+    overlap: Annotated[
+        Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
+        Field(
+            description="Of a search by patient, where the server can't tell what was updated: the days before the "
+            "last load of which everything is read again, by its date. null: all is read each time."
+        ),
+    ] = None
     next_hosts: Annotated[
         tuple[Annotated[Name, AfterValidator(_host)], ...],
         Field(
@@ -152,6 +187,10 @@ class FhirSource(SourceWithChecks):
         for name in (name for name, value in given.items() if value):
             if self.mode is Mode.SEARCH:
                 raise refused("{field} is of an export: set mode to bulk or auto, or leave it out.", name)
+        if self.patients is not None and self.mode is not Mode.SEARCH:
+            raise refused("{field} are of a search: set mode to search, or use group.", "patients")
+        if self.overlap is not None and self.patients is None:
+            raise refused("{field} needs patients, whose resources are searched one by one.", "overlap")
         if self.group and self.export_level:
             raise refused(
                 "{field} can't be used with group, which is a level of its own: leave one out.", "export_level"

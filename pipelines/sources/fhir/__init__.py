@@ -20,6 +20,7 @@ from pipelines.sources.fhir import bulk
 from pipelines.sources.fhir.bulk import CURSOR
 from pipelines.sources.fhir.bundles import resources_in, searched
 from pipelines.sources.fhir.pages import by_last_updated
+from pipelines.sources.fhir.patients import Patients
 from pipelines.sources.http.client import Client, source_client
 from pipelines.sources.rest_api import as_tables, first_rows, paged
 
@@ -50,6 +51,8 @@ def resources(source: FhirSource, context: Context) -> list[DltResource]:
         return bulk.resources(source, client, context)
     if context.exports is not None:
         bulk.end_left_over(client, context.exports)
+    if source.patients is not None:
+        return Patients(source, client, context).resources()
     return [_resource(client, source, kind, context) for kind in source.resource_types]
 
 
@@ -71,7 +74,7 @@ def _resource(client: Client, source: FhirSource, kind: str, context: Context) -
 
         def bundles(start: Any) -> Iterator[Any]:
             moments = {} if start is None else {"_lastUpdated": [f"ge{start}", *([f"lt{until}"] if until else [])]}
-            return searched(client, kind, params | moments)
+            return searched(client, kind, params | moments, check=source.check_complete)
 
         def moved() -> None:
             client.remark(

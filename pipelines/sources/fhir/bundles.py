@@ -23,8 +23,10 @@ MOST_SEARCHES = 3
 logger = logging.getLogger("prefect.pipelines")
 
 
-def searched(client: Client, kind: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def searched(client: Client, kind: str, params: Mapping[str, Any], *, check: bool = True) -> Iterator[dict[str, Any]]:
     """The Bundles of a search for resources of one type, each of which is an answer and no error.
+
+    `check`: compare the total that the server states with what came.
 
     Raises:
         RunError: when the server refuses, or resources are missing.
@@ -46,6 +48,7 @@ def searched(client: Client, kind: str, params: Mapping[str, Any]) -> Iterator[d
             params=params,
             paginator=Stated(links_only=True),
             select=select,
+            check_complete=check,
             known=names,
         )
         try:

@@ -151,6 +151,11 @@ def test_a_secret_is_in_no_repr_and_in_no_error_of_pydantic() -> None:
 
 NO_CURSOR: list[Any] = [[], {}, True]
 
+
+def fhir(**keys: Any) -> dict[str, Any]:
+    return {"type": "fhir", "base_url": "http://f", **keys}
+
+
 SENTENCES: list[tuple[Any, str, str]] = [
     (
         "x",
@@ -187,6 +192,17 @@ SENTENCES: list[tuple[Any, str, str]] = [
     ({"type": "files", "url": "/data/../etc"}, "/source/url", "must not go up"),
     ({"type": "files", "url": "/data", "glob": "../*"}, "/source/glob", "must be a pattern below the url"),
     ({"type": "fhir", "base_url": "http://f", "since": "yesterday"}, "/source/since", "must be a date, such as"),
+    (fhir(group="g1"), "/source/group", "source.group is of an export: set mode to bulk or auto"),
+    (fhir(deletes="mark"), "/source/deletes", "is of an export"),
+    (fhir(mode="bulk", group="a/b"), "/source/group", "must be the id of a FHIR resource"),
+    (fhir(mode="auto", group="g", export_level="patient"), "/source/export_level", "can't be used with group"),
+    (fhir(mode="bulk", type_filters=["Observation?"]), "/source/type_filters/0", "must be a search of one type"),
+    (fhir(mode="bulk", type_filters=["Device?a=b"]), "/source/type_filters/0", "that resource_types has not"),
+    (fhir(next_hosts=["https://f"]), "/source/next_hosts/0", "must be the name of a host"),
+    (fhir(mode="bulk", patients={"group": "g"}), "/source/patients", "are of a search"),
+    (fhir(patients={"group": "g", "list": ["p"]}), "/source/patients", "must have one of group, list and search"),
+    (fhir(patients={}), "/source/patients", "must have one of group, list and search"),
+    (fhir(overlap=3), "/source/overlap", "needs patients"),
     *(
         (
             resource(cursor_path="at", initial_value=value),
