@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.cancelling import cancelling
+from benchmarks.discovering import discovering
 from benchmarks.figures import LONG_ROUNDS, ROUNDS, Figure, table
 from benchmarks.first_line import first_line
 from benchmarks.first_sync import first_sync
 from benchmarks.fleet import audit, changes
 from benchmarks.latency import latency
 from benchmarks.memory import memory
+from benchmarks.page import page
 from benchmarks.pure import cold_start, plan_at_scale, spread
 from benchmarks.quiet import quiet
 from benchmarks.saving import saving
@@ -37,6 +40,9 @@ BENCHES: dict[str, Callable[[Stage], list[Figure]]] = {
     "memory": memory,
     "first-line": first_line,
     "small-run": small_run,
+    "page": page,
+    "discovering": discovering,
+    "cancelling": cancelling,
 }
 
 RESULTS = Path(__file__).parent / "RESULTS.md"

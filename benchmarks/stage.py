@@ -217,7 +217,7 @@ class Stage:
 
     @contextmanager
     def _serve(self, database: str, *, services: bool) -> Iterator[Server]:
-        port = _free_port()
+        port = free_port()
         home = self.directory / f"server_{port}"
         home.mkdir(exist_ok=True)
         switch = "true" if services else "false"
@@ -270,7 +270,8 @@ def _wait_until_up(api: str, child: Child, log: Path) -> None:
     raise RuntimeError(f"The Prefect server did not start:\n{tail(log, 30)}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -5,7 +5,6 @@ Needs Chromium on the machine. `CAI_SCREENSHOTS=docs/images` keeps what is seen 
 
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -20,21 +19,11 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from local.embedded_postgres import EmbeddedPostgres
 from settings import ROOT, read_env_file
+from tests.support.chromium import CHROMIUM, QUIET
 from tests.support.servers.prefect_server import free_port
 
 playwright: Any = pytest.importorskip("playwright.async_api")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-# A browser that asks nobody but the page under test.
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 VISITS = 1234
 START_SECONDS = 180
 RUN_MILLISECONDS = 60_000

@@ -64,7 +64,7 @@ async def go_on(request: Request, service: UseCases, person: Visitor, sent: Sent
     """Take over what a step says, and show the next one, the one before, or the same with what is wrong."""
     step, go = _step(sent), sent.get("go", "next")
     begun = Draft.read(sent.get("draft", ""))
-    sent, unkept = await _stored(request, person, step, begun, sent) if go == "next" else (sent, {})
+    sent, unkept = await _stored(request, person, step, begun, sent) if go in {"next", "try"} else (sent, {})
     draft = _taken(step, begun, sent)
     if go == "back":
         return await _show(request, service, person, ORDER[max(0, ORDER.index(step) - 1)], draft)
