@@ -3,7 +3,7 @@
 Times are shown in the connector's own zone, with its name: a person who plans by the clinic's clock must not compute.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -206,6 +206,17 @@ DONE = {
     "approve": "let through what waited",
     "refuse": "refused what waited",
     "restore": "brought back an earlier state",
+    "allow_mass_prune": "let many deployments go at once",
+    "archive": "moved days of the history out",
+    "log_in": "logged in",
+    "log_in_refused": "was not let in",
+    "log_out": "logged out",
+    "token_created": "made a token",
+    "token_revoked": "revoked a token",
+    "credential_created": "stored a credential",
+    "credential_deleted": "deleted a credential",
+    "approve": "approved a change of the source",
+    "refuse": "refused a change of the source",
 }
 """What each action of the history is called. One that is not here is shown by its own name."""
 
@@ -213,6 +224,32 @@ DONE = {
 def done(action: str) -> str:
     """An action of the history in words."""
     return DONE.get(action, action.replace("_", " "))
+
+
+DOORS = {
+    "rest": "over the REST API",
+    "form": "in a form",
+    "page": "at this page",
+    "sql": "in the database itself",
+    "controller": "by itself",
+}
+"""The doors through which something is done, for people."""
+
+
+def through(via: str) -> str:
+    """Through which door something was done, in words."""
+    return DOORS.get(via, via)
+
+
+def about(before: Any, after: Any) -> str:
+    """What an entry of the history is about that is about no connector: a source's host, a token, a credential."""
+    state = after if isinstance(after, Mapping) else before
+    if not isinstance(state, Mapping):
+        return ""
+    source = state.get("source")
+    if isinstance(source, Mapping):
+        return ", ".join(str(each) for each in (kind_name(source.get("type")), source.get("host")) if each)
+    return str(state.get("name") or "")
 
 
 def day(number: int) -> timedelta:

@@ -9,7 +9,7 @@ from connectors.loads import LoadRun, Outcome
 from connectors.standing import Event, EventKind
 from connectors.status import Phase
 from use_cases.timeline import Moment
-from web.presenting import PHASES, done, number, took
+from web.presenting import PHASES, done, number, through, took
 
 ALERTS = {"late": ("is late", "warn"), "overdue": ("is overdue", "bad"), "over": ("is not late any more", "good")}
 OUTCOMES = {
@@ -65,7 +65,7 @@ def _of_change(entry: AuditEntry) -> Line:
     changes = tuple(changes_between(entry.before, entry.after)) if is_update else ()
     before = entry.generation - 1 if is_update and entry.generation and entry.generation > 1 else None
     head = f"{entry.actor} {done(entry.action)}"
-    return Line(entry.at, "change", "calm", head, entry.reason or "", f"by {entry.via}", changes, before)
+    return Line(entry.at, "change", "calm", head, entry.reason or "", through(entry.via), changes, before)
 
 
 def _of_event(event: Event) -> Line:

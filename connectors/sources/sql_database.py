@@ -55,7 +55,11 @@ class SqlDatabaseSource(AnySource):
 
     type: Literal["sql_database"]
     credentials: Annotated[
-        Credential, Field(description="An address as SQLAlchemy takes it, or a SqlAlchemyConnector block.")
+        Credential,
+        Field(
+            description="Where the database is, with its login: a secret that holds an address such as "
+            "postgresql://user:password@host:5432/name (as SQLAlchemy takes it), or a SqlAlchemyConnector block."
+        ),
     ]
     tables: Annotated[Some[SqlTable], Field(description="What is read.")]
     # `schema` is a method of pydantic's BaseModel, so the attribute has another name than the key.

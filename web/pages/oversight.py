@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from connectors.errors import RequestError
-from connectors.history import changes_between
+from connectors.history import Action, changes_between
 from connectors.limits.ids import parse_id
 from connectors.people import Role
 from database.audit import AuditFilter
@@ -39,6 +39,7 @@ async def _audit(
         before=found.before,
         actor=actor,
         action=action,
+        actions=list(Action),
         **{"verification": None, **values},
     )
 
