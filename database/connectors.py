@@ -70,7 +70,7 @@ async def contents(engine: AsyncEngine, ids: Collection[int]) -> dict[int, str]:
 
 async def rows(engine: AsyncEngine, ids: Collection[int] | None = None) -> list[ConnectorRow]:
     """The rows of these connectors (of all for None), in one snapshot, by id."""
-    columns = (*map(_within_reach, tables.connectors.c), tables.content, tables.stamped)
+    columns = (*map(within_reach, tables.connectors.c), tables.content, tables.stamped)
     query = sa.select(*columns).order_by(tables.connectors.c.id)
     if ids is not None:
         query = query.where(tables.connectors.c.id == any_of(ids))
@@ -143,7 +143,7 @@ def of_teams(teams: Collection[str] | None) -> sa.ColumnElement[bool]:
     return sa.or_(team.is_(None), team.in_(sorted(teams))) if teams else sa.false()
 
 
-def _within_reach(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+def within_reach(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     """A column as Python can hold it: PostgreSQL's years go beyond 9999, and one such row would fail for all."""
     if not isinstance(column.type, TIMESTAMP):
         return column

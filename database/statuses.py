@@ -32,7 +32,7 @@ async def statuses(engine: AsyncEngine, ids: Collection[int] | None = None) -> d
         query = query.where(tables.status.c.connector_id == any_of(ids))
     async with engine.connect() as connection:
         found = (await connection.execute(query)).mappings().all()
-    return {row["connector_id"]: _status(dict(row)) for row in found}
+    return {row["connector_id"]: status_of(dict(row)) for row in found}
 
 
 async def record(engine: AsyncEngine, records: Sequence[StatusRecord], fence: Fence) -> tuple[Unrecorded, ...]:
@@ -60,7 +60,8 @@ async def note(engine: AsyncEngine, noted: Sequence[Status], fence: Fence) -> No
         await attempt(engine, alone, fence, impatient=True)
 
 
-def _status(row: dict[str, object]) -> Status:
+def status_of(row: dict[str, object]) -> Status:
+    """A row of the table, as a status."""
     reason = row["reason"]
     row["phase"] = Phase(str(row["phase"]))
     row["reason"] = None if reason is None else Reason(str(reason))

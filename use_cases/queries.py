@@ -30,7 +30,7 @@ from connectors.schedules.dates import local, next_runs
 from connectors.schedules.warnings import warnings
 from connectors.schedules.wording import words
 from connectors.status import Status
-from database import connectors, loads
+from database import connectors, fleet, loads
 from database.connectors import Filter
 from database.control import lease
 from database.store import Store
@@ -159,13 +159,15 @@ class Queries:
         """The first `limit` connectors that fit, of those with an id above `after`, or of all."""
         which = replace(which, teams=self._person.teams)
         found = await connectors.facts(self._engine, which, limit=limit + 1, after=after)
-        now = self._clock()
-        fitting = (each.connector_id for each in found if which.freshness in {None, judge(each, now).freshness})
-        # The dates of a schedule that is new take a millisecond to compute, of a fleet seconds: not in the event loop.
-        ids = await asyncio.to_thread(lambda: list(islice(fitting, limit + 1)))
+        ids = [each.connector_id for each in found]
+        if which.freshness is not None:
+            now = self._clock()
+            fitting = (each.connector_id for each in found if judge(each, now).freshness is which.freshness)
+            # The dates of a new schedule take a millisecond to compute, of a fleet seconds: not in the event loop.
+            ids = await asyncio.to_thread(lambda: list(islice(fitting, limit + 1)))
         shown = ids[:limit]
-        entries = await self._entries(await self._store.rows(shown))
-        return Page(tuple(entries), shown[-1] if len(ids) > limit else None)
+        entries = tuple(Entry(*each) for each in await fleet.joined(self._engine, shown))
+        return Page(entries, shown[-1] if len(ids) > limit else None)
 
     async def teams(self) -> list[str]:
         """The teams whose connectors the person sees, as far as they have any."""
