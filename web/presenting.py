@@ -224,8 +224,6 @@ DONE = {
     "token_revoked": "revoked a token",
     "credential_created": "stored a credential",
     "credential_deleted": "deleted a credential",
-    "approve": "approved a change of the source",
-    "refuse": "refused a change of the source",
 }
 """What each action of the history is called. One that is not here is shown by its own name."""
 

@@ -17,6 +17,7 @@ OUTCOMES = {
     Outcome.COMPLETED: ("Loaded", "good"),
     Outcome.FAILED: ("A load failed", "bad"),
     Outcome.CANCELLED: ("A load was ended", "warn"),
+    Outcome.WAITING: ("A load waits for the source", "calm"),
 }
 
 
