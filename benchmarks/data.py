@@ -48,6 +48,9 @@ BEFORE = "8b20790"
 COMPARED = ("to-duckdb", "to-postgres", "merge-to-duckdb", "merge-to-postgres", "rest-to-duckdb", "files-to-duckdb")
 SLOWER = 1.05
 
+PROTECTED = round(1 / 0.7, 2)
+"""How many times as long a load may take whose rows are protected: 0.7 of the throughput."""
+
 THROUGH_FILES = (
     "COPY reads and writes at once; a load goes through files, so that a dead run can be undone, and writes when all "
     "is read."
@@ -140,6 +143,14 @@ def data(rows: int) -> list[Figure]:
             runner.figure(f"{rows:,} rows PostgreSQL to DuckDB", "to-duckdb", hand, 2.2),
             runner.figure(f"{rows:,} rows PostgreSQL to PostgreSQL", "to-postgres", "copy", 2.2, THROUGH_FILES),
             runner.figure(f"{PAGES * PAGE_ROWS:,} REST records to DuckDB", "rest-to-duckdb", "script", 2.0),
+            runner.figure(f"{rows:,} rows to DuckDB, protected", "protected-to-duckdb", "to-duckdb", PROTECTED),
+            runner.figure(f"{rows:,} rows to DuckDB, safe_harbor", "safe-harbor-to-duckdb", "to-duckdb", PROTECTED),
+            runner.figure(
+                f"{PAGES * PAGE_ROWS:,} REST records, protected",
+                "protected-rest-to-duckdb",
+                "rest-to-duckdb",
+                PROTECTED,
+            ),
             *runner.peers(f"{rows:,} rows PostgreSQL to PostgreSQL", source, warehouse),
             runner.on_top(f"{MORE * rows:,} rows PostgreSQL to DuckDB"),
             runner.memory(f"most memory, {rows:,} rows to DuckDB", "to-duckdb"),

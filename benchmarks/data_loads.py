@@ -90,6 +90,26 @@ def _connector(
 
 SQL = {"type": "sql_database", "credentials": {"env": SOURCE}, "tables": [{"name": TABLE}]}
 _KEYED = {**SQL, "tables": [{"name": TABLE, "primary_key": ["id"], "cursor_column": "updated_at"}]}
+_PROTECT = {
+    "rules": [
+        {"path": "id", "method": "hash"},
+        {"path": "person_id", "method": "hash"},
+        {"path": "on_day", "method": "year"},
+        {"path": "at", "method": "shift_dates"},
+        {"path": "cost", "method": "round", "to": 5},
+        {"path": "note", "method": "drop"},
+    ],
+    "patient": "person_id",
+}
+_PROTECT_REST = {
+    "rules": [
+        {"path": "person", "method": "hash"},
+        {"path": "seen", "method": "shift_dates"},
+        {"path": "who.b", "method": "hash"},
+        {"path": "note", "method": "drop"},
+    ],
+    "patient": "person",
+}
 _REST = {
     "type": "rest_api",
     "base_url": os.environ.get("BENCH_API", ""),
@@ -116,6 +136,9 @@ LOADS: dict[str, Callable[[], float]] = {
     "to-duckdb": _connector(SQL, None),
     "to-postgres": _connector(SQL, _POSTGRES),
     "rest-to-duckdb": _connector(_REST, None),
+    "protected-to-duckdb": _connector({**SQL, "protect": _PROTECT}, None),
+    "safe-harbor-to-duckdb": _connector({**SQL, "protect": {"profile": "safe_harbor"}}, None),
+    "protected-rest": _connector({**_REST, "protect": _PROTECT_REST}, None),
     "files-to-duckdb": _connector(_FILES, None),
     "redcap-wide": _connector(_REDCAP, None, ("pipelines.loading.pipeline",)),
     "redcap-by_instrument": _connector({**_REDCAP, "layout": "by_instrument"}, None, ("pipelines.loading.pipeline",)),

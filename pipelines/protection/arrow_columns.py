@@ -17,7 +17,6 @@ from pipelines.protection.dates import FIRST, LAST, OLDEST_AGE
 from pipelines.protection.json_rows import JsonRows
 from pipelines.protection.matching import Matcher, State
 from pipelines.protection.treating import GONE, Treating
-from pipelines.protection.values import EMPTY
 from pipelines.rows.json_values import dump, parse
 from pipelines.rows.types.arrivals import JSON_TEXT, json_column
 
@@ -25,7 +24,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 _A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 _MAY_BE = {
-    Kind.DATES: r"^\s*[0-9]{4}",
+    Kind.DATES: r"^\s*[0-9]{4}(-[0-9]{2}-[0-9]{2}|[0-9]{4}([0-9]{4,6})?(\.[0-9]+)?([+-][0-9]{4})?\s*$)",
     Kind.EMAILS: "@",
     Kind.SSNS: r"[0-9]{3}[- ][0-9]{2}[- ][0-9]{4}",
     Kind.PHONE_NUMBERS: r"\+[0-9]|\([0-9]{3}\)|[0-9]{3}[ .-][0-9]{3}[ .-]",
@@ -70,12 +69,23 @@ class ArrowColumns:
         """A column of texts, each of which may have a rule of its own, by what it is."""
         first = state.rule if state.rule is not None else len(self.matcher.rules)
         rules = [self.matcher.rules[number] for number in self.matcher.values if number < first]
-        kinds = [rule.values for rule in rules if rule.values is not None]
-        if not any(pc.any(pc.match_substring_regex(values, _MAY_BE[kind])).as_py() for kind in kinds):
+        pattern = "|".join(f"(?:{_MAY_BE[rule.values]})" for rule in rules if rule.values is not None)
+        if not pattern or not pc.any(found := pc.match_substring_regex(values, pattern)).as_py():
             return values if state.rule is None else self._by(state.rule, values, days)
-        return self._one_by_one(values, lambda value, moved: self.treating.leaf(value, state, moved), days, pa.string())
+        if state.rule is not None:
+            return self._one_by_one(values, lambda value, day: self.treating.leaf(value, state, day), days, pa.string())
+        # Only what may be meant is looked at; nothing else has a rule.
+        some = pc.fill_null(found, pa.scalar(value=False)).combine_chunks()
+        moved = None if days is None else days.filter(some)
+        treated = self._one_by_one(
+            values.filter(some), lambda value, day: self.treating.leaf(value, state, day), moved, pa.string()
+        )
+        return pa.chunked_array([pc.replace_with_mask(values.combine_chunks(), some, treated.combine_chunks())])
 
-    def _by(self, number: int, values: pa.ChunkedArray, days: pa.Array | None) -> Any:
+    def _by(  # noqa: PLR0911  # a table of methods
+        self, number: int, values: pa.ChunkedArray, days: pa.Array | None
+    ) -> Any:
+        """A column that has one rule."""
         rule = self.matcher.rules[number]
         match rule.method:
             case Method.AS_IS:
@@ -91,8 +101,14 @@ class ArrowColumns:
                 return moved
             if rule.method in {Method.YEAR, Method.MONTH, Method.BIRTH_YEAR}:
                 return _coarser(values, rule, self.today)
+        if (token := self.treating.tokens(number)) is not None:
+            encoded = _encoded(values)
+            found = pa.array([None if value is None else token(value) for value in encoded.dictionary.to_pylist()])
+            return pa.chunked_array([found.cast(pa.string()).take(encoded.indices)])
         kind = pa.string() if rule.method in AS_TEXT else values.type
-        return self._one_by_one(values, lambda value, moved: self.treating.by(number, value, moved), days, kind)
+        # By days, each value would have to be looked at in each row.
+        moved = days if rule.method is Method.SHIFT_DATES else None
+        return self._one_by_one(values, lambda value, day: self.treating.by(number, value, day), moved, kind)
 
     def _one_by_one(
         self, values: pa.ChunkedArray, treat: Callable[[Any, int | None], Any], days: pa.Array | None, kind: pa.DataType
@@ -100,32 +116,30 @@ class ArrowColumns:
         """Each distinct value once, and with days that differ by row, each pair of both."""
         moves = days is not None and any(rule.method is Method.SHIFT_DATES for rule in self.matcher.rules)
         if moves and days is not None:
-            found = [
-                None if value is None else treat(value, moved)
-                for value, moved in zip(values.to_pylist(), days.to_pylist(), strict=True)
-            ]
-            return _array([None if value is GONE else value for value in found], kind)
-        encoded = values.combine_chunks().dictionary_encode()
-        encoded = encoded if isinstance(encoded, pa.DictionaryArray) else encoded.chunk(0)
-        before = self.treating.untreatable.copy()
-        found, failed = [], []
+            pairs = zip(values.to_pylist(), days.to_pylist(), strict=True)
+            moved = [None if value is None else treat(value, day) for value, day in pairs]
+            return _array([None if value is GONE else value for value in moved], kind)
+        encoded = _encoded(values)
+        found: list[Any] = []
+        failed: list[tuple[int, int]] = []
+        counted, self.treating.failed = self.treating.untreatable.copy(), None
         for place, value in enumerate(encoded.dictionary.to_pylist()):
             treated = None if value is None else treat(value, None)
-            if self.treating.untreatable != before:
-                failed.append((place, self.treating.untreatable - before))
-                self.treating.untreatable.clear()
-                self.treating.untreatable.update(before)
-            found.append(None if treated is GONE or treated is EMPTY else treated)
+            if self.treating.failed is not None:
+                failed.append((place, self.treating.failed))
+                self.treating.failed = None
+            found.append(None if treated is GONE else treated)
+        # Each row counts, and not each distinct value.
+        self.treating.untreatable.clear()
+        self.treating.untreatable.update(counted)
         self._count(encoded.indices, failed)
         return pa.chunked_array([_array(found, kind).combine_chunks().take(encoded.indices)])
 
-    def _count(self, indices: pa.Array, failed: list[tuple[int, Any]]) -> None:
+    def _count(self, indices: pa.Array, failed: list[tuple[int, int]]) -> None:
         """Count each row whose value could not be treated."""
-        if not failed:
-            return
-        counts = {each["values"]: each["counts"] for each in pc.value_counts(indices).to_pylist()}
-        for place, rules in failed:
-            for number in rules:
+        if failed:
+            counts = {each["values"]: each["counts"] for each in pc.value_counts(indices).to_pylist()}
+            for place, number in failed:
                 self.treating.untreatable[number] += counts[place]
 
     def _nested(self, values: pa.ChunkedArray, state: State, days: pa.Array | None) -> Any:
@@ -140,6 +154,12 @@ class ArrowColumns:
             return None
         texts = [None if value is GONE or value is None else dump(value).decode() for value in treated]
         return pa.chunked_array([json_column(pa.array(texts, pa.string()))], JSON_TEXT)
+
+
+def _encoded(values: pa.ChunkedArray) -> Any:
+    """A column as its distinct values, and which of them each row has."""
+    encoded = values.combine_chunks().dictionary_encode()
+    return encoded if isinstance(encoded, pa.DictionaryArray) else encoded.chunk(0)
 
 
 def inner_of(value: Any) -> Any:

@@ -8,9 +8,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from connectors.sources.protection.methods import Method
-from pipelines.protection.matching import Matcher, State, meets
+from pipelines.protection.matching import Matcher, Plan, State, meets
 from pipelines.protection.treating import GONE, Treating
 from pipelines.rows.json_values import dump, parse
+
+MOST_PLANS = 1000
+"""Shapes of objects at one place that are remembered."""
 
 
 class JsonRows:
@@ -28,9 +31,10 @@ class JsonRows:
         """What becomes of a value, with all that is in it; `GONE` for nothing at all."""
         if state.passed:
             return value
-        if isinstance(value, dict):
+        kind = type(value)
+        if kind is dict or isinstance(value, dict):
             return self._object(value, state, days)
-        if isinstance(value, list | tuple):
+        if kind is list or isinstance(value, list | tuple):
             return self._list(value, state, days)
         if value is None:
             return None if state.kept and not self._drops(state) else GONE
@@ -56,15 +60,33 @@ class JsonRows:
         return found if found or (state.kept and not self._drops(state)) else GONE
 
     def _members(self, value: dict[str, Any], state: State, days: int | None) -> dict[str, Any]:
-        found = {}
-        child, children = self._matcher.child, state.children
-        for name, member in value.items():
-            below = children.get(name) or child(state, name)
-            if below.passed:
-                found[name] = member
-            elif (treated := self.value(member, below, days)) is not GONE:
+        shape = tuple(value)
+        plan = state.plans.get(shape)
+        if plan is None:
+            plan = self._planned(shape, state)
+        found = value.copy()
+        for name in plan.gone:
+            del found[name]
+        treat = self.value
+        for name, below in plan.treated:
+            treated = treat(value[name], below, days)
+            if treated is GONE:
+                del found[name]
+            else:
                 found[name] = treated
         return found
+
+    def _planned(self, shape: tuple[str, ...], state: State) -> Plan:
+        """What becomes of objects with these names: found out once, for most rows have the same."""
+        below = {name: self._matcher.child(state, name) for name in shape}
+        plan = Plan(
+            tuple(name for name, each in below.items() if each.nothing),
+            tuple((name, each) for name, each in below.items() if not (each.nothing or each.passed)),
+        )
+        if len(state.plans) >= MOST_PLANS:
+            state.plans.clear()
+        state.plans[shape] = plan
+        return plan
 
     def _drops(self, state: State) -> bool:
         return state.rule is not None and self._matcher.rules[state.rule].method is Method.DROP

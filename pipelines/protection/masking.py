@@ -14,7 +14,6 @@ columns, and rows of this kind don't leave some of them out at will.
 """
 
 import functools
-import hashlib
 import hmac
 import json
 import logging
@@ -71,11 +70,15 @@ def masking_key(data_dir: Path, *, required: bool = False) -> bytes:
 
 def hashed(value: Any, key: bytes) -> str | None:
     """The keyed hash of a value, as 64 hexadecimal digits; an absent value stays absent."""
-    return None if value is None else hmac.new(key, as_text(value).encode(), hashlib.sha256).hexdigest()
+    return None if value is None else hmac.digest(key, as_text(value).encode(), "sha256").hex()
 
 
 def as_text(value: Any) -> str:
     """A value as every source would write it: 7, 7.0 and a decimal of any scale are the same number."""
+    if type(value) is str:
+        return value
+    if type(value) is int:
+        return str(value)
     match value:
         case bool() | dict() | list():
             return json.dumps(value, sort_keys=True, default=str)

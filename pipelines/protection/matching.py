@@ -6,7 +6,7 @@ time, so that a row costs as many look-ups as it has names on the way of a path.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,14 @@ Position = tuple[int, int]
 """A pattern, and how many of its steps are taken."""
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What becomes of the members of an object: names that go, and those that are treated; the others stay."""
+
+    gone: tuple[str, ...]
+    treated: tuple[tuple[str, "State"], ...]
+
+
 @dataclass(slots=True, eq=False)
 class State:
     """What is known at one place of a row."""
@@ -67,10 +75,13 @@ class State:
     kept: bool
     children: dict[str, "State"] = field(default_factory=dict)
     elements: dict[tuple[bool, ...], "State"] = field(default_factory=dict)
+    plans: dict[tuple[str, ...], Plan] = field(default_factory=dict)
     conditions: tuple[Where, ...] = ()
     """What an object here must meet for some of the paths to go on."""
     passed: bool = False
     """Whatever stands here, with all that is in it, lands as it is."""
+    nothing: bool = False
+    """Whatever stands here, nothing of it lands."""
     ends: bool = False
     """Nothing that stands in here is treated otherwise than what stands here."""
     on_path: bool = False
@@ -187,6 +198,8 @@ class Matcher:
             kept,
             conditions=tuple(sorted(conditions, key=repr)),
             passed=kept and as_is and not going and not looked_at,
+            nothing=(not kept and not going)
+            or (rule is not None and kept and not going and not looked_at and self.rules[rule].method is Method.DROP),
             ends=(not kept and not going) or (whole and kept and not written),
             on_path=written,
         )
@@ -266,7 +279,7 @@ def meets(value: Any, condition: Where) -> bool:
     return (condition.value in there) == condition.equal
 
 
-def spelling(row: Mapping[str, Any], name: str) -> str | None:
+def spelling(row: Collection[str], name: str) -> str | None:
     """How a row spells a name, if it has it."""
     if name in row:
         return name

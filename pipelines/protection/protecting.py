@@ -129,7 +129,7 @@ class Protection:
         declared = resource.columns if isinstance(resource.columns, dict) else {}
         to_arrow = next((step for step in resource._pipe.steps if isinstance(step, ToArrow)), None)
         patients = patients_of(self._patients(resource.name), matcher.rules, self._key)
-        if patients is not None and not patients.paths:
+        if patients is not None and not patients.found:
             raise ConfigurationError(
                 f"source.protect moves dates of {resource.name}, and nothing says whose a row is: set "
                 "source.protect.patient to the path of the patient's number."

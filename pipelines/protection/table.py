@@ -5,9 +5,9 @@ types and counts: so nothing after it, no load file, no sample and no sentence, 
 here but counts; if the process dies, the next run reads again.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Any, ClassVar
 
@@ -16,16 +16,17 @@ import pyarrow as pa
 from dlt.extract.items_transform import ItemTransform
 
 from connectors.sources.protection.methods import AS_TEXT, DISTINCT, Method
-from connectors.sources.protection.paths import top_of
+from connectors.sources.protection.paths import column_of, top_of
 from connectors.sources.protection.rules import Rule
 from connectors.sources.write_rules import BESIDE, letters_and_digits
 from pipelines.errors import ConfigurationError
 from pipelines.protection.arrow_columns import ArrowColumns, inner_of
 from pipelines.protection.conditions import May
 from pipelines.protection.json_rows import JsonRows
-from pipelines.protection.matching import Matcher, State, finder, spelled
+from pipelines.protection.masking import as_text
+from pipelines.protection.matching import Matcher, State, finder, spelled, spelling
 from pipelines.protection.treating import Treating
-from pipelines.protection.values import days_of, offset
+from pipelines.protection.values import REMEMBERED, days_of, offset
 from pipelines.rows.marks import is_beside
 from pipelines.rows.to_arrow import END
 from pipelines.wording import quoted
@@ -34,20 +35,31 @@ STATE = "protected"
 """Where a resource's state has the mark of what protected its rows."""
 
 
-@dataclass(frozen=True, slots=True)
 class Patients:
-    """Where a row says whose it is: the first of these paths with a value. `days`: by how many dates move at most."""
+    """Where a row says whose it is: the first of some paths with a value."""
 
-    paths: tuple[str, ...]
-    key: bytes
-    days: int
+    def __init__(self, paths: Sequence[str], key: bytes, days: int) -> None:
+        """`days`: by how many dates move at most."""
+        self.columns = tuple(column for path in paths if (column := top_of(path)) is not None)
+        """The columns in which the paths begin."""
+        self.column = column_of(paths[0]) if len(paths) == 1 else None
+        """The column that says it, where one alone does."""
+        self.found = bool(paths)
+        self._finders = tuple(map(finder, paths))
+        self._offset = functools.lru_cache(REMEMBERED)(functools.partial(offset, key, days=days))
 
     def offset_of(self, row: Any) -> int | None:
         """By how many days the dates of a row move; None when it doesn't say whose it is."""
-        for path in self.paths:
-            if found := finder(path)(row):
-                return offset(self.key, found[0], self.days)
+        if self.column is not None and type(who := row.get(self.column)) in {int, str}:
+            return self._offset(who if type(who) is str else str(who))
+        for find in self._finders:
+            if found := find(row):
+                return self.of_patient(found[0])
         return None
+
+    def of_patient(self, patient: Any) -> int:
+        """By how many days the dates of a patient move."""
+        return self._offset(as_text(patient))
 
 
 class Protecting(ItemTransform[Any, dict[str, Any]]):
@@ -147,8 +159,10 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
             self.rows_kept_back += len(rows) - len(allowed)
             rows = allowed
         self.rows += len(rows)
-        for name in dict.fromkeys(name for row in rows for name in row):
-            self.look(name)
+        for shape in {tuple(row): None for row in rows}:
+            for name in shape:
+                if name not in self._noted:
+                    self.look(name)
         patients = self._patients
         found = [self._rows.treated(row, None if patients is None else patients.offset_of(row)) for row in rows]
         if self._keys and self.matcher.values:
@@ -209,15 +223,12 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
         patients = self._patients
         if patients is None:
             return None
-        columns = [column for path in patients.paths if (column := top_of(path)) is not None]
-        known: dict[Any, int | None] = {}
-        found = []
-        for row in _rows_of(table, columns):
-            key = repr(row)
-            if key not in known:
-                known[key] = patients.offset_of(row)
-            found.append(known[key])
-        return pa.array(found, pa.int32())
+        name = None if patients.column is None else spelling(table.column_names, patients.column)
+        if name is not None and not pa.types.is_nested(table.schema.field(name).type):
+            encoded = table.column(name).combine_chunks().dictionary_encode()
+            distinct = [None if who is None else patients.of_patient(who) for who in encoded.dictionary.to_pylist()]
+            return pa.array(distinct, pa.int32()).take(encoded.indices)
+        return pa.array([patients.offset_of(row) for row in _rows_of(table, patients.columns)], pa.int32())
 
 
 def refuse_key(table: str, name: str, rule: Rule) -> None:
@@ -236,7 +247,7 @@ def refuse_key(table: str, name: str, rule: Rule) -> None:
 def patients_of(paths: Sequence[str], rules: Sequence[Rule], key: bytes) -> Patients | None:
     """Where rows say whose they are, if a rule needs to know."""
     moving = next((rule for rule in rules if rule.method is Method.SHIFT_DATES), None)
-    return None if moving is None else Patients(tuple(paths), key, days_of(moving))
+    return None if moving is None else Patients(paths, key, days_of(moving))
 
 
 def _rows_of(table: pa.Table, columns: Iterable[str]) -> list[dict[str, Any]]:

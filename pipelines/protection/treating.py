@@ -8,7 +8,7 @@ from typing import Any
 from connectors.sources.protection.methods import Method
 from connectors.sources.protection.rules import Rule
 from pipelines.protection.matching import Matcher, State
-from pipelines.protection.values import EMPTY, UNTREATABLE, Treat, is_a, treatment
+from pipelines.protection.values import EMPTY, UNTREATABLE, Treat, is_a, tokens, treatment
 
 GONE = object()
 """What becomes of a value that does not land at all."""
@@ -22,9 +22,12 @@ class Treating:
 
     def __init__(self, matcher: Matcher, key: bytes, today: date) -> None:
         self._matcher = matcher
+        self._key = key
         self._treats: list[Treat] = [treatment(rule, key, today) for rule in matcher.rules]
         self.untreatable: Counter[int] = Counter()
         """How many values landed as nothing since their rule could not treat them, by the rule's number."""
+        self.failed: int | None = None
+        """The number of the rule that could not treat the last value, until somebody takes it away."""
 
     def rule_of(self, value: Any, state: State) -> int | None:
         """The number of the rule that counts for a value: by its place, or before that by what it is."""
@@ -51,8 +54,13 @@ class Treating:
         found = self._treats[number](value, days)
         if found is UNTREATABLE:
             self.untreatable[number] += 1
+            self.failed = number
             return None
         return None if found is EMPTY else found
+
+    def tokens(self, number: int) -> Callable[[Any], str | None] | None:
+        """What makes a token of any value by a rule, where the rule is for that."""
+        return tokens(self._matcher.rules[number], self._key)
 
     def whole(self, state: State) -> Any:
         """What becomes of a list or object of which no part is treated by itself."""
@@ -62,6 +70,7 @@ class Treating:
     def none(self, state: State) -> Any:
         """What becomes of a text that had to be JSON: nothing, and that is counted."""
         self.untreatable[NOT_JSON] += 1
+        self.failed = NOT_JSON
         return None if state.kept else GONE
 
     def remember(self) -> Callable[[], None]:

@@ -99,6 +99,16 @@ def treatment(rule: Rule, key: bytes, today: date) -> Treat:
     return treat
 
 
+def tokens(rule: Rule, key: bytes) -> Callable[[Any], str | None] | None:
+    """What makes a token of a value, for the methods that make one of any."""
+    match rule.method:
+        case Method.HASH:
+            return functools.partial(hashed, key=key)
+        case Method.HASH_REFERENCE:
+            return functools.partial(_hashed_reference, key=key)
+    return None
+
+
 def _moved(value: Any, days: int | None) -> Any:
     moved = None if days is None else shifted(value, days)
     return UNTREATABLE if moved is None else moved
