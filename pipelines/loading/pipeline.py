@@ -36,6 +36,7 @@ from pipelines.protection.protecting import Protection, protection_of
 from pipelines.remarks import Remarks
 from pipelines.sources import Context, Window, look_first, open_source
 from pipelines.sources.as_one import source_of
+from pipelines.sources.cursors.incremental import STATE as CURSOR
 from pipelines.sources.cursors.incremental import value_of
 from pipelines.sources.cursors.values import shown_cursor
 from pipelines.sources.exports import Exports, NotReadyError
@@ -132,10 +133,10 @@ class LoadPipeline:
             directory = job.directory / str(self._attempts)
             self._opened = open_destination(job, directory, full_refresh=self.full_refresh)
         self.full_refresh = self._opened.full_refresh
-        self.since = {} if self.full_refresh else cursors_of(self.pipeline, self.job.name)
+        self.protection = protection_of(job.connector.source, job.settings)
+        self.since = {} if self.full_refresh else cursors_of(self.pipeline, job.name, self.protection)
         self._measured = Measured(since=self.since, full_refresh=self.full_refresh)
         self.mask = mask_of(job.connector.source, job.settings)
-        self.protection = protection_of(job.connector.source, job.settings)
         # A full refresh that died may have dropped any table: it is repeated for all of them.
         asked = () if self._opened.repeats_refresh else job.options.tables
         context = self._context(
@@ -164,7 +165,7 @@ class LoadPipeline:
         self.protection.check(self.remarks, every_table=len(resources) == len(found))
         older = newest_rows.keep_newest(self.pipeline, extracted, job.directory, self._prepared.versions)
         self._measured.counts.repeated.update(older)
-        self._measured.extracted, self._measured.until = extracted, cursors_of(self.pipeline, self.job.name)
+        self._measured.extracted, self._measured.until = extracted, cursors_of(self.pipeline, job.name, self.protection)
         self._rows_left_out = self._prepared.remark()
         if not self.full_refresh and self.pipeline.default_schema_name:
             tables = job.connector.source.landings()
@@ -311,11 +312,14 @@ def states_of(pipeline: dlt.Pipeline, name: str) -> dict[str, Any]:
     return states
 
 
-def cursors_of(pipeline: dlt.Pipeline, name: str) -> dict[str, str]:
+def cursors_of(pipeline: dlt.Pipeline, name: str, protection: Protection) -> dict[str, str]:
     """What the tables' increments go on from, by the destination's state, as far as a sentence may show it."""
-    states = states_of(pipeline, name)
-    values = {normalised(resource): value_of(state) for resource, state in states.items()}
-    return {table: shown_cursor(value) for table, value in values.items() if value is not None}
+    found = {}
+    for resource, state in states_of(pipeline, name).items():
+        if (value := value_of(state)) is not None:
+            hidden = protection.treats(resource, state.get(CURSOR, {}).get("path") or "")
+            found[normalised(resource)] = "a value (not shown)" if hidden else shown_cursor(value)
+    return found
 
 
 def chosen(resources: list[DltResource], tables: tuple[str, ...]) -> list[DltResource]:

@@ -84,7 +84,7 @@ class Protection:
     def treats(self, table: str, column: str) -> bool:
         """Whether values of a column, or of a path in one, may land otherwise than they are, or not at all."""
         found = self.matcher(table)
-        return found is not None and not found.along(column).passed
+        return bool(column) and found is not None and not found.along(column).passed
 
     def declare(self, columns: Iterable[str], *, complete: bool = False) -> None:
         """Take note of columns that the source says it has, read now or not. `complete`: it has no others.

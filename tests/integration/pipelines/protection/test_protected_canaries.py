@@ -1,0 +1,313 @@
+"""Canaries of the eighteen classes of the Safe Harbor, under the profile: whatever happens, they are nowhere."""
+
+import base64
+import contextlib
+import json
+import logging
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet
+import pytest
+from prefect.client.schemas.objects import State
+from pydantic import TypeAdapter
+
+from connectors.connector import RunPolicy
+from connectors.runs import Options
+from connectors.sources import Source
+from flows.dlt_pipeline_flow import run_connector_pipeline
+from pipelines.errors import ConfigurationError, RunError, Step
+from pipelines.host import Listeners, PlainHost
+from pipelines.load_history import Told
+from pipelines.run import run_connector
+from pipelines.source_test import probe
+from tests.support.data_plane.platform import Platform
+from tests.support.data_plane.samples import EMR
+from tests.support.servers.fhir import FhirServer
+from tests.support.servers.http_server import WebServer
+from tests.support.servers.prefect_server import PrefectServer
+from tests.support.servers.redcap import METADATA, TOKEN, Redcap
+
+Sql = Callable[[str], list[tuple[Any, ...]]]
+POSTGRES = {"type": "postgres", "credentials": {"env": "CAI_SECRET_WAREHOUSE"}}
+
+CANARIES = {
+    "patient_name": "Quillfeather",  # (A)
+    "street_address": "77 Larkspur Lane",  # (B)
+    "city": "Oxbowville",
+    "zip_code": "94563",
+    "birth_date": "1961-07-23",  # (C)
+    "admitted": "2019-03-14",
+    "phone": "206-555-0177",  # (D)
+    "fax": "206-555-0178",  # (E)
+    "email": "quill@feather.example",  # (F)
+    "ssn": "219-09-9999",  # (G)
+    "mrn": "MRN-5550123",  # (H)
+    "health_plan_number": "HPB-7770456",  # (I)
+    "account_number": "ACC-8880789",  # (J)
+    "license_number": "LIC-9990321",  # (K)
+    "license_plate": "XKCD-936",  # (L)
+    "device_serial": "SN-4440987",  # (M)
+    "homepage": "https://quillfeather.example/me",  # (N)
+    "ip_address": "203.0.113.77",  # (O)
+    "fingerprint": "FP-AAEC0FFEE",  # (P)
+    "photo": "aGFsbG8tUGhvdG8=",  # (Q)
+    "study_code_id": "STUDY-31337",  # (R)
+}
+"""A value of each class, under a name as clinics give them."""
+
+SEEN = ", ".join(CANARIES.values())
+ROW: dict[str, Any] = {
+    "visit_id": "1",
+    **CANARIES,
+    "free_text": f"Seen: {SEEN}",
+    "reached": f"by {CANARIES['email']}",
+    "icd": "I10",
+}
+COLUMNS = ", ".join(f"{name} text" for name in ROW if name not in {"visit_id", "birth_date", "admitted"})
+
+
+def found_in(text: str) -> list[str]:
+    """The canaries in a text."""
+    return [canary for canary in CANARIES.values() if canary.lower() in text.lower()]
+
+
+def text_of(path: Path) -> str:
+    """What a file says: Parquet is packed, so its rows are read."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.suffix == ".parquet":
+            return str(pyarrow.parquet.read_table(path).to_pylist())
+        return path.read_bytes().decode("latin-1")
+    return ""
+
+
+def unpacked(text: str) -> str:
+    """What the state of a pipeline says, which dlt packs."""
+    with contextlib.suppress(ValueError, zlib.error):
+        return zlib.decompress(base64.b64decode(text, validate=True)).decode()
+    return text
+
+
+def dumped(query: Callable[[str], list[tuple[Any, ...]]], schemas: str) -> str:
+    """All rows of all tables of a database."""
+    tables = query(f"SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema {schemas}")
+    rows = [row for schema, name in tables for row in query(f'SELECT * FROM "{schema}"."{name}"')]
+    return " ".join(unpacked(str(value)) for row in rows for value in row)
+
+
+class Watching(PlainHost):
+    """Looks at every file of the platform before and after each step, and may fail after one."""
+
+    def __init__(self, directory: Path, fails: Step | None = None) -> None:
+        super().__init__()
+        self.directory, self.fails = directory, fails
+        self.seen: list[tuple[Path, list[str]]] = []
+        self.files = 0
+
+    def in_step(self, step: Step, policy: RunPolicy, work: Callable[[], None]) -> None:
+        work()
+        self.look()
+        if step is self.fails:
+            raise ConfigurationError("The step was planned to fail.")
+
+    def look(self) -> None:
+        for path in self.directory.rglob("*"):
+            if path.is_file() and path.parent.name != "inbox":
+                self.files += path.suffix == ".parquet"
+                if there := found_in(text_of(path)):
+                    self.seen.append((path, there))
+
+
+class Rig:
+    """One platform, and everything that a run of it says or leaves."""
+
+    def __init__(self, platform: Platform, directory: Path, caplog: Any, capfd: Any) -> None:
+        self.platform, self.directory, self.caplog, self.capfd = platform, directory, caplog, capfd
+
+    def _query(self, statement: str) -> list[tuple[Any, ...]]:
+        with self.platform.connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    def run(self, connector: int, fails: Step | None = None) -> str:
+        """Run a connector, look everywhere, and give its sentence."""
+        told: list[Told] = []
+        host = Watching(self.directory, fails)
+        try:
+            outcome: Any = run_connector(
+                connector, Options(), self.platform.settings, host, Listeners(tell=told.append)
+            )
+            said = f"{outcome!r} {outcome.sentence} {outcome.markdown}"
+        except RunError as error:
+            outcome, said = error, f"{error!r} {error}"
+        assert isinstance(outcome, RunError) == (fails is not None), said
+        printed = self.capfd.readouterr()
+        places = {
+            "said": said, "event": repr(told), "log": self.caplog.text, "output": printed.out + printed.err,
+            "platform": dumped(self._query, "= 'public'"), "files": str(host.seen),
+        }  # fmt: skip
+        places["destination"] = self.warehouse()
+        assert {place: there for place, text in places.items() if (there := found_in(text))} == {}
+        assert host.files, "files on the disk were looked at"
+        return said
+
+    def warehouse(self) -> str:
+        path = self.platform.settings.data_dir / "warehouse.duckdb"
+        if not path.exists():
+            return ""
+        with duckdb.connect(str(path), read_only=True) as opened:
+            return dumped(lambda statement: opened.execute(statement).fetchall(), "LIKE 'connector%'")
+
+
+@pytest.fixture
+def rig(platform: Platform, tmp_path: Path, caplog: Any, capfd: Any) -> Rig:
+    caplog.set_level(logging.DEBUG, "prefect.pipelines")
+    caplog.set_level(logging.DEBUG, "dlt")
+    return Rig(platform, tmp_path / "data", caplog, capfd)
+
+
+def a_patient() -> list[dict[str, Any]]:
+    """FHIR resources with each class in the place that FHIR has for it, and in the free ones."""
+    c = CANARIES
+    identifiers = (
+        "ssn",
+        "mrn",
+        "health_plan_number",
+        "account_number",
+        "license_number",
+        "license_plate",
+        "study_code_id",
+    )
+    meta = {"lastUpdated": "2019-03-15T00:00:00Z"}
+    return [
+        {
+            "resourceType": "Patient", "id": c["mrn"], "meta": meta, "gender": "female",
+            "identifier": [{"system": f"urn:{name}", "value": c[name]} for name in identifiers],
+            "name": [{"family": c["patient_name"], "text": SEEN}], "birthDate": c["birth_date"],
+            "telecom": [{"system": name, "value": c[name]} for name in ("phone", "fax", "email", "homepage")],
+            "address": [{"line": [c["street_address"]], "city": c["city"], "postalCode": c["zip_code"], "text": SEEN}],
+            "photo": [{"data": c["photo"]}], "text": {"div": SEEN}, "contact": [{"name": {"text": c["patient_name"]}}],
+            "extension": [{"url": "urn:fingerprint", "valueString": c["fingerprint"]}],
+            "maritalStatus": {"text": SEEN}, "newElement": SEEN,
+        },
+        {
+            "resourceType": "Observation", "id": c["study_code_id"], "meta": meta, "status": "final",
+            "subject": {"reference": f"Patient/{c['mrn']}", "display": c["patient_name"]},
+            "effectivePeriod": {"start": f"{c['admitted']}T08:00:00+01:00"}, "issued": f"{c['admitted']}T08:00:00Z",
+            "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}], "text": SEEN}, "valueString": SEEN,
+            "device": {"display": c["device_serial"]}, "note": [{"text": SEEN}], "contained": [{"ip": c["ip_address"]}],
+            "component": [{"valueString": SEEN, "valueQuantity": {"value": 1.50}}],
+        },
+    ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def source(kind: str, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """A source of a kind with every canary in it, under the profile."""
+    protect = {"protect": {"profile": "safe_harbor"}}
+    match kind:
+        case "sql_database":
+            emr(f"CREATE TABLE visit (visit_id int primary key, birth_date date, admitted timestamp, {COLUMNS})")
+            names, values = ", ".join(ROW), ", ".join(f"'{value}'" for value in ROW.values())
+            emr(f"INSERT INTO visit ({names}) VALUES ({values})")
+            # Without a cursor, whose newest value the state keeps: docs/protection.md says so.
+            table = {"name": "visit", "primary_key": "visit_id", "deletes": "remove"}
+            yield {"type": kind, "credentials": EMR, "tables": [table], "verify": "sums", **protect}
+        case "files":
+            (inbox / "a.csv").write_text(",".join(ROW) + "\n" + ",".join(f'"{value}"' for value in ROW.values()) + "\n")
+            yield {
+                "type": kind,
+                "url": str(inbox),
+                "glob": "*.csv",
+                "table": "visit",
+                "primary_key": "visit_id",
+                **protect,
+            }
+        case "redcap":
+            monkeypatch.setenv("CAI_SECRET_REDCAP", TOKEN)
+            fields = [{"field_name": name, "form_name": "f", "field_type": "text"} for name in CANARIES]
+            monkeypatch.setattr("tests.support.servers.redcap.METADATA", [METADATA[0], *fields])
+            redcap = Redcap()
+            redcap.records = [{"study_id": "7", "redcap_event_name": "week_1", **CANARIES, "free_text": SEEN}]
+            redcap.changed = {id(redcap.records[0]): datetime(2024, 1, 1, tzinfo=UTC)}
+            with WebServer(redcap) as web:
+                yield {"type": kind, "api_url": web.url + "/api/", "token": {"env": "CAI_SECRET_REDCAP"}, **protect}
+        case "fhir":
+            with WebServer(FhirServer(*a_patient())) as web:
+                yield {
+                    "type": kind,
+                    "base_url": web.url + "/fhir",
+                    "resource_types": ["Patient", "Observation"],
+                    **protect,
+                }
+
+
+@pytest.mark.parametrize("kind", ["sql_database", "files", "redcap", "fhir"])
+def test_no_canary_of_the_eighteen_classes_is_anywhere(
+    rig: Rig, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    with source(kind, emr, inbox, monkeypatch) as said:
+        assert found_in(json.dumps(ROW)) == list(CANARIES.values())
+        adapter: TypeAdapter[Source] = TypeAdapter(Source)
+        tested = probe(adapter.validate_python(said), rig.platform.settings)
+        assert tested.ok, tested.message
+        assert found_in(repr(tested)) == []
+        for step in (Step.EXTRACT, Step.NORMALIZE, Step.LOAD):
+            rig.run(rig.platform.add(said), step)
+        if kind == "sql_database":
+            for step in (Step.SWEEP, Step.VERIFY):
+                rig.run(rig.platform.add(said), step)
+        connector = rig.platform.add(said)
+        rig.run(connector)
+    # Not because nothing landed.
+    landed = rig.warehouse()
+    assert {"fhir": "8867-4", "redcap": "week_1"}.get(kind, "I10") in landed
+    assert "1961" in landed
+    assert "945" in landed
+
+
+def test_a_destination_and_a_source_that_quote_rows_tell_no_canary(
+    rig: Rig, emr: Sql, warehouse: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with source("sql_database", emr, inbox, monkeypatch) as said:
+        connector = rig.platform.add(said, destination=POSTGRES)
+        warehouse(f"CREATE SCHEMA connector_{connector}")
+        warehouse(
+            f"CREATE TABLE connector_{connector}.visit (visit_id varchar, icd varchar, birth_date varchar, "
+            "_dlt_load_id varchar NOT NULL, _dlt_id varchar, CONSTRAINT never CHECK (icd <> 'I10'))"
+        )
+        with pytest.raises(RunError) as caught:
+            rig.platform.run(connector)
+        assert (
+            found_in(f"{caught.value} {rig.caplog.text} {dumped(warehouse, 'LIKE ' + chr(39) + 'conn%' + chr(39))}")
+            == []
+        )
+        emr(
+            "CREATE FUNCTION complain(n text) RETURNS text LANGUAGE plpgsql AS "
+            "$$BEGIN RAISE EXCEPTION 'bad %', n USING DETAIL = n; END$$"
+        )
+        emr("CREATE VIEW broken AS SELECT visit_id, complain(free_text) AS free_text FROM visit")
+        broken = {**said, "tables": [{"name": "visit"}, {"name": "broken"}], "verify": None}
+        with pytest.raises(RunError) as caught:
+            rig.platform.run(rig.platform.add(broken))
+        assert found_in(f"{caught.value!r} {rig.caplog.text} {rig.warehouse()}") == []
+
+
+@pytest.mark.slow
+def test_no_canary_is_in_prefect(
+    rig: Rig, prefect_server: PrefectServer, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with source("files", emr, inbox, monkeypatch) as said:
+        good = rig.platform.add(said, run_policy={"retries": 0})
+        bad = rig.platform.add({**said, "primary_key": "phone"}, run_policy={"retries": 0})
+        for connector, completes in ((good, True), (bad, False)):
+            state: State[Any] = run_connector_pipeline(connector, return_state=True)
+            assert state.is_completed() == completes, state
+            assert found_in(str(state.message)) == []
+    assert found_in(rig.warehouse()) == []
+    found = [path for path in prefect_server.home.rglob("*") if path.is_file() and found_in(text_of(path))]
+    assert found == []
