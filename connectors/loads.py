@@ -85,7 +85,7 @@ class TableLoad:
     """Rows of the source that the run had to land."""
     written: int
     rejected: int = 0
-    """Rows that `schema_contract` left out."""
+    """Rows that could not land."""
     repeated: int = 0
     """Not among those read: rows that stood there already, and versions of a row of which a newer one came too."""
     new: int | None = None

@@ -95,7 +95,7 @@ class TableLoadAnswer(Body):
     table: Annotated[str, Field(description="The table in the destination.")]
     read: Annotated[int, Field(description="Rows of the source that the run had to land.")]
     written: Annotated[int, Field(description="Rows that it wrote.")]
-    rejected: Annotated[int, Field(description="Rows that `schema_contract` left out.")]
+    rejected: Annotated[int, Field(description="Rows that could not land: they stand in `{table}__rejected`.")]
     repeated: Annotated[
         int,
         Field(

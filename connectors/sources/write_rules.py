@@ -30,6 +30,13 @@ class WriteDisposition(ClosedSet):
     REPLACE = "replace"
 
 
+class BadRows(ClosedSet):
+    """What is done with rows that can't land."""
+
+    REFUSE = "refuse"
+    REJECT = "reject"
+
+
 class SchemaContract(ClosedSet):
     """What happens to columns and types that a table does not have yet."""
 
@@ -242,6 +249,14 @@ class Landing(Strict):
         ),
     ] = False
     types: ColumnTypes
+    bad_rows: Annotated[
+        BadRows,
+        Field(
+            description="What happens to rows that can't land: lines of csv with another number of cells, lines of "
+            "jsonl that are no JSON, rows without their key. `refuse`: their file is left, or the run ends. `reject`: "
+            "the others land, and these stand in `{table}__rejected`."
+        ),
+    ] = BadRows.REFUSE
 
     @property
     def plain_columns(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from pipelines.errors import ConfigurationError, Step
 from pipelines.loading import parquet_writer as loadfiles
 from pipelines.loading import unfinished_loads as exactness
 from pipelines.loading.checking.checking import Checking, Read
+from pipelines.loading.columns.fitting_step import OF_REJECTED
 from pipelines.loading.comparing.after_load import AfterLoad
 from pipelines.loading.comparing.reading import Place
 from pipelines.loading.deduplication import newest_rows
@@ -34,6 +35,7 @@ from pipelines.loading.summary import Summary
 from pipelines.protection.masking import Mask, mask_of
 from pipelines.protection.protecting import Protection, protection_of
 from pipelines.remarks import Remarks
+from pipelines.rows.rejected import RejectedRows
 from pipelines.sources import Context, Window, look_first, open_source
 from pipelines.sources.as_one import source_of
 from pipelines.sources.cursors.incremental import STATE as CURSOR
@@ -145,13 +147,16 @@ class LoadPipeline:
             full_refresh=self.full_refresh,
             tables=asked,
             states=states_of(self.pipeline, job.name),
+            rejected=(rejected := RejectedRows()),
         )
         # A connector that names no destination has the platform's, which was not known when it was saved.
         if refusals := by_key_refusals(job.connector.source, job.destination):
             raise ConfigurationError(" ".join(refusal.message for refusal in refusals))
         found = open_source(job.connector.source, context)
         resources = chosen(found, asked)
-        self._prepared = Preparation(job, self._opened, (self.mask, self.protection), self._measured, self.remarks)
+        self._prepared = Preparation(
+            job, self._opened, (self.mask, self.protection), self._measured, (self.remarks, rejected)
+        )
         for resource in resources:
             self._prepared.prepare(resource)
         with row_counts.counting_rejected(self._measured.counts):
@@ -257,7 +262,12 @@ class LoadPipeline:
         trace = self.pipeline.last_trace
         normalized = trace.last_normalize_info if trace else None
         counts = normalized.row_counts if normalized else {}
-        return {name: count for name, count in counts.items() if name[:4] != "_dlt"}
+        tables: Any = self.pipeline.default_schema.tables if self.pipeline.default_schema_name else {}
+        return {
+            name: count
+            for name, count in counts.items()
+            if name[:4] != "_dlt" and not tables.get(name, {}).get(OF_REJECTED)
+        }
 
     def _size_before(self, client: Any) -> None:
         """Count the rows of the tables in which rows may be replaced, by a client that is open anyway."""

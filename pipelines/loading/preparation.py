@@ -10,7 +10,7 @@ import dlt
 from dlt.extract import DltResource
 
 from connectors.destinations.postgres import PostgresDestination
-from connectors.sources.write_rules import SchemaContract
+from connectors.sources.write_rules import BadRows, SchemaContract, normalised
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ConfigurationError, Step
 from pipelines.loading.columns import fitting_step
@@ -28,6 +28,7 @@ from pipelines.protection.table import STATE as PROTECTED
 from pipelines.remarks import Remarks
 from pipelines.rows import to_arrow
 from pipelines.rows.fitting import Fitter, never, remarks_of, rows_left_out
+from pipelines.rows.rejected import Rejected, RejectedRows
 from pipelines.rows.types.known_types import column_types
 from pipelines.sources.cursors.incremental import Increment, increment_of
 
@@ -36,16 +37,23 @@ class Preparation:
     """The preparation of one try of a run; afterwards, what it has to say of the rows."""
 
     def __init__(
-        self, job: Job, opened: Opened, hiding: tuple[Mask, Protection], measured: Measured, remarks: Remarks
+        self,
+        job: Job,
+        opened: Opened,
+        hiding: tuple[Mask, Protection],
+        measured: Measured,
+        told: tuple[Remarks, RejectedRows],
     ) -> None:
         self._job = job
         self._opened = opened
         self._mask, self._protection = hiding
         self._measured = measured
-        self._remarks = remarks
+        self._remarks, self._all_rejected = told
         self._mask_key: bytes | None = None
         self.fitters: dict[str, Fitter] = {}
         """Of each table that is read."""
+        self.rejected: dict[str, Rejected] = {}
+        """What can't land, by table."""
         self.versions: dict[str, newest_rows.Versions] = {}
         """Of each table with an increment."""
 
@@ -86,7 +94,9 @@ class Preparation:
             landed_name(pipeline),
             () if schema is None else required_columns(schema, table),
             widen=self._opened.widening.of_table(table) if self.contract_is(None, SchemaContract.EVOLVE) else never,
-            by_row=self.contract_is(SchemaContract.DISCARD_ROW),
+            rejected=self._rejected(resource.name, table),
+            rejects=self._rejects(resource.name),
+            contract=self._contract,
             without_nul=isinstance(self._job.destination, PostgresDestination),
         )
         if resource.write_disposition == "merge":
@@ -127,7 +137,29 @@ class Preparation:
 
     def contract_is(self, *modes: SchemaContract | None) -> bool:
         """Whether what a table may become is one of these; None for what is said nowhere."""
-        return (self._job.connector.source.schema_contract or self._job.destination.schema_contract) in modes
+        return self._contract in modes
+
+    @property
+    def _contract(self) -> SchemaContract | None:
+        return self._job.connector.source.schema_contract or self._job.destination.schema_contract
+
+    def _rejected(self, resource: str, table: str) -> Rejected:
+        """What takes the rows of a resource that can't land in its table."""
+        counts = self._measured.counts
+
+        def count(rows: int, uncounted: bool) -> None:
+            counts.rejected[table] += rows
+            counts.came[table] += rows if uncounted else 0
+
+        self.rejected[table] = rejected = self._all_rejected.of(resource)
+        rejected.table, rejected.count = table, count
+        return rejected
+
+    def _rejects(self, resource: str) -> bool:
+        """Whether rows that can't land are rejected; else they end the run."""
+        landings = self._job.connector.source.landings()
+        how = next((how for name, how in landings.items() if normalised(name) == normalised(resource)), None)
+        return how is not None and how.bad_rows is BadRows.REJECT
 
     def _leave_out_what_stands_there(
         self,
@@ -181,4 +213,6 @@ class Preparation:
             for sentence in remarks_of(table, fitter, columns, by_row=self.contract_is(SchemaContract.DISCARD_ROW)):
                 self._remarks.add(sentence)
             left_out += rows_left_out(fitter, columns)
+            for sentence in self.rejected[table].sentences:
+                self._remarks.add(sentence)
         return left_out

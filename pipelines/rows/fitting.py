@@ -116,6 +116,10 @@ class Fitter:
             self.new_rows[frozenset(new)] += pc.sum(has_any).as_py()
         return table
 
+    def is_new(self, name: str) -> bool:
+        """Whether a table of loads before did not have this column."""
+        return bool(self._before) and name not in self._before
+
     def _meet(self, place: str, before: pa.ChunkedArray | None, part: pa.ChunkedArray, *, of_source: bool) -> None:
         """Values come to a column of the source's own: those of it, or such as did not fit theirs."""
         there = pc.is_valid(before if before is not None else pa.chunked_array([pa.nulls(len(part))]))

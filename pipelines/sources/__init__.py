@@ -17,6 +17,7 @@ from pipelines.errors import ConfigurationError
 from pipelines.protection.masking import Mask
 from pipelines.protection.protecting import Protection
 from pipelines.remarks import Remarks
+from pipelines.rows.rejected import RejectedRows
 from pipelines.sources.exports import Exports
 from settings import Settings
 
@@ -82,6 +83,8 @@ class Context:
     """The tables that are wanted; none for all."""
     states: Mapping[str, Any] = field(default_factory=dict)
     """The states of all loads before, by resource."""
+    rejected: RejectedRows = field(default_factory=RejectedRows)
+    """Takes lines that are no rows, where the connector rejects them."""
 
     def declare(self, columns: Iterable[str], *, complete: bool = False) -> None:
         """Tell what hides columns which of them a source has. `complete`: it has no others.

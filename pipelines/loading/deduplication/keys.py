@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from connectors.sources.write_rules import BESIDE
 from pipelines.errors import ConfigurationError
@@ -42,6 +43,18 @@ class Keys:
             if empty:
                 refusal = self._without_key if name in self.key else self._without_key_before
                 raise ConfigurationError(refusal(name, empty, rows))
+
+    def split(self, rows: pa.Table) -> tuple[pa.Table, pa.Table, str]:
+        """The rows with their key, those without it, and why these can't land."""
+        empty = [name for name in self.key if name not in rows.column_names or rows.column(name).null_count]
+        if not empty:
+            return rows, rows.slice(0, 0), ""
+        lacks = pa.array([False] * rows.num_rows)
+        for name in empty:
+            there = name in rows.column_names
+            lacks = pc.or_(lacks, pc.is_null(rows.column(name))) if there else pa.array([True] * rows.num_rows)
+        reason = f"without a value that fits in the key {quoted(empty)}"
+        return rows.filter(pc.invert(lacks)), rows.filter(lacks), reason
 
     def check_texts(self, without_nul: Mapping[str, int]) -> None:
         """See that no key loses a character on its way: `without_nul` counts the texts of each column that did.

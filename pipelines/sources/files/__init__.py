@@ -30,8 +30,9 @@ from connectors.sources.file_formats import (
     FileFormat,
 )
 from connectors.sources.files import FilesSource
-from connectors.sources.write_rules import CODEBOOK, WriteDisposition
+from connectors.sources.write_rules import CODEBOOK, BadRows, WriteDisposition
 from pipelines.errors import ConfigurationError, TransientError
+from pipelines.rows.rejected import Line, Rejected
 from pipelines.rows.to_arrow import END, ToArrow
 from pipelines.sources import Context
 from pipelines.sources.files.csv_rows import AnotherWayError, Way, csv_tables
@@ -57,6 +58,10 @@ YOUNG_SECONDS = 2.0
 
 OF_TEXT = frozenset({FileFormat.CSV, FileFormat.FIXED, FileFormat.XML, FileFormat.ODM, FileFormat.DATASET_JSON})
 """Formats whose values are texts, of which the types are found out."""
+
+NO_JSON = "that are no JSON"
+RAGGED = "with another number of cells than there are columns"
+"""Why a line is no row."""
 
 LOOK_SECONDS = 0.5
 """Time between the two looks, once a run."""
@@ -178,6 +183,7 @@ class _Reading:
     def _tried(self, file: Found, left: int | None) -> Generator[Any, None, int | None]:
         """The pages of one file, of which it gives how many rows; None when it is left alone, and why is noted."""
         self.whole_files.begin()
+        self.rejected.forget()
         self.repeats = 0
         self.notes = []
         try:
@@ -201,6 +207,7 @@ class _Reading:
                 raise
             self.broken.append(f"{file.shown} may not be read by the worker: give it the right to.")
         else:
+            self.rejected.settle()
             while self.whole_files.waiting:
                 yield END
             if self.repeats:
@@ -231,6 +238,7 @@ class _Reading:
             except AnotherWayError as other:
                 way = other.way
                 self.notes = []
+                self.rejected.forget()
                 self.whole_files.drop()
                 self.whole_files.begin()
             else:
@@ -257,9 +265,10 @@ class _Reading:
         if self.of_codebook:
             return self._codebook(reopen, file.shown)
         source, part, tell = self.source, str(self.part), self.notes.append
+        no_json, ragged = self._reject(file, NO_JSON), self._reject(file, RAGGED)
         each: dict[FileFormat, Callable[[Callable[[], Any]], Iterator[Any]]] = {
-            FileFormat.JSONL: lambda one: json_pages(one, source, self._note_repeats),
-            FileFormat.CSV: lambda one: csv_tables(one, source, way),
+            FileFormat.JSONL: lambda one: json_pages(one, source, self._note_repeats, no_json),
+            FileFormat.CSV: lambda one: csv_tables(one, source, way, ragged),
             FileFormat.FIXED: lambda one: fixed_tables(one, source, tell),
             FileFormat.XML: lambda one: xml_tables(one, source),
             FileFormat.HL7: lambda one: segment_tables(one, source, part),
@@ -290,6 +299,23 @@ class _Reading:
         """The pages of a text file, or of each in a zip archive."""
         for one in members(reopen, self.source, opened, self.notes.append):
             yield from read(one)
+
+    def _reject(self, file: Found, reason: str) -> Callable[[int, Any], None] | None:
+        """What takes the lines of a file that are no rows; None where they break it."""
+        if self.source.bad_rows is not BadRows.REJECT or self.context.row_limit is not None:
+            return None
+        # Nobody can tell which cell of such a line is which, so where something is hidden, all of it is.
+        hides = bool(self.source.mask or self.source.protect)
+
+        def reject(line: int, row: Any) -> None:
+            self.rejected.note(Line(reason, file.shown, line, None if hides else row))
+
+        return reject
+
+    @property
+    def rejected(self) -> Rejected:
+        """What takes the lines that are no rows."""
+        return self.context.rejected.of(self.source.table)
 
     def _note_repeats(self, line: int) -> None:
         self.repeats = self.repeats or line

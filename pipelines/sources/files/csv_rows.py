@@ -1,4 +1,4 @@
-"""CSV files as Arrow tables of text. A file is read as a whole or refused: no row of it is left out.
+"""CSV files as Arrow tables of text. A file is read as a whole or refused: no row of it is left out without a word.
 
 Arrow does the reading; `csv_grammar` watches over it, and says which lines are wrong.
 """
@@ -76,8 +76,16 @@ class _Stream(io.RawIOBase):
         return found[0] if len(found) == 1 else b"".join(found)
 
 
-def csv_tables(reopen: Callable[[], Any], source: FilesSource, way: Way) -> Iterator[pa.Table]:
+Reject = Callable[[int, tuple[str, ...]], None]
+"""Takes a line with another number of cells than there are columns: its number and its cells."""
+
+
+def csv_tables(
+    reopen: Callable[[], Any], source: FilesSource, way: Way, reject: Reject | None = None
+) -> Iterator[pa.Table]:
     """A file's rows, every cell as text. `reopen` opens the file at its beginning.
+
+    `reject` takes lines with another number of cells; None: such a line breaks the file.
 
     Raises:
         BrokenFileError: when rows can't be told apart, with the lines.
@@ -101,18 +109,21 @@ def csv_tables(reopen: Callable[[], Any], source: FilesSource, way: Way) -> Iter
         ragged.append(None)
         return "skip"
 
-    failed = False
+    failed, good = False, 0
     try:
         with _opened(stream, start, source, way, note) as reader:
             for batch in reader:
-                if ragged or (check.doubtful and not way.trusted):
+                if (ragged and reject is None) or (check.doubtful and not way.trusted):
                     break
                 if batch.num_rows:
+                    good += batch.num_rows
                     yield pa.Table.from_batches([batch]).rename_columns(list(start.names))
     except pa.ArrowInvalid:
         # Arrow's message quotes the line, and with it a patient's data: nothing may be raised from here.
         failed = True
-    if failed or ragged:
+    if ragged and reject is not None and not failed:
+        _reject(reopen, source, way, reject, (good, len(ragged), check.doubtful))
+    elif failed or ragged:
         _explain(reopen, source, way)
     elif check.doubtful and not way.trusted:
         if _diagnosed(reopen, source, way).problem is not None:
@@ -212,6 +223,48 @@ def _explain(reopen: Callable[[], Any], source: FilesSource, way: Way) -> None:
     raise BrokenFileError(
         f"{found.sentence()}: correct or remove it, or set delimiter, quote, escape, header or skip as it is written"
     )
+
+
+def _reject(
+    reopen: Callable[[], Any], source: FilesSource, way: Way, reject: Reject, met: tuple[int, int, bool]
+) -> None:
+    """Look for the lines that Arrow has skipped, row by row, and reject them.
+
+    `met`: the rows that were read, the lines that were skipped, and whether the grammar doubts the file.
+
+    Raises:
+        BrokenFileError: something else is wrong too, or such lines are more than the rows.
+        AnotherWayError: when the file must be read in another way.
+    """
+    good, skipped, doubtful = met
+    found = _ragged(reopen, source, way)
+    other = replace(way, escape=_BACKSLASH)
+    if source.escape is None and source.quote and not way.escape and _diagnosed(reopen, source, other).problem is None:
+        raise AnotherWayError(other)
+    if found is not None and doubtful and not way.trusted:
+        raise AnotherWayError(replace(way, trusted=True))
+    if found is None or len(found) != skipped or skipped > good:
+        _explain(reopen, source, way)
+        raise BrokenFileError("is no csv that can be read: correct or remove it")
+    for line, cells in found:
+        reject(line, cells)
+
+
+def _ragged(reopen: Callable[[], Any], source: FilesSource, way: Way) -> list[tuple[int, tuple[str, ...]]] | None:
+    """The lines with another number of cells, by number; None when something else is wrong too."""
+    blocks = _blocks(reopen(), source)
+    begun = _begun(blocks, source, way)
+    if isinstance(begun, Diagnosis):
+        return None
+    start, head = begun
+    width = len(start.names)
+    found = []
+    for row in rows(_chained(head[start.offset :], blocks), start.dialect, start.line, width=width):
+        if row.problem is not None:
+            return None
+        if len(row.cells) != width:
+            found.append((row.line, row.cells))
+    return found
 
 
 def _diagnosed(reopen: Callable[[], Any], source: FilesSource, way: Way) -> Diagnosis:

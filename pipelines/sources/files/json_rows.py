@@ -16,24 +16,54 @@ _LOOKED_THROUGH = 2_000
 
 
 def json_pages(
-    reopen: Callable[[], Any], source: FilesSource, repeats: Callable[[int], None] = lambda _: None
+    reopen: Callable[[], Any],
+    source: FilesSource,
+    repeats: Callable[[int], None] = lambda _: None,
+    reject: Callable[[int, str], None] | None = None,
 ) -> Iterator[list[Any]]:
     """A file's rows, page by page. `repeats` is told each line in which an object gives a name several values.
 
+    `reject` is told each line that is no JSON, with its text; None: such a line breaks the file.
+
     Raises:
-        BrokenFileError: for a line that is no JSON, with its number.
+        BrokenFileError: for a line that is no JSON, with its number; or for more of them than there are rows.
     """
     lines = io.BufferedReader(Utf8(unpacked(reopen()), source.encoding), BLOCK_BYTES)
     page: list[Any] = []
-    number = 1
+    number, good, bad = 1, 0, 0
     while some := list(islice(lines, _LOOKED_THROUGH)):
-        try:
-            page += values_of(some, number, repeats)
-        except NoJsonError as error:
-            raise BrokenFileError(f"has no JSON in line {error.line}: correct or remove it") from None
+        found = list(_rows_of(some, number, repeats, reject))
+        page += (row for row in found if row is not _NONE)
+        bad += (broken := sum(row is _NONE for row in found))
+        good += len(found) - broken
         number += len(some)
         if len(page) >= PAGE_ROWS:
             yield page
             page = []
+    if bad > good:
+        raise BrokenFileError(f"has no JSON in {bad} lines, which are more than its rows: correct or remove it")
     if page:
         yield page
+
+
+_NONE = object()
+"""In the place of a row that a line does not hold."""
+
+
+def _rows_of(
+    lines: list[bytes], number: int, repeats: Callable[[int], None], reject: Callable[[int, str], None] | None
+) -> Iterator[Any]:
+    """The rows of lines, of which the first has this number."""
+    try:
+        yield from values_of(lines, number, repeats)
+    except NoJsonError as error:
+        if reject is None:
+            raise BrokenFileError(f"has no JSON in line {error.line}: correct or remove it") from None
+    else:
+        return
+    for at, line in enumerate(lines, start=number):
+        try:
+            yield from values_of([line], at, repeats)
+        except NoJsonError:
+            reject(at, line.decode(errors="replace").rstrip("\r\n"))
+            yield _NONE
