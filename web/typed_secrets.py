@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import Request
 
-from connectors.connector import InvalidConnectorError
+from connectors.connector import InvalidConnectorError, why_no_team
 from connectors.credentials import NO_HOST, Registered, host_named, hostname, uses_of, why_no_name
 from connectors.errors import RequestError
 from connectors.limits.jsonb import is_text
@@ -36,6 +36,8 @@ class Choices:
     """Each credential as the form sends it, with what is shown of it."""
     may_store: bool = False
     """Whether the visitor may store a new one."""
+    asks_team: bool = False
+    """Whether it is asked whose a new one is to be: where nobody knows yet whose the connector will be."""
     typed: Mapping[str, str] = field(default_factory=dict)
     """What was typed about new ones, but for the secrets themselves."""
 
@@ -49,11 +51,17 @@ def credentials_of(request: Request, person: Person) -> Credentials:
     return Credentials(request.app.state.engine, request.app.state.blocks, person)
 
 
-async def choices(request: Request, person: Person, team: str | None, sent: Sent | None = None) -> Choices:
+TYPED = (".new.name", ".new.hosts", ".new.team", ".other")
+"""Endings of the fields that are shown again as they were typed: all but the secrets."""
+
+
+async def choices(
+    request: Request, person: Person, team: str | None, sent: Sent | None = None, *, asks_team: bool = False
+) -> Choices:
     """The credentials that a connector of this team may name; of a visitor for all teams, those of each besides."""
     listed = await credentials_of(request, person).listed()
     every = team is None and person.teams is None
-    typed = {name: text for name, text in (sent or {}).items() if name.endswith((".new.name", ".new.hosts", ".other"))}
+    typed = {name: text for name, text in (sent or {}).items() if name.endswith(TYPED)}
     return Choices(
         tuple(
             (reference_in_text({each.kind.value: each.reference}), described(each))
@@ -61,6 +69,7 @@ async def choices(request: Request, person: Person, team: str | None, sent: Sent
             if every or each.team in {None, team}
         ),
         may(person, Act.KEEP_CREDENTIALS, team) is Verdict.ALLOWED,
+        asks_team and team is None,
         typed,
     )
 
@@ -76,7 +85,7 @@ def hosts_in(text: str) -> list[str]:
     return [each for each in re.split(r"[,\s]+", text) if each]
 
 
-def why_not_kept(name: str, value: str, hosts: Sequence[str]) -> str | None:
+def why_not_kept(name: str, value: str, hosts: Sequence[str], team: str | None) -> str | None:
     """What is wrong with a credential that is about to be stored, as a sentence; None when nothing is."""
     if not value.strip():
         return "The secret itself is missing: type it, or leave its name empty."
@@ -86,6 +95,8 @@ def why_not_kept(name: str, value: str, hosts: Sequence[str]) -> str | None:
         return "Give the secret a name, by which it is found again."
     if (why := why_no_name(name)) is not None:
         return f"The name {why}"
+    if team is not None and (why := why_no_team(team)) is not None:
+        return f"The team {why}"
     return next((f"Each host {NO_HOST}" for each in hosts if host_named(each) is None), None)
 
 
@@ -100,7 +111,7 @@ async def store_typed(
 
     Args:
         credentials: the use cases, for whoever sent the form.
-        team: whose the connector is, and so the credential.
+        team: whose the connector is, and so the credential; None: everybody's, or as the form says.
         fields: the form's.
         sent: what the browser sent.
         columns: what the form says of a connector, of which the host that each secret goes to is read.
@@ -121,15 +132,16 @@ async def store_typed(
             own = goes_to.get(name) or hostname(value)
             hosts = [own] if own else []
         hosts = [] if hosts == [ANY_HOST] else hosts
-        why = why_not_kept(called, value, hosts)
+        whose = team or sent.get(f"{name}.new.team", "").strip() or None
+        why = why_not_kept(called, value, hosts, whose)
         if why is None:
             try:
-                kept = await credentials.keep(called, value, team, [host_named(host) or "" for host in hosts])
+                kept = await credentials.keep(called, value, whose, [host_named(host) or "" for host in hosts])
             except (RequestError, InvalidConnectorError) as error:
                 why = str(error)
             else:
                 known |= {name: reference_in_text({kept.kind.value: kept.reference})}
-                known |= {f"{name}.{part}": "" for part in ("other", "new.name", "new.hosts")}
+                known |= {f"{name}.{part}": "" for part in ("other", "new.name", "new.hosts", "new.team")}
         if why is not None:
             refused[each.place] = [why]
     return known, refused

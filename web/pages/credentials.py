@@ -6,7 +6,6 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
-from connectors.connector import why_no_team
 from connectors.credentials import CredentialKind, host_named
 from connectors.errors import ForbiddenError, NoSuchCredentialError, RequestError
 from connectors.people import Act, Person, may_anywhere, may_for_all
@@ -59,9 +58,7 @@ async def make_credential(request: Request, person: Visitor, sent: Sent) -> Resp
     name, hosts = sent.get("name", "").strip(), hosts_in(sent.get("hosts", ""))
     team = sent.get("team", "").strip() or person.home
     reference = sent.get("reference", "").strip()
-    why = why_not_kept(name, reference or sent.get("value", ""), hosts)
-    if why is None and team is not None and (wrong := why_no_team(team)) is not None:
-        why = f"The team {wrong}"
+    why = why_not_kept(name, reference or sent.get("value", ""), hosts, team)
     if why is not None:
         return await _page(request, person, 422, why, sent)
     only = [host_named(host) or "" for host in hosts]

@@ -64,9 +64,9 @@ async def go_on(request: Request, service: UseCases, person: Visitor, sent: Sent
     """Take over what a step says, and show the next one, the one before, or the same with what is wrong."""
     step, go = _step(sent), sent.get("go", "next")
     begun = Draft.read(sent.get("draft", ""))
-    sent, unkept = await _stored(request, person, step, begun, sent) if go in {"next", "try"} else (sent, {})
+    sent, unkept = await _stored(request, person, step, begun, sent)
     draft = _taken(step, begun, sent)
-    if go == "back":
+    if go == "back" and not unkept:
         return await _show(request, service, person, ORDER[max(0, ORDER.index(step) - 1)], draft)
     if go == "preview":
         return await _show(request, service, person, step, draft, sent=sent, previewed=True)
@@ -229,7 +229,7 @@ async def _show(
         when={**form_of(schedule), **{key: text for key, text in (sent or {}).items() if key.startswith("when.")}},
         hows=SAID,
         reason=(sent or {}).get("reason", ""),
-        credentials=await choices(request, person, _team(person, draft), sent),
+        credentials=await choices(request, person, _team(person, draft), sent, asks_team=True),
         **values,
     )
 

@@ -15,6 +15,7 @@ from tests.support.audit import connected
 from tests.support.people import CREDENTIALS, OTHER, OWN, Browser, KeptValues, browsing, made_connector, made_token
 
 NEW = "/connectors/new"
+TYPED = {"new.name", "new.value", "new.hosts", "new.team", "other"}
 CANARY = "canary-7f3a"
 ADDRESS = "https://fhir.example.org/r4"
 
@@ -54,7 +55,7 @@ def login(**more: str) -> dict[str, str]:
     draft = json.dumps({"source": {"type": "fhir"}, "destination": None, "rest": {}})
     token = "source.auth.bearer.token"
     fields = {name.replace("__", "."): text for name, text in more.items()}
-    named = {f"{token}.{name}" if name in {"new.name", "new.value", "new.hosts", "other"} else token: text
+    named = {f"{token}.{name}" if name in TYPED else token: text
              for name, text in fields.items()}  # fmt: skip
     return {"step": "login", "draft": draft, "source.base_url": ADDRESS, "source.auth": "bearer", **named}
 
@@ -112,6 +113,29 @@ async def test_hosts_are_those_that_are_typed_or_any(ann: Browser, admin: httpx.
     await ann.send_form(NEW, NEW, **login(new__name="any", new__value="x", new__hosts="*"))
     hosts = {each["name"]: each["hosts"] for each in (await admin.get(CREDENTIALS)).json()["items"]}
     assert hosts == {"one": ["fhir.example.org", "b.example.org"], "any": []}
+
+
+async def test_going_back_loses_no_secret_and_one_that_cannot_be_stored_keeps_the_step(
+    ann: Browser, kept: KeptValues
+) -> None:
+    refused = await ann.send_form(NEW, NEW, go="back", **login(new__name="", new__value=CANARY))
+    assert (refused.status_code, 'name="step" value="login"' in refused.text) == (422, True)
+    back = await ann.send_form(NEW, NEW, go="back", **login(new__name="emr", new__value=CANARY))
+    assert (back.status_code, 'name="step" value="kind"' in back.text) == (200, True)
+    assert drafted(back.text)["source"]["auth"]["token"] == {"secret": next(iter(kept.values))}
+
+
+async def test_an_admin_for_all_says_whose_a_new_one_is(
+    admin: httpx.AsyncClient, ann: Browser, kept: KeptValues
+) -> None:
+    assert ".new.team" not in (await ann.get(f"{NEW}?kind=fhir")).text, "it is ann's team's"
+    async with browsing(admin, TOKEN) as browser:
+        for name, team in (("theirs", OTHER), ("shared", "")):
+            page = await browser.send_form(NEW, NEW, **login(new__name=name, new__value="x", new__team=team))
+            assert page.status_code == 200
+    teams = {each["name"]: each["team"] for each in (await admin.get(CREDENTIALS)).json()["items"]}
+    assert teams == {"theirs": OTHER, "shared": None}
+    assert len(kept.values) == 2
 
 
 async def test_another_teams_credential_is_neither_offered_nor_taken(
