@@ -11,7 +11,7 @@ import dlt
 from dlt.extract import DltResource
 
 from connectors.sources.fhir import FhirSource, Mode
-from pipelines.errors import Fields
+from pipelines.errors import ConfigurationError, Fields, RunError
 from pipelines.sources import Context
 from pipelines.sources.cursors.asked import Asked, place_of
 from pipelines.sources.cursors.incremental import Cursor, Increment
@@ -19,6 +19,7 @@ from pipelines.sources.cursors.windows import MOMENT
 from pipelines.sources.fhir import bulk
 from pipelines.sources.fhir.bulk import CURSOR
 from pipelines.sources.fhir.bundles import resources_in, searched
+from pipelines.sources.fhir.capability import capability_of
 from pipelines.sources.fhir.pages import by_last_updated
 from pipelines.sources.fhir.patients import Patients
 from pipelines.sources.http.client import Client, source_client
@@ -51,9 +52,37 @@ def resources(source: FhirSource, context: Context) -> list[DltResource]:
         return bulk.resources(source, client, context)
     if context.exports is not None:
         bulk.end_left_over(client, context.exports)
+    if context.rehearsal:
+        refuse_unoffered(source, client)
     if source.patients is not None:
         return Patients(source, client, context).resources()
     return [_resource(client, source, kind, context) for kind in source.resource_types]
+
+
+def refuse_unoffered(source: FhirSource, client: Client) -> None:
+    """Refuse types that the server does not search, and say of which it can't tell what was updated, by its own word.
+
+    A server that gives no CapabilityStatement is asked for the resources themselves.
+
+    Raises:
+        ConfigurationError: it does not offer the search of a type.
+    """
+    try:
+        offered = capability_of(client).searches
+    except RunError:
+        return
+    if missing := [kind for kind in source.resource_types if offered and kind not in offered]:
+        raise ConfigurationError(
+            f"The server does not offer the search of {' and '.join(missing)}, by its CapabilityStatement: take them "
+            "out of source.resource_types."
+        )
+    if source.patients is None and (
+        silent := [kind for kind in source.resource_types if (of := offered.get(kind)) and "_lastUpdated" not in of]
+    ):
+        client.remark(
+            f"The server does not say that it offers _lastUpdated for {' and '.join(silent)}: if it heeds none, each "
+            "run reads all of them."
+        )
 
 
 def _resource(client: Client, source: FhirSource, kind: str, context: Context) -> DltResource:

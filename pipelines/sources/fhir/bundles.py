@@ -1,7 +1,7 @@
 """One FHIR search: the resources of all its Bundles, and what the server says about the search itself.
 
-A search that expires at the server (410, as HAPI answers) is begun again: its rows are merged by id, so those that come
-twice change nothing.
+A search that expires at the server (410, as HAPI answers, or 404) is begun again, where the server sorts from the last
+moment seen: its rows are merged by id, so those that come twice change nothing.
 """
 
 import logging

@@ -32,7 +32,7 @@ logger = logging.getLogger("prefect.pipelines")
 
 
 class ExpiredError(TransientError):
-    """A search has expired at the server (410): it begins again."""
+    """A later page has expired at the server (410), or is not there (404): its search begins again."""
 
 
 class PostRedirectedError(ConfigurationError):
@@ -134,7 +134,7 @@ class Sender:
         if status == 410 and later:
             return ExpiredError(f"The source answered 410 at {where}: what was asked for has expired meanwhile.")
         if status == 404 and later:
-            return TransientError(
+            return ExpiredError(
                 f"The source answered 404 at {where}, to which it had sent us itself for the next page."
             )
         said = safe_words(complaint(response.content, response.headers.get("Content-Type", "")), known)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from connectors.sources.fhir import FhirSource
 from pipelines.errors import ConfigurationError, TransientError
+from pipelines.source_test import probe
 from tests.support.data_plane.platform import Platform
 from tests.support.servers.fhir import FhirServer, patient
 from tests.support.servers.http_server import Answer, Asked, WebServer
@@ -213,3 +215,48 @@ def test_an_earlier_beginning_brings_what_is_missing(platform: Platform) -> None
             cursor.execute("UPDATE cai_connectors SET source = %s WHERE id = %s", (earlier, connector))
         assert "(since changed)" in platform.run(connector).sentence
         assert platform.duck(f"SELECT count(*) FROM connector_{connector}.patient") == [(2,)]
+
+
+def statement(**searches: list[str]) -> dict[str, Any]:
+    types = [
+        {"type": kind, "searchParam": [{"name": name} for name in names], "interaction": [{"code": "search-type"}]}
+        for kind, names in searches.items()
+    ]
+    return {"resourceType": "CapabilityStatement", "rest": [{"mode": "server", "resource": types}]}
+
+
+@pytest.mark.parametrize(
+    ("said", "is_fine", "words"),
+    [
+        (statement(Patient=["_lastUpdated"]), False, "does not offer the search of Observation"),
+        (statement(Patient=["_lastUpdated"], Observation=["code"]), True, "offers _lastUpdated for Observation"),
+        (statement(Patient=[], Observation=[]), True, "can be read: 2 tables"),
+        ({"resourceType": "OperationOutcome"}, True, "can be read: 2 tables"),
+    ],
+)
+def test_a_test_refuses_what_the_server_does_not_offer(
+    platform: Platform, said: dict[str, Any], is_fine: bool, words: str
+) -> None:
+    server = FhirServer(patient(1, "2024-01-01T00:00:00Z"))
+    with WebServer(lambda asked: said if asked.path.endswith("/metadata") else server(asked)) as web:
+        found = probe(FhirSource.model_validate(source(web.url)), platform.settings)
+    assert (found.ok, words in found.message) == (is_fine, True), found.message
+
+
+def test_a_next_page_on_another_host_of_the_server_is_read_where_the_connector_names_it(platform: Platform) -> None:
+    server = FhirServer(*(patient(number, "2024-01-01T00:00:00Z") for number in range(15)))
+    with WebServer(server) as other:
+
+        def answer(asked: Asked) -> Any:
+            found = server(asked)
+            for link in found.body["link"]:
+                link["url"] = link["url"].replace(asked.headers["host"], f"127.0.0.1:{other.port}")
+            return found
+
+        with WebServer(answer) as web:
+            refused = platform.add(source(web.url, resource_types=["Patient"], page_size=10))
+            with pytest.raises(ConfigurationError, match=r"not the host of source\.base_url"):
+                platform.run(refused)
+            hosts = [f"127.0.0.1:{other.port}"]
+            connector = platform.add(source(web.url, resource_types=["Patient"], page_size=10, next_hosts=hosts))
+            assert platform.run(connector).rows == {"patient": 15}
