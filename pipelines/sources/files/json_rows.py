@@ -54,13 +54,16 @@ def _rows_of(
     lines: list[bytes], number: int, repeats: Callable[[int], None], reject: Callable[[int, str], None] | None
 ) -> Iterator[Any]:
     """The rows of lines, of which the first has this number."""
+    broken = 0
     try:
         yield from values_of(lines, number, repeats)
     except NoJsonError as error:
-        if reject is None:
-            raise BrokenFileError(f"has no JSON in line {error.line}: correct or remove it") from None
-    else:
+        broken = error.line
+    if not broken:
         return
+    if reject is None:
+        # Not while the parser's own error is at hand.
+        raise BrokenFileError(f"has no JSON in line {broken}: correct or remove it")
     for at, line in enumerate(lines, start=number):
         try:
             yield from values_of([line], at, repeats)
