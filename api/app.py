@@ -23,6 +23,7 @@ from api.decisions import routes as decision_routes
 from api.exchange import routes as exchange_routes
 from api.history import routes as history_routes
 from api.middleware import Heads, LimitedBody, LoopbackOnly, Measured, is_loopback
+from api.protections import routes as protection_routes
 from api.runs import routes as run_routes
 from api.sign_in.at_the_page import install as install_sign_in
 from api.sign_in.bearer import Provider
@@ -86,6 +87,7 @@ def create_app(
     app.include_router(history_routes.router)
     app.include_router(token_routes.router)
     app.include_router(credential_routes.router)
+    app.include_router(protection_routes.router)
     app.include_router(source_routes.router)
     _add_operations(app, registry, settings.public_keys)
     install_page(app, asks_for_names=asks_for_names(settings))

@@ -42,7 +42,7 @@ row was changed with the table's triggers off, which moves no generation, the ET
 its JSON pointer. `type` is `about:blank` for what HTTP itself says, else one of `urn:problem-type:clinical-ai:` with
 `no-such-connector`, `name-taken`, `not-runnable`, `stale`, `invalid-connector`, `invalid-request`,
 `prefect-unavailable`, `database-unavailable`, `row-locked`, `constraint`, `forbidden`, `no-such-token`,
-`no-such-credential`, `no-such-load`.
+`no-such-credential`, `no-such-protection`, `no-such-load`.
 
 **Sent again.** A refusal below 500 has changed nothing. After a 5xx, or without an answer, the request may have been
 done all the same, and can be sent again: a change leaves the same behind (or is a 412, by its `If-Match`), a connector

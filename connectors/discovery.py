@@ -51,6 +51,8 @@ class Column:
     type: str
     nullable: bool = True
     identifying: bool = False
+    protection: str | None = None
+    """What becomes of it by `protect`: a method, `in part` or `drop`; None: it lands as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ r"""Errors of requests, whichever door they came through.
     ├── NotFoundError              there is no such connector
     ├── NoSuchTokenError           there is no such token, for whoever asks
     ├── NoSuchCredentialError      there is no such credential, for whoever asks
+    ├── NoSuchProtectionError      there is no such profile of what may land, for whoever asks
     ├── NoSuchLoadError            the load history has no such run
     ├── NoSuchHeldLoadError        no load waits for a person under this number
     ├── NoSuchRunError             Prefect has no such run of the connector
@@ -11,6 +12,7 @@ r"""Errors of requests, whichever door they came through.
     ├── NameTakenError             another connector has the name
     ├── TokenNameTakenError        another token has the name
     ├── CredentialNameTakenError   another credential has the name
+    ├── ProtectionNameTakenError   another profile of what may land has the name
     ├── StaleError                 somebody changed the connector in between
     ├── ConstraintError            a constraint or trigger of the database's refuses it
     │   └── ClashError             because of other rows
@@ -51,6 +53,13 @@ class NoSuchCredentialError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("There is no credential of this name.")
+
+
+class NoSuchProtectionError(RequestError):
+    """There is no profile of this name, or it is another team's."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no profile of this name.")
 
 
 class NoSuchLoadError(RequestError):
@@ -103,6 +112,13 @@ class CredentialNameTakenError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("Another credential already has this name: choose another one.")
+
+
+class ProtectionNameTakenError(RequestError):
+    """A shipped profile, or another team's, has the name."""
+
+    def __init__(self) -> None:
+        super().__init__("Another profile already has this name: choose another one.")
 
 
 class StaleError(RequestError):

@@ -40,6 +40,8 @@ class Action(StrEnum):
     TOKEN_REVOKED = "token_revoked"  # noqa: S105  # no token
     CREDENTIAL_CREATED = "credential_created"
     CREDENTIAL_DELETED = "credential_deleted"
+    PROTECTION_KEPT = "protection_kept"
+    PROTECTION_DELETED = "protection_deleted"
     APPROVE = "approve"
     REFUSE = "refuse"
 

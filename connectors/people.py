@@ -72,6 +72,7 @@ class Act(StrEnum):
     SEE_CREDENTIALS = "see credentials"
     KEEP_CREDENTIALS = "change credentials"
     REGISTER_CREDENTIALS = "register what is there already as a credential"
+    KEEP_PROTECTIONS = "change profiles of what may land"
     MANAGE_TOKENS = "manage tokens"
     READ_AUDIT = "read the audit trail"
 
@@ -84,6 +85,7 @@ LEAST_ROLE: Mapping[Act, Role] = {
     Act.SEE_CREDENTIALS: Role.EDITOR,
     Act.KEEP_CREDENTIALS: Role.EDITOR,
     Act.REGISTER_CREDENTIALS: Role.ADMIN,
+    Act.KEEP_PROTECTIONS: Role.EDITOR,
     Act.MANAGE_TOKENS: Role.ADMIN,
     Act.READ_AUDIT: Role.ADMIN,
 }

@@ -62,6 +62,15 @@ def registered_credentials(query: Query) -> list[Registered]:
     ]
 
 
+def protection(query: Query, name: str, team: str | None) -> Any:
+    """The rules of the profile of this name, as a connector of that team may name it; None: there is no such one."""
+    found = query(
+        "SELECT rules FROM cai_protections WHERE name = %(name)s AND (team IS NULL OR team = %(team)s)",
+        {"name": name, "team": team},
+    )
+    return (found or {}).get("rules")
+
+
 def wake_controller(query: Query, connector_id: int) -> None:
     """Have the controller look at a connector at once, not at its next audit."""
     query("SELECT pg_notify(%(channel)s, %(name)s)", {"channel": CHANNEL, "name": str(connector_id)})

@@ -276,6 +276,18 @@ credentials = sa.Table(
     sa.Column("created_by", sa.Text, nullable=False),
 )
 
+protections = sa.Table(
+    "cai_protections",
+    metadata,
+    # Profiles of what may land of rows, which connectors name. No value of any row.
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("team", sa.Text),
+    sa.Column("rules", JSONB(none_as_null=True), nullable=False),
+    sa.Column("changed_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("changed_by", sa.Text, nullable=False),
+)
+
 sessions = sa.Table(
     "cai_sessions",
     metadata,

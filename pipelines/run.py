@@ -39,6 +39,7 @@ from pipelines.loading.job import Job
 from pipelines.loading.other_writers import refuse_other_writers
 from pipelines.loading.summary import Summary
 from pipelines.missed_run import reason_to_skip
+from pipelines.protection.stored import profile_of
 from pipelines.sources.exports import asked_before
 from settings import Settings
 
@@ -113,6 +114,7 @@ def run_connector(
                     directory,
                     report=listeners.report,
                     names=names_of_source(connector),
+                    profile=profile_of(locks.query, connector.source, row.team),
                 )
                 outcome = _in_time(job, host)
                 if isinstance(outcome, Waiting):

@@ -14,6 +14,7 @@ import psycopg2  # type: ignore[import-untyped]
 from connectors.connector import ConnectorRow, validate
 from connectors.credentials import CredentialRules, Use, uses_of
 from connectors.sources import Source
+from connectors.sources.protection.rules import Profile
 from pipelines.access.credential_rules import rules_of_test
 from pipelines.access.redaction import cleaned
 from pipelines.access.secrets import Secrets
@@ -21,6 +22,7 @@ from pipelines.error_causes.classification import as_fault
 from pipelines.errors import RunError, Step
 from pipelines.protection.masking import mask_of
 from pipelines.protection.protecting import protection_of
+from pipelines.protection.stored import profile_of_test
 from pipelines.remarks import Remarks
 from pipelines.sources import Context
 from pipelines.wording import quoted
@@ -56,7 +58,11 @@ def probe_connector(row: ConnectorRow, settings: Settings) -> Probe:
         rules = rules_of_test(row, settings)
     except psycopg2.Error:
         return Probe(False, "The platform's database does not answer, so nobody knows which credentials it may use.")
-    return probe(source, settings, rules=rules, uses=uses_of(row.source, None))
+    try:
+        profile = profile_of_test(row, source, settings)
+    except RunError as error:
+        return Probe(False, str(error))
+    return probe(source, settings, rules=rules, uses=uses_of(row.source, None), profile=profile)
 
 
 def probe(
@@ -66,6 +72,7 @@ def probe(
     *,
     rules: CredentialRules | None = None,
     uses: Iterable[Use] = (),
+    profile: Profile | None = None,
 ) -> Probe:
     """Reach a source and read the first `rows` rows of each table. Never raises for what is wrong with the source."""
     secrets = Secrets()
@@ -73,7 +80,7 @@ def probe(
         try:
             with as_fault(secrets.redact, Step.EXTRACT):
                 secrets.permit(rules or CredentialRules(), uses)
-                mask, protection = mask_of(source, settings), protection_of(source, settings)
+                mask, protection = mask_of(source, settings), protection_of(source, settings, profile)
                 remarks = Remarks()
                 # Appending sources refuse a limit, for the sake of the next run. There is none here.
                 context = Context.of(

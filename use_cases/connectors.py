@@ -26,8 +26,9 @@ from connectors.limits.jsonb import unstorable
 from connectors.people import Act, Verdict, may, may_for_all
 from connectors.refusals import Refusal
 from connectors.shared_tables import clash, writer_of, writers_of
+from connectors.sources.protection.profiles import SHIPPED
 from database import audit, connectors, loads
-from database.access import credentials
+from database.access import credentials, protections
 from use_cases.decisions import Decisions
 from use_cases.queries import Entry, too_low
 
@@ -71,7 +72,7 @@ class Service(Decisions):
         self._judge(complete, connector_id=0)  # whether an `H` is valid does not depend on the id that there is to be
         async with self._changing(complete["name"], None) as connection:
             row = await connectors.insert(connection, complete)
-            await self._require_credentials(connection, row)
+            await self._require_what_is_named(connection, row)
             await self._refuse_shared(connection, row)
         return Entry(row, None)
 
@@ -93,7 +94,7 @@ class Service(Decisions):
             if changes:
                 row = await connectors.update(connection, connector_id, changes)
             if changes.keys() & {"source", "destination", "team"}:
-                await self._require_credentials(connection, row)
+                await self._require_what_is_named(connection, row)
             if judged:
                 await self._refuse_shared(connection, row)
         return (await self._entries([row]))[0]
@@ -150,7 +151,7 @@ class Service(Decisions):
                 self._require_team(None, complete["team"], new=True)
                 self._judge(complete, connector_id)
                 row = await connectors.insert(connection, {"id": connector_id, **complete})
-            await self._require_credentials(connection, row)
+            await self._require_what_is_named(connection, row)
             await self._refuse_shared(connection, row)
             await audit.record_of(connection, self._person.actor, Action.RESTORE, row, {"generation": generation})
         return (await self._entries([row]))[0]
@@ -223,6 +224,17 @@ class Service(Decisions):
             sentence = outside(connector.destination, self._places)
             if sentence:
                 raise InvalidConnectorError((Refusal(f"/{sentence.partition(' ')[0].replace('.', '/')}", sentence),))
+
+    async def _require_what_is_named(self, connection: AsyncConnection, row: ConnectorRow) -> None:
+        """Refuse a connector that names a credential or a profile which it may not, or which there is none of."""
+        await self._require_credentials(connection, row)
+        said = row.source.get("protect") if isinstance(row.source, Mapping) else None
+        name = said.get("profile") if isinstance(said, Mapping) else None
+        if isinstance(name, str) and name not in SHIPPED and not await protections.exists(connection, name, row.team):
+            sentence = (
+                "names no profile that this connector's team has: make it at /api/v1/protections, or name another."
+            )
+            raise InvalidConnectorError((Refusal("/source/protect/profile", f"source.protect.profile {sentence}"),))
 
     async def _require_credentials(self, connection: AsyncConnection, row: ConnectorRow) -> None:
         """Refuse a connector that names what it may not have. What an admin for all teams names is registered by it.

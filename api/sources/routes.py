@@ -35,6 +35,13 @@ class ColumnAnswer(Body):
     identifying: Annotated[
         bool, Field(description="Whether it may tell who a person is: by its name, or as the source itself says.")
     ]
+    protection: Annotated[
+        str | None,
+        Field(
+            description="What becomes of it by the source's `protect`, as far as its name and type tell: a method, `in "
+            "part`, or `drop`; null: it lands as it is."
+        ),
+    ]
 
 
 class ItemAnswer(Body):
@@ -57,7 +64,13 @@ class ItemAnswer(Body):
             kind=item.kind,
             rows=item.rows,
             columns=[
-                ColumnAnswer(name=each.name, type=each.type, nullable=each.nullable, identifying=each.identifying)
+                ColumnAnswer(
+                    name=each.name,
+                    type=each.type,
+                    nullable=each.nullable,
+                    identifying=each.identifying,
+                    protection=each.protection,
+                )
                 for each in item.columns
             ],
             primary_key=list(item.primary_key),

@@ -110,7 +110,12 @@ class RedcapSource(SourceWithChecks):
         return self
 
     def describes(self, table: str) -> bool:
-        return table in {*Content, "form_event_mapping"} - {Content.RECORD}
+        # An instrument may have such a name as well, where its table is no export of that content.
+        return table in {self._table(content) for content in self.content if content is not Content.RECORD}
+
+    @staticmethod
+    def _table(content: Content) -> str:
+        return "form_event_mapping" if content is Content.FORM_EVENT_MAPPING else content.value
 
     def landings(self) -> dict[str, Landing | None]:
         reports = () if self.report is None else (f"report_{self.report}",)

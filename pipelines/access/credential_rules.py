@@ -1,6 +1,7 @@
 """Rules of credentials, as a run reads them from the platform's database when it starts."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg2  # type: ignore[import-untyped]
@@ -26,10 +27,18 @@ def rules_of_test(row: ConnectorRow, settings: Settings) -> CredentialRules:
 
     Where no database is configured nothing can be registered, so only what is the platform's own is refused.
     """
+    with asking(settings) as query:
+        return CredentialRules() if query is None else rules_of(query, row.team, settings)
+
+
+@contextlib.contextmanager
+def asking(settings: Settings) -> Iterator[Query | None]:
+    """A short session with the platform's database; None where none is configured. Raises `psycopg2.Error`."""
     try:
         url = settings.resolved_database_url()
     except MissingDatabaseError:
-        return CredentialRules()
+        yield None
+        return
     connection = psycopg2.connect(url, connect_timeout=10, cursor_factory=psycopg2.extras.RealDictCursor)
     try:
         with connection.cursor() as cursor:
@@ -39,6 +48,6 @@ def rules_of_test(row: ConnectorRow, settings: Settings) -> CredentialRules:
                 found: dict[str, Any] | None = cursor.fetchone()
                 return found
 
-            return rules_of(query, row.team, settings)
+            yield query
     finally:
         connection.close()

@@ -6,6 +6,7 @@ process dies, nothing was written anywhere.
 
 import importlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Protocol, cast
 
 import psycopg2  # type: ignore[import-untyped]
@@ -19,6 +20,8 @@ from pipelines.access.credential_rules import rules_of_test
 from pipelines.access.secrets import Secrets
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ConfigurationError, Step
+from pipelines.protection.protecting import Protection, foreseeing
+from pipelines.protection.stored import profile_of_test
 from pipelines.sources import Context
 from settings import Settings
 
@@ -43,7 +46,19 @@ def discover_for(row: ConnectorRow, settings: Settings, cursor: str | None = Non
         raise ConfigurationError(
             "The platform's database does not answer, so nobody knows which credentials it may use."
         ) from None
-    return discover(adapter.validate_python(row.source), settings, cursor, rules=rules, uses=uses_of(row.source, None))
+    source = adapter.validate_python(row.source)
+    found = discover(source, settings, cursor, rules=rules, uses=uses_of(row.source, None))
+    return marked(found, foreseeing(source, profile_of_test(row, source, settings)))
+
+
+def marked(found: Discovery, protection: Protection) -> Discovery:
+    """What was found, with what `protect` of the source does to each column."""
+    items = []
+    for item in found.items:
+        words = protection.foreseen(item.name, {column.name: column.type for column in item.columns})
+        columns = tuple(replace(column, protection=words.get(column.name)) for column in item.columns)
+        items.append(replace(item, columns=columns))
+    return replace(found, items=tuple(items))
 
 
 def discover(

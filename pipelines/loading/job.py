@@ -7,6 +7,7 @@ from pathlib import Path
 from connectors.connector import Connector
 from connectors.destinations import Destination
 from connectors.runs import Options
+from connectors.sources.protection.rules import Profile
 from pipelines.access.secrets import Secrets
 from pipelines.connector_lock import Locks
 from settings import Settings
@@ -29,6 +30,8 @@ class Job:
     """Told how far the load is, from 0 to 100 and in a sentence."""
     names: set[str]
     """The tables and columns that a sentence about an error may show. The pipeline adds those that it lands."""
+    profile: Profile | None = None
+    """That which `protect` of the source names."""
 
     @property
     def name(self) -> str:

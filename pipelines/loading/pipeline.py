@@ -135,7 +135,7 @@ class LoadPipeline:
             directory = job.directory / str(self._attempts)
             self._opened = open_destination(job, directory, full_refresh=self.full_refresh)
         self.full_refresh = self._opened.full_refresh
-        self.protection = protection_of(job.connector.source, job.settings)
+        self.protection = protection_of(job.connector.source, job.settings, job.profile)
         self.since = {} if self.full_refresh else cursors_of(self.pipeline, job.name, self.protection)
         self._measured = Measured(since=self.since, full_refresh=self.full_refresh)
         self.mask = mask_of(job.connector.source, job.settings)

@@ -12,7 +12,7 @@ from typing import Any
 
 from connectors.sources.protection.methods import Method
 from connectors.sources.protection.paths import Anything, Deep, Named, Step, Where, parse
-from connectors.sources.protection.rules import EVERY_TABLE, Rule, Treatment
+from connectors.sources.protection.rules import EVERY_TABLE, Kind, Rule, Treatment
 from connectors.sources.write_rules import letters_and_digits, normalised, snake_case
 
 KEPT = 10**6
@@ -130,6 +130,13 @@ class Matcher:
             found = state.elements[met] = self._state(taken, state.rule, kept=state.kept)
         return found
 
+    def of_dates(self, state: State) -> int | None:
+        """The rule for dates, by what they are, that counts at a place before any other there; None: there is none."""
+        for number in self.values:
+            if (state.rule is None or number < state.rule) and self.rules[number].values is Kind.DATES:
+                return number
+        return None
+
     def along(self, path: str) -> State:
         """What is known at a path of plain names."""
         state = self.first
@@ -221,6 +228,17 @@ def matcher_of(treatment: Treatment, table: str) -> Matcher:
     """The machine of one table, by its name at the source or as it lands."""
     rules = [rule for rule in treatment.rules if not rule.tables or normalised(table) in map(normalised, rule.tables)]
     return Matcher(rules, None if treatment.keep is None else said_of(treatment.keep, table) or ())
+
+
+def word_of(matcher: Matcher, state: State) -> str | None:
+    """What becomes of what stands at a place, in a word; None when it lands as it is."""
+    if state.passed:
+        return None
+    if state.rule is not None and state.kept:
+        return matcher.rules[state.rule].method.value
+    if not state.kept:
+        return "in part" if state.positions else Method.DROP.value
+    return "in part" if state.on_path else None
 
 
 def said_of(by_table: Mapping[str, Any] | None, table: str) -> Any:

@@ -5,6 +5,7 @@ column that was meant would land in clear.
 """
 
 import logging
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from connectors.sources import Source
 from connectors.sources.protection.methods import AS_TEXT, KEYED, Method
 from connectors.sources.protection.paths import top_of
-from connectors.sources.protection.profiles import SHIPPED
-from connectors.sources.protection.rules import Condition, Kind, Profile, Rule, Treatment, combined
+from connectors.sources.protection.rules import Condition, Profile, Rule, Treatment, combined
 from connectors.sources.write_rules import letters_and_digits
 from pipelines.errors import ConfigurationError
 from pipelines.protection.conditions import may_leave
 from pipelines.protection.masking import masking_key
-from pipelines.protection.matching import Matcher, matcher_of, said_of
+from pipelines.protection.matching import Matcher, matcher_of, said_of, word_of
+from pipelines.protection.stored import profile_of
 from pipelines.remarks import Remarks
 from pipelines.wording import counted, quoted
 from settings import Settings
@@ -85,6 +86,28 @@ class Protection:
         """Whether values of a column, or of a path in one, may land otherwise than they are, or not at all."""
         found = self.matcher(table)
         return bool(column) and found is not None and not found.along(column).passed
+
+    def foreseen(self, table: str, columns: Mapping[str, str]) -> dict[str, str]:
+        """What becomes of columns, in a word each, as far as their names and the source's words for their types tell.
+
+        Args:
+            table: the table's name at the source.
+            columns: the types, in the source's own words, by name.
+
+        Returns:
+            The columns that do not land as they are.
+        """
+        found = self.matcher(table)
+        if found is None:
+            return {}
+        words: dict[str, str] = {}
+        for name, kind in columns.items():
+            state = found.child(found.first, name)
+            number = found.of_dates(state) if re.search("date|time", kind, re.IGNORECASE) else None
+            word = word_of(found, state) if number is None else found.rules[number].method.value
+            if word is not None:
+                words[name] = word
+        return words
 
     def declare(self, columns: Iterable[str], *, complete: bool = False) -> None:
         """Take note of columns that the source says it has, read now or not. `complete`: it has no others.
@@ -251,9 +274,8 @@ def _adapt(step: "Protecting", name: str, declared: Any) -> None:
     said = declared[name]
     rule = None if state.rule is None else step.matcher.rules[state.rule]
     if said.get("data_type") in {"date", "timestamp"}:
-        before = [number for number in step.matcher.values if state.rule is None or number < state.rule]
-        rules = (step.matcher.rules[number] for number in before)
-        rule = next((each for each in rules if each.values is Kind.DATES), rule)
+        number = step.matcher.of_dates(state)
+        rule = rule if number is None else step.matcher.rules[number]
     if (not state.kept and not state.positions) or (rule is not None and rule.method is Method.DROP):
         del declared[name]
     elif rule is not None and rule.method in AS_TEXT:
@@ -267,17 +289,27 @@ def protection_of(source: Source, settings: Settings, profile: Profile | None = 
     Raises:
         ConfigurationError: when there is no key, and none may be made here; or no such profile.
     """
-    said = source.protect
-    if said is None:
-        return Protection()
-    if said.profile is not None and profile is None:
-        profile = SHIPPED.get(said.profile)
-        if profile is None:
-            raise ConfigurationError(
-                f"source.protect.profile names {quoted([said.profile])}, and there is no such profile: name one of "
-                "/api/v1/protections, or make it."
-            )
-    treatment = combined(said, None if profile is None else profile.of(source.type))
+    treatment = _treatment_of(source, profile)
     keyed = any(rule.method in KEYED for rule in treatment.rules)
     key = masking_key(settings.data_dir, required=settings.mask_key_required) if keyed else b""
-    return Protection(treatment, said.where, key, own=said.rules, kind=source.type, describing=source.describes)
+    return _protection(source, treatment, key)
+
+
+def foreseeing(source: Source, profile: Profile | None) -> Protection:
+    """The same to be asked what would become of columns: it has no key, and treats no row."""
+    return _protection(source, _treatment_of(source, profile), b"")
+
+
+def _treatment_of(source: Source, profile: Profile | None) -> Treatment:
+    said = source.protect
+    if said is None:
+        return Treatment()
+    if said.profile is not None and profile is None:
+        profile = profile_of(None, source, None)
+    return combined(said, None if profile is None else profile.of(source.type))
+
+
+def _protection(source: Source, treatment: Treatment, key: bytes) -> Protection:
+    said = source.protect
+    where, own = ((), ()) if said is None else (said.where, said.rules)
+    return Protection(treatment, where, key, own=own, kind=source.type, describing=source.describes)

@@ -24,7 +24,7 @@ from pipelines.protection.arrow_columns import ArrowColumns, inner_of
 from pipelines.protection.conditions import May
 from pipelines.protection.json_rows import JsonRows
 from pipelines.protection.masking import as_text
-from pipelines.protection.matching import Matcher, State, finder, spelled, spelling
+from pipelines.protection.matching import Matcher, State, finder, spelled, spelling, word_of
 from pipelines.protection.treating import Treating
 from pipelines.protection.values import REMEMBERED, days_of, offset
 from pipelines.rows.marks import is_beside
@@ -137,18 +137,11 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
         state = self.matcher.child(self.matcher.first, name)
         if name not in self._noted:
             self._noted.add(name)
-            if not state.passed and (word := self._word(state)):
+            if word := word_of(self.matcher, state):
                 self.columns[name] = word
             if state.rule is not None and self.matcher.rules[state.rule].method in AS_TEXT:
                 self._note_text(name)
         return state
-
-    def _word(self, state: State) -> str:
-        if state.rule is not None and state.kept:
-            return self.matcher.rules[state.rule].method.value
-        if not state.kept:
-            return "in part" if state.positions else Method.DROP.value
-        return "in part" if state.on_path else ""
 
     # --- rows of JSON ---------------------------------------------------------------------------------------------
 

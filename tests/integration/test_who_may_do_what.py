@@ -81,6 +81,8 @@ class Expected:
 
 UNREACHABLE = {"type": "fhir", "base_url": "http://127.0.0.1:1/r4"}
 READER, RUNNER, EDITOR, ADMIN = Role
+PROTECTIONS = "/api/v1/protections"
+DROPS = {"rules": [{"names": ["ssn"], "method": "drop"}]}
 MATRIX = {
     ("POST", CONNECTORS): Expected(EDITOR, 201, of_other=403, body=connector),
     ("GET", CONNECTORS): Expected(READER, 200, of_other=None),
@@ -125,6 +127,12 @@ MATRIX = {
     ),
     ("GET", CREDENTIALS): Expected(EDITOR, 200, of_other=None),
     ("DELETE", CREDENTIALS + "/{name}"): Expected(EDITOR, 204, refused_first=True),
+    ("GET", PROTECTIONS): Expected(READER, 200, of_other=None),
+    ("GET", PROTECTIONS + "/{name}"): Expected(READER, 200),
+    ("PUT", PROTECTIONS + "/{name}"): Expected(
+        EDITOR, 200, of_other=403, refused_first=True, body=lambda team: {"rules": DROPS, "team": team}
+    ),
+    ("DELETE", PROTECTIONS + "/{name}"): Expected(EDITOR, 204, refused_first=True),
 }
 MATRIX |= {
     ("GET", f"{CONNECTOR}/export"): Expected(READER, 200),
@@ -223,6 +231,11 @@ async def _address(admin: httpx.AsyncClient, path: str, team: Team) -> str:
     if "{tokenId}" in path:
         token = await made_token(admin, Role.READER, team, name=f"Token {next(_numbers)}")
         return path.replace("{tokenId}", str(token["id"]))
+    if path.startswith(PROTECTIONS) and "{name}" in path:
+        name = f"study-{next(_numbers)}"
+        made = await admin.put(f"{PROTECTIONS}/{name}", json={"rules": DROPS, "team": team})
+        assert made.status_code == 200
+        return path.replace("{name}", name)
     if "{name}" in path:
         name = f"Secret study of {team} {next(_numbers)}"
         made = await admin.post(CREDENTIALS, json={"name": name, "value": "v", "team": team})

@@ -37,7 +37,7 @@ _NUMBERS = (
 _THINGS = (
     "vehicle", "vin", "plate", "license_plate", "device", "serial", "udi", "imei", "url", "website", "web", "ip",
     "ip_address", "mac_address", "fingerprint", "voice", "voiceprint", "biometric", "retina", "iris", "dna", "photo",
-    "photograph", "image", "picture", "face", "portrait", "signature",
+    "photograph", "image", "file", "filename", "picture", "face", "portrait", "signature",
 )  # fmt: skip
 _WORDS_OF_PEOPLE = (
     "note", "notes", "comment", "comments", "remark", "remarks", "narrative", "free_text", "freetext", "description",

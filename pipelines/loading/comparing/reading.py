@@ -84,7 +84,7 @@ def read_again(place: Place, source: Source) -> list[Reread]:
     schema = pipeline.default_schema
     job = place.job
     mask = mask_of(source, job.settings)
-    protection = protection_of(source, job.settings)
+    protection = protection_of(source, job.settings, job.profile)
     # Remarks of this reading would repeat those of the load.
     context = Context.of(
         job.settings, job.secrets, mask=mask, protection=protection, full_refresh=True, directory=job.directory

@@ -107,6 +107,8 @@ def test_every_route_of_the_contract_is_there() -> None:
         ("DELETE", "/api/v1/tokens/{tokenId}"),
         *((method, "/api/v1/credentials") for method in ("POST", "GET")),
         ("DELETE", "/api/v1/credentials/{name}"),
+        ("GET", "/api/v1/protections"),
+        *((method, "/api/v1/protections/{name}") for method in ("GET", "PUT", "DELETE")),
         *(("POST", f"/api/v1/sources/{action}") for action in ("discover", "test")),
         *(("GET", path) for path in ("/health", "/ready", "/metrics", "/.well-known/jwks.json")),
     }
