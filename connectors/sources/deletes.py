@@ -31,6 +31,22 @@ def _when(value: str) -> str:
     return value
 
 
+Every = Annotated[
+    str,
+    AfterValidator(_when),
+    Field(
+        description="When the keys of the source are compared: after each `load`, or after the first load that "
+        "follows a date of a cron, in the connector's time zone."
+    ),
+]
+
+
+def refuse_time_without_deletes(deletes: Deletes, every: str) -> None:
+    """Refuse a time at which nothing is done."""
+    if every != EVERY_LOAD and deletes is Deletes.IGNORE:
+        raise refused("{field} needs deletes, which says what happens to the rows: mark or remove.", "deletes_every")
+
+
 class LandingWithDeletes(LandingWithChecks):
     """How the rows of a table are written whose keys a run can ask for alone or page by page."""
 
@@ -41,14 +57,7 @@ class LandingWithDeletes(LandingWithChecks):
             "moment into their column `_deleted_at`, `ignore` leaves them."
         ),
     ] = Deletes.IGNORE
-    deletes_every: Annotated[
-        str,
-        AfterValidator(_when),
-        Field(
-            description="When the keys of the source are compared: after each `load`, or after the first load that "
-            "follows a date of a cron, in the connector's time zone."
-        ),
-    ] = EVERY_LOAD
+    deletes_every: Every = EVERY_LOAD
 
     @model_validator(mode="after")
     def _deletes_go_by_key(self) -> Self:
@@ -58,8 +67,5 @@ class LandingWithDeletes(LandingWithChecks):
                 "replaced has none of the rows that are gone.",
                 "deletes",
             )
-        if self.deletes_every != EVERY_LOAD and self.deletes is Deletes.IGNORE:
-            raise refused(
-                "{field} needs deletes, which says what happens to the rows: mark or remove.", "deletes_every"
-            )
+        refuse_time_without_deletes(self.deletes, self.deletes_every)
         return self

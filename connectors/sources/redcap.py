@@ -2,11 +2,13 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from connectors.limits.closed_sets import ClosedSet
+from connectors.schedules.cron import ScheduleError, parse
 from connectors.sources.checks import SourceWithChecks
-from connectors.sources.secret_references import Credential, HttpUrl, Name
+from connectors.sources.deletes import EVERY_LOAD, Deletes, Every, refuse_time_without_deletes
+from connectors.sources.secret_references import Credential, HttpUrl, Name, refused
 from connectors.sources.write_rules import ColumnTypes, Landing, Some, distinct
 
 
@@ -19,6 +21,14 @@ class Content(ClosedSet):
     ARM = "arm"
     INSTRUMENT = "instrument"
     FORM_EVENT_MAPPING = "formEventMapping"
+
+
+def _zone(value: str) -> str:
+    try:
+        parse("0 0 * * *", value, 1)
+    except ScheduleError:
+        raise refused("{field} must be a time zone by its IANA name, such as 'Europe/Berlin'.") from None
+    return value
 
 
 class Layout(ClosedSet):
@@ -86,6 +96,21 @@ class RedcapSource(SourceWithChecks):
         Field(description="A report of the project by its number, which lands as `report_` and that number."),
     ] = None
     date_range: Annotated[bool, Field(description="Only records that changed since the last load.")] = True
+    time_zone: Annotated[
+        Annotated[Name, AfterValidator(_zone)] | None,
+        Field(
+            description="The zone of the clock on the server's wall, such as `Europe/Berlin`: by it only what changed "
+            "comes again. null: some hours more are asked for, which is right in every zone."
+        ),
+    ] = None
+    deletes: Annotated[
+        Deletes,
+        Field(
+            description="What happens to rows that are gone in REDCap: `remove` deletes them, `mark` puts the moment "
+            "into their column `_deleted_at`, `ignore` leaves them."
+        ),
+    ] = Deletes.IGNORE
+    deletes_every: Every = EVERY_LOAD
     history: Annotated[
         bool,
         Field(
@@ -107,6 +132,18 @@ class RedcapSource(SourceWithChecks):
     @model_validator(mode="after")
     def _contents_are_distinct(self) -> Self:
         distinct(self.content, "content", "")
+        return self
+
+    @model_validator(mode="after")
+    def _deletes_go_by_record(self) -> Self:
+        refuse_time_without_deletes(self.deletes, self.deletes_every)
+        if self.deletes is not Deletes.IGNORE and Content.RECORD not in self.content:
+            raise refused("{field} are of records: add record to content.", "deletes")
+        if self.deletes is not Deletes.IGNORE and self.protect is not None and self.protect.where:
+            raise refused(
+                "{field} can't be used with protect.where: the ids of records alone don't say which rows may leave.",
+                "deletes",
+            )
         return self
 
     def describes(self, table: str) -> bool:

@@ -73,6 +73,8 @@ class Context:
     """Both are told of columns by a reader that knows them before it reads: see `declare`."""
     full_refresh: bool = False
     """The tables are dropped and loaded anew: what is not read now will be missing."""
+    keys_alone: bool = False
+    """Only what tells rows apart is wanted, to compare it: a reader that can gives no more."""
     directory: Path | None = None
     """The run's own, for what does not fit into memory; None for the system's."""
     remarks: Remarks = field(default_factory=Remarks)

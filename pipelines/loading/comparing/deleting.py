@@ -67,8 +67,12 @@ class Deleted:
         )
 
 
-def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard) -> Deleted:
-    """Delete or mark the rows of a table whose keys are none of these, which are all that the source has."""
+def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard, together: str | None = None) -> Deleted:
+    """Delete or mark the rows of a table whose keys are none of these, which are all that the source has.
+
+    `together`: a table in which all rows of a key come anew when one of them changes, here and in the table itself;
+    what did not come then is gone as well.
+    """
     table, key, files = keys.table, keys.key, keys.files
     columns = session.columns(table)
     if not columns:
@@ -84,6 +88,8 @@ def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard) -> Delete
         session.put("swept_keys", files, key)
     else:
         found = "FALSE"
+    if together is not None:
+        found = f"({found} AND NOT {_left_behind(session, together, key)})"
     live = f"t.{mark} IS NULL" if DELETED_AT in columns else "TRUE"
     is_gone = f"{live} AND NOT {found}"
     ((rows, gone),) = session.ask(
@@ -101,6 +107,14 @@ def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard) -> Delete
         session.ask("DROP TABLE swept_keys")
     before = _note(session, table, now, withheld=withheld)
     return Deleted(table, rows, gone, withheld, before, mode, back)
+
+
+def _left_behind(session: Session, together: str, key: Sequence[str]) -> str:
+    """The condition that a row did not come when the rows of its key last came: they are read and written as one."""
+    load, parts = session.column("_dlt_load_id"), ", ".join(map(session.column, key))
+    newest = f"SELECT {parts}, max({load}) AS newest FROM {session.table(together)} GROUP BY {parts}"  # noqa: S608
+    same = " AND ".join(f"n.{session.column(part)} = t.{session.column(part)}" for part in key)
+    return f"EXISTS (SELECT 1 FROM ({newest}) n WHERE {same} AND n.newest > t.{load})"  # noqa: S608  # names, escaped
 
 
 def _note(session: Session, table: str, moment: str, *, withheld: bool) -> bool:

@@ -70,8 +70,10 @@ def opened(place: Place) -> dlt.Pipeline:
     return pipeline
 
 
-def read_again(place: Place, source: Source) -> list[Reread]:
+def read_again(place: Place, source: Source, *, keys_alone: bool = False) -> list[Reread]:
     """Read all tables of a source. Those that nothing was ever loaded into are left out.
+
+    `keys_alone`: no more is wanted than what tells rows apart.
 
     Raises:
         RunError: as the source's reader does.
@@ -87,7 +89,13 @@ def read_again(place: Place, source: Source) -> list[Reread]:
     protection = protection_of(source, job.settings, job.profile)
     # Remarks of this reading would repeat those of the load.
     context = Context.of(
-        job.settings, job.secrets, mask=mask, protection=protection, full_refresh=True, directory=job.directory
+        job.settings,
+        job.secrets,
+        mask=mask,
+        protection=protection,
+        full_refresh=True,
+        keys_alone=keys_alone,
+        directory=job.directory,
     )
     found: dict[str, DltResource] = {}
     for resource in open_source(source, context):
@@ -109,11 +117,7 @@ def read_again(place: Place, source: Source) -> list[Reread]:
         return []
     extracted = pipeline.extract(source_of(job.name, [*found.values()], None), loader_file_format="parquet")
     newest_rows.keep_newest(pipeline, extracted, job.directory, {})
-    files: dict[str, list[Path]] = {}
-    for load_id in pipeline.list_extracted_load_packages():
-        for file in pipeline.get_load_package_info(load_id).jobs["new_jobs"]:
-            if str(file.file_path).endswith(".parquet"):
-                files.setdefault(file.job_file_info.table_name, []).append(Path(file.file_path))
+    files = _extracted(pipeline)
     return [
         Reread(
             table,
@@ -123,3 +127,13 @@ def read_again(place: Place, source: Source) -> list[Reread]:
         )
         for table, resource in found.items()
     ]
+
+
+def _extracted(pipeline: dlt.Pipeline) -> dict[str, list[Path]]:
+    """The files that were written, by table."""
+    files: dict[str, list[Path]] = {}
+    for load_id in pipeline.list_extracted_load_packages():
+        for file in pipeline.get_load_package_info(load_id).jobs["new_jobs"]:
+            if str(file.file_path).endswith(".parquet"):
+                files.setdefault(file.job_file_info.table_name, []).append(Path(file.file_path))
+    return files

@@ -13,9 +13,10 @@ from connectors.schedules.cron import parse
 from connectors.schedules.dates import next_runs
 from connectors.sources import Source
 from connectors.sources.deletes import EVERY_LOAD, Deletes, LandingWithDeletes
+from connectors.sources.redcap import Content, RedcapSource
 from connectors.sources.rest_api import RestApiSource
 from connectors.sources.sql_database import SqlDatabaseSource
-from connectors.sources.write_rules import normalised
+from connectors.sources.write_rules import landed_table, normalised
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import Step
 from pipelines.loading.comparing.deleting import Deleted, Guard, last_sweeps, refuse_own_column, sweep
@@ -23,11 +24,20 @@ from pipelines.loading.comparing.histories import Histories
 from pipelines.loading.comparing.reading import Place, Reread, opened, read_again
 from pipelines.loading.comparing.sessions import session
 
+RECORD = Content.RECORD.value
+"""REDCap's table that has a row for each row of its export: the others are read with it."""
+
 WITHOUT_CURSOR = {"initial_value": None, "lag": None, "cursor_type": None}
 
 
-def swept(source: Source) -> dict[str, LandingWithDeletes]:
-    """The tables of a source of which rows may go, by name."""
+Rule = LandingWithDeletes | RedcapSource
+"""What says what happens to rows that are gone, and when."""
+
+
+def swept(source: Source) -> dict[str, Rule]:
+    """The tables of a source of which rows may go, by name. Of REDCap one stands for all tables of its records."""
+    if isinstance(source, RedcapSource):
+        return {} if source.deletes is Deletes.IGNORE else {RECORD: source}
     return {
         name: how
         for name, how in source.landings().items()
@@ -46,7 +56,8 @@ def sweep_tables(place: Place, connector: Connector, options: Options, histories
     Raises:
         RunError: the source could not be read to its end, and then nothing is deleted; or the destination fails.
     """
-    asked = {normalised(name) for name in options.tables}
+    # A run of one table of REDCap's by instrument reads them all.
+    asked = set() if isinstance(connector.source, RedcapSource) else {normalised(name) for name in options.tables}
     tables = {name: how for name, how in swept(connector.source).items() if not asked or normalised(name) in asked}
     with as_fault(place.job.secrets.redact, Step.LOAD):
         pipeline = opened(place)
@@ -57,28 +68,37 @@ def sweep_tables(place: Place, connector: Connector, options: Options, histories
     if not tables:
         return []
     with as_fault(place.job.secrets.redact, Step.EXTRACT):
-        read = read_again(place, _keys_alone(connector.source, tables))
+        read = read_again(place, _keys_alone(connector.source, tables), keys_alone=True)
     guard = Guard(place.job.settings.max_delete_fraction, lifted=options.allow_mass_delete)
     modes = {normalised(name): how.deletes for name, how in tables.items()}
+    together = landed_table(RECORD) if RECORD in tables and isinstance(connector.source, RedcapSource) else None
+    if together is not None:
+        # All others go by the rows of this one, so it is the last that loses any.
+        read = sorted(read, key=lambda table: table.table == together)
+        modes = dict.fromkeys((normalised(table.table) for table in read), modes[normalised(RECORD)])
     with as_fault(place.job.secrets.redact, Step.LOAD), place.alone():
-        return [_swept(place, table, modes[normalised(table.table)], guard, histories) for table in read]
+        return [
+            _swept(place, table, modes[normalised(table.table)], guard, histories, together=together) for table in read
+        ]
 
 
-def _swept(place: Place, table: Reread, mode: Deletes, guard: Guard, histories: Histories) -> Deleted:
+def _swept(
+    place: Place, table: Reread, mode: Deletes, guard: Guard, histories: Histories, *, together: str | None
+) -> Deleted:
     if mode is Deletes.MARK:
         refuse_own_column(table.table, table.columns)
     pipeline = opened(place)
     with session(pipeline, place.job.destination) as there:
-        found = sweep(there, table, mode, guard)
+        found = sweep(there, table, mode, guard, together)
         if histories.has(table.table) and (found.done or found.back):
             histories.follow_keys(there, pipeline, table.table)
         return found
 
 
 def _due(
-    tables: Mapping[str, LandingWithDeletes], last: Mapping[str, datetime], connector: Connector, now: datetime
-) -> dict[str, LandingWithDeletes]:
-    def is_due(name: str, how: LandingWithDeletes) -> bool:
+    tables: Mapping[str, Rule], last: Mapping[str, datetime], connector: Connector, now: datetime
+) -> dict[str, Rule]:
+    def is_due(name: str, how: Rule) -> bool:
         before = last.get(normalised(name))
         if how.deletes_every == EVERY_LOAD or before is None:
             return True
@@ -109,4 +129,7 @@ def _keys_alone(source: Source, tables: Iterable[str]) -> Source:
                 if each.name in wanted
             )
             return source.model_copy(update={"resources": tuple(pages)})
+        case RedcapSource():
+            # Nothing is loaded, so that checks of what is loaded say nothing.
+            return source.model_copy(update={"content": (Content.RECORD,), "report": None, "checks": {}})
     return source

@@ -12,6 +12,7 @@ import dlt
 import pyarrow as pa
 from dlt.extract import DltResource
 
+from connectors.sources.deletes import Deletes
 from connectors.sources.redcap import Checkboxes, Content, Layout, RedcapSource
 from connectors.sources.write_rules import normalised
 from pipelines.errors import ConfigurationError
@@ -29,7 +30,7 @@ from pipelines.wording import quoted
 
 TABLES = {Content.FORM_EVENT_MAPPING: "form_event_mapping"}
 
-PAGE_BYTES = 16_000_000
+PAGE_BYTES = 4_000_000
 """The size that the tables of several batches have together before they go on: dlt's own work is by page and column."""
 
 
@@ -101,11 +102,14 @@ def _enriching(source: RedcapSource, context: Context, dictionary: Dictionary, *
 
 def _wide(project: Project, dictionary: Dictionary, source: RedcapSource, context: Context) -> list[DltResource]:
     reading = Reading(source, context, project, dictionary.identity)
+    if context.keys_alone:
+        return [_ids(reading, dictionary, RECORD)]
     enriching = _enriching(source, context, dictionary)
 
     def records() -> Iterator[Any]:
         resource, state = dlt.current.resource(), dlt.current.resource_state()
-        left = context.row_limit
+        # Rows of a record are told from those that are gone by coming together.
+        left = context.row_limit if source.deletes is Deletes.IGNORE else None
 
         def replace() -> None:
             resource.apply_hints(write_disposition="replace")
@@ -119,6 +123,18 @@ def _wide(project: Project, dictionary: Dictionary, source: RedcapSource, contex
     )
     lists = dict.fromkeys(sorted(enriching.lists), "json")
     return [as_tables(resource, RECORD, types={**lists, **source.types})]
+
+
+def _ids(reading: Reading, dictionary: Dictionary, table: str) -> DltResource:
+    """The ids of all records alone, by which a table's rows are found that are gone."""
+
+    def ids() -> Iterator[Any]:
+        # The rest of the key takes no empty value, and is compared with nothing.
+        yield [{dictionary.identity: each, **_key({})} for each in reading.all_ids()]
+
+    key = [dictionary.identity]
+    resource = dlt.resource(ids, name=table, primary_key=key, write_disposition="merge")
+    return as_tables(resource, table, types={dictionary.identity: "text"})
 
 
 def _key(row: dict[str, Any]) -> dict[str, str]:
@@ -135,6 +151,8 @@ def _by_instrument(
     instruments = Instruments(dictionary, setup, enriching.owners)
     forms = {*source.forms, *(each.form for each in dictionary.fields if each.name in source.fields)}
     tables = [RECORD, *(table for form, table in instruments.tables.items() if not forms or form in forms)]
+    if context.keys_alone:
+        return [_ids(reading, dictionary, table) for table in tables]
     known = {*map(normalised, (*tables, *source.landings()))}
     if unknown := [name for name in source.checks if normalised(name) not in known]:
         raise ConfigurationError(

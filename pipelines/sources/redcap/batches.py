@@ -13,10 +13,10 @@ from pipelines.errors import ConfigurationError, RunError, TransientError
 from pipelines.remarks import Remarks
 from pipelines.sources.redcap.asking import Project, RequestRefusedError
 
-ANSWER_BYTES = 12_000_000
+ANSWER_BYTES = 2_000_000
 """The size of an answer that is aimed at: read, it takes some three times as much memory."""
 
-FIRST = 50
+FIRST = 20
 """Records of the first batch, by which the size of a record becomes known."""
 
 _GROWTH = 4
@@ -68,19 +68,28 @@ class Records:
         self._remarks = remarks
         self._has_come = False
 
-    def ids(self, **dates: str) -> list[str]:
-        """The ids of all records, or of those that changed at some time, in the order in which REDCap has them.
+    def ids(self, **chosen: str) -> list[str]:
+        """The ids of all records, or of those that are named or changed at some time, in REDCap's order.
 
         Raises:
             RunError: when REDCap does not list them.
         """
-        rows = self._project.ask("record", **{"fields[0]": self._identity}, **self._filters, **dates)
+        rows = self._project.ask("record", **{"fields[0]": self._identity}, **self._filters, **chosen)
         if rows and self._identity not in rows[0]:
             raise ConfigurationError(
                 f"REDCap sends records without their id, the field '{self._identity}': check the rights to export that "
                 "source.token has."
             )
         return list(dict.fromkeys(str(row[self._identity]) for row in rows))
+
+    def existing(self, ids: Iterable[str]) -> list[str]:
+        """Those of these ids that REDCap lists."""
+        wanted, found = list(ids), []
+        for start in range(0, len(wanted), self._sizes.most):
+            part = wanted[start : start + self._sizes.most]
+            named = {f"records[{number}]": each for number, each in enumerate(part)}
+            found += [each for each in self.ids(**named) if each in set(part)]
+        return found
 
     def read(self, ids: Iterable[str]) -> Iterator[list[Row]]:
         """All rows of these records, in batches of whole records.

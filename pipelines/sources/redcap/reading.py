@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from connectors.sources.deletes import Deletes
 from connectors.sources.redcap import RedcapSource
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 from pipelines.sources.cursors.asked import Asked, place_of
 from pipelines.sources.redcap.asking import Project
 from pipelines.sources.redcap.batches import Records, Row
+from pipelines.sources.redcap.changes import changed_since
 from pipelines.sources.redcap.clocks import FORMAT, not_after, not_before
 from pipelines.sources.redcap.instruments import RECORD
 from pipelines.sources.redcap.keys import KeyShape
+from pipelines.wording import counted
 
 _TURNED = "The REDCap project was set up otherwise in the loads before (which events it has, or what of it repeats):"
 
@@ -26,6 +29,8 @@ class Reading:
     def __init__(self, source: RedcapSource, context: Context, project: Project, identity: str) -> None:
         """`identity` is the field that holds a record's id."""
         self._source = source
+        self._project = project
+        self._all: list[str] | None = None
         self._context = context
         chosen = {"forms": source.forms, "fields": source.fields, "events": source.events}
         self._asked = Asked(same={"api_url": place_of(source.api_url), **_ways(source)}, chosen=chosen)
@@ -38,12 +43,12 @@ class Reading:
             RunError: when they can't be read, or when a part of them can't be landed beside the others.
         """
         started = datetime.now(UTC)
-        context, records = self._context, self._records
+        context = self._context
         part = bool(context.window) or context.row_limit is not None
-        dates = self._dates(state)
+        ids, is_all = self._ids(state)
         before, now = KeyShape.of_state(state), KeyShape()
         turned: list[bool] = []
-        for rows in self._and_others(records.ids(**dates)[: context.row_limit], lambda: bool(turned and dates)):
+        for rows in self._and_others(ids, lambda: bool(turned) and not is_all):
             now = now.with_more(KeyShape.of_rows(rows))
             if merges and not turned and before.turned(now):
                 if part:
@@ -61,6 +66,12 @@ class Reading:
             if now != KeyShape():
                 state |= (KeyShape() if turned else before).with_more(now).kept()
 
+    def all_ids(self) -> list[str]:
+        """The ids of all records, asked for once however many tables want them."""
+        if self._all is None:
+            self._all = self._records.ids()
+        return self._all
+
     def _and_others(self, ids: list[str], wanted: Callable[[], bool]) -> Iterator[list[Row]]:
         """These records, and then all others if those are wanted by then."""
         yield from self._records.read(ids)
@@ -68,14 +79,27 @@ class Reading:
             had = set(ids)
             yield from self._records.read(each for each in self._records.ids() if each not in had)
 
-    def _dates(self, state: dict[str, Any]) -> dict[str, str]:
+    def _ids(self, state: dict[str, Any]) -> tuple[list[str], bool]:
+        """The records to read, and whether those are all."""
+        records, zone = self._records, self._source.time_zone
         if self._context.window:
             start, end = self._context.window.bounds()
-            return {"dateRangeBegin": not_after(start), "dateRangeEnd": not_before(end)}
-        if not self._source.date_range or self._context.row_limit is not None:
-            return {}
-        since = self._since(state)
-        return {"dateRangeBegin": not_after(datetime.strptime(since, FORMAT).replace(tzinfo=UTC))} if since else {}
+            dates = {"dateRangeBegin": not_after(start, zone), "dateRangeEnd": not_before(end, zone)}
+            return records.ids(**dates)[: self._context.row_limit], False
+        if self._context.row_limit is not None:
+            return records.ids()[: self._context.row_limit], False
+        since = self._since(state) if self._source.date_range else None
+        if since is None:
+            return records.ids(), True
+        moment = datetime.strptime(since, FORMAT).replace(tzinfo=UTC)
+        changed = changed_since(self._project, records, moment, zone)
+        if changed.gone and self._source.deletes is Deletes.IGNORE:
+            self._context.remarks.add(
+                f"By REDCap's log, {counted(changed.gone, 'record')} of those that changed since the last load "
+                f"{'is' if changed.gone == 1 else 'are'} not there any more (deleted, renamed, or left out by forms, "
+                "events or filter_logic), and their rows stay: set source.deletes to mark or remove."
+            )
+        return changed.ids, False
 
     def _since(self, state: dict[str, Any]) -> str | None:
         """The start of the last complete load; None when it asked for less than this one does."""
