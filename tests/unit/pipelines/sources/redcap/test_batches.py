@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.remarks import Remarks
 from pipelines.sources.redcap.asking import Answered, Project, RequestRefusedError
-from pipelines.sources.redcap.batches import ANSWER_BYTES, Records, Row, Sizes
+from pipelines.sources.redcap.batches import ANSWER_BYTES, FIRST, Records, Row, Sizes
 
 
 class Server(Project):
@@ -181,7 +181,7 @@ def test_records_without_their_id_are_told() -> None:
 
 def test_batches_are_as_large_as_an_answer_should_be() -> None:
     sizes = Sizes(500)
-    assert sizes.next == 50
+    assert sizes.next == FIRST
     sizes.answered(50, 50 * ANSWER_BYTES // 100)
     assert sizes.next == 100
     sizes.answered(100, 100)
