@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 
 from api.access_bodies import CredentialAnswer, CredentialInput, CredentialsAnswer
-from api.routes import SIGNED_IN, needs, problems
+from api.routes import SIGNED_IN, WithReason, needs, problems
 from connectors.people import Act
 from use_cases.credentials import Credentials
 
@@ -16,7 +16,12 @@ def _credentials(request: Request) -> Credentials:
     return Credentials(request.app.state.engine, request.app.state.blocks, request.state.person)
 
 
+def _changing(request: Request, person: WithReason) -> Credentials:
+    return Credentials(request.app.state.engine, request.app.state.blocks, person)
+
+
 Kept = Annotated[Credentials, Depends(_credentials)]
+Changing = Annotated[Credentials, Depends(_changing)]
 CredentialName = Annotated[str, Path(alias="name", max_length=200, description="The credential's name.")]
 
 
@@ -27,7 +32,7 @@ CredentialName = Annotated[str, Path(alias="name", max_length=200, description="
     dependencies=[needs(Act.KEEP_CREDENTIALS)],
     responses=problems(400, 409, 413, 415),
 )
-async def make_credential(body: CredentialInput, credentials: Kept, request: Request) -> CredentialAnswer:
+async def make_credential(body: CredentialInput, credentials: Changing, request: Request) -> CredentialAnswer:
     """Register a credential, by its `value` or by a `reference` to what is there already.
 
     A value is stored in a Prefect block and never shown again. A connector names the credential by the `reference` of
@@ -54,6 +59,6 @@ async def list_credentials(credentials: Kept) -> CredentialsAnswer:
     dependencies=[needs(Act.KEEP_CREDENTIALS)],
     responses=problems(404),
 )
-async def delete_credential(name: CredentialName, credentials: Kept) -> None:
+async def delete_credential(name: CredentialName, credentials: Changing) -> None:
     """Forget a credential, and its value where it was stored here. Connectors that name it fail from then on."""
     await credentials.forget(name)

@@ -20,7 +20,7 @@ from api.problems import MEDIA_TYPE
 from connectors.connector import ConnectorRow, InvalidConnectorError
 from connectors.errors import ForbiddenError
 from connectors.limits.ids import LARGEST_ID, parse_number
-from connectors.people import Act, may_anywhere
+from connectors.people import Act, Person, may_anywhere
 from connectors.refusals import Refusal
 from database.connectors import Filter
 from use_cases.connectors import Service, Versions
@@ -106,22 +106,28 @@ def _if_match(
     return {tag[1] for tag in tags if tag}
 
 
-def _changing(
+def _with_reason(
     request: Request,
     x_reason: Annotated[
         str | None,
         Header(
             alias="X-Reason",
             max_length=LONGEST_REASON,
-            description="Why, in your own words (UTF-8): kept in the history. With CAI_REASON_REQUIRED a change "
-            "without one is refused.",
+            description="Why, in your own words (UTF-8): kept in the history. With CAI_REASON_REQUIRED a change of "
+            "a connector without one is refused.",
         ),
     ] = None,
-) -> Service:
-    """The use cases, with the reason that this request gives."""
-    person = request.state.person
-    actor = replace(person.actor, reason=_read(x_reason or "").strip() or None)
-    return cast(Service, request.app.state.service).acting_for(replace(person, actor=actor))
+) -> Person:
+    """Whoever asks, with the reason that this request gives."""
+    person: Person = request.state.person
+    return replace(person, actor=replace(person.actor, reason=_read(x_reason or "").strip() or None))
+
+
+WithReason = Annotated[Person, Depends(_with_reason)]
+
+
+def _changing(request: Request, person: WithReason) -> Service:
+    return cast(Service, request.app.state.service).acting_for(person)
 
 
 def _read(header: str) -> str:

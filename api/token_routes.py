@@ -7,7 +7,7 @@ from pydantic import BeforeValidator
 
 from api.access_bodies import NewToken, TokenAnswer, TokenInput, TokensAnswer
 from api.bodies import plain_digits
-from api.routes import SIGNED_IN, needs, problems
+from api.routes import SIGNED_IN, WithReason, needs, problems
 from connectors.limits.ids import LARGEST_ID
 from connectors.people import Act
 from use_cases.tokens import Tokens
@@ -19,7 +19,12 @@ def _tokens(request: Request) -> Tokens:
     return Tokens(request.app.state.engine, request.state.person)
 
 
+def _changing(request: Request, person: WithReason) -> Tokens:
+    return Tokens(request.app.state.engine, person)
+
+
 Managed = Annotated[Tokens, Depends(_tokens)]
+Changing = Annotated[Tokens, Depends(_changing)]
 TokenId = Annotated[
     int,
     Path(alias="tokenId", ge=1, le=LARGEST_ID, description="The token's number."),
@@ -34,7 +39,7 @@ TokenId = Annotated[
     dependencies=[needs(Act.MANAGE_TOKENS)],
     responses=problems(400, 409, 413, 415),
 )
-async def make_token(body: TokenInput, tokens: Managed) -> NewToken:
+async def make_token(body: TokenInput, tokens: Changing) -> NewToken:
     """Make a token, with a role for one team or for all. It is shown in this answer and never again."""
     token, text = await tokens.make(body.name, body.role, body.team, body.expires_at)
     return NewToken(**TokenAnswer.of(token).model_dump(), token=text)
@@ -53,6 +58,6 @@ async def list_tokens(tokens: Managed) -> TokensAnswer:
     dependencies=[needs(Act.MANAGE_TOKENS)],
     responses=problems(404),
 )
-async def revoke_token(token_id: TokenId, tokens: Managed) -> None:
+async def revoke_token(token_id: TokenId, tokens: Changing) -> None:
     """Revoke a token: the next request that is sent with it is a 401."""
     await tokens.revoke(token_id)

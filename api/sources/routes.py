@@ -7,7 +7,7 @@ from pydantic import Field
 
 from api.answers import ProbeAnswer
 from api.bodies import Body, Input
-from api.routes import SIGNED_IN, Tester, needs, problems, tester_of
+from api.routes import SIGNED_IN, Tester, WithReason, needs, problems, tester_of
 from connectors.discovery import Discovery, Item, ItemKind
 from connectors.people import Act
 from use_cases.sources import Sources
@@ -113,16 +113,16 @@ def _sources(request: Request) -> Sources:
     responses=problems(400, 413, 415, 502),
 )
 async def discover_source(
-    body: DiscoverInput, request: Request, sources: Annotated[Sources, Depends(_sources)]
+    body: DiscoverInput, person: WithReason, sources: Annotated[Sources, Depends(_sources)]
 ) -> DiscoverAnswer:
     """Ask a source what it has, before a connector of it is saved: no value of a row is read."""
-    return DiscoverAnswer.of(await sources.discover(body.source, request.state.person, body.cursor, body.team))
+    return DiscoverAnswer.of(await sources.discover(body.source, person, body.cursor, body.team))
 
 
 @router.post("/sources/test", tags=["sources"], dependencies=[needs(Act.CHANGE)], responses=problems(400, 413, 415))
 async def test_source(
     body: TestInput,
-    request: Request,
+    person: WithReason,
     sources: Annotated[Sources, Depends(_sources)],
     tester: Annotated[Tester, Depends(tester_of)],
 ) -> ProbeAnswer:
@@ -130,5 +130,5 @@ async def test_source(
 
     Nothing is loaded, and nothing stays in the destination.
     """
-    row = await sources.to_test(body.source, request.state.person, body.team, body.destination)
+    row = await sources.to_test(body.source, person, body.team, body.destination)
     return await tester(row, both=True)

@@ -13,7 +13,7 @@ import pytest
 from connectors.history import Action
 from tests.support.api_rig import BODY, CONNECTORS, TOKEN, assert_problem, client, create
 from tests.support.audit import connected, insert, silently
-from tests.support.people import browsing
+from tests.support.people import KeptValues, browsing
 
 AUDIT = "/api/v1/audit"
 
@@ -205,7 +205,8 @@ async def test_a_look_at_a_source_that_is_not_saved_is_an_entry_through_each_doo
     source["auth"] = {"type": "bearer", "token": {"secret": "emr-token"}}
     body = {"source": {**source, "resource_types": ["Patient"]}, "team": "oncology"}
     assert (await api.post("/api/v1/sources/discover", json=body)).status_code == 502
-    assert (await api.post("/api/v1/sources/test", json=body)).json()["ok"]
+    reason = {"X-Reason": "a new study"}
+    assert (await api.post("/api/v1/sources/test", json=body, headers=reason)).json()["ok"]
     refused = {"source": {"type": "fax"}}
     assert (await api.post("/api/v1/sources/discover", json=refused)).status_code == 422
     async with browsing(api, TOKEN) as browser:
@@ -216,11 +217,29 @@ async def test_a_look_at_a_source_that_is_not_saved_is_an_entry_through_each_doo
         )
         assert "The source cannot be reached." in page.text
     async with connected(database_url) as connection:
-        query = "SELECT action, via, after FROM cai_audit WHERE action IN ('discover', 'test') ORDER BY id"
+        query = "SELECT action, via, reason, after FROM cai_audit WHERE action IN ('discover', 'test') ORDER BY id"
         entries = [tuple(row) for row in await connection.fetch(query)]
     asked = {"type": "fhir", "host": "fhir.example.org"}
-    assert [(action, via, json.loads(after)["source"]) for action, via, after in entries] == [
-        ("discover", "rest", {**asked, "team": "oncology"}),
-        ("test", "rest", {**asked, "team": "oncology"}),
-        ("discover", "page", {**asked, "team": None}),
+    assert [(*said, json.loads(after)["source"]) for *said, after in entries] == [
+        ("discover", "rest", None, {**asked, "team": "oncology"}),
+        ("test", "rest", "a new study", {**asked, "team": "oncology"}),
+        ("discover", "page", None, {**asked, "team": None}),
     ]
+
+
+async def test_tokens_and_credentials_are_entries_with_their_reasons(api: httpx.AsyncClient, database_url: str) -> None:
+    because: Any = {"X-Reason": "the night shift, für Köln".encode()}
+    app: Any = api._transport.app  # type: ignore[attr-defined]
+    app.state.blocks = KeptValues()
+    token = await api.post("/api/v1/tokens", json={"name": "nightly", "role": "runner"}, headers=because)
+    await api.post("/api/v1/credentials", json={"name": "emr", "value": "canary-1"}, headers=because)
+    await api.delete("/api/v1/credentials/emr", headers=because)
+    await api.delete(f"/api/v1/tokens/{token.json()['id']}", headers=because)
+    async with connected(database_url) as connection:
+        entries = await connection.fetch("SELECT action, actor, reason, before, after FROM cai_audit ORDER BY id")
+    assert [(entry["action"], entry["actor"], entry["reason"]) for entry in entries] == [
+        (action, "environment", "the night shift, für Köln")
+        for action in ("token_created", "credential_created", "credential_deleted", "token_revoked")
+    ]
+    assert "canary-1" not in str(entries)
+    assert token.json()["token"] not in str(entries)
