@@ -45,11 +45,21 @@ FHIR_RESOURCES, FHIR_MB, FHIR_RATIO = 1_000_000, 410, 1.3
 
 BEFORE = "8b20790"
 """The last build that took a row's first version, a cast value or a short page for what was there."""
-COMPARED = ("to-duckdb", "to-postgres", "merge-to-duckdb", "merge-to-postgres", "rest-to-duckdb", "files-to-duckdb")
+COMPARED = (
+    *("to-duckdb", "to-postgres", "merge-to-duckdb", "merge-to-postgres", "rest-to-duckdb"),
+    *("files-to-duckdb", "narrow-files-to-duckdb", "jsonl-to-duckdb"),
+)
 SLOWER = 1.05
 
 PROTECTED = round(1 / 0.7, 2)
 """How many times as long a load may take whose rows are protected: 0.7 of the throughput."""
+
+FILES = {
+    "wide/measurement.csv": "COPY measurement TO STDOUT (FORMAT csv, HEADER)",
+    "narrow/measurement.csv": "COPY (SELECT id, value, updated_at FROM measurement) TO STDOUT (FORMAT csv, HEADER)",
+    "lines/measurement.jsonl": "COPY (SELECT row_to_json(measurement) FROM measurement) TO STDOUT",
+}
+"""The small table as files, each in a directory of its own: all columns, three of them, and lines of JSON."""
 
 THROUGH_FILES = (
     "COPY reads and writes at once; a load goes through files, so that a dead run can be undone, and writes when all "
@@ -133,7 +143,7 @@ def data(rows: int) -> list[Figure]:
                 "CAI_DATA_DIR": str(directory / "data"),
                 SOURCE: source,
                 WAREHOUSE: warehouse,
-                "BENCH_FILES": str(_csv(directory / "data" / "inbox", source)),
+                "BENCH_FILES": str(_files(directory / "data" / "inbox", source)),
                 "CAI_LOCAL_FILE_ROOTS": str(directory / "data" / "inbox"),
                 "BENCH_API": f"http://127.0.0.1:{int(api.stdout.readline())}",
             }
@@ -320,15 +330,16 @@ def _fill(url: str, name: str, rows: int) -> None:
     connection.close()
 
 
-def _csv(directory: Path, url: str) -> Path:
-    """The directory of the small table as a file, made long before it is read."""
-    directory.mkdir(parents=True)
-    path = directory / "measurement.csv"
+def _files(directory: Path, url: str) -> Path:
+    """The directory of the small table as files, made long before they are read."""
     connection = psycopg2.connect(url)
-    with connection, connection.cursor() as cursor, path.open("wb") as file:
-        cursor.copy_expert("COPY measurement TO STDOUT (FORMAT csv, HEADER)", file)
+    for name, copied in FILES.items():
+        path = directory / name
+        path.parent.mkdir(parents=True)
+        with connection, connection.cursor() as cursor, path.open("wb") as file:
+            cursor.copy_expert(copied, file)
+        os.utime(path, (1_700_000_000, 1_700_000_000))
     connection.close()
-    os.utime(path, (1_700_000_000, 1_700_000_000))
     return directory
 
 

@@ -116,7 +116,13 @@ _REST = {
     "paginator": {"type": "page_number"},
     "resources": [{"name": "visits", "path": "visits"}],
 }
-_FILES = {"type": "files", "url": os.environ.get("BENCH_FILES", ""), "format": "csv", "table": TABLE}
+
+
+def _files(directory: str, form: str) -> Mapping[str, Any]:
+    """Files of a format in a directory of `benchmarks.data`'s making."""
+    return {"type": "files", "url": f"{os.environ.get('BENCH_FILES', '')}/{directory}", "format": form, "table": TABLE}
+
+
 _REDCAP = {
     "type": "redcap",
     "api_url": os.environ.get("BENCH_REDCAP", ""),
@@ -139,7 +145,9 @@ LOADS: dict[str, Callable[[], float]] = {
     "protected-to-duckdb": _connector({**SQL, "protect": _PROTECT}, None),
     "safe-harbor-to-duckdb": _connector({**SQL, "protect": {"profile": "safe_harbor"}}, None),
     "protected-rest": _connector({**_REST, "protect": _PROTECT_REST}, None),
-    "files-to-duckdb": _connector(_FILES, None),
+    "files-to-duckdb": _connector(_files("wide", "csv"), None),
+    "narrow-files-to-duckdb": _connector(_files("narrow", "csv"), None),
+    "jsonl-to-duckdb": _connector(_files("lines", "jsonl"), None),
     "redcap-wide": _connector(_REDCAP, None, ("pipelines.loading.pipeline",)),
     "redcap-by_instrument": _connector({**_REDCAP, "layout": "by_instrument"}, None, ("pipelines.loading.pipeline",)),
     "fhir-export": _connector(_FHIR, None, ("pipelines.loading.pipeline", "pipelines.sources.fhir")),

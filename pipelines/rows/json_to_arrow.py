@@ -7,7 +7,7 @@ hold are text, with all their digits.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -36,20 +36,23 @@ _LOOKED_AT = 20
 """Values at which a new column of text is judged to hold moments; one further down that is none lands beside."""
 
 
+_TURNED_AT_ONCE = 200
+"""Rows whose values are put into columns together: with a page of 50,000, each value would be fetched from memory."""
+
+
 def json_columns(rows: list[Any], table: Table, *, keeps_digits: bool = False) -> list[Part]:
     """The rows of one page as columns. With `keeps_digits` 1.50 stands as text beside its column, where it is 1.5."""
     rows = [row if isinstance(row, dict) else {"value": row} for row in rows]
     keys = tuple(rows[0]) if rows else ()
-    columns: Iterator[Any]
+    columns: Iterable[list[Any]]
     if all(tuple(row) == keys for row in rows):
         # Nearly every API: the same keys in the same order in each row, so columns are there without a look-up.
-        columns = zip(*(row.values() for row in rows), strict=True)
+        columns = _turned(rows, len(keys))
     else:
         keys = tuple(dict.fromkeys(key for row in rows for key in row))
         columns = ([row.get(key) for row in rows] for key in keys)
     found: list[Part] = []
-    for name, landed, column in zip(keys, table.columns(list(map(str, keys))), columns, strict=True):
-        values = list(column)
+    for name, landed, values in zip(keys, table.columns(list(map(str, keys))), columns, strict=True):
         if declared := table.declared(str(name), landed):
             found += as_declared(landed, values, declared)
         else:
@@ -58,6 +61,16 @@ def json_columns(rows: list[Any], table: Table, *, keeps_digits: bool = False) -
             found = _beside(found, f"{landed}{BESIDE}text", digits)
     table.known.update({name: kind for name, _, kind in found})
     return found
+
+
+def _turned(rows: list[dict[Any, Any]], width: int) -> list[list[Any]]:
+    """The columns of rows with the same keys."""
+    columns: list[list[Any]] = [[] for _ in range(width)]
+    for start in range(0, len(rows), _TURNED_AT_ONCE):
+        some = map(dict.values, rows[start : start + _TURNED_AT_ONCE])
+        for column, values in zip(columns, zip(*some, strict=True), strict=True):
+            column.extend(values)
+    return columns
 
 
 def _digits(values: list[Any]) -> pa.Array | None:

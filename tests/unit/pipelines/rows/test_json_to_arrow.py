@@ -45,6 +45,16 @@ def landed(rows: list[Any], table: Table | None = None, **rules: Any) -> dict[st
     return {name: array.to_pylist() for name, array, _ in json_columns(rows, table or Table(), **rules)}
 
 
+@pytest.mark.parametrize("rows", [1, 199, 200, 201, 451])
+@pytest.mark.parametrize("other", [{}, {"b": None}, {"c": 1}], ids=["alike", "another order", "one more"])
+def test_each_value_of_a_page_of_any_length_stands_in_its_row(rows: int, other: dict[str, Any]) -> None:
+    page: list[Any] = [{"a": number, "b": None if number % 3 else f"x{number}"} for number in range(rows)]
+    page[-1] = other | page[-1]
+    expected = {name: [row.get(name) for row in page] for name in ("a", "b", *other)}
+    expected = {name: values for name, values in expected.items() if any(value is not None for value in values)}
+    assert landed(page) == expected
+
+
 @given(
     st.lists(st.lists(VALUE, min_size=1, max_size=6), min_size=1, max_size=3),
     st.none() | st.sampled_from(sorted(ARROW)),
