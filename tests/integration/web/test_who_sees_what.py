@@ -7,6 +7,7 @@ import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import asyncpg
 import httpx
 import pytest
 
@@ -132,6 +133,31 @@ async def test_every_page_answers_each_role_and_names_no_other_team(admin: httpx
                 assert OTHER.encode() not in answer.content, (method, path, "names another team")
                 assert OTHER not in str(answer.headers), (method, path, "names another team")
     assert wrong == []
+
+
+async def test_every_form_without_its_pages_text_is_refused_and_changes_nothing(
+    admin: httpx.AsyncClient, database_url: str
+) -> None:
+    async with browsing(admin, TOKEN) as browser:
+        for (method, path), expected in MATRIX.items():
+            if method != "POST":
+                continue
+            address = await address_of(admin, path, OWN)
+            before = await entries(database_url)
+            for text in ({}, {"csrf": "another"}):
+                answer = await browser.post(address, data={**text, **expected.form, "name": "of a stranger"})
+                assert answer.status_code == 403, path
+                assert "Nothing was changed" in answer.text, path
+            assert await entries(database_url) == before, path
+
+
+async def entries(database_url: str) -> int:
+    """How much the history tells."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM cai_audit"))
+    finally:
+        await connection.close()
 
 
 async def asked(browser: Browser, method: str, address: str, form: dict[str, str]) -> httpx.Response:
