@@ -26,6 +26,7 @@ from connectors.limits.ids import is_id, refusal
 from connectors.refusals import from_pydantic
 from connectors.runs import Options
 from connectors.sources.checks import checks_of
+from connectors.sources.fhir import FhirSource
 from connectors.sources.write_rules import normalised
 from database import runs
 from pipelines.access.credential_rules import rules_of
@@ -92,7 +93,7 @@ def run_connector(
             # Of a part, too: a run that lives and has lost the turn must find out that it isn't alone.
             count_the_dead(locks, row, listeners.tell)
             found = _trusted(row)
-            if isinstance(found, Connector) and found.source.type == "fhir":
+            if isinstance(found, Connector) and isinstance(found.source, FhirSource) and found.source.exports:
                 options = asked_before(locks.query, connector_id, options)
             with contextlib.ExitStack() as stack:
                 started = Started(host.run_id, host.actor, settings.code_version, options.asked, options.of_everything)

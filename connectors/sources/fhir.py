@@ -200,6 +200,11 @@ class FhirSource(SourceWithChecks):
                 raise refused("{field} is of a type that resource_types has not: add it there.", "type_filters", index)
         return self
 
+    @property
+    def exports(self) -> bool:
+        """Whether the server may be asked for an export."""
+        return self.mode is not Mode.SEARCH
+
     def landings(self) -> dict[str, Landing | None]:
         return dict.fromkeys(self.resource_types)
 

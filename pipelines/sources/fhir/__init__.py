@@ -10,7 +10,7 @@ from typing import Any
 import dlt
 from dlt.extract import DltResource
 
-from connectors.sources.fhir import FhirSource, Mode
+from connectors.sources.fhir import FhirSource
 from pipelines.errors import ConfigurationError, Fields, RunError
 from pipelines.sources import Context
 from pipelines.sources.cursors.asked import Asked, place_of
@@ -41,7 +41,7 @@ def client_of(source: FhirSource, context: Context) -> Client:
 
 def look_first(source: FhirSource, context: Context) -> None:
     """Look at an export that is under way. Raises what `bulk.look_first` does."""
-    if context.exports is not None and source.mode is not Mode.SEARCH:
+    if context.exports is not None and source.exports:
         bulk.look_first(source, client_of(source, context), context.exports)
 
 

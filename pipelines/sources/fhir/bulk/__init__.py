@@ -45,7 +45,7 @@ CURSOR = "meta.lastUpdated"
 """The name under which a search keeps how far it has come. An export keeps the same, so that each can go on where the
 other stopped."""
 
-PAGE_ROWS = 8_000
+PAGE_ROWS = 3_000
 """Resources that go through a pipe together: nested as they are, each takes kilobytes until it is a row."""
 
 

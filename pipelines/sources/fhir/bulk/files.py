@@ -20,7 +20,7 @@ from pipelines.sources.http.answers import LAST_LANDS
 from pipelines.sources.http.client import Client
 from pipelines.sources.http.waiting import Patience
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18
 _EXPIRED = frozenset({401, 403, 404, 410})
 """Statuses of an address that was good for a while."""
 

@@ -382,3 +382,18 @@ def test_a_search_goes_on_where_an_export_stopped(platform: Platform, server: Bu
     with pytest.raises((ConfigurationError, TransientError)):
         platform.run(connector)  # this server does not search
     assert web.asked[-1].query["_lastUpdated"] == "ge2025-12-31T23:55:00Z"
+
+
+def test_a_connector_that_searches_from_now_on_ends_its_export(
+    platform: Platform, server: BulkServer, web: WebServer
+) -> None:
+    server.looks, server.retry_after = 1, "900"
+    connector = platform.add(source(web))
+    waits(platform, connector, full_refresh=True)
+    searching = json.dumps(source(web, mode="search"))
+    asked(platform, f"UPDATE cai_connectors SET source = '{searching}' WHERE id = {connector}")
+    with pytest.raises((ConfigurationError, TransientError)):
+        platform.run(connector)  # this server does not search
+    assert server.ended == [1]
+    assert asked(platform, "SELECT * FROM cai_exports") == []
+    assert asked(platform, "SELECT options FROM cai_loads ORDER BY id DESC LIMIT 1") == [({},)]
