@@ -237,6 +237,11 @@ class Settings(SignInSettings):
         ge=1,
         description="Days for which what each run has loaded is kept, table by table, and how each connector stood.",
     )
+    follow_deployments: Annotated[list[str], NoDecode] = Field(
+        [],
+        description="Deployments in Prefect that may be started after a load (`run_policy.then`), separated by commas: "
+        "`flow/deployment`, or patterns such as `dbt/*`. Empty: none.",
+    )
     alert_urls: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list, description="Apprise URLs, comma separated, that operations are told through."
     )
@@ -302,6 +307,7 @@ class Settings(SignInSettings):
         "local_file_roots",
         "local_destination_roots",
         "denied_hosts",
+        "follow_deployments",
         "alert_urls",
         "api_token",
         "trusted_proxies",

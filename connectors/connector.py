@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from connectors.destinations import Destination
 from connectors.destinations.duckdb import DuckdbDestination
 from connectors.destinations.postgres import PostgresDestination
+from connectors.follow_ups import FollowUp
 from connectors.limits.jsonb import DEEPEST, Unreadable
 from connectors.limits.names import why_no_name, why_no_pool
 from connectors.refusals import Refusal, from_pydantic
@@ -67,6 +68,10 @@ class RunPolicy(BaseModel):
         Annotated[float, Field(gt=0, le=7 * 86_400)] | None,
         Field(description="A run that takes longer is ended and counts as failed. null: no limit."),
     ] = None
+    then: Annotated[
+        tuple[FollowUp, ...],
+        Field(description="What starts each time the connector has loaded all that it should: see docs/follow-ups.md."),
+    ] = ()
     auto_pause_after: Annotated[
         Annotated[int, Field(ge=0, le=1000)] | None,
         Field(

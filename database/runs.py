@@ -185,7 +185,8 @@ def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any
             UPDATE cai_loads SET outcome = %(outcome)s, kind = %(kind)s, message = %(message)s, ended_at = now(),
                 rows = coalesce(%(rows)s, 0), bytes = coalesce(%(bytes)s, 0),
                 seconds = coalesce(%(seconds)s, '{{}}')::jsonb,
-                destination = %(destination)s, dataset_name = %(dataset_name)s
+                destination = %(destination)s, dataset_name = %(dataset_name)s,
+                to_follow = CASE WHEN %(whole)s AND %(outcome)s = 'completed' THEN true END
             WHERE id = %(load)s AND outcome = 'running' AND EXISTS (SELECT 1 FROM ended) RETURNING id
         ),
         let_through AS (

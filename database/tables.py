@@ -114,6 +114,7 @@ load_runs = sa.Table(
     sa.Column("rows", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("bytes", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("seconds", JSONB(none_as_null=True), nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Column("to_follow", sa.Boolean),
 )
 
 load_tables = sa.Table(

@@ -241,6 +241,7 @@ class Settings(Part):
     local_file_roots: list[str]
     local_destination_roots: list[str]
     denied_hosts: list[str]
+    follow_deployments: list[str]
     public_keys: list[dict[str, Any]]
     poll_interval_seconds: Annotated[float, Field(gt=0)] | None = None
     audit_interval_seconds: Annotated[float, Field(gt=0)] | None = None

@@ -75,6 +75,17 @@ class PrefectClientRuns:
             raise PrefectUnavailableError(error.why, PERHAPS_STARTED) from None
         return None if answer is None else _run(answer)
 
+    async def start_named(self, deployment: str, parameters: Mapping[str, Any], key: str, actor: str) -> Run | None:
+        """Start a run of any deployment, by `flow/deployment`, as `start` does; None when there is none."""
+        flow, _, name = deployment.partition("/")
+        path = f"/deployments/name/{quote(flow, safe='')}/{quote(name, safe='')}"
+        found = await self._within(self._call("GET", path))
+        if found is None:
+            return None
+        body = {"idempotency_key": key, "parameters": dict(parameters), "labels": {STARTED_BY: actor}}
+        answer = await self._within(self._call("POST", f"/deployments/{found['id']}/create_flow_run", body))
+        return None if answer is None else _run(answer)
+
     async def last(self, deployment_id: UUID, limit: int) -> list[Run]:
         """The runs that were due until now, the newest first."""
         due = {"expected_start_time": {"before_": datetime.now(UTC).isoformat()}}
@@ -194,6 +205,10 @@ class NoPrefect:
         raise self._error()
 
     async def cancel(self, run_id: UUID) -> Run | None:
+        """Raises `PrefectUnavailableError`."""
+        raise self._error()
+
+    async def start_named(self, deployment: str, parameters: Mapping[str, Any], key: str, actor: str) -> Run | None:
         """Raises `PrefectUnavailableError`."""
         raise self._error()
 

@@ -30,6 +30,7 @@ from connectors.sources.protection.profiles import SHIPPED
 from database import audit, connectors, loads
 from database.access import credentials, protections
 from use_cases.decisions import Decisions
+from use_cases.follow_ups import refuse_follow_ups
 from use_cases.queries import Entry, too_low
 
 DEFAULTS: Mapping[str, Any] = {
@@ -74,6 +75,7 @@ class Service(Decisions):
             row = await connectors.insert(connection, complete)
             await self._require_what_is_named(connection, row)
             await self._refuse_shared(connection, row)
+            await refuse_follow_ups(connection, row, self._follow_deployments)
         return Entry(row, None)
 
     async def update(self, connector_id: int, values: Values, seen: Versions = None) -> Entry:
@@ -97,6 +99,8 @@ class Service(Decisions):
                 await self._require_what_is_named(connection, row)
             if judged:
                 await self._refuse_shared(connection, row)
+            if changes.keys() & {"name", "run_policy", "team"}:
+                await refuse_follow_ups(connection, row, self._follow_deployments)
         return (await self._entries([row]))[0]
 
     async def replace(self, connector_id: int, values: Values, seen: Versions = None) -> Entry:
@@ -153,6 +157,7 @@ class Service(Decisions):
                 row = await connectors.insert(connection, {"id": connector_id, **complete})
             await self._require_what_is_named(connection, row)
             await self._refuse_shared(connection, row)
+            await refuse_follow_ups(connection, row, self._follow_deployments)
             await audit.record_of(connection, self._person.actor, Action.RESTORE, row, {"generation": generation})
         return (await self._entries([row]))[0]
 

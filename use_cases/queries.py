@@ -99,6 +99,7 @@ class Queries:
         instance: str,
         places: Places | None = None,
         open_credentials: bool = True,
+        follow_deployments: Sequence[str] = (),
         reason_required: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -108,6 +109,7 @@ class Queries:
         self._instance = instance
         self._places = places
         self._open_credentials = open_credentials
+        self._follow_deployments = follow_deployments
         self._clock = clock
         self.reason_required = reason_required
         """Whether a change without a reason is refused."""
@@ -122,6 +124,7 @@ class Queries:
             instance=settings.instance,
             places=places_of(settings),
             open_credentials=settings.credentials is NameableSecrets.OPEN,
+            follow_deployments=settings.follow_deployments,
             reason_required=settings.reason_required,
         )
 

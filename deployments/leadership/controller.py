@@ -24,6 +24,7 @@ from database.control.cycle_requests import CHANNEL as CONTROLLER_CHANNEL
 from database.control.cycle_requests import GIVE_WAY, Requests
 from database.runs import CHANNEL as CONNECTORS_CHANNEL
 from database.store import Store
+from deployments.follow_ups import following
 from deployments.leadership.inbox import Inbox
 from deployments.leadership.instance_claim import claim, wait_for_claim
 from deployments.leadership.leader import BeatsHeart, Conclusion, Ending, Leader
@@ -261,6 +262,8 @@ class Controller:
                 if not start_options.once:
                     self._events.of_controller(ControllerEvent.STARTED, {"token": lease.token})
                     await watched.enter_async_context(self._watching(lease, store, reconciler))
+                    allowed = self._settings.follow_deployments
+                    await watched.enter_async_context(following(store.engine, lease.fence, allowed))
                 worker = asyncio.create_task(leader.once() if start_options.once else leader.lead())
                 try:
                     await asyncio.wait({worker, keeper, stopper}, return_when=asyncio.FIRST_COMPLETED)

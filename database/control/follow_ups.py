@@ -1,0 +1,141 @@
+"""Statements on follow-ups: `cai_loads.to_follow`, which the end of a load sets, and `cai_follow_ups`.
+
+A load is marked in the statement that ends it. The leader finds out what follows, notes each follow-up and takes the
+mark away in one transaction; what is noted is started, and then noted as started. If the process dies in between, the
+next leader finds what is left, and starts it with the same key, which Prefect has one run for.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from connectors.follow_ups import FollowUp, Leader, due
+from database.connection.engine import Fence
+
+AT_ONCE = 100
+"""Loads, and follow-ups, that are looked at together."""
+
+_LEADERS = """
+    SELECT id, name, team, run_policy::jsonb -> 'then' AS said FROM cai_connectors
+    WHERE jsonb_typeof(run_policy::jsonb -> 'then') = 'array'
+"""
+
+_ENDED = """
+    SELECT l.id, l.ended_at, c.name FROM cai_loads l JOIN cai_connectors c ON c.id = l.connector_id
+    WHERE l.to_follow ORDER BY l.id LIMIT :limit FOR UPDATE OF l SKIP LOCKED
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A follow-up that is to be started."""
+
+    id: int
+    follow_up: FollowUp
+    leader_name: str
+    leader_team: str | None
+    tries: int
+    loaded_at: datetime
+    follower_id: int | None
+    """Of a connector that follows: its id, as far as there is one of that name."""
+    follower_team: str | None
+    is_active: bool | None
+    deployment_id: UUID | None
+
+
+async def leaders(connection: AsyncConnection) -> list[Leader]:
+    """The connectors that others follow."""
+    found = await connection.execute(sa.text(_LEADERS))
+    return [Leader.of(row.id, row.name, row.team, row.said) for row in found]
+
+
+async def may_follow(connection: AsyncConnection, team: str | None) -> set[str]:
+    """The names of the connectors of a team and of everybody's."""
+    query = "SELECT name FROM cai_connectors WHERE team IS NULL OR team = :team"
+    return set(await connection.scalars(sa.text(query), {"team": team}))
+
+
+async def expand(engine: AsyncEngine, fence: Fence) -> int:
+    """Note what follows the loads that have ended; how many loads were looked at."""
+    async with engine.begin() as connection:
+        loads = (await connection.execute(sa.text(_ENDED), {"limit": AT_ONCE})).all()
+        ids = [load.id for load in loads]
+        if loads:
+            await _note(connection, loads)
+        # A connector that is gone has nobody that follows it.
+        gone = "UPDATE cai_loads l SET to_follow = NULL WHERE to_follow AND (id = ANY(:ids) OR NOT EXISTS "
+        gone += "(SELECT FROM cai_connectors c WHERE c.id = l.connector_id))"
+        done = await connection.execute(sa.text(gone), {"ids": ids})
+        if done.rowcount:
+            await fence(connection)
+        return len(ids)
+
+
+async def _note(connection: AsyncConnection, loads: Sequence[Any]) -> None:
+    followed = await leaders(connection)
+    if not followed:
+        return
+    names = sorted({name for leader in followed for each in leader.then for name in (leader.name, *each.with_all)})
+    ended = (
+        "SELECT c.name, l.last_success_at FROM cai_connector_loads l JOIN cai_connectors c ON c.id = l.connector_id "
+    )
+    ended += "WHERE c.name = ANY(:names) AND l.last_success_at IS NOT NULL"
+    completed = {row.name: row.last_success_at for row in await connection.execute(sa.text(ended), {"names": names})}
+    before = "SELECT leader_id, follower, max(loaded_at) AS loaded_at FROM cai_follow_ups "
+    before += "WHERE leader_id = ANY(:ids) GROUP BY 1, 2"
+    ids = [leader.connector_id for leader in followed]
+    found = await connection.execute(sa.text(before), {"ids": ids})
+    started = {(row.leader_id, row.follower): row.loaded_at for row in found}
+    note = sa.text(
+        "INSERT INTO cai_follow_ups (load_id, leader_id, follower, follow_up, loaded_at) "
+        "VALUES (:load, :leader, :follower, cast(:follow_up AS jsonb), :loaded_at) ON CONFLICT DO NOTHING"
+    )
+    for load in loads:
+        for leader, each in due(followed, load.name, completed, started):
+            values = {"load": load.id, "leader": leader.connector_id, "follower": each.key, "loaded_at": load.ended_at}
+            await connection.execute(note, {**values, "follow_up": json.dumps(each.model_dump(mode="json"))})
+            started[leader.connector_id, each.key] = load.ended_at
+
+
+async def waiting(engine: AsyncEngine) -> list[Waiting]:
+    """The follow-ups whose time to be started has come, the oldest first."""
+    query = f"""
+        SELECT f.id, f.follow_up, l.name AS leader_name, l.team AS leader_team, f.tries, f.loaded_at,
+            c.id AS follower_id, c.team AS follower_team, c.is_active, c.prefect_deployment_id AS deployment_id
+        FROM cai_follow_ups f JOIN cai_connectors l ON l.id = f.leader_id
+        LEFT JOIN cai_connectors c ON c.name = f.follow_up ->> 'connector'
+        WHERE f.started_at IS NULL AND f.error IS NULL AND f.next_try_at <= now() ORDER BY f.id LIMIT {AT_ONCE}
+    """  # noqa: S608  # a number of ours
+    async with engine.connect() as connection:
+        found = (await connection.execute(sa.text(query))).mappings().all()
+    return [Waiting(**{**row, "follow_up": FollowUp.model_validate(row["follow_up"])}) for row in found]
+
+
+async def note_started(engine: AsyncEngine, fence: Fence, number: int, run_id: UUID) -> None:
+    """A follow-up was started, as this run."""
+    await _written(engine, fence, "run_id = :value, started_at = now(), error = NULL", number, run_id)
+
+
+async def note_refused(engine: AsyncEngine, fence: Fence, number: int, why: str) -> None:
+    """A follow-up is not started, and why."""
+    await _written(engine, fence, "error = :value", number, why)
+
+
+async def note_later(engine: AsyncEngine, fence: Fence, number: int, seconds: float) -> None:
+    """A follow-up could not be started now: it is tried again in so many seconds."""
+    await _written(
+        engine, fence, "tries = tries + 1, next_try_at = now() + make_interval(secs => :value)", number, seconds
+    )
+
+
+async def _written(engine: AsyncEngine, fence: Fence, what: str, number: int, value: Any) -> None:
+    async with engine.begin() as connection:
+        statement = f"UPDATE cai_follow_ups SET {what} WHERE id = :id AND started_at IS NULL"  # noqa: S608  # ours
+        await connection.execute(sa.text(statement), {"id": number, "value": value})
+        await fence(connection)
