@@ -10,8 +10,8 @@ from pydantic import (
 
 from api.bodies import ACTIVE, Body, Dataset, Description, Owner, Pool, Queue, Schedule, Tags, Timezone
 from api.camel_case import Sentence
-from connectors.diagnosis import Explanation, Obstacle
 from connectors.freshness import Freshness
+from connectors.judging.diagnosis import Explanation, Obstacle
 from connectors.runs import Run
 from connectors.status import Phase, Reason, Status
 from use_cases.queries import Entry, Preview

@@ -1,7 +1,7 @@
 """Runs of a connector in Prefect, and what stands between it and its next one: the questions that people's doors ask.
 
 Only questions, the start and the end of a run: what Prefect must *hold* is the controller's business. The types are
-ours, so that `connectors.diagnosis` judges them without Prefect and tests put their own behind the protocol.
+ours, so that `connectors.judging.diagnosis` judges them without Prefect and tests put their own behind the protocol.
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from connectors.standing import Event, EventKind
+from connectors.judging.standing import Event, EventKind
 from database.connection.engine import Fence
 from database.tables import events as table
 

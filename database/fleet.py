@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.connector import ConnectorRow
 from connectors.freshness import Promise
+from connectors.judging.standing import Standing
 from connectors.loads import Load, Outcome
-from connectors.standing import Standing
 from connectors.status import Phase, Reason, Status
 from database.connection.engine import any_of
 from database.connectors import within_reach

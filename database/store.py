@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.connector import ConnectorRow
 from connectors.freshness import Promise
+from connectors.judging.standing import Standing
 from connectors.loads import Load
-from connectors.standing import Standing
 from connectors.status import Status, Unrecorded
 from database import connectors, fleet, loads, promises, statuses
 from database.connection.engine import Fence

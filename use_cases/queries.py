@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.connector import ConnectorRow, InvalidConnectorError
 from connectors.destinations.places import Places, places_of
-from connectors.diagnosis import Explanation, Unseen, View, explain
 from connectors.errors import ForbiddenError, NoSuchLoadError, NotFoundError, PrefectUnavailableError
 from connectors.freshness import Facts, Freshness, Promise, judge
+from connectors.judging.diagnosis import Explanation, Unseen, View, explain
 from connectors.limits.ids import is_id
 from connectors.loads import Load, LoadRun, TableLoad, Withheld
 from connectors.people import LEAST_ROLE, PLATFORM, Act, NameableSecrets, Person, Verdict, may

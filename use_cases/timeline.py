@@ -12,9 +12,9 @@ from itertools import islice
 from operator import attrgetter
 
 from connectors.history import AuditEntry
+from connectors.judging.standing import Event
 from connectors.limits.ids import parse_number
 from connectors.loads import LoadRun
-from connectors.standing import Event
 from database import events, loads
 from use_cases.history import History
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from connectors.history import Action, AuditEntry, Change, changes_between
+from connectors.judging.standing import Event, EventKind
 from connectors.loads import LoadRun, Outcome
-from connectors.standing import Event, EventKind
 from connectors.status import Phase
 from use_cases.timeline import Moment
 from web.presenting import PHASES, done, number, through, took

@@ -11,9 +11,9 @@ from api.camel_case import Sentence
 from api.history.bodies import HistoryEntry
 from api.runs.bodies import LoadAnswer
 from connectors.history import AuditEntry
+from connectors.judging.standing import Event, EventKind
 from connectors.loads import LoadRun
 from connectors.sources.secret_references import refused
-from connectors.standing import Event, EventKind
 from use_cases.timeline import Moment, Place, Timeline
 
 

@@ -15,9 +15,9 @@ import orjson
 
 from connectors.connector import default_dataset
 from connectors.freshness import Freshness, Judgement, as_it_runs, lateness, next_dates, said
+from connectors.judging.standing import Standing
 from connectors.loads import Outcome
 from connectors.schedules.wording import words
-from connectors.standing import Standing
 from connectors.status import Phase
 from prefect_api.artifacts import Artifact
 from prefect_api.names import FLEET_KEY, page_key

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from connectors.freshness import Judgement
-from connectors.standing import Standing
+from connectors.judging.standing import Standing
 from database.connection.engine import DATABASE_ERRORS, Fence
 from database.control import probes
 from database.store import Store

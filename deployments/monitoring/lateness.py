@@ -11,7 +11,7 @@ from datetime import datetime
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from connectors.freshness import Freshness, Judgement, Promise, judge, lateness, promised, said
-from connectors.standing import Standing
+from connectors.judging.standing import Standing
 from prefect_api.names import Alert, FreshnessEvent
 
 

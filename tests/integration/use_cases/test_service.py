@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from connectors.connector import InvalidConnectorError
-from connectors.diagnosis import Obstacle
 from connectors.errors import (
     ConstraintError,
     NameTakenError,
@@ -24,6 +23,7 @@ from connectors.errors import (
     StaleError,
 )
 from connectors.freshness import Freshness
+from connectors.judging.diagnosis import Obstacle
 from connectors.runs import Held, Options, Pool
 from connectors.status import Phase, Reason, Status
 from database import audit, tables

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from connectors.connector import ConnectorRow
-from connectors.diagnosis import Explanation, Obstacle, Unseen, View, explain
 from connectors.freshness import Facts, Freshness
+from connectors.judging.diagnosis import Explanation, Obstacle, Unseen, View, explain
 from connectors.runs import Held, Pool, Run
 from connectors.schedules.cron import parse
 from connectors.schedules.wording import words

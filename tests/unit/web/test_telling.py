@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 from connectors.history import Action, AuditEntry
+from connectors.judging.standing import Event, EventKind
 from connectors.loads import LoadRun, Outcome
 from connectors.people import Via
-from connectors.standing import Event, EventKind
 from connectors.status import Phase
 from use_cases.timeline import Moment
 from web.presenting import DONE, DOORS, PHASES

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.diagnosis import Obstacle
+from connectors.judging.diagnosis import Obstacle
 from connectors.status import Phase, Reason
 from database.store import Store
 from deployments.planning.pools import why_unfit

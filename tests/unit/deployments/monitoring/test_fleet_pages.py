@@ -7,8 +7,8 @@ from uuid import UUID
 import orjson
 
 from connectors.freshness import Freshness, Promise, judge
+from connectors.judging.standing import Standing
 from connectors.loads import Load, Outcome
-from connectors.standing import Standing
 from connectors.status import Phase, Reason
 from deployments.monitoring.fleet_pages import MOST_ROWS, entry, fleet, page
 from prefect_api.names import is_fleet_page

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.freshness import Freshness, Promise
+from connectors.judging.standing import Standing
 from connectors.loads import Load
-from connectors.standing import Standing
 from connectors.status import Phase
 from deployments.monitoring.lateness import Turn, turn
 from prefect_api.names import Alert, FreshnessEvent
