@@ -118,7 +118,36 @@ class SignInSettings(BaseSettings):
         return self
 
 
-class Settings(SignInSettings):
+class ApiSettings(SignInSettings):
+    """What the REST API and the page are told."""
+
+    reason_required: bool = Field(
+        False,
+        description="Whether a change of a connector through the REST API, a form or the page needs a reason (header "
+        "X-Reason, field reason), which its history keeps.",
+    )
+    audit_keep_days: int | None = Field(
+        None,
+        ge=1,
+        description="Days of history that stay in the database when `python -m api.history.archive DIR` moves whole "
+        "sealed days out. Unset: it moves none, and all is kept.",
+    )
+    api_host: str = Field("127.0.0.1", description="Address that the REST API binds.")
+    probe: Probe = Field(
+        Probe.API,
+        description="Where the REST API and the page look at a source that is not saved yet: `api`: beside the API; "
+        "`worker`: as a run where loads run, which alone must reach the sources and have their credentials.",
+    )
+    probe_seconds: float = Field(
+        55,
+        gt=0,
+        le=200,
+        description="How long somebody waits for such a look: less than a proxy before the API waits for an answer.",
+    )
+    api_port: int = Field(8080, ge=1, le=65535, description="Port of the REST API.")
+
+
+class Settings(ApiSettings):
     """Everything that an installation can turn. Read once at an entry point and passed down."""
 
     model_config = SettingsConfigDict(env_prefix="CAI_", frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -273,35 +302,11 @@ class Settings(SignInSettings):
     api_token: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list, description="Bearer tokens of the REST API, comma separated. Unset: loopback only."
     )
-    reason_required: bool = Field(
-        False,
-        description="Whether a change of a connector through the REST API, a form or the page needs a reason (header "
-        "X-Reason, field reason), which its history keeps.",
-    )
-    audit_keep_days: int | None = Field(
-        None,
-        ge=1,
-        description="Days of history that stay in the database when `python -m api.history.archive DIR` moves whole "
-        "sealed days out. Unset: it moves none, and all is kept.",
-    )
     public_keys: list[dict[str, Any]] = Field(
         default_factory=list,
         description="Public keys (JSON: a list of JWK, or a JWK Set) that the REST API serves at "
         "/.well-known/jwks.json, as `python -m api.sources.key_pairs` prints them. Unset: none.",
     )
-    api_host: str = Field("127.0.0.1", description="Address that the REST API binds.")
-    probe: Probe = Field(
-        Probe.API,
-        description="Where the REST API and the page look at a source that is not saved yet: `api`: beside the API; "
-        "`worker`: as a run where loads run, which alone must reach the sources and have their credentials.",
-    )
-    probe_seconds: float = Field(
-        55,
-        gt=0,
-        le=200,
-        description="How long somebody waits for such a look: less than a proxy before the API waits for an answer.",
-    )
-    api_port: int = Field(8080, ge=1, le=65535, description="Port of the REST API.")
 
     _split_lists = field_validator(
         "local_file_roots",

@@ -238,9 +238,8 @@ class Controller:
         """Lead until stopped, expired or no longer in possession of the lease, which is given back at the end."""
         keeper = asyncio.create_task(lease.keep())
         stopper = asyncio.create_task(stop.wait())
-        watcher = asyncio.create_task(
-            count_fleet(store.engine, self.metrics, scraped=bool(self._settings.metrics_port))
-        )
+        counting = count_fleet(store.engine, self.metrics, scraped=bool(self._settings.metrics_port))
+        watcher = asyncio.create_task(counting)
         self.metrics.leads(lambda: lease.held)
         alerts = self._alerts(store.engine)
         try:
@@ -262,8 +261,8 @@ class Controller:
                 if not start_options.once:
                     self._events.of_controller(ControllerEvent.STARTED, {"token": lease.token})
                     await watched.enter_async_context(self._watching(lease, store, reconciler))
-                    allowed = self._settings.follow_deployments
-                    await watched.enter_async_context(following(store.engine, lease.fence, allowed))
+                    follows = following(store.engine, lease.fence, self._settings.follow_deployments)
+                    await watched.enter_async_context(follows)
                 worker = asyncio.create_task(leader.once() if start_options.once else leader.lead())
                 try:
                     await asyncio.wait({worker, keeper, stopper}, return_when=asyncio.FIRST_COMPLETED)
