@@ -139,10 +139,7 @@ class ApiSettings(SignInSettings):
         "`worker`: as a run where loads run, which alone must reach the sources and have their credentials.",
     )
     probe_seconds: float = Field(
-        55,
-        gt=0,
-        le=200,
-        description="How long somebody waits for such a look: less than a proxy before the API waits for an answer.",
+        55, gt=0, le=200, description="Seconds that somebody waits for it: fewer than a proxy before the API does."
     )
     api_port: int = Field(8080, ge=1, le=65535, description="Port of the REST API.")
 
@@ -293,10 +290,7 @@ class Settings(ApiSettings):
         LogFormat.TEXT, description="Log lines of the controller and the REST API: text or json."
     )
     metrics_port: int = Field(
-        0,
-        ge=0,
-        le=65535,
-        description="Port on which `python -m flows.controller` answers Prometheus, on all addresses. 0: none.",
+        0, ge=0, le=65535, description="Port of `python -m flows.controller` for Prometheus, on all addresses. 0: none."
     )
 
     api_token: Annotated[list[SecretStr], NoDecode] = Field(

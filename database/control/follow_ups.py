@@ -15,7 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from connectors.follow_ups import FollowUp, Leader, due
+from connectors.follow_ups import FollowUp, Leader, circle, due
 from database.connection.engine import Fence
 
 AT_ONCE = 100
@@ -93,12 +93,20 @@ async def _note(connection: AsyncConnection, loads: Sequence[Any]) -> None:
     found = await connection.execute(sa.text(before), {"ids": ids})
     started = {(row.leader_id, row.follower): row.loaded_at for row in found}
     note = sa.text(
-        "INSERT INTO cai_follow_ups (load_id, leader_id, follower, follow_up, loaded_at) "
-        "VALUES (:load, :leader, :follower, cast(:follow_up AS jsonb), :loaded_at) ON CONFLICT DO NOTHING"
+        "INSERT INTO cai_follow_ups (load_id, leader_id, follower, follow_up, loaded_at, error) "
+        "VALUES (:load, :leader, :follower, cast(:follow_up AS jsonb), :loaded_at, :error) ON CONFLICT DO NOTHING"
     )
     for load in loads:
         for leader, each in due(followed, load.name, completed, started):
-            values = {"load": load.id, "leader": leader.connector_id, "follower": each.key, "loaded_at": load.ended_at}
+            way = circle(leader.name, followed)
+            error = None if way is None else f"it leads in a circle: {' -> '.join(way)}."
+            values = {
+                "error": error,
+                "load": load.id,
+                "leader": leader.connector_id,
+                "follower": each.key,
+                "loaded_at": load.ended_at,
+            }
             await connection.execute(note, {**values, "follow_up": json.dumps(each.model_dump(mode="json"))})
             started[leader.connector_id, each.key] = load.ended_at
 

@@ -219,6 +219,15 @@ async def test_a_deployment_of_prefect_starts_with_its_parameters_once(
     assert note["run_id"] == run.id
 
 
+async def test_a_circle_that_was_written_by_sql_does_not_turn(store: Store, rows: Rows) -> None:
+    await rows.add("b", '[{"connector": "a"}]', deployment=uuid4())
+    await rows.load(await rows.add("a", '[{"connector": "b"}]', deployment=uuid4()))
+    prefect = MortalPrefect()
+    await turn(store, prefect)
+    assert await rows.notes() == [("connector:b", False, "it leads in a circle: a -> b -> a.")]
+    assert prefect.runs == {}
+
+
 async def test_a_circle_is_refused_when_it_is_saved(database_url: str) -> None:
     async with client(database_url) as api:
         await create(api, name="report")
