@@ -24,6 +24,7 @@ from pipelines.loading.measures.table_loads import Measured
 from pipelines.loading.opening import Opened, alone
 from pipelines.protection.masking import Mask, hashed, masking_key
 from pipelines.protection.protecting import Protection
+from pipelines.protection.sealing import Seal
 from pipelines.protection.table import STATE as PROTECTED
 from pipelines.remarks import Remarks
 from pipelines.rows import to_arrow
@@ -125,6 +126,9 @@ class Preparation:
                 "that stand there. Give it a primary key and merge, or let a rule of the connector's own land it as_is."
             )
         protection.put_into(resource, loaded)
+        # What a FHIR server counts on by is its own clock, and the state of exports has it too.
+        if increment is not None and not increment.cursor.fhir and protection.treats(table, increment.cursor.path):
+            increment.seal = Seal(self._key())
         state = self._opened.pipeline.state.get("sources", {}).get(self._job.name, {}).get("resources", {})
         if not loaded or state.get(table, {}).get(PROTECTED) == protection.mark(table):
             return
@@ -194,10 +198,13 @@ class Preparation:
 
     def _hashed(self, value: Any) -> str | None:
         # The key, also where nothing is masked any more: what stands there may be from when it was.
+        return hashed(value, self._key())
+
+    def _key(self) -> bytes:
         if self._mask_key is None:
             settings = self._job.settings
             self._mask_key = masking_key(settings.data_dir, required=settings.mask_key_required)
-        return hashed(value, self._mask_key)
+        return self._mask_key
 
     def _standing(self, table: str, place: Place, increment: Increment) -> Iterator[Batch]:
         # The words of an error are the destination's here, though the source is being read.

@@ -24,6 +24,7 @@ from dlt.extract.items_transform import ItemTransform
 from dlt.extract.state import resource_state
 
 from pipelines.errors import ConfigurationError
+from pipelines.protection.sealing import Seal, keep_value, kept_value
 from pipelines.remarks import Remarks
 from pipelines.sources.cursors.asked import Asked
 from pipelines.sources.cursors.values import (
@@ -83,6 +84,8 @@ class Increment(ItemTransform[Any, dict[str, Any]]):
         self._whole = whole
         self._table = ""
         self._opened = False
+        self.seal: Seal | None = None
+        """By which the newest value is kept, where it may stand nowhere in clear."""
         self._state: dict[str, Any] = {}
         self._last: Any = None
         self._newest: Order | None = None
@@ -136,7 +139,8 @@ class Increment(ItemTransform[Any, dict[str, Any]]):
         state = resource_state(self._table)
         kept = _kept(state, cursor.path)
         if self._window is not None:
-            sample = kept.get("value") if kept.get("value") is not None else cursor.initial
+            known = kept_value(kept, self.seal)
+            sample = known if known is not None else cursor.initial
             self._bounds = Bounds(*self._window, sample)
             self._start = begins_at(self._bounds, sample)
             return
@@ -144,7 +148,7 @@ class Increment(ItemTransform[Any, dict[str, Any]]):
         self._state.update(kept)
         state.pop("incremental", None)
         self._compare_with_what_was_asked()
-        self._last = self._state.get("value")
+        self._last = kept_value(self._state, self.seal)
         self._start = cursor.initial
         if self._last is not None:
             self._newest = self.order(self._last)
@@ -224,7 +228,8 @@ class Increment(ItemTransform[Any, dict[str, Any]]):
             return within(column, self._bounds)
         mask = not_before(column, self._start)
         if mask is not None and (self._newest is None or order > self._newest):
-            self._newest, self._state["value"] = order, newest
+            self._newest = order
+            keep_value(self._state, newest, self.seal)
         return mask
 
     def _wanted(self, values: Iterator[Any]) -> list[bool]:
@@ -255,7 +260,7 @@ class Increment(ItemTransform[Any, dict[str, Any]]):
             wanted.append(start is None or order >= start)
         if newest_value is not None:
             self._newest = newest
-            self._state["value"] = _storable(newest_value)
+            keep_value(self._state, _storable(newest_value), self.seal)
         return wanted
 
     def order(self, value: Any) -> Order:

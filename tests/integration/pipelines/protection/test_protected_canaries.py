@@ -214,8 +214,7 @@ def source(kind: str, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch) ->
             emr(f"CREATE TABLE visit (visit_id int primary key, birth_date date, admitted timestamp, {COLUMNS})")
             names, values = ", ".join(ROW), ", ".join(f"'{value}'" for value in ROW.values())
             emr(f"INSERT INTO visit ({names}) VALUES ({values})")
-            # Without a cursor, whose newest value the state keeps: docs/protection.md says so.
-            table = {"name": "visit", "primary_key": "visit_id", "deletes": "remove"}
+            table = {"name": "visit", "primary_key": "visit_id", "cursor_column": "admitted", "deletes": "remove"}
             yield {"type": kind, "credentials": EMR, "tables": [table], "verify": "sums", **protect}
         case "files":
             (inbox / "a.csv").write_text(",".join(ROW) + "\n" + ",".join(f'"{value}"' for value in ROW.values()) + "\n")
