@@ -129,8 +129,7 @@ async def store_typed(
         called, value = sent.get(f"{name}.new.name", "").strip(), sent.get(f"{name}.new.value", "")
         hosts = hosts_in(sent.get(f"{name}.new.hosts", ""))
         if not hosts:
-            own = goes_to.get(name) or hostname(value)
-            hosts = [own] if own else []
+            hosts = hosts_in(goes_to.get(name) or hostname(value) or "")
         hosts = [] if hosts == [ANY_HOST] else hosts
         whose = team or sent.get(f"{name}.new.team", "").strip() or None
         why = why_not_kept(called, value, hosts, whose)

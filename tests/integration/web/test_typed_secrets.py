@@ -138,6 +138,26 @@ async def test_an_admin_for_all_says_whose_a_new_one_is(
     assert len(kept.values) == 2
 
 
+@pytest.mark.parametrize(
+    ("address", "hosts"),
+    [
+        ("postgresql://reader:canary-7f3a@emr-db.example.org:5432/emr", ["emr-db.example.org"]),
+        ("postgresql://reader:canary-7f3a@a.example.org,b.example.org/emr", ["a.example.org", "b.example.org"]),
+        ("a token that is no address", []),
+    ],
+)
+async def test_a_databases_address_goes_to_its_own_hosts(
+    ann: Browser, admin: httpx.AsyncClient, address: str, hosts: list[str]
+) -> None:
+    draft = json.dumps({"source": {"type": "sql_database"}, "destination": None, "rest": {}})
+    new = {"source.credentials.new.name": "emr", "source.credentials.new.value": address}
+    page = await ann.send_form(NEW, NEW, step="login", draft=draft, **new)
+    assert page.status_code == 200
+    assert CANARY not in page.text
+    (stored,) = (await admin.get(CREDENTIALS)).json()["items"]
+    assert stored["hosts"] == hosts
+
+
 async def test_another_teams_credential_is_neither_offered_nor_taken(
     ann: Browser, admin: httpx.AsyncClient, kept: KeptValues
 ) -> None:
