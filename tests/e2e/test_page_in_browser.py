@@ -458,6 +458,41 @@ def test_axe_finds_nothing_on_any_page(
     page.context.close()
 
 
+def test_no_page_is_wider_than_a_phone(installation: Installation, web: str, chromium: Any) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    context.set_default_timeout(PATIENCE)
+    person = Person(context.new_page(), installation, web)
+    body = {"name": "A study with a rather long name, of a department with another", "source": BODY["source"]}
+    made = httpx.post(f"{installation.url}/api/v1/connectors", json={**body, "schedule": "0 5 * * *"}).json()
+    where = f"/connectors/{made['id']}"
+    with psycopg2.connect(installation.settings.resolved_database_url()) as connection, connection.cursor() as cursor:
+        _broken(cursor, made["id"])
+    wide = {}
+
+    def look(name: str) -> None:
+        room, needed = person.page.evaluate("[innerWidth, document.documentElement.scrollWidth]")
+        if needed > room:
+            wide[name] = needed
+        if "CAI_SCREENSHOTS" in os.environ:
+            kept = Path(os.environ["CAI_SCREENSHOTS"]) / f"page-phone{name.replace('/', '-')}.png"
+            person.page.screenshot(path=kept, full_page=True)
+
+    for path in ("/", "/for-you", "/week", "/audit", "/access", "/connectors/import", where, f"{where}/edit"):
+        person.go(path)
+        look(path)
+    person.choose("sql_database")
+    look("/login")
+    person.write(WALKS["postgresql"].login)
+    for step in ("What to load", "Where it goes", "When and under which name"):
+        if step == "Where it goes":
+            person.page.locator('input[type=checkbox][value="visit"]').first.check()
+        person.on()
+        person.stands_at(step)
+        look(f"/{step}")
+    assert wide == {}
+    context.close()
+
+
 def _broken(cursor: Any, number: int) -> None:
     """A connector that failed, and deletes that wait."""
     cursor.execute(
