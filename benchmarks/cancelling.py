@@ -11,7 +11,7 @@ import httpx
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from benchmarks.figures import Figure, shown
-from benchmarks.small_run import DESTINATION, Side, side
+from benchmarks.small_run import DESTINATION, Side, more_deployments, side
 from benchmarks.stage import START_SECONDS, Stage
 from prefect_api.run_queries import open_runs
 
@@ -28,8 +28,11 @@ SLOW = "CREATE VIEW slow AS SELECT n AS id, n || coalesce(nullif(pg_sleep(0.2)::
 def cancelling(stage: Stage) -> list[Figure]:
     """Loads that are certainly in their midst are ended, one after the other."""
     with stage.server() as server, side(stage, server, KIND) as warm:
+        # Each a deployment of its own: the slot of one is free only a while after its run has gone.
+        count = max(3, stage.size(CANCELLED))
+        deployments = asyncio.run(more_deployments(server, KIND, warm.databases[0], count))
         asyncio.run(_make_slow(warm))
-        seconds = [asyncio.run(_cancelled(warm)) for _ in range(max(3, stage.size(CANCELLED)))]
+        seconds = [asyncio.run(_cancelled(warm, deployment)) for deployment in deployments]
     tail = statistics.quantiles(seconds, n=20)[-1]
     name = "a load ended by hand: to no process, no lock and no session"
     return [
@@ -50,12 +53,12 @@ async def _make_slow(warm: Side) -> None:
     await platform.close()
 
 
-async def _cancelled(warm: Side) -> float:
+async def _cancelled(warm: Side, deployment: str) -> float:
     """Seconds from the request to the end of all that belongs to one run."""
     platform = await asyncpg.connect(warm.databases[0])
     try:
         async with httpx.AsyncClient(base_url=warm.server.api, timeout=30) as client:
-            made = await client.post(f"/deployments/{warm.deployment}/create_flow_run", json={})
+            made = await client.post(f"/deployments/{deployment}/create_flow_run", json={})
             run = UUID(made.raise_for_status().json()["id"])
         await _until(platform, warm, midst=True)
         with temporary_settings({PREFECT_API_URL: warm.server.api}):

@@ -150,7 +150,7 @@ class Side:
 
     def megabytes_at_once(self, runs: int) -> float:
         """The most memory (PSS, MiB) of the worker, its fork server and so many first loads at once."""
-        more = asyncio.run(_more(self.server, self.kind, self.databases[0], runs))
+        more = asyncio.run(more_deployments(self.server, self.kind, self.databases[0], runs))
         most = 0
         with httpx.Client(base_url=self.server.api, timeout=60) as client:
             made = [client.post(f"/deployments/{each}/create_flow_run", json={}).json()["id"] for each in more]
@@ -331,7 +331,7 @@ async def _insert(platform: str, count: int) -> list[int]:
     return [int(row["id"]) for row in rows]
 
 
-async def _more(server: Server, kind: str, platform: str, count: int) -> list[str]:
+async def more_deployments(server: Server, kind: str, platform: str, count: int) -> list[str]:
     """The deployments of so many connectors more."""
     return [await _deploy(server, kind, number) for number in await _insert(platform, count)]
 
