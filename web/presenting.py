@@ -224,6 +224,8 @@ DONE = {
     "token_revoked": "revoked a token",
     "credential_created": "stored a credential",
     "credential_deleted": "deleted a credential",
+    "protection_kept": "kept a profile of what may land",
+    "protection_deleted": "deleted a profile of what may land",
 }
 """What each action of the history is called. One that is not here is shown by its own name."""
 
