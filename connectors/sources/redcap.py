@@ -135,6 +135,16 @@ class RedcapSource(SourceWithChecks):
         return self
 
     @model_validator(mode="after")
+    def _history_is_of_one_table(self) -> Self:
+        if self.history and self.layout is Layout.BY_INSTRUMENT:
+            raise refused(
+                "{field} is kept of the table record alone, which has no values by_instrument: set layout to wide, or "
+                "leave it out.",
+                "history",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _deletes_go_by_record(self) -> Self:
         refuse_time_without_deletes(self.deletes, self.deletes_every)
         if self.deletes is not Deletes.IGNORE and Content.RECORD not in self.content:

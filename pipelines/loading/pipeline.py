@@ -52,6 +52,9 @@ CONFIGURATION = {
     "RUNTIME__INTERCEPT_SIGNALS": "false",
     # Texts go to PostgreSQL and come from it in UTF-8, whatever the database stores: its default is the latter.
     "PGCLIENTENCODING": "UTF8",
+    # Rows that wait to be written: pages are large already, but each of many tables, or one of thousands of columns,
+    # would keep some thousand rows.
+    "EXTRACT__DATA_WRITER__BUFFER_MAX_ITEMS": "500",
     # The rows of an interrupted load are found by their load id, in Arrow tables too.
     "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
 }

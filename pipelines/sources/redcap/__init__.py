@@ -30,7 +30,7 @@ from pipelines.wording import quoted
 
 TABLES = {Content.FORM_EVENT_MAPPING: "form_event_mapping"}
 
-PAGE_BYTES = 4_000_000
+PAGE_BYTES = 2_000_000
 """The size that the tables of several batches have together before they go on: dlt's own work is by page and column."""
 
 

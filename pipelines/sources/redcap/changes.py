@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.errors import ConfigurationError
+from pipelines.errors import RunError
 from pipelines.sources.redcap.asking import Project
 from pipelines.sources.redcap.batches import Records
 from pipelines.sources.redcap.clocks import not_after, not_after_by_log
@@ -51,13 +51,14 @@ def changed_since(project: Project, records: Records, moment: datetime, zone: st
 
 
 def _log(project: Project, begin: str) -> list[dict[str, Any]] | None:
-    """The log from a wall time on; None where the token may not read it, or the server does not tell whose entries are.
+    """The log from a wall time on; None where the token may not read it, or the server can't or does not name records.
 
     Versions before 13.4.9 name the record of an entry nowhere but in a sentence.
     """
     try:
-        entries = project.ask("log", beginTime=begin[:16])
-    except ConfigurationError:
+        entries = project.answer("log", {"beginTime": begin[:16]}, hurried=True).rows
+    except RunError:
+        # The dates say what changed as well.
         return None
     is_log = all("record" in entry and _STAMP.match(str(entry.get("timestamp"))) for entry in entries)
     return entries if entries and is_log else None

@@ -119,6 +119,11 @@ def checkbox_of(column: str, boxes: Mapping[str, Field]) -> Field | None:
     return None
 
 
+def box_columns(box: Field) -> list[str]:
+    """The columns of a field of checkboxes, one for each choice."""
+    return [f"{box.name}___{_as_written(code)}" for code in box.choices]
+
+
 def box_code(column: str, box: Field) -> str:
     """The code of a checkbox's column, which REDCap writes in small letters, and with `_` for what no name has."""
     written = column[len(box.name) + 3 :]

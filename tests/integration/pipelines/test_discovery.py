@@ -150,6 +150,14 @@ def test_a_redcap_project_is_asked_for_its_dictionary(monkeypatch: pytest.Monkey
         {"field_name": "record_id", "form_name": "baseline", "field_type": "text", "identifier": ""},
         {"field_name": "nick", "form_name": "baseline", "field_type": "text", "identifier": "y"},
         {"field_name": "weight", "form_name": "visit", "field_type": "text", "identifier": ""},
+        {
+            "field_name": "pain",
+            "form_name": "visit",
+            "field_type": "checkbox",
+            "select_choices_or_calculations": "1, Head | -9, Elsewhere",
+            "identifier": "",
+        },
+        {"field_name": "help", "form_name": "visit", "field_type": "descriptive", "identifier": ""},
     ]
 
     def answer(asked: Asked) -> Any:
@@ -159,7 +167,16 @@ def test_a_redcap_project_is_asked_for_its_dictionary(monkeypatch: pytest.Monkey
     with WebServer(answer) as server:
         source = {"type": "redcap", "api_url": f"{server.url}/api/", "token": {"env": "CAI_SECRET_REDCAP"}}
         items = by_name(found(source))
+        as_tables = by_name(found({**source, "layout": "by_instrument", "checkboxes": "codes"}))
     assert list(items) == ["baseline", "visit"]
+    assert [column.name for column in items["visit"].columns] == ["weight", "pain___1", "pain____9"]
+    assert [column.name for column in as_tables["visit"].columns] == ["weight", "pain"]
+    assert as_tables["visit"].primary_key == (
+        "record_id",
+        "redcap_event_name",
+        "redcap_repeat_instrument",
+        "redcap_repeat_instance",
+    )
     assert items["baseline"].identifying == ("nick",)
     assert items["visit"].primary_key == ("record_id",)
 

@@ -180,7 +180,9 @@ class MadeProject:
                 row["redcap_data_access_group"] = self.groups.get(row[self.identity], "")
             if form.get("exportSurveyFields") == "true" and columns != []:
                 row["redcap_survey_identifier"] = ""
-                row[f"{self.instruments[0]}_timestamp"] = "2024-01-31 08:00:00"
+                there = self.forms_at(row.get("redcap_event_name", ""), row.get("redcap_repeat_instrument", ""))
+                is_there = self.instruments[0] in there
+                row[f"{self.instruments[0]}_timestamp"] = "2024-01-31 08:00:00" if is_there else ""
         return rows
 
     def _log(self, form: dict[str, str]) -> Any:

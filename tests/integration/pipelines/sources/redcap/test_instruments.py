@@ -123,6 +123,30 @@ def test_a_project_that_begins_to_repeat_replaces_all_tables(platform: Platform)
     assert len(rows_of(platform, connector, "vitals")) == 3
 
 
+def test_only_what_is_chosen_is_asked_for_and_lands(platform: Platform) -> None:
+    project = visits()
+    chosen = {
+        "events": ["base_arm_1"],
+        "fields": ["sex", "weight"],
+        "filter_logic": "[sex] = '1'",
+        "survey_fields": True,
+        "report": 12,
+        "content": ["record"],
+    }
+    with WebServer(project) as web:
+        connector = platform.add(source(web.url, **chosen))
+        summary = platform.run(connector)
+        assert summary.rows == {"record": 3, "base": 1, "vitals": 1, "report_12": 5}
+        (base,) = rows_of(platform, connector, "base")
+        assert (base["study_id"], base["sex"], "born" in base) == ("1", "1", False)
+        assert base["base_timestamp"].astimezone(UTC) == datetime(2024, 1, 31, 8, tzinfo=UTC)
+        with platform.connection.cursor() as cursor:
+            wider = json.dumps(source(web.url, **{**chosen, "filter_logic": None}))
+            cursor.execute("UPDATE cai_connectors SET source = %s WHERE id = %s", (wider, connector))
+        assert "(filter_logic changed)" in platform.run(connector).sentence
+    assert len(rows_of(platform, connector, "base")) == 2
+
+
 def test_checks_of_a_table_that_the_project_has_not_are_refused(platform: Platform) -> None:
     with WebServer(visits()) as web:
         connector = platform.add(source(web.url, checks={"vitals": {"min_rows": 1}, "viitals": {"min_rows": 1}}))
