@@ -6,6 +6,7 @@ r"""Errors of requests, whichever door they came through.
     ├── NoSuchCredentialError      there is no such credential, for whoever asks
     ├── NoSuchProtectionError      there is no such profile of what may land, for whoever asks
     ├── NoSuchLoadError            the load history has no such run
+    ├── NoSuchChangeError          nobody was asked about such a change at the source
     ├── NoSuchHeldLoadError        no load waits for a person under this number
     ├── NoSuchRunError             Prefect has no such run of the connector
     ├── ForbiddenError             the role of whoever asks is too low
@@ -69,6 +70,15 @@ class NoSuchLoadError(RequestError):
         super().__init__(
             "The load history has no such run of this connector: it has not begun to load, had nothing to do, or was "
             "longer ago than loads are kept."
+        )
+
+
+class NoSuchChangeError(RequestError):
+    """Nobody was asked about a change of this number."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No change at this connector's source is to be decided under this number: see those there are."
         )
 
 

@@ -166,6 +166,8 @@ class Decision(StrEnum):
     WAITING = "waiting"
     APPROVED = "approved"
     REFUSED = "refused"
+    APPLIED = "applied"
+    """Nobody is asked: it has happened."""
 
 
 class Answer(ClosedSet):
@@ -178,6 +180,36 @@ class Answer(ClosedSet):
     def decision(self) -> Decision:
         """How it stands from then on."""
         return Decision.APPROVED if self is Answer.APPROVE else Decision.REFUSED
+
+
+class ChangeKind(StrEnum):
+    """The closed set of `cai_schema_changes.kind`: what became of a column at the source."""
+
+    NEW = "new"
+    GONE = "gone"
+    RETYPED = "retyped"
+    EMPTIED = "emptied"
+    RENAMED = "renamed"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """One row of `cai_schema_changes`: a column that is not what it was at the source."""
+
+    id: int
+    connector_id: int
+    table_name: str
+    column_name: str
+    kind: ChangeKind
+    type_before: str | None
+    type_after: str | None
+    was: str | None
+    """Of a column that seems to be renamed, its name before."""
+    run_id: UUID | None
+    first_seen_at: datetime
+    state: Decision
+    decided_by: str | None
+    decided_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

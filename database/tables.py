@@ -179,6 +179,25 @@ exports = sa.Table(
     sa.Column("started_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
 )
 
+schema_changes = sa.Table(
+    "cai_schema_changes",
+    metadata,
+    # The runs', and people's, who decide: columns that are not what they were at the source.
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("connector_id", sa.BigInteger, nullable=False),
+    sa.Column("table_name", sa.Text, nullable=False),
+    sa.Column("column_name", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("type_before", sa.Text),
+    sa.Column("type_after", sa.Text),
+    sa.Column("was", sa.Text),
+    sa.Column("run_id", UUID(as_uuid=True)),
+    sa.Column("first_seen_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("decided_by", sa.Text),
+    sa.Column("decided_at", TIMESTAMP(timezone=True)),
+)
+
 freshness = sa.Table(
     "cai_connector_freshness",
     metadata,

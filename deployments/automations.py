@@ -136,6 +136,12 @@ def _of_connectors(settings: Settings) -> list[Described]:
             _SAID,
         ),
         (
+            "connector source changed",
+            "Columns of a connector's source are new, gone, retyped, emptied or renamed: told once.",
+            _once(LoadEvent.CHANGED, connectors, None),
+            _SAID,
+        ),
+        (
             "connector load held",
             "Checks of a connector's rows failed, and its load waits for a person: told once.",
             _once(LoadEvent.HELD, connectors, None),

@@ -316,10 +316,20 @@ async def decide_connector(connector_id: int, decision: Answer, table: str = "",
             for held in await service.held_loads(connector_id)
             if held.table_name == table.strip() or (not table.strip() and held.state is Decision.WAITING)
         ]
+        wanted = decision.decision
+        changes = [
+            each
+            for each in await service.schema_changes(connector_id)
+            if each.state is Decision.WAITING and table.strip() in {"", each.table_name}
+        ]
+        for each in changes:
+            await service.decide_change(connector_id, each.id, wanted)
+        if changes and not waiting:
+            columns = ", ".join(each.column_name for each in changes)
+            return Completed(message=f"Changes at the source of connector {connector_id} were {wanted}: {columns}.")
         if not waiting:
             where = f" in table {table.strip()}" if table.strip() else ""
             return Failed(message=f"Nothing of connector {connector_id} waits for a person{where}.")
-        wanted = decision.decision
         started = [(await service.decide_load(connector_id, held.id, wanted))[1] for held in waiting]
         tables = ", ".join(held.table_name for held in waiting)
         if wanted is Decision.REFUSED:

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from connectors.connector import ConnectorRow, RunPolicy
-from connectors.loads import FailureKind, Outcome
+from connectors.loads import Decision, FailureKind, Outcome
 from database import runs
+from database.decisions import by_runs
 from pipelines.connector_lock import Locks, RowHeldError
 from pipelines.errors import HeldError, RunError
 from pipelines.loading.summary import Summary
@@ -39,7 +40,8 @@ class Told:
 
     outcome: str
     """`completed`, `failed` or `skipped`; or, before `completed`, `withheld`: of too many rows that are gone;
-    or, before `failed`, `held`: of checks that failed, whose load a person may let through."""
+    `changed`, of columns that are not what they were; or, before `failed`, `held`: of checks that failed, whose load a
+    person may let through."""
     connector_id: int
     message: str
     connector_name: str | None = None
@@ -101,6 +103,18 @@ class LoadRecord:
         if self._begun is not None and run.is_whole:
             self._locks.prove_by(runs.STILL_OURS, {"id": self._row.id, "started": self._begun.started_at})
 
+    def noted(self, summary: Summary) -> Summary:
+        """Note what has changed at the source, and tell once what nobody has heard of; the summary says so, too."""
+        if not summary.changes:
+            return summary
+        changes = json.dumps([asdict(change) for change in summary.changes])
+        state = (Decision.WAITING if summary.asks else Decision.APPLIED).value
+        query, number, run_id = self._locks.query, self._row.id, self._run_id
+        told = summary.telling(_written(lambda: by_runs.note_changes(query, number, changes, state, run_id)) or ())
+        if told is not summary:
+            self._tell(Told("changed", number, told.news, self._row.name))
+        return told
+
     def succeeded(self, summary: Summary) -> None:
         """The load is done."""
         failures, of_configuration = self._ended(
@@ -145,7 +159,7 @@ class LoadRecord:
         """Note which tables wait for a person, and tell it once."""
         query, number, run_id = self._locks.query, self._row.id, self._run_id
         new = [
-            _written(partial(runs.hold_table, query, number, asdict(held) | {"run_id": run_id}), END_TRIES)
+            _written(partial(by_runs.hold_table, query, number, asdict(held) | {"run_id": run_id}), END_TRIES)
             for held in error.held
         ]
         if any(new):

@@ -122,6 +122,7 @@ def run_connector(
                     host.come_again(outcome.at, outcome.key, options)
                     record.waiting(outcome.message)
                 else:
+                    outcome = record.noted(outcome)
                     record.succeeded(outcome)
                 return outcome
 

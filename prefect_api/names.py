@@ -141,6 +141,8 @@ class LoadEvent(StrEnum):
     SKIPPED = "connector.load.skipped"
     WITHHELD = "connector.load.withheld"
     """More rows are gone at the source than may be deleted unasked."""
+    CHANGED = "connector.load.changed"
+    """Columns of the source are not what they were, which nobody has heard of."""
     HELD = "connector.load.held"
     """Checks failed, and a person may let the load through."""
 

@@ -12,7 +12,7 @@ from typing import Any
 from connectors.connector import ConnectorRow
 from connectors.credentials import CredentialKind
 from connectors.freshness import Facts, Freshness, as_it_runs
-from connectors.loads import Load, Outcome
+from connectors.loads import ChangeKind, Load, Outcome, SchemaChange
 from connectors.schedules.cron import Schedule
 from connectors.schedules.dates import local, next_runs
 from connectors.schedules.wording import words
@@ -228,6 +228,21 @@ DONE = {
     "protection_deleted": "deleted a profile of what may land",
 }
 """What each action of the history is called. One that is not here is shown by its own name."""
+
+
+def change_words(change: SchemaChange) -> str:
+    """A change at the source, as the end of a sentence about its table."""
+    match change.kind:
+        case ChangeKind.NEW:
+            return f"the column {change.column_name} ({change.type_after}) is new at the source"
+        case ChangeKind.RENAMED:
+            return f"the column {change.was} seems to be called {change.column_name} at the source now"
+        case ChangeKind.RETYPED:
+            return f"{change.column_name}, which is {change.type_before}, has values that are {change.type_after}"
+        case ChangeKind.GONE:
+            return f"the column {change.column_name} is gone at the source"
+        case ChangeKind.EMPTIED:
+            return f"the column {change.column_name} has no values any more"
 
 
 def done(action: str) -> str:

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from connectors.connector import InvalidConnectorError
 from connectors.errors import (
     ForbiddenError,
+    NoSuchChangeError,
     NoSuchCredentialError,
     NoSuchHeldLoadError,
     NoSuchRunError,
@@ -29,6 +30,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (NotFoundError, 404, "There is nothing here"),
     (NoSuchRunError, 404, "There is no such run"),
+    (NoSuchChangeError, 404, "Nothing waits here"),
     (NoSuchHeldLoadError, 404, "Nothing waits here"),
     (NoSuchTokenError, 404, "There is nothing here"),
     (NoSuchCredentialError, 404, "There is nothing here"),

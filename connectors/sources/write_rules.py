@@ -41,6 +41,7 @@ class SchemaContract(ClosedSet):
     """What happens to columns and types that a table does not have yet."""
 
     EVOLVE = "evolve"
+    ASK = "ask"
     FREEZE = "freeze"
     DISCARD_ROW = "discard_row"
     DISCARD_VALUE = "discard_value"
@@ -290,9 +291,9 @@ class Landing(Strict):
 Contract = Annotated[
     SchemaContract | None,
     Field(
-        description="What happens to columns and types that a table does not have yet: `evolve` adds them, `freeze` "
-        "ends the run, `discard_row` and `discard_value` leave them out. A source's goes before its destination's; "
-        "with neither: `evolve`."
+        description="What happens to columns and types that a table does not have yet: `evolve` adds them, `ask` "
+        "loads the others until a person approves them, `freeze` ends the run, `discard_row` and `discard_value` leave "
+        "them out. A source's goes before its destination's; with neither: `evolve`."
     ),
 ]
 

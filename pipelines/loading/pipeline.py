@@ -315,6 +315,8 @@ class LoadPipeline:
             withheld=self._after.withheld,
             sweeps=self._after.sweeps,
             settled=self._checking.settled,
+            changes=self._prepared.changes(),
+            asks=self._prepared.contract_is(SchemaContract.ASK),
             tables=self._measured.tables(self._prepared.fitters, rows, schema, loaded),
         )
 
@@ -356,5 +358,7 @@ def contract_of(job: Job) -> Any:
     contract = job.connector.source.schema_contract or job.destination.schema_contract
     if contract is None:
         return None
+    if contract is SchemaContract.ASK:
+        contract = SchemaContract.EVOLVE  # what nobody has approved never comes so far
     # A new table is one that the user has named; the contract is about what the source does to it.
     return {"tables": SchemaContract.EVOLVE.value, "columns": contract.value, "data_type": contract.value}

@@ -4,6 +4,7 @@ Masked, made Arrow tables, counted, fitted to the columns that stand there, and 
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import dlt
@@ -11,10 +12,12 @@ from dlt.extract import DltResource
 
 from connectors.destinations.postgres import PostgresDestination
 from connectors.sources.write_rules import BadRows, SchemaContract, normalised
+from database.decisions import by_runs
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ConfigurationError, Step
 from pipelines.loading.columns import fitting_step
 from pipelines.loading.columns.known_columns import landed_name, required_columns
+from pipelines.loading.columns.shape_changes import Change, changes_of
 from pipelines.loading.deduplication import newest_rows
 from pipelines.loading.deduplication.borders import Landing, NewRows, place_of
 from pipelines.loading.deduplication.standing_rows import Batch, Place, narrowed_by, standing_rows
@@ -28,8 +31,9 @@ from pipelines.protection.sealing import Seal
 from pipelines.protection.table import STATE as PROTECTED
 from pipelines.remarks import Remarks
 from pipelines.rows import to_arrow
-from pipelines.rows.fitting import Fitter, never, remarks_of, rows_left_out
+from pipelines.rows.fitting import Fitter, Widen, never, remarks_of, rows_left_out
 from pipelines.rows.rejected import Rejected, RejectedRows
+from pipelines.rows.types.columns import Column, of_hint
 from pipelines.rows.types.known_types import column_types
 from pipelines.sources.cursors.incremental import Increment, increment_of
 
@@ -51,6 +55,9 @@ class Preparation:
         self._measured = measured
         self._remarks, self._all_rejected = told
         self._mask_key: bytes | None = None
+        asks = self.contract_is(SchemaContract.ASK)
+        self._approved = by_runs.approved_columns(job.locks.query, job.connector.id) if asks else {}
+        """The columns whose changes a person has approved, by table."""
         self.fitters: dict[str, Fitter] = {}
         """Of each table that is read."""
         self.rejected: dict[str, Rejected] = {}
@@ -91,10 +98,11 @@ class Preparation:
         row_counts.put_into(resource, table, self._measured.counts, of_files=of_files)
         self.fitters[table] = fitting_step.put_into(
             resource,
-            self._opened.known.tables.get(table, {}),
+            self._known(table),
             landed_name(pipeline),
             () if schema is None else required_columns(schema, table),
-            widen=self._opened.widening.of_table(table) if self.contract_is(None, SchemaContract.EVOLVE) else never,
+            widen=self._widen(table),
+            **self._asked(table),
             rejected=self._rejected(resource.name, table),
             rejects=self._rejects(resource.name),
             contract=self._contract,
@@ -103,6 +111,8 @@ class Preparation:
         if resource.write_disposition == "merge":
             resource.apply_hints(additional_table_hints=newest_rows.DEDUPLICATED)
         # A cursor that lands otherwise than it is tells neither which version is newer nor what stands there.
+        if increment is not None and self.contract_is(SchemaContract.ASK):
+            self._read_anew_once_approved(increment, table)
         if increment is not None and not self._protection.treats(resource.name, increment.cursor.path):
             versions = newest_rows.Versions(
                 place_of(increment.cursor).column,
@@ -138,6 +148,50 @@ class Preparation:
                 f"{changed}, and the table appends: run a full refresh, which loads everything as it is protected now."
             )
         self._remarks.add(f"{changed}: rows that landed before stay as they are until a full refresh.")
+
+    def _widen(self, table: str) -> Widen:
+        """What makes columns of a table wider."""
+        if self.contract_is(None, SchemaContract.EVOLVE):
+            return self._opened.widening.of_table(table)
+        approved, widen = self._approved.get(table, ()), self._opened.widening.of_table(table)
+        return (lambda name, column: name in approved and widen(name, column)) if approved else never
+
+    def _known(self, table: str) -> Mapping[str, Column]:
+        """The columns that stand in a table. A full refresh makes their types anew, unless a person is asked."""
+        pipeline = self._opened.pipeline
+        if not (self._opened.full_refresh and self.contract_is(SchemaContract.ASK) and pipeline.default_schema_name):
+            return self._opened.known.tables.get(table, {})
+        columns = pipeline.default_schema.tables.get(table, {}).get("columns", {})
+        standing = self._asked(table)["standing"] - frozenset(self._approved.get(table, ()))
+        return {name: of_hint(columns[name]) for name in standing}
+
+    def _asked(self, table: str) -> dict[str, frozenset[str]]:
+        """The columns of a table that may land, where a person is asked; a full refresh asks as well."""
+        pipeline = self._opened.pipeline
+        if not self.contract_is(SchemaContract.ASK) or not pipeline.default_schema_name:
+            return {}
+        columns = pipeline.default_schema.tables.get(table, {}).get("columns", {})
+        standing = frozenset(name for name, hint in columns.items() if "data_type" in hint and name[:4] != "_dlt")
+        return {"standing": standing, "approved": frozenset(self._approved.get(table, ()))}
+
+    def _read_anew_once_approved(self, increment: Increment, table: str) -> None:
+        """Let the cursor begin anew when a column was approved, so that old rows have it too."""
+        asked = increment.cursor.asked
+        same = {**asked.same, "approved columns": sorted(self._approved.get(table, ()))}
+        increment.cursor = replace(increment.cursor, asked=replace(asked, same=same))
+
+    def changes(self) -> tuple[Change, ...]:
+        """The columns that are not what they were at the source; nothing of a run of a part."""
+        if not self.contract_is(None, SchemaContract.EVOLVE, SchemaContract.ASK) or self._job.options.row_limit:
+            return ()
+        source = self._job.connector.source
+        keeps_empty = source.type == "sql_database" or getattr(source, "format", None) == "parquet"
+        return tuple(
+            change
+            for table, fitter in self.fitters.items()
+            for change in changes_of(table, fitter, keeps_empty=keeps_empty)
+            if change.column_name not in fitter.approved
+        )
 
     def contract_is(self, *modes: SchemaContract | None) -> bool:
         """Whether what a table may become is one of these; None for what is said nowhere."""

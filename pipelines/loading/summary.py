@@ -3,10 +3,11 @@
 The same facts twice: `sentence` for the state of the flow run and `markdown` for its artifact.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from connectors.loads import Sweep, TableLoad
+from pipelines.loading.columns.shape_changes import Change
 from pipelines.wording import counted
 
 
@@ -37,6 +38,12 @@ class Summary:
     """The tables that were looked through for rows that are gone."""
     settled: tuple[str, ...] = ()
     """Tables whose checks were all judged, and let the load through."""
+    changes: tuple[Change, ...] = ()
+    """Columns that are not what they were at the source."""
+    news: str = ""
+    """What nobody has heard of before, of those."""
+    asks: bool = False
+    """A person is asked before such a change lands."""
     compared: tuple[str, ...] = ()
     """Of a run that loads nothing and compares: a sentence a table."""
     tables: tuple[TableLoad, ...] = ()
@@ -58,6 +65,18 @@ class Summary:
             sweeps=tuple(replace(sweep, table_name=redact(sweep.table_name)) for sweep in self.sweeps),
         )
 
+    def telling(self, new: Collection[str]) -> "Summary":
+        """The same, with a sentence about changes that nobody has heard of, each as `table.column`."""
+        told = [each for each in self.changes if f"{each.table_name}.{each.column_name}" in new]
+        if not told:
+            return self
+        by_table: dict[str, list[str]] = {each.table_name: [] for each in told}
+        for each in told:
+            by_table[each.table_name].append(each.words)
+        words = "; ".join(f"of table {table}, {', '.join(found)}" for table, found in by_table.items())
+        wait = " Nothing of it lands until somebody approves it." if self.asks else ""
+        return replace(self, news=f"The source has changed: {words}.{wait}")
+
     @property
     def total_rows(self) -> int:
         """Rows of all tables."""
@@ -73,7 +92,11 @@ class Summary:
         """What landed, and then the remarks: for a state message."""
         if self.compared:
             return " ".join(self.compared)
-        return " ".join((self._outcome, *self.remarks))
+        return " ".join((self._outcome, *self._said))
+
+    @property
+    def _said(self) -> tuple[str, ...]:
+        return (*self.remarks, self.news) if self.news else self.remarks
 
     @property
     def _outcome(self) -> str:
@@ -104,7 +127,7 @@ class Summary:
             lines += ["", f"Masked before they landed: {', '.join(f'`{name}`' for name in self.masked)}."]
         if self.protected:
             lines += ["", f"Protected before they landed: {', '.join(f'`{name}`' for name in self.protected)}."]
-        lines += ["", *(f"- {remark}" for remark in self.remarks)] if self.remarks else []
+        lines += ["", *(f"- {sentence}" for sentence in self._said)] if self._said else []
         lines += ["", "| step | seconds |", "|---|---:|"]
         lines += [f"| {step} | {value:.1f} |" for step, value in self.seconds.items()]
         rate = self.total_rows / total if total else 0.0

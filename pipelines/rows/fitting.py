@@ -56,6 +56,16 @@ class Fitter:
     """How many rows have values of such columns, by the columns that a page has of them."""
     landed_name: Callable[[str], str] = str
     """What a destination calls a column beside another: names of its own may be shorter than those."""
+    came: set[str] = field(default_factory=set)
+    """Columns that the source has named, with values or without."""
+    valued: set[str] = field(default_factory=set)
+    """Those with values in rows that are written."""
+    widened: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Columns that were made wider, with their type before and since."""
+    standing: frozenset[str] = frozenset()
+    """The columns that a person need not approve, for the table has them; none where nobody is asked."""
+    approved: frozenset[str] = frozenset()
+    """The columns whose changes a person has approved."""
     _bases: dict[str, str] = field(default_factory=dict)
     """Of each column that stands beside another, that one."""
     _arrived: set[str] = field(default_factory=set)
@@ -73,6 +83,7 @@ class Fitter:
         self._misfits = {}
         for source, values in zip(table.schema, table.columns, strict=True):
             name = source.name
+            self.came.add(name)
             found, is_json = plain(values)
             if pa.types.is_null(found.type):
                 continue
@@ -104,6 +115,7 @@ class Fitter:
         for name, values in zip(table.column_names, table.columns, strict=True):
             if not (count := len(values) - values.null_count):
                 continue
+            self.valued.add(name)
             base, is_beside = self._base(name)
             of_others = pc.sum(misfits[name], min_count=0).as_py() if name in misfits else count
             if is_beside and of_others:
@@ -115,6 +127,24 @@ class Fitter:
             has_any = functools.reduce(pc.or_, (pc.is_valid(table.column(name)) for name in new))
             self.new_rows[frozenset(new)] += pc.sum(has_any).as_py()
         return table
+
+    @property
+    def before(self) -> frozenset[str]:
+        """The columns of loads before; none of a table that is new or made anew."""
+        return self._before
+
+    def base_of(self, name: str) -> str:
+        """The column that one stands beside; itself for any other."""
+        return self._base(name)[0]
+
+    def is_held(self, name: str) -> bool:
+        """Whether a column waits for a person's approval, so that nothing of it may land."""
+        return bool(self.standing) and not {name, self.base_of(name)} & self.approved and name not in self.standing
+
+    def hold(self, table: pa.Table) -> pa.Table:
+        """A table without the columns that wait for approval."""
+        names = [name for name in table.column_names if self.is_held(name)]
+        return table.drop_columns(names) if names else table
 
     def is_new(self, name: str) -> bool:
         """Whether a table of loads before did not have this column."""
@@ -143,6 +173,9 @@ class Fitter:
         misfits = landed.null_count > values.null_count
         # An unsigned number is no wider type until it has a value that only an unsigned one has.
         if (misfits or not pa.types.is_uint64(values.type)) and (wide := self._widened(name, column, arriving, values)):
+            self.widened[name] = (
+                (column.kind, wide.kind) if column.kind != wide.kind else (_shown(column), _shown(wide))
+            )
             column = self.known[name] = wide
             landed = converted(values, column, is_json=is_json)
             misfits = landed.null_count > values.null_count
@@ -193,6 +226,10 @@ class Fitter:
             self.nul[name] += count
             return pc.replace_substring(values, "\0", "")
         return values
+
+
+def _shown(column: Column) -> str:
+    return column.kind if column.arrow is None else str(column.arrow)
 
 
 def _bits(column: Column) -> int:

@@ -99,6 +99,9 @@ MATRIX = {
     ("GET", f"{CONNECTOR}/runs"): Expected(READER, 200),
     ("GET", f"{CONNECTOR}/loads"): Expected(READER, 200),
     ("GET", f"{CONNECTOR}/loads/{{runId}}"): Expected(READER, 404),  # it has never loaded
+    ("GET", f"{CONNECTOR}/schema-changes"): Expected(READER, 200),
+    ("POST", f"{CONNECTOR}/schema-changes/{{changeId}}/approve"): Expected(EDITOR, 404),  # nothing waits
+    ("POST", f"{CONNECTOR}/schema-changes/{{changeId}}/refuse"): Expected(EDITOR, 404),
     ("GET", f"{CONNECTOR}/held-loads"): Expected(READER, 200),
     ("POST", f"{CONNECTOR}/held-loads/{{heldId}}/approve"): Expected(EDITOR, 404),  # nothing waits
     ("POST", f"{CONNECTOR}/held-loads/{{heldId}}/refuse"): Expected(EDITOR, 404),
@@ -216,6 +219,7 @@ async def test_nobody_is_let_in_without_a_token(admin: httpx.AsyncClient) -> Non
             .replace("{name}", "x")
             .replace("{runId}", str(UUID(int=1)))
             .replace("{heldId}", "1")
+            .replace("{changeId}", "1")
         )
         assert (await admin.request(method, address, json=expected.body(OWN))).status_code == 401, (method, path)
     for method, path in OPEN:
@@ -224,7 +228,7 @@ async def test_nobody_is_let_in_without_a_token(admin: httpx.AsyncClient) -> Non
 
 async def _address(admin: httpx.AsyncClient, path: str, team: Team) -> str:
     """The address of a new connector or token of that team."""
-    path = path.replace("{runId}", str(UUID(int=1))).replace("{heldId}", "1")
+    path = path.replace("{runId}", str(UUID(int=1))).replace("{heldId}", "1").replace("{changeId}", "1")
     if "{connectorId}" in path:
         name = f"Secret study of {team}, {next(_numbers)}"
         return path.replace("{connectorId}", str((await made_connector(admin, team, name=name))["id"]))

@@ -76,6 +76,7 @@ async def _page(
         refused=refused,
         going=going,
         held=await service.held_loads(connector_id),
+        changes=await service.schema_changes(connector_id),
         progress={run.id: each for run, each in zip(going, told, strict=True)},
         names=names_of(entry.row.source),
         typed=typed,
@@ -119,6 +120,14 @@ async def _decide(number: str, service: Service, sent: Mapping[str, str], *, app
     return go_to(f"/connectors/{number}", f"The load has been let through: {soon}.")
 
 
+async def _decide_change(number: str, service: Service, sent: Mapping[str, str], *, approved: bool) -> Response:
+    """Approve a change at the source, or refuse it."""
+    decision = Decision.APPROVED if approved else Decision.REFUSED
+    change = await service.decide_change(parse_id(number) or 0, parse_id(sent.get("change", "")) or 0, decision)
+    said = "the next load brings it" if approved else "nothing of it lands"
+    return go_to(f"/connectors/{number}", f"{change.column_name} has been {decision.value}: {said}.")
+
+
 def _run_id(text: str) -> UUID:
     """Prefect's id of a run. Raises `NoSuchRunError`."""
     try:
@@ -136,7 +145,8 @@ async def do(request: Request, number: str, act: str, service: UseCases, person:
             case "run":
                 return await _run(request, number, service, person, sent)
             case "approve" | "refuse":
-                return await _decide(number, service, sent, approved=act == "approve")
+                decide = _decide_change if "change" in sent else _decide
+                return await decide(number, service, sent, approved=act == "approve")
             case "cancel":
                 await service.cancel(connector_id, _run_id(sent.get("run", "")))
                 return go_to(f"/connectors/{number}", "The load is being ended. What it has loaded so far stays.")

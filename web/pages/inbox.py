@@ -13,7 +13,7 @@ from connectors.people import Act, Person, Verdict, may
 from database.connectors import Filter
 from use_cases.connectors import Service
 from use_cases.queries import Entry
-from web.presenting import TONES, ago, load_words, number
+from web.presenting import TONES, ago, change_words, load_words, number
 from web.refusing import PageRoute
 from web.rendering import UseCases, Visitor, now, page
 
@@ -96,6 +96,18 @@ async def _held(service: Service, person: Person) -> list[Section]:
     return [Section("loads held", "bad", cards, len(found) > MOST, "Let through, a load reads the source once more.")]
 
 
+async def _changed(service: Service, person: Person) -> list[Section]:
+    """Columns that are not what they were at the source, and wait until somebody approves them."""
+    found = await service.changes_waiting(MOST + 1)
+    cards = []
+    for entry, change in found[:MOST]:
+        where, form = f"/connectors/{entry.row.id}", {"change": str(change.id)}
+        buttons = [Button("Approve it", f"{where}/approve", form), Button("Refuse it", f"{where}/refuse", form)]
+        sentence = f"Of table {change.table_name}, {change_words(change)}, since {ago(change.first_seen_at, now())}."
+        cards.append(Card(entry, sentence, buttons if _may(person, Act.CHANGE, entry.row.team) else ()))
+    return [Section("source changed", "warn", cards, len(found) > MOST, "Nothing of it lands until it is approved.")]
+
+
 async def _withheld(service: Service, person: Person) -> list[Section]:
     """Rows that are gone at the source, and stay until somebody has looked."""
     found = await service.withheld(MOST + 1)
@@ -117,5 +129,5 @@ def _may(person: Person, act: Act, team: str | None) -> bool:
     return may(person, act, team) is Verdict.ALLOWED
 
 
-WAITING: Sequence[Callable[[Service, Person], Awaitable[list[Section]]]] = (_held, _stale, _withheld)
+WAITING: Sequence[Callable[[Service, Person], Awaitable[list[Section]]]] = (_held, _changed, _stale, _withheld)
 """What may wait, in the order in which it is shown."""

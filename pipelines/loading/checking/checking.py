@@ -14,7 +14,7 @@ from typing import Any
 from connectors.loads import Decision
 from connectors.sources.checks import Checks, OnFailure, checks_of
 from connectors.sources.write_rules import WriteDisposition, normalised
-from database import runs
+from database.decisions import by_runs
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ChecksError, Held, HeldError, Step
 from pipelines.loading.checking import rows_of_load, standing
@@ -125,7 +125,7 @@ class Checking:
         of_files = job.connector.source.type == "files"
         if of_files and read.opened.full_refresh:
             return []
-        return runs.earlier_rows(
+        return by_runs.earlier_rows(
             job.locks.query, job.connector.id, table, from_cursor=table in read.since, increments=of_files
         )
 
@@ -149,7 +149,7 @@ class Checking:
         if failing := of(OnFailure.FAIL):
             also = of(OnFailure.HOLD)
             raise ChecksError(f"Nothing was loaded, since checks failed: {sentence_of([*failing, *also])}.")
-        decided = runs.held_tables(self._job.locks.query, self._job.connector.id) if of(OnFailure.HOLD) else {}
+        decided = by_runs.held_tables(self._job.locks.query, self._job.connector.id) if of(OnFailure.HOLD) else {}
         held = []
         for name, failed in found.items():
             if checks[name].on_failure is not OnFailure.HOLD or not failed:

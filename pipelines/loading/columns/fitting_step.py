@@ -66,7 +66,11 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
             return
         # By itself dlt makes each moment one with a zone, and JSON a text.
         known = self.fitter.known
-        if untold := {name for name in fitted.column_names if name in known and self._told.get(name) != known[name]}:
+        if untold := {
+            name
+            for name in fitted.column_names
+            if name in known and self._told.get(name) != known[name] and not self.fitter.is_held(name)
+        }:
             self._told |= {name: known[name] for name in untold}
             hints: Any = {name: {"name": name, **known[name].hint} for name in untold}
             yield dlt.mark.with_hints(fitted, dlt.mark.make_hints(columns=hints))
@@ -98,6 +102,7 @@ class Counting(ItemTransform[Any, dict[str, Any]]):
         item = self._fitter.count(item, by_row=self._contract is SchemaContract.DISCARD_ROW)
         if new := [name for name in item.column_names if self._fitter.is_new(name)]:
             item = self._without(item, new)
+        item = self._fitter.hold(item)
         rejected = self._rejected.take()
         return item if rejected is None else self._both(item, meta, rejected)
 
@@ -144,6 +149,8 @@ def put_into(
     for landed, column in known.items():
         name = names.get(landed, landed)
         told[name] = {"name": name, **told.get(name, {}), **column.hint}
+    for name in [name for name in told if fitter.is_held(landed_name(name))]:
+        del told[name]
     hints.clear()
     resource.apply_hints(columns=told)
     key = key_of(resource, landed_name)

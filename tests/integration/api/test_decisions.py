@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.runs import Held, Pool
-from database.tables import audit, connectors, held_loads
+from database.tables import audit, connectors, held_loads, schema_changes
 from tests.support.api_rig import CONNECTORS, assert_problem, client, create
 from tests.support.known_runs import DEPLOYMENT, RUN, KnownRuns
 
@@ -92,3 +92,34 @@ async def test_the_page_shows_what_waits_and_decides_it(api: httpx.AsyncClient, 
     gone = await api.post(f"/connectors/{made}/refuse", data={**hidden, "held": "999"})
     assert gone.status_code == 409
     assert "No load of this connector waits" in gone.text
+
+
+async def test_a_change_at_the_source_is_approved_or_refused(
+    api: httpx.AsyncClient, made: int, engine: AsyncEngine
+) -> None:
+    change = {"connector_id": made, "table_name": "visit", "column_name": "extra", "kind": "new", "type_after": "text"}
+    async with engine.begin() as connection:
+        await connection.execute(sa.insert(schema_changes).values(**change, state="waiting"))
+        await connection.execute(
+            sa.insert(schema_changes).values(**{**change, "column_name": "other"}, state="applied")
+        )
+    applied, waiting = (await api.get(f"{CONNECTORS}/{made}/schema-changes")).json()["items"]
+    assert (waiting["table"], waiting["column"], waiting["kind"], waiting["state"]) == (
+        "visit",
+        "extra",
+        "new",
+        "waiting",
+    )
+    for address in ("/for-you", f"/connectors/{made}"):
+        page = (await api.get(address)).text
+        assert "the column extra (text) is new at the source" in page
+        assert "Approve it" in page
+    csrf = dict(re.findall(r'name="(csrf)" value="([^"]*)"', page))
+    refused = await api.post(f"/connectors/{made}/refuse", data={**csrf, "change": str(waiting["id"])})
+    assert refused.status_code == 303
+    approved = (await api.post(f"{CONNECTORS}/{made}/schema-changes/{waiting['id']}/approve")).json()
+    assert (approved["state"], approved["decidedBy"]) == ("approved", "this machine")
+    about = {"schema_change": waiting["id"], "table": "visit", "column": "extra", "change": "new"}
+    assert await decisions(engine) == [("refuse", about), ("approve", about)]
+    problem = assert_problem(await api.post(f"{CONNECTORS}/{made}/schema-changes/{applied['id']}/approve"), 404)
+    assert problem["type"].endswith(":no-such-change")

@@ -96,6 +96,8 @@ def test_every_route_of_the_contract_is_there() -> None:
         ("GET", f"{connector}/runs"),
         *(("GET", f"{connector}/{list_}") for list_ in ("loads", "loads/{runId}", "history", "timeline")),
         ("POST", f"{connector}/restore"),
+        ("GET", f"{connector}/schema-changes"),
+        *(("POST", f"{connector}/schema-changes/{{changeId}}/{decision}") for decision in ("approve", "refuse")),
         ("GET", f"{connector}/held-loads"),
         *(("POST", f"{connector}/held-loads/{{heldId}}/{decision}") for decision in ("approve", "refuse")),
         ("POST", f"{connector}/runs/{{runId}}/cancel"),

@@ -1,0 +1,118 @@
+"""Statements of a run on what waits for a person, and on the loads that it is compared with (`database.runs`)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from database.runs import Query
+
+
+def earlier_rows(
+    query: Query, connector_id: int, table: str, *, from_cursor: bool, increments: bool, limit: int = 14
+) -> list[int]:
+    """The rows of a table's last loads that completed and were of all its rows, the newest first.
+
+    Args:
+        query: the session.
+        connector_id: whose.
+        table: as it lands.
+        from_cursor: of loads that went on from a cursor; else of those that began at the beginning.
+        increments: each load brings what is new though there is no cursor, so the first one, which brought all that
+            was there, and full refreshes are left out.
+        limit: how many.
+    """
+    found = query(
+        """
+        SELECT json_agg(written ORDER BY id DESC) AS rows FROM (
+            SELECT l.id, t.written FROM cai_loads l
+            JOIN cai_load_tables t ON t.load_id = l.id AND t.table_name = %(table)s
+            WHERE l.connector_id = %(id)s AND l.outcome = 'completed'
+                AND NOT l.options ?| ARRAY['row_limit', 'backfill_from', 'backfill_to', 'reconcile']
+                AND (t.cursor_from IS NOT NULL) = %(from_cursor)s
+                AND (NOT %(increments)s OR (NOT l.options ? 'full_refresh' AND EXISTS (
+                    SELECT 1 FROM cai_loads e JOIN cai_load_tables o ON o.load_id = e.id AND o.table_name = %(table)s
+                    WHERE e.connector_id = l.connector_id AND e.outcome = 'completed' AND e.id < l.id)))
+            ORDER BY l.id DESC LIMIT %(limit)s
+        ) AS last
+        """,
+        {"id": connector_id, "table": table, "from_cursor": from_cursor, "increments": increments, "limit": limit},
+    )
+    return [int(rows) for rows in (found or {}).get("rows") or ()]
+
+
+def hold_table(query: Query, connector_id: int, held: Mapping[str, str | None]) -> bool:
+    """Note that a load waits for a person for the sake of a table; whether that is new, so that people are told.
+
+    The same checks as before keep what was decided; others are another matter, which waits anew.
+
+    Args:
+        query: the session.
+        connector_id: whose load.
+        held: the `table`, `marks` (which checks failed), `sentence` and `run_id`.
+    """
+    found = query(
+        """
+        INSERT INTO cai_held_loads AS h (connector_id, table_name, marks, sentence, run_id)
+        VALUES (%(id)s, %(table)s, %(marks)s, %(sentence)s, %(run_id)s)
+        ON CONFLICT (connector_id, table_name) DO UPDATE SET
+            id = CASE WHEN h.marks = excluded.marks THEN h.id ELSE excluded.id END,
+            held_at = CASE WHEN h.marks = excluded.marks THEN h.held_at ELSE excluded.held_at END,
+            state = CASE WHEN h.marks = excluded.marks THEN h.state ELSE 'waiting' END,
+            decided_by = CASE WHEN h.marks = excluded.marks THEN h.decided_by END,
+            decided_at = CASE WHEN h.marks = excluded.marks THEN h.decided_at END,
+            marks = excluded.marks, sentence = excluded.sentence, run_id = excluded.run_id
+        RETURNING held_at = now() AS is_new
+        """,
+        {"id": connector_id, **held},
+    )
+    return bool(found and found["is_new"])
+
+
+def held_tables(query: Query, connector_id: int) -> dict[str, dict[str, Any]]:
+    """The tables for whose sake a connector's load waits, or waited until it was decided, by name."""
+    found = query(
+        "SELECT json_object_agg(table_name, json_build_object('marks', marks, 'state', state, 'decided_by', "
+        "decided_by)) AS held FROM cai_held_loads WHERE connector_id = %(id)s",
+        {"id": connector_id},
+    )
+    return (found or {}).get("held") or {}
+
+
+def note_changes(query: Query, connector_id: int, changes: str, state: str, run_id: str | None) -> list[str]:
+    """Note columns that are not what they were; which of them are new to us, each as `table.column`.
+
+    Args:
+        query: the session.
+        connector_id: whose.
+        changes: JSON: a list of `table_name`, `column_name`, `kind`, `type_before`, `type_after` and `was`.
+        state: of those that are new: `waiting` for a person, or `applied`.
+        run_id: Prefect's.
+    """
+    found = query(
+        """
+        WITH noted AS (
+            INSERT INTO cai_schema_changes
+                (connector_id, table_name, column_name, kind, type_before, type_after, was, run_id, state)
+            SELECT %(id)s, found.*, %(run_id)s::uuid, %(state)s FROM jsonb_to_recordset(%(changes)s::jsonb) AS found(
+                table_name text, column_name text, kind text, type_before text, type_after text, was text)
+            ON CONFLICT DO NOTHING RETURNING table_name, column_name
+        )
+        SELECT json_agg(table_name || '.' || column_name) AS new FROM noted
+        """,
+        {"id": connector_id, "changes": changes, "state": state, "run_id": run_id},
+    )
+    return (found or {}).get("new") or []
+
+
+def approved_columns(query: Query, connector_id: int) -> dict[str, list[str]]:
+    """The columns whose changes a person has approved, by table."""
+    found = query(
+        """
+        SELECT json_object_agg(table_name, columns) AS approved FROM (
+            SELECT table_name, json_agg(DISTINCT column_name ORDER BY column_name) AS columns FROM cai_schema_changes
+            WHERE connector_id = %(id)s AND state = 'approved' AND kind IN ('new', 'renamed', 'retyped')
+            GROUP BY table_name
+        ) AS of_table
+        """,
+        {"id": connector_id},
+    )
+    return (found or {}).get("approved") or {}

@@ -1,0 +1,127 @@
+"""Changes of shape under `ask` wait for a person, and nothing of them lands before; under `evolve` people are told."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.load_history import Told
+from tests.support.data_plane.platform import Platform, Sql
+from tests.support.data_plane.samples import EMR
+
+POSTGRES = {"type": "postgres", "credentials": {"env": "CAI_SECRET_WAREHOUSE"}}
+DESTINATIONS = ("duckdb", "postgres")
+Connector = Callable[..., int]
+
+
+def add(platform: Platform, destination: str = "duckdb", contract: str | None = "ask", **table: Any) -> int:
+    """A connector of one table."""
+    source = {"type": "sql_database", "credentials": EMR, "tables": [{"name": "visit", "primary_key": "id", **table}]}
+    more = {} if contract is None else {"schema_contract": contract}
+    return platform.add({**source, **more}, destination=POSTGRES if destination == "postgres" else None)
+
+
+def changes(platform: Platform) -> list[tuple[Any, ...]]:
+    """What was seen to have changed."""
+    with platform.connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT column_name, kind, type_before, type_after, was, state FROM cai_schema_changes ORDER BY 1"
+        )
+        return list(cursor.fetchall())
+
+
+def decide(platform: Platform, state: str, column: str) -> None:
+    with platform.connection.cursor() as cursor:
+        cursor.execute("UPDATE cai_schema_changes SET state = %s WHERE column_name = %s", [state, column])
+
+
+def columns(ask: Sql, connector: int) -> list[str]:
+    """The columns of the table in the destination."""
+    found = ask(
+        f"SELECT column_name FROM information_schema.columns WHERE table_schema = 'connector_{connector}' "
+        "AND table_name = 'visit' AND column_name NOT LIKE '\\_dlt%' ESCAPE '\\' ORDER BY 1"
+    )
+    return [name for (name,) in found]
+
+
+@pytest.mark.parametrize("destination", DESTINATIONS)
+def test_a_column_lands_once_it_is_approved_in_old_rows_too(
+    platform: Platform, emr: Sql, warehouse: Sql, destination: str
+) -> None:
+    ask = warehouse if destination == "postgres" else platform.duck
+    emr("CREATE TABLE visit (id int PRIMARY KEY, n int, at timestamp)")
+    emr("INSERT INTO visit VALUES (1, 1, '2024-01-01'), (2, 2, '2024-01-02')")
+    connector = add(platform, destination, cursor_column="at", lag=0)
+    platform.run(connector)
+    assert changes(platform) == []
+    emr("ALTER TABLE visit ADD extra text, ALTER n TYPE text")
+    emr("UPDATE visit SET extra = 'SECRET'")
+    emr("INSERT INTO visit VALUES (3, 'x', '2024-01-03', 'SECRET')")
+    told: list[Told] = []
+    for _ in range(2):
+        summary = platform.run(connector, tell=told.append)
+        assert columns(ask, connector) == ["at", "id", "n"]
+        assert "SECRET" not in summary.sentence
+    assert [each.outcome for each in told] == ["changed", "completed", "completed"]
+    assert told[0].message == (
+        "The source has changed: of table visit, 'extra' is new, 'n' was bigint and has values that are text. "
+        "Nothing of it lands until somebody approves it."
+    )
+    assert [(row[0], row[1], row[5]) for row in changes(platform)] == [
+        ("extra", "new", "waiting"),
+        ("n", "retyped", "waiting"),
+    ]
+    assert "did not fit its type bigint and were left out" in platform.run(connector, full_refresh=True).sentence
+    assert columns(ask, connector) == ["at", "id", "n"], "a full refresh asks as well"
+    assert ask(f"SELECT id, n FROM connector_{connector}.visit ORDER BY id") == [(1, None), (2, None), (3, None)]
+    decide(platform, "refused", "n")
+    decide(platform, "approved", "extra")
+    summary = platform.run(connector)
+    assert "approved columns changed" in summary.sentence
+    assert columns(ask, connector) == ["at", "extra", "id", "n"]
+    assert ask(f"SELECT id, extra FROM connector_{connector}.visit ORDER BY id") == [
+        (key, "SECRET") for key in (1, 2, 3)
+    ]
+    decide(platform, "approved", "n")
+    platform.run(connector)
+    assert "n__v_text" in columns(ask, connector)
+
+
+def test_what_is_gone_or_renamed_is_told(platform: Platform, emr: Sql) -> None:
+    emr("CREATE TABLE visit (id int PRIMARY KEY, a text, b int); INSERT INTO visit VALUES (1, 'x', 1)")
+    connector = add(platform)
+    platform.run(connector)
+    emr("ALTER TABLE visit RENAME a TO c")
+    summary = platform.run(connector)
+    assert "of table visit, 'a' seems to be called 'c' now" in summary.sentence
+    assert changes(platform) == [("c", "renamed", "text", "text", "a", "waiting")]
+    assert columns(platform.duck, connector) == ["a", "b", "id"]
+    emr("ALTER TABLE visit DROP b")
+    assert "'b' is gone" in platform.run(connector).sentence
+    assert ("b", "gone", "bigint", None, None, "waiting") in changes(platform)
+    assert "The source has changed" not in platform.run(connector).sentence
+
+
+def test_under_evolve_people_are_told_what_changed(platform: Platform, emr: Sql) -> None:
+    emr("CREATE TABLE visit (id int PRIMARY KEY, n int); INSERT INTO visit VALUES (1, 1)")
+    connector = add(platform, contract=None)
+    platform.run(connector)
+    emr("ALTER TABLE visit ADD extra text; UPDATE visit SET extra = 'e'")
+    summary = platform.run(connector)
+    assert "The source has changed: of table visit, 'extra' is new." in summary.sentence
+    assert changes(platform) == [("extra", "new", None, "text", None, "applied")]
+    assert columns(platform.duck, connector) == ["extra", "id", "n"]
+
+
+def test_a_column_of_json_that_is_emptied_is_told(platform: Platform, inbox: Path) -> None:
+    notes = {"type": "files", "url": str(inbox), "glob": "*.jsonl", "table": "visit", "schema_contract": "ask"}
+    connector = platform.add(notes)
+    (inbox / "1.jsonl").write_text('{"id": 1, "a": "x"}\n')
+    platform.run(connector)
+    (inbox / "2.jsonl").write_text("".join(f'{{"id": {number}}}\n' for number in range(100)))
+    assert "'a' has no values any more" in platform.run(connector).sentence
+    assert changes(platform) == [("a", "emptied", "text", None, None, "waiting")]
+    (inbox / "3.jsonl").write_text('{"id": 300, "a": "y", "deep": {"b": 1}}\n{"id": 301}\n')
+    platform.run(connector)
+    assert columns(platform.duck, connector) == ["a", "id"]
