@@ -391,7 +391,7 @@ def test_many_walks_converge(prefect_server: PrefectServer, database_url: str) -
     walk(
         prefect_server,
         database_url,
-        max_examples=200,
+        max_examples=330,
         stateful_step_count=50,
         phases=[Phase.reuse, Phase.generate],
     )
