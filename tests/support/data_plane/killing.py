@@ -1,7 +1,7 @@
 """Runs that die: a process that has everything imported and forks a child for each run, which kills itself on the way.
 
-Started as `python -m tests.support.data_plane.killing`; it reads one JSON line a run from stdin (`connector`, `point`)
-and answers with the child's exit: 0, or -9 for one that was killed where it should be.
+Started as `python -m tests.support.data_plane.killing`; it reads one JSON line a run from stdin (`connector`, `point`,
+`kill_after`) and answers with the child's exit: 0, or -9 for one that was killed where it should be.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,9 @@ def serve() -> None:
             arm_export(order["point"])
             run_connector(order["connector"], Options(**order.get("options", {})), Settings())
             os._exit(0)
+        if (seconds := order["kill_after"]) is not None:
+            time.sleep(seconds)
+            os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
@@ -163,11 +167,12 @@ class Forge:
             text=True,
         )
 
-    def run(self, connector: int, point: str = "", **options: Any) -> int:
-        """The exit of a run that dies at `point`, or of one that does not."""
+    def run(self, connector: int, point: str = "", *, kill_after: float | None = None, **options: Any) -> int:
+        """The exit of a run that dies at `point` or after so many seconds, if it is not done by then, or of one that
+        does not."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        order = {"connector": connector, "point": point, "options": options}
+        order = {"connector": connector, "point": point, "kill_after": kill_after, "options": options}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
