@@ -11,6 +11,7 @@ from api.camel_case import Sentence
 from connectors.limits.ids import LARGEST_ID
 from connectors.loads import FailureKind, LoadRun, Outcome, TableLoad
 from connectors.runs import Options
+from connectors.sources.write_rules import Comparison
 
 _UNCOUNTED = "null: not counted."
 
@@ -50,10 +51,42 @@ class RunInput(Input):
         datetime | None, Field(description="With `backfillFrom`: only what changed before this moment. null: now.")
     ] = None
 
+    allow_mass_delete: Annotated[
+        StrictBool,
+        Field(
+            description="true: somebody has looked, and rows that are gone at the source go from the destination, "
+            "however many they are."
+        ),
+    ] = False
+
     @property
     def options(self) -> Options:
         """As the use case takes it."""
-        return Options(self.full_refresh, tuple(self.tables), self.row_limit, self.backfill_from, self.backfill_to)
+        return Options(
+            self.full_refresh, tuple(self.tables), self.row_limit, self.backfill_from, self.backfill_to,
+            allow_mass_delete=self.allow_mass_delete,
+        )  # fmt: skip
+
+
+class ReconcileInput(Input):
+    """How source and destination are compared; by all values of all tables, when nothing is said."""
+
+    by: Annotated[
+        Comparison,
+        Field(
+            description="`sums`: all values, down to the keys that differ, where the destination is DuckDB or "
+            "PostgreSQL and the table has a key; else, as with `counts`, the numbers of rows."
+        ),
+    ] = Comparison.SUMS
+    tables: Annotated[
+        list[Annotated[str, AfterValidator(plain_text)]],
+        Field(description="Only these tables or resources; empty: all.", max_length=1000, examples=[["visit"]]),
+    ] = Field(default_factory=list)
+
+    @property
+    def options(self) -> Options:
+        """As the use case takes it."""
+        return Options(tables=tuple(self.tables), reconcile=self.by)
 
 
 class LoadAnswer(Body):

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Path, Query
 from api.answers import RunAnswer, RunsAnswer
 from api.bodies import RunsQuery
 from api.routes import BODY, SIGNED_IN, Changing, ConnectorId, Connectors, needs, problems
-from api.runs.bodies import LoadAnswer, LoadDetail, LoadsAnswer, LoadsQuery, RunInput
+from api.runs.bodies import LoadAnswer, LoadDetail, LoadsAnswer, LoadsQuery, ReconcileInput, RunInput
 from connectors.limits.ids import parse_number
 from connectors.people import Act
 from connectors.runs import EVERYTHING
@@ -53,6 +53,28 @@ async def run_connector(
     """
     options = EVERYTHING if body is None else body.options
     return RunAnswer.of(await service.run(connector_id, idempotency_key, options))
+
+
+@router.post(
+    "/connectors/{connectorId}/reconcile",
+    status_code=202,
+    tags=["actions"],
+    dependencies=[needs(Act.RUN)],
+    responses=problems(404, 409, *BODY),
+)
+async def reconcile_connector(
+    connector_id: ConnectorId,
+    service: Changing,
+    body: ReconcileInput | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> RunAnswer:
+    """Start a run that loads nothing and compares what the source has with what has landed.
+
+    It reads both sides as a whole. What it finds is the `message` of its load (`.../loads/{runId}`): how many rows are
+    missing, too many or different. Their keys, which may tell whose rows they are, stand in the dataset's table
+    `_cai_differences` and nowhere else.
+    """
+    return RunAnswer.of(await service.run(connector_id, idempotency_key, (body or ReconcileInput()).options))
 
 
 @router.post(

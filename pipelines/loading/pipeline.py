@@ -258,7 +258,9 @@ class LoadPipeline:
         """What was found by a run that loads nothing."""
         job = self.job
         compared = self._after.compared
-        return Summary(job.connector.id, job.destination.type, job.connector.dataset, compared=compared)
+        return Summary(
+            job.connector.id, job.destination.type, job.connector.dataset, seconds=self.seconds, compared=compared
+        )
 
     def _rows(self) -> dict[str, int]:
         """The rows in the load files, by table."""

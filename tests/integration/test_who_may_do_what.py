@@ -94,6 +94,7 @@ MATRIX = {
     ("POST", f"{CONNECTOR}/deactivate"): Expected(EDITOR, 200),
     ("POST", f"{CONNECTOR}/retry"): Expected(RUNNER, 202),
     ("POST", f"{CONNECTOR}/run"): Expected(RUNNER, 409),  # it is deactivated, and Prefect holds no deployment
+    ("POST", f"{CONNECTOR}/reconcile"): Expected(RUNNER, 409),  # likewise
     ("POST", f"{CONNECTOR}/runs/{{runId}}/cancel"): Expected(RUNNER, 404),  # it has no such run
     ("POST", f"{CONNECTOR}/test"): Expected(RUNNER, 200),
     ("GET", f"{CONNECTOR}/runs"): Expected(READER, 200),

@@ -11,7 +11,8 @@ from connectors.errors import ForbiddenError, NoSuchRunError, NotFoundError, Pre
 from connectors.limits.ids import parse_id
 from connectors.loads import Decision
 from connectors.people import Act
-from connectors.runs import Run
+from connectors.runs import Options, Run
+from connectors.sources.write_rules import Comparison
 from use_cases.connectors import Service
 from use_cases.history import History
 from use_cases.timeline import Place, timeline
@@ -147,6 +148,11 @@ async def do(request: Request, number: str, act: str, service: UseCases, person:
             case "approve" | "refuse":
                 decide = _decide_change if "change" in sent else _decide
                 return await decide(number, service, sent, approved=act == "approve")
+            case "compare":
+                await service.run(connector_id, sent.get("key") or None, Options(reconcile=Comparison.SUMS))
+                return go_to(
+                    f"/connectors/{number}", "It is being compared with its source: the loads say what differs."
+                )
             case "cancel":
                 await service.cancel(connector_id, _run_id(sent.get("run", "")))
                 return go_to(f"/connectors/{number}", "The load is being ended. What it has loaded so far stays.")

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dlt
+from dlt.common.destination.exceptions import SqlClientNotAvailable
+
+from pipelines.errors import ConfigurationError
 from pipelines.loading.comparing.deleting import DELETED_AT
 from pipelines.loading.comparing.reading import Reread
 from pipelines.loading.comparing.sessions import Session
@@ -67,6 +71,34 @@ def counted(session: Session, read: Reread, rows_at_source: int) -> Compared:
     live = _live(session, columns)
     ((rows,),) = session.ask(f"SELECT count(*) FROM {session.table(read.table)} WHERE {live}")  # noqa: S608  # names
     return Compared(read.table, rows_at_source, rows)
+
+
+def rows_of(pipeline: dlt.Pipeline, table: str) -> int:
+    """The number of rows of a table in any destination that can be asked for it.
+
+    Raises:
+        ConfigurationError: it can't.
+    """
+    if pipeline.default_schema.tables[table].get("table_format") == "delta":
+        from deltalake import DeltaTable  # noqa: PLC0415  # an extra
+        from dlt.common.libs.deltalake import deltalake_storage_options  # noqa: PLC0415
+
+        client, _ = pipeline._get_destination_clients(pipeline.default_schema)
+        with client as files:
+            settings: Any = files.config
+            options = deltalake_storage_options(settings.credentials, settings.deltalake_storage_options)
+            location = files.get_open_table_location("delta", table)  # type: ignore[attr-defined]
+        return (
+            int(DeltaTable(location, storage_options=options).count())
+            if DeltaTable.is_deltatable(location, options)
+            else 0
+        )
+    try:
+        with pipeline.sql_client() as there:
+            found = there.execute_sql(f"SELECT count(*) FROM {there.make_qualified_table_name(table)}")  # noqa: S608
+    except SqlClientNotAvailable:
+        raise ConfigurationError("The destination can't be asked for its rows, so nothing is compared.") from None
+    return int(found[0][0]) if found else 0
 
 
 def proved(session: Session, read: Reread, directory: Path) -> Compared:

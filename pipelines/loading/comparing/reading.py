@@ -7,6 +7,7 @@ process dies here, nothing was written anywhere but in its directory, which goes
 """
 
 import uuid
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,10 @@ def opened(place: Place) -> dlt.Pipeline:
     return pipeline
 
 
-def read_again(place: Place, source: Source, *, keys_alone: bool = False) -> list[Reread]:
-    """Read all tables of a source. Those that nothing was ever loaded into are left out.
+def read_again(
+    place: Place, source: Source, tables: Collection[str] = (), *, keys_alone: bool = False
+) -> list[Reread]:
+    """Read all tables of a source, or some. Those that nothing was ever loaded into are left out.
 
     `keys_alone`: no more is wanted than what tells rows apart.
 
@@ -83,6 +86,8 @@ def read_again(place: Place, source: Source, *, keys_alone: bool = False) -> lis
         return []
     with place.alone():
         known = known_columns(pipeline)
+    with pipeline.managed_state() as state:
+        state["sources"] = {}  # what was read before is read again
     schema = pipeline.default_schema
     job = place.job
     mask = mask_of(source, job.settings)
@@ -100,7 +105,7 @@ def read_again(place: Place, source: Source, *, keys_alone: bool = False) -> lis
     found: dict[str, DltResource] = {}
     for resource in open_source(source, context):
         table = to_arrow.table_name_of(resource, schema)
-        if table not in known.tables:
+        if table not in known.tables or (tables and table not in tables):
             continue
         mask.put_into(resource, column_types(schema, resource.name))
         protection.put_into(resource)

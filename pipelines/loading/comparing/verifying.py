@@ -12,8 +12,8 @@ from connectors.sources.rest_api import RestApiSource
 from connectors.sources.sql_database import SqlDatabaseSource
 from connectors.sources.write_rules import Comparison, normalised
 from pipelines.error_causes.classification import as_fault
-from pipelines.errors import ConfigurationError, Step
-from pipelines.loading.comparing.proving import Compared, counted, proved
+from pipelines.errors import Step
+from pipelines.loading.comparing.proving import Compared, counted, proved, rows_of
 from pipelines.loading.comparing.reading import Place, Reread, opened, read_again
 from pipelines.loading.comparing.sessions import has_sessions, session
 
@@ -21,30 +21,28 @@ CURSOR = {"initial_value": None, "lag": None, "cursor_type": None}
 
 
 def verify_tables(place: Place, source: Source, options: Options, how: str) -> list[Compared]:
-    """Compare all tables that a run was asked for. `how`: `counts`, or `sums`, which are of all values.
+    """Compare all tables that a run was asked for. Destinations other than DuckDB and PostgreSQL are counted only.
+
+    `how`: `counts`, or `sums`, which are of all values of tables that have a key.
 
     Raises:
-        ConfigurationError: the destination can't be compared, or the kind of source.
         RunError: one of both sides could not be read.
     """
-    if not has_sessions(place.job.destination) or not isinstance(source, SqlDatabaseSource | RestApiSource):
-        raise ConfigurationError(
-            "Only tables of sql_database and rest_api in DuckDB and PostgreSQL can be compared: leave verify out."
-        )
     asked = {normalised(name) for name in options.tables}
+    with_sums = how == Comparison.SUMS and has_sessions(place.job.destination)
     with as_fault(place.job.secrets.redact, Step.EXTRACT):
-        read = read_again(place, _whole(source, asked, keys_alone=how == Comparison.COUNTS))
-    with (
-        as_fault(place.job.secrets.redact, Step.LOAD),
-        place.alone(),
-        session(opened(place), place.job.destination) as there,
-    ):
-        return [
-            proved(there, table, place.job.directory)
-            if how == Comparison.SUMS and table.key
-            else counted(there, table, _rows(table))
-            for table in read
-        ]
+        read = read_again(place, _whole(source, asked, keys_alone=not with_sums), asked)
+    with as_fault(place.job.secrets.redact, Step.LOAD), place.alone():
+        pipeline = opened(place)
+        if not has_sessions(place.job.destination):
+            return [Compared(table.table, _rows(table), rows_of(pipeline, table.table)) for table in read]
+        with session(pipeline, place.job.destination) as there:
+            return [
+                proved(there, table, place.job.directory)
+                if with_sums and table.key
+                else counted(there, table, _rows(table))
+                for table in read
+            ]
 
 
 def _rows(table: Reread) -> int:

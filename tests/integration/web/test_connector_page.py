@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from connectors.runs import Held, Options, Pool
+from connectors.sources.write_rules import Comparison
 from connectors.status import Phase, Status
 from database.statuses import StatusRecord
 from database.store import Store
@@ -60,6 +61,22 @@ async def test_a_load_of_a_part_is_asked_for(browser: httpx.AsyncClient, number:
     answer = await send(browser, f"/connectors/{number}/run", **{"table.0": "visit", "row_limit": "10"})
     assert answer.status_code == 303
     assert prefect.asked == [Options(tables=("visit",), row_limit=10)]
+
+
+async def test_it_is_compared_with_its_source_and_rows_that_are_gone_are_let_go(
+    browser: httpx.AsyncClient, number: int, prefect: KnownRuns
+) -> None:
+    assert "Compare with the source</button>" in (await browser.get(f"/connectors/{number}")).text
+    answer = await send(browser, f"/connectors/{number}/compare")
+    assert answer.status_code == 303
+    await send(browser, f"/connectors/{number}/run", allow_mass_delete="on")
+    assert prefect.asked == [Options(reconcile=Comparison.SUMS), Options(allow_mass_delete=True)]
+    over_http = await browser.post(f"{CONNECTORS}/{number}/reconcile", json={"by": "counts", "tables": ["visit"]})
+    assert over_http.status_code == 202
+    await browser.post(f"{CONNECTORS}/{number}/reconcile")
+    await browser.post(f"{CONNECTORS}/{number}/run", json={"allowMassDelete": True})
+    compared = [Options(tables=("visit",), reconcile=Comparison.COUNTS), Options(reconcile=Comparison.SUMS)]
+    assert prefect.asked[2:] == [*compared, Options(allow_mass_delete=True)]
 
 
 async def test_a_refusal_stands_at_its_field_and_nothing_typed_is_lost(

@@ -92,7 +92,10 @@ def test_every_route_of_the_contract_is_there() -> None:
         ("POST", "/api/v1/connectors"),
         ("GET", "/api/v1/connectors"),
         *((method, connector) for method in ("GET", "PUT", "PATCH", "DELETE")),
-        *(("POST", f"{connector}/{action}") for action in ("activate", "deactivate", "retry", "run", "test")),
+        *(
+            ("POST", f"{connector}/{action}")
+            for action in ("activate", "deactivate", "retry", "run", "reconcile", "test")
+        ),
         ("GET", f"{connector}/runs"),
         *(("GET", f"{connector}/{list_}") for list_ in ("loads", "loads/{runId}", "history", "timeline")),
         ("POST", f"{connector}/restore"),

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR
+from tests.support.servers.http_server import Asked, WebServer
 from tests.support.servers.peers import mysql_server
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
@@ -104,3 +105,43 @@ def test_a_load_that_verifies_says_what_differs(platform: Platform, emr: Sql) ->
     assert "landed" not in platform.run(connector).sentence
     emr("UPDATE visit SET weight = 1 WHERE id = 5")  # no cursor finds it
     assert "0 are missing, 0 are too many, 1 are different" in platform.run(connector).sentence
+
+
+def test_sources_and_destinations_of_other_kinds_are_compared_as_far_as_they_can(
+    platform: Platform, emr: Sql, inbox: Path
+) -> None:
+    for number in (1, 2):
+        (inbox / f"{number}.csv").write_text(f"id,note\n{number},a\n{number + 10},b\n")
+    files = {"type": "files", "url": str(inbox), "format": "csv", "table": "labs", "primary_key": "id"}
+    connector = platform.add(files)
+    platform.run(connector)
+    equal = "Table 'labs': 4 rows at the source, 4 landed, all equal."
+    assert platform.run(connector, reconcile="sums").sentence == equal
+    (inbox / "2.csv").unlink()
+    found = platform.run(connector, reconcile="sums").sentence
+    assert found.startswith("Table 'labs': 2 rows at the source, 4 landed; 0 are missing, 2 are too many, 0 are diff")
+    fill(emr)
+    for number, kind in enumerate(("delta", "parquet", "jsonl")):
+        lake = {"type": "filesystem", "url": str(platform.settings.data_dir / f"lake{number}"), "format": kind}
+        table = {"name": "visit", "primary_key": ["id", "site"]} if kind == "delta" else {"name": "visit"}
+        connector = platform.add({"type": "sql_database", "credentials": EMR, "tables": [table]}, destination=lake)
+        platform.run(connector)
+        counted = "Table 'visit': 31 rows at the source, 31 landed, counted only."
+        assert platform.run(connector, reconcile="sums").sentence == counted, kind
+
+
+def test_a_fhir_server_is_read_anew_as_a_whole(platform: Platform) -> None:
+    held = [{"resourceType": "Patient", "id": f"p{n}", "meta": {"lastUpdated": "2024-01-01T00:00:00Z"}} for n in (1, 2)]
+
+    def answer(asked: Asked) -> Any:
+        since = asked.query.get("_lastUpdated")
+        found = [] if since else held
+        return {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": each} for each in found]}
+
+    with WebServer(answer) as server:
+        connector = platform.add({"type": "fhir", "base_url": server.url, "resource_types": ["Patient"]})
+        platform.run(connector)
+        equal = "Table 'patient': 2 rows at the source, 2 landed, all equal."
+        assert platform.run(connector, reconcile="sums").sentence == equal
+        held.pop()
+        assert "1 are too many" in platform.run(connector, reconcile="sums").sentence
