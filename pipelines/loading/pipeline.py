@@ -212,7 +212,7 @@ class LoadPipeline:
                         swaps=self._opened.target.swaps,
                         look=self._size_before,
                     )
-                self._after.expect(self._place, self.pipeline, load_ids)
+                self._after.expect(self._place, load_ids)
                 self._announced = True
             if self._opened.known.uneven or self._opened.widening.done:
                 self._opened.widening.align_staging()
@@ -230,11 +230,11 @@ class LoadPipeline:
 
     @property
     def _place(self) -> Place:
-        return Place(self.job, self._opened.target)
+        return Place(self.job, self._opened.target, self.pipeline)
 
     def follow(self) -> None:
         """Bring histories up to their tables, where the connector keeps any."""
-        self._after.follow(self._place, self.pipeline, full_refresh=self.full_refresh)
+        self._after.follow(self._place, full_refresh=self.full_refresh)
 
     def finish(self) -> None:
         """End what the source has made for this load, which stands. If the process dies before, the next run does."""

@@ -4,8 +4,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dlt import Pipeline
-
 from connectors.loads import Sweep
 from connectors.sources.deletes import Deletes
 from connectors.sources.fhir import FhirSource
@@ -36,14 +34,15 @@ class AfterLoad:
         self.named: dict[str, int] = {}
         """How many rows were deleted or marked before the load, since the source said so, by table."""
 
-    def expect(self, place: Place, pipeline: Pipeline, loads: Sequence[str]) -> None:
+    def expect(self, place: Place, loads: Sequence[str]) -> None:
         """Note in the destination that tables with a history are about to change. It is held by the caller."""
         if self._histories:
-            with session(pipeline, place.job.destination) as there:
-                self._histories.begin(there, pipeline, loads)
+            with session(place.pipeline, place.job.destination) as there:
+                self._histories.begin(there, place.pipeline, loads)
 
-    def follow(self, place: Place, pipeline: Pipeline, *, full_refresh: bool) -> None:
+    def follow(self, place: Place, *, full_refresh: bool) -> None:
         """Bring the histories up to their tables, where there are any."""
+        pipeline = place.pipeline
         if not self._histories or not pipeline.default_schema_name:
             return
         with (

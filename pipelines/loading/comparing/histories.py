@@ -73,12 +73,9 @@ class Histories:
             if not self._loads and notes.get(table) == Note(True, complete):
                 continue  # nothing was loaded, and nothing was missed
             hints = schema.tables.get(table, {})
-            key = _key(pipeline, table)
-            if not key:
-                continue  # nothing has ever come
             replaced = full_refresh or hints.get("write_disposition") != "merge"
             loads = self._loads if table in self._current and not replaced else None
-            found[table] = follow(session, table, key, moment, loads)
+            found[table] = follow(session, table, _key(pipeline, table), moment, loads)
             _note(session, table, f"current = TRUE, loads = {complete}, followed_at = '{moment}'")
         return found
 

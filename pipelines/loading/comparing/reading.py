@@ -52,13 +52,15 @@ class Place:
 
     job: Job
     target: Target
+    pipeline: dlt.Pipeline
+    """The run's own, which knows what has landed."""
 
     def alone(self) -> AbstractContextManager[None]:
         """Holds the destination where it takes one at a time."""
         return alone(self.job, self.target)
 
 
-def opened(place: Place) -> dlt.Pipeline:
+def _opened(place: Place) -> dlt.Pipeline:
     """A pipeline that knows what the destination knows."""
     pipeline = dlt.pipeline(
         pipeline_name=place.job.name,
@@ -81,7 +83,7 @@ def read_again(
     Raises:
         RunError: as the source's reader does.
     """
-    pipeline = opened(place)
+    pipeline = _opened(place)
     if not pipeline.default_schema_name:
         return []
     with place.alone():

@@ -21,7 +21,7 @@ from pipelines.error_causes.classification import as_fault
 from pipelines.errors import Step
 from pipelines.loading.comparing.deleting import Deleted, Guard, last_sweeps, refuse_own_column, sweep
 from pipelines.loading.comparing.histories import Histories
-from pipelines.loading.comparing.reading import Place, Reread, opened, read_again
+from pipelines.loading.comparing.reading import Place, Reread, read_again
 from pipelines.loading.comparing.sessions import session
 
 RECORD = Content.RECORD.value
@@ -59,10 +59,12 @@ def sweep_tables(place: Place, connector: Connector, options: Options, histories
     # A run of one table of REDCap's by instrument reads them all.
     asked = set() if isinstance(connector.source, RedcapSource) else {normalised(name) for name in options.tables}
     tables = {name: how for name, how in swept(connector.source).items() if not asked or normalised(name) in asked}
-    with as_fault(place.job.secrets.redact, Step.LOAD):
-        pipeline = opened(place)
-        with place.alone(), session(pipeline, place.job.destination) as there:
-            last = last_sweeps(there)
+    with (
+        as_fault(place.job.secrets.redact, Step.LOAD),
+        place.alone(),
+        session(place.pipeline, place.job.destination) as there,
+    ):
+        last = last_sweeps(there)
     if not options.allow_mass_delete:  # what a guard has withheld is not due by itself
         tables = _due(tables, last, connector, datetime.now(UTC))
     if not tables:
@@ -87,11 +89,10 @@ def _swept(
 ) -> Deleted:
     if mode is Deletes.MARK:
         refuse_own_column(table.table, table.columns)
-    pipeline = opened(place)
-    with session(pipeline, place.job.destination) as there:
+    with session(place.pipeline, place.job.destination) as there:
         found = sweep(there, table, mode, guard, together)
         if histories.has(table.table) and (found.done or found.back):
-            histories.follow_keys(there, pipeline, table.table)
+            histories.follow_keys(there, place.pipeline, table.table)
         return found
 
 

@@ -14,7 +14,7 @@ from connectors.sources.write_rules import Comparison, normalised
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import Step
 from pipelines.loading.comparing.proving import Compared, counted, proved, rows_of
-from pipelines.loading.comparing.reading import Place, Reread, opened, read_again
+from pipelines.loading.comparing.reading import Place, Reread, read_again
 from pipelines.loading.comparing.sessions import has_sessions, session
 
 CURSOR = {"initial_value": None, "lag": None, "cursor_type": None}
@@ -33,10 +33,9 @@ def verify_tables(place: Place, source: Source, options: Options, how: str) -> l
     with as_fault(place.job.secrets.redact, Step.EXTRACT):
         read = read_again(place, _whole(source, asked, keys_alone=not with_sums), asked)
     with as_fault(place.job.secrets.redact, Step.LOAD), place.alone():
-        pipeline = opened(place)
         if not has_sessions(place.job.destination):
-            return [Compared(table.table, _rows(table), rows_of(pipeline, table.table)) for table in read]
-        with session(pipeline, place.job.destination) as there:
+            return [Compared(table.table, _rows(table), rows_of(place.pipeline, table.table)) for table in read]
+        with session(place.pipeline, place.job.destination) as there:
             return [
                 proved(there, table, place.job.directory)
                 if with_sums and table.key

@@ -67,12 +67,13 @@ def follow(session: Session, table: str, key: Sequence[str], moment: str, loads:
     Args:
         session: one transaction, which its caller ends.
         table: the table.
-        key: the columns that tell its rows apart.
+        key: the columns that tell its rows apart; none of a table that has no rows.
         moment: when its rows of now became what they are; later than all moments before.
         loads: the loads by which all rows came that may be new; None: all rows are compared, and what is gone ends.
     """
     standing = session.kinds(table)
-    if not standing:
+    if not standing or not key:
+        # A full refresh has found a source without rows, and of such a table nothing is known any more.
         return Followed(*_ended(session, table, moment, "TRUE"))
     pair = _Pair(session, table, key, standing)
     pair.fit()

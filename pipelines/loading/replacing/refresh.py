@@ -137,8 +137,9 @@ class SwappingClient(SqlJobClientBase):
                 self._empty(table)
             for table in sorted(swap.written):
                 self._take_place(table, swap)
-            if self.get_stored_schema_by_hash(self.schema.stored_version_hash) is None:
-                self._update_schema_in_storage(self.schema)
+            # A version of before would say that its tables and columns are there, once rows make the schema it again.
+            self._delete_schema_in_storage(self.schema)
+            self._update_schema_in_storage(self.schema)
             super().complete_load(load_id)
 
     def _take_place(self, table: str, swap: Swap) -> None:

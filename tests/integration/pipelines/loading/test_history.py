@@ -122,6 +122,16 @@ def test_columns_that_come_go_and_become_wider(told: Told) -> None:
     assert told.as_of(fifth, "id, note, weight") == [(*row, None) for row in told.source()]
 
 
+def test_a_source_that_is_empty_at_a_full_refresh_ends_all_versions(told: Told) -> None:
+    told.add(deletes="ignore")
+    first, rows = told.load(), told.source()
+    told.emr("DELETE FROM visit")
+    assert told.as_of(told.load(full_refresh=True)) == []
+    told.emr("INSERT INTO visit VALUES (3, 'again')")
+    assert told.as_of(told.load()) == [(3, "again")]
+    assert told.as_of(first) == rows
+
+
 def test_files_and_a_web_api_have_histories_too(platform: Platform, inbox: Path) -> None:
     (inbox / "1.csv").write_text("id,note\n1,a\n2,b\n")
     files = {"type": "files", "url": str(inbox), "format": "csv", "table": "Lab results", "primary_key": "id"}

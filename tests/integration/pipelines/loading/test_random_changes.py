@@ -129,22 +129,23 @@ def walk(seed: int, rounds: int, destination: str, platform: Platform, emr: Sql,
             walked.round()
             if number % 10 == 0 or number == rounds:
                 walked.look_back()
-    except BaseException:
+    except BaseException as error:
         statements = [
             f"{table.name} {table.deletes}, history {table.history}, cursor {table.cursor}: {statement}"
             for table in (walked.tables if walked else ())
             for statement in table.statements[-12:]
         ]
-        print(f"CAI_RANDOM_SEED={seed}, {destination}, round {number}\n" + "\n".join(statements))
+        print(f"CAI_RANDOM_SEED={seed}, {destination}, round {number}: {error}\n" + "\n".join(statements))
         raise
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("destination", ["duckdb", "postgres"])
 def test_the_destination_follows_whatever_changes_and_dies(
     platform: Platform, emr: Sql, warehouse: Sql, forge: Forge, destination: str
 ) -> None:
     # The same changes each time: a new walk that fails belongs into a soak, not into somebody's unrelated change.
-    walk(1, 10, destination, platform, emr, warehouse if destination == "postgres" else platform.duck, forge)
+    walk(1, 8, destination, platform, emr, warehouse if destination == "postgres" else platform.duck, forge)
 
 
 @pytest.mark.soak
