@@ -15,7 +15,7 @@ from connectors.sources.deletes import Deletes
 from connectors.sources.write_rules import landed_table, letters_and_digits
 from pipelines.loading.comparing.deleting import DELETED_AT
 from pipelines.loading.comparing.histories import NOTES, Histories
-from pipelines.loading.comparing.reading import Place, opened
+from pipelines.loading.comparing.reading import Place
 from pipelines.loading.comparing.sessions import Session, session
 from pipelines.protection.masking import hashed, masking_key
 
@@ -34,7 +34,8 @@ def delete_named(
         histories: of the connector's tables.
     """
     files = {landed_table(name): [_as_landed(place, path) for path in paths] for name, paths in gone.items()}
-    done, pipeline = {}, opened(place)
+    done: dict[str, int] = {}
+    pipeline = place.pipeline
     with place.alone(), session(pipeline, place.job.destination) as there:
         for table, of_table in files.items():
             done[table] = _delete(there, table, of_table, mode)

@@ -261,7 +261,7 @@ def test_what_a_server_could_not_export_is_told_and_asked_for_again(
 def test_deleted_resources_are_gone_or_marked_as_the_connector_says(
     platform: Platform, server: BulkServer, web: WebServer, deletes: str, mask: list[str]
 ) -> None:
-    connector = platform.add(source(web, deletes=deletes, mask=mask))
+    connector = platform.add(source(web, deletes=deletes, mask=mask, history=True))
     platform.run(connector)
     server.gone = [("Patient", "p3"), ("Patient", "p4"), ("Patient", "never-there"), ("Device", "d1")]
     server.now = "2026-02-01T00:00:00Z"
@@ -273,6 +273,8 @@ def test_deleted_resources_are_gone_or_marked_as_the_connector_says(
         assert platform.duck(marked) == [(2,)]
     told = asked(platform, "SELECT deleted FROM cai_load_tables WHERE table_name = 'patient' ORDER BY load_id DESC")
     assert told[0] == (None if deletes == "ignore" else 2,)
+    versions = f"SELECT count(*) FROM connector_{connector}.patient__history WHERE valid_to IS NULL"
+    assert platform.duck(versions) == [(250 if deletes == "ignore" else 248,)]
 
 
 @pytest.mark.parametrize("deletes", ["mark", "remove"])
