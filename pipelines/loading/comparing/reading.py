@@ -18,7 +18,7 @@ from dlt.extract import DltResource
 from connectors.destinations.postgres import PostgresDestination
 from connectors.sources import Source
 from pipelines.loading.columns import fitting_step
-from pipelines.loading.columns.known_columns import known_columns, landed_name
+from pipelines.loading.columns.known_columns import Known, known_columns, landed_name
 from pipelines.loading.deduplication import newest_rows
 from pipelines.loading.destinations import Target
 from pipelines.loading.job import Job
@@ -73,9 +73,7 @@ def _opened(place: Place) -> dlt.Pipeline:
     return pipeline
 
 
-def read_again(
-    place: Place, source: Source, tables: Collection[str] = (), *, keys_alone: bool = False
-) -> list[Reread]:
+def read_again(place: Place, source: Source, tables: Collection[str] = (), *, keys_alone: bool = False) -> list[Reread]:
     """Read all tables of a source, or some. Those that nothing was ever loaded into are left out.
 
     `keys_alone`: no more is wanted than what tells rows apart.
@@ -90,6 +88,29 @@ def read_again(
         known = known_columns(pipeline)
     with pipeline.managed_state() as state:
         state["sources"] = {}  # what was read before is read again
+    found = _prepared(place, source, pipeline, known, tables, keys_alone=keys_alone)
+    if not found:
+        return []
+    job = place.job
+    extracted = pipeline.extract(source_of(job.name, [*found.values()], None), loader_file_format="parquet")
+    if not keys_alone:  # of which one is as good as several
+        newest_rows.keep_newest(pipeline, extracted, job.directory, {})
+    files = _extracted(pipeline)
+    return [
+        Reread(
+            table,
+            fitting_step.key_of(resource, landed_name(pipeline)),
+            tuple(name for name in known.tables[table] if not name.startswith("_dlt")),
+            tuple(files.get(table, ())),
+        )
+        for table, resource in found.items()
+    ]
+
+
+def _prepared(
+    place: Place, source: Source, pipeline: dlt.Pipeline, known: Known, tables: Collection[str], *, keys_alone: bool
+) -> dict[str, DltResource]:
+    """The resources of a source with the steps of a load, by table."""
     schema = pipeline.default_schema
     job = place.job
     mask = mask_of(source, job.settings)
@@ -120,20 +141,7 @@ def read_again(
             without_nul=isinstance(job.destination, PostgresDestination),
         )
         found[table] = resource
-    if not found:
-        return []
-    extracted = pipeline.extract(source_of(job.name, [*found.values()], None), loader_file_format="parquet")
-    newest_rows.keep_newest(pipeline, extracted, job.directory, {})
-    files = _extracted(pipeline)
-    return [
-        Reread(
-            table,
-            fitting_step.key_of(resource, landed_name(pipeline)),
-            tuple(name for name in known.tables[table] if not name.startswith("_dlt")),
-            tuple(files.get(table, ())),
-        )
-        for table, resource in found.items()
-    ]
+    return found
 
 
 def _extracted(pipeline: dlt.Pipeline) -> dict[str, list[Path]]:

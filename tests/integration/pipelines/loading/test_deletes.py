@@ -14,7 +14,7 @@ from pipelines.load_history import Told
 from pipelines.run import run_connector
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR
-from tests.support.servers.http_server import Asked, WebServer
+from tests.support.servers.http_server import Answer, Asked, WebServer
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
 POSTGRES = {"type": "postgres", "credentials": {"env": "CAI_SECRET_WAREHOUSE"}}
@@ -156,6 +156,58 @@ def test_pages_that_end_early_delete_nothing(platform: Platform) -> None:
         held["total"] = 11
         platform.run(connector)
         assert platform.duck(count) == [(11,)]
+
+
+def test_no_row_goes_on_the_word_of_a_bad_answer(platform: Platform) -> None:
+    rows = [{"id": number, "at": "2024-01-01T00:00:00Z"} for number in range(1, 13)]
+    kept = "12 of 12 rows of table 'visits' are gone"
+    bad: dict[str, tuple[Any, str | None]] = {
+        "empty": ({"items": []}, kept),
+        "half": ({"items": rows[:6]}, "6 of 12 rows of table 'visits' are gone"),
+        "nothing": (Answer(b""), None),
+        "cut": (Answer({"items": rows}, cut=40), None),
+        "a page of HTML": (Answer(b"<html>Maintenance</html>", headers={"Content-Type": "text/html"}), None),
+        "an error as 200": ({"error": "no access"}, None),
+        "an error": (Answer({"error": "no access"}, status=403), None),
+        "other rows": ({"items": [{"message": "no access"}]}, None),
+    }
+    held: dict[str, Any] = {"answer": {"items": rows}}
+    resource = {
+        "name": "visits", "path": "visits", "primary_key": "id", "deletes": "remove", "data_selector": "$.items",
+        "cursor_path": "at", "cursor_param": "since",
+    }  # fmt: skip
+    # The load asks for what is new, and is answered; the sweep asks for all.
+    with WebServer(lambda asked: {"items": rows[-1:]} if "since" in asked.query else held["answer"]) as server:
+        connector = platform.add({"type": "rest_api", "base_url": server.url, "resources": [resource]})
+        platform.run(connector)
+        for name, (answer, sentence) in bad.items():
+            held["answer"] = answer
+            if sentence is None:
+                with pytest.raises(RunError):
+                    platform.run(connector)
+            else:
+                assert sentence in platform.run(connector).sentence
+            assert platform.duck(f"SELECT count(*) FROM connector_{connector}.visits") == [(12,)], name
+        held["answer"] = {"items": rows[1:]}
+        platform.run(connector)
+        assert platform.duck(f"SELECT count(*) FROM connector_{connector}.visits") == [(11,)]
+
+
+def test_no_row_goes_when_a_database_shows_less_or_nothing(platform: Platform, emr: Sql) -> None:
+    fill(emr)
+    connector = add(platform, "duckdb", "remove")
+    platform.run(connector)
+    count = f"SELECT count(*) FROM connector_{connector}.visit"
+    # A view in the table's place: of no row, of some, and of one that fails after the first rows.
+    emr("ALTER TABLE visit RENAME TO visits")
+    for where, sentence in (("false", "20 of 20 rows"), ("id <= 9", "11 of 20 rows"), ("1 / (15 - id) <> 7", None)):
+        emr(f"CREATE OR REPLACE VIEW visit AS SELECT * FROM visits WHERE {where}")
+        if sentence is None:
+            with pytest.raises(RunError):
+                platform.run(connector)
+        else:
+            assert sentence in platform.run(connector).sentence
+        assert platform.duck(count) == [(20,)], where
 
 
 def test_deletes_are_refused_where_rows_have_no_key_or_no_place(platform: Platform, emr: Sql) -> None:
