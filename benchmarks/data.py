@@ -157,7 +157,7 @@ def data(rows: int) -> list[Figure]:
             runner.figure(f"{rows:,} rows to DuckDB, safe_harbor", "safe-harbor-to-duckdb", "to-duckdb", PROTECTED),
             runner.figure(
                 f"{PAGES * PAGE_ROWS:,} REST records, protected",
-                "protected-rest-to-duckdb",
+                "protected-rest",
                 "rest-to-duckdb",
                 PROTECTED,
             ),

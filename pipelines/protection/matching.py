@@ -13,7 +13,7 @@ from typing import Any
 from connectors.sources.protection.methods import Method
 from connectors.sources.protection.paths import Anything, Deep, Named, Step, Where, parse
 from connectors.sources.protection.rules import EVERY_TABLE, Kind, Rule, Treatment
-from connectors.sources.write_rules import letters_and_digits, normalised, snake_case
+from connectors.sources.write_rules import BESIDE, letters_and_digits, normalised, snake_case
 
 KEPT = 10**6
 """The number of what is no rule but a path that is kept."""
@@ -109,11 +109,19 @@ class Matcher:
     def child(self, state: State, name: str) -> State:
         """What is known of what stands under a name."""
         found = state.children.get(name)
+        base = name.partition(BESIDE)[0]
+        if found is None and state is self.first and base != name:
+            # What did not fit its column stands beside it, and has its rules where it has none of its own.
+            own, of_base = self._into_name(state, name), self.child(state, base)
+            found = state.children[name] = own if own.rule is not None and own.kept else of_base
         if found is None:
-            spelled = letters_and_digits(name)
-            taken = {after for position in state.positions for after in self._into(position, name, spelled)}
-            found = state.children[name] = self._state(taken, state.rule, kept=state.kept)
+            found = state.children[name] = self._into_name(state, name)
         return found
+
+    def _into_name(self, state: State, name: str) -> State:
+        spelled = letters_and_digits(name)
+        taken = {after for position in state.positions for after in self._into(position, name, spelled)}
+        return self._state(taken, state.rule, kept=state.kept)
 
     def element(self, state: State, met: tuple[bool, ...]) -> State:
         """What is known of an object that meets these of the state's conditions."""

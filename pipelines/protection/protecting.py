@@ -87,6 +87,17 @@ class Protection:
         found = self.matcher(table)
         return bool(column) and found is not None and not found.along(column).passed
 
+    def hidden(self, columns: Iterable[str]) -> frozenset[str]:
+        """Of these columns those that a rule treats in any table, by their letters and digits: nothing that is made of
+        their values may stand beside them."""
+        found = Matcher(self._treatment.rules, None)
+        states = {name: found.child(found.first, name) for name in columns}
+        return frozenset(
+            letters_and_digits(name)
+            for name, state in states.items()
+            if state.rule is not None and found.rules[state.rule].method is not Method.AS_IS
+        )
+
     def foreseen(self, table: str, columns: Mapping[str, str]) -> dict[str, str]:
         """What becomes of columns, in a word each, as far as their names and the source's words for their types tell.
 

@@ -97,7 +97,8 @@ def _report(project: Project, number: int, context: Context) -> DltResource:
 
 def _enriching(source: RedcapSource, context: Context, dictionary: Dictionary, **more: Any) -> Enriching:
     as_codes = source.checkboxes is Checkboxes.CODES
-    return Enriching(dictionary, source.labels, as_codes, masked=context.mask.columns, **more)
+    hidden = {*context.mask.columns, *context.protection.hidden(dictionary.by_name())}
+    return Enriching(dictionary, source.labels, as_codes, masked=hidden, **more)
 
 
 def _wide(project: Project, dictionary: Dictionary, source: RedcapSource, context: Context) -> list[DltResource]:

@@ -31,6 +31,7 @@ from tests.support.servers.fhir import FhirServer
 from tests.support.servers.http_server import WebServer
 from tests.support.servers.prefect_server import PrefectServer
 from tests.support.servers.redcap import METADATA, TOKEN, Redcap
+from tests.support.servers.redcap_project import MadeProject
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
 POSTGRES = {"type": "postgres", "credentials": {"env": "CAI_SECRET_WAREHOUSE"}}
@@ -234,7 +235,23 @@ def source(kind: str, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch) ->
             redcap.records = [{"study_id": "7", "redcap_event_name": "week_1", **CANARIES, "free_text": SEEN}]
             redcap.changed = {id(redcap.records[0]): datetime(2024, 1, 1, tzinfo=UTC)}
             with WebServer(redcap) as web:
-                yield {"type": kind, "api_url": web.url + "/api/", "token": {"env": "CAI_SECRET_REDCAP"}, **protect}
+                yield {
+                    "type": "redcap",
+                    "api_url": web.url + "/api/",
+                    "token": {"env": "CAI_SECRET_REDCAP"},
+                    **protect,
+                }
+        case "redcap by instrument":
+            monkeypatch.setenv("CAI_SECRET_REDCAP", TOKEN)
+            coded = {"field_type": "radio", "select_choices_or_calculations": "1, Quillfeather"}
+            fields = [{"field_name": name, "form_name": "f", "field_type": "text"} for name in ("id", *CANARIES, "icd")]
+            project = MadeProject([*fields, {"field_name": "name_of_nurse", "form_name": "f", **coded}])
+            project.cells = {("7", "", "", ""): {**CANARIES, "icd": "I10", "name_of_nurse": "1"}}
+            project.note("7", at=datetime(2024, 1, 1, tzinfo=UTC))
+            with WebServer(project) as web:
+                token = {"env": "CAI_SECRET_REDCAP"}
+                more = {"layout": "by_instrument", "labels": True, "content": ["record"], **protect}
+                yield {"type": "redcap", "api_url": web.url + "/api/", "token": token, **more}
         case "fhir":
             with WebServer(FhirServer(*a_patient())) as web:
                 yield {
@@ -245,7 +262,7 @@ def source(kind: str, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch) ->
                 }
 
 
-@pytest.mark.parametrize("kind", ["sql_database", "files", "redcap", "fhir"])
+@pytest.mark.parametrize("kind", ["sql_database", "files", "redcap", "redcap by instrument", "fhir"])
 def test_no_canary_of_the_eighteen_classes_is_anywhere(
     rig: Rig, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

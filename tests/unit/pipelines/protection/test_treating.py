@@ -379,6 +379,15 @@ def test_a_key_that_a_rule_would_make_one_with_another_is_refused() -> None:
     assert landed(rules, {"day": "x"}, keys=("day",)) == {"day": "x"}
 
 
+def test_what_stands_beside_a_column_has_its_rules() -> None:
+    for name in ("born", "Born"):
+        row = {name: None, f"{name}__v_text": "canary"}
+        assert landed([{"path": "born", "method": "drop"}], row) == {}
+        assert landed([{"path": "born", "method": "year"}], row) == {name: None, f"{name}__v_text": None}
+        assert landed({"keep": ["id"]}, {"id": 1, **row}) == {"id": 1}
+        assert landed({"keep": ["born"]}, row) == row
+
+
 # --- which rows may leave --------------------------------------------------------------------------------------------
 
 
