@@ -51,7 +51,8 @@ async def _follow(engine: AsyncEngine, fence: Fence, allowed: Sequence[str]) -> 
     async with open_runs() as runs:
         while True:
             try:
-                await turn(engine, fence, runs, allowed)
+                if await follow_ups.is_anything_due(engine):
+                    await turn(engine, fence, runs, allowed)
             except LeaseLostError:
                 return
             except DATABASE_ERRORS as error:

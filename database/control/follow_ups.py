@@ -61,6 +61,16 @@ async def may_follow(connection: AsyncConnection, team: str | None) -> set[str]:
     return set(await connection.scalars(sa.text(query), {"team": team}))
 
 
+async def is_anything_due(engine: AsyncEngine) -> bool:
+    """Whether a load has ended since the last look, or a follow-up waits whose time has come."""
+    query = (
+        "SELECT EXISTS (SELECT FROM cai_loads WHERE to_follow) OR EXISTS (SELECT FROM cai_follow_ups "
+        "WHERE started_at IS NULL AND error IS NULL AND next_try_at <= now())"
+    )
+    async with engine.connect() as connection:
+        return bool(await connection.scalar(sa.text(query)))
+
+
 async def expand(engine: AsyncEngine, fence: Fence) -> int:
     """Note what follows the loads that have ended; how many loads were looked at."""
     async with engine.begin() as connection:

@@ -2,8 +2,8 @@
 
 Apart from the cycles, on a slow timer of its own, so that no cycle waits for it and a quiet one stays its one query.
 A schedule's finest step is a minute, so judging more often than that would find nothing; each look is one query of the
-connectors' tables, and calls Prefect only when there is something to send or to show. Whatever happens here, the
-controller goes on.
+connectors' tables and one that forgets what nobody waits for, and calls Prefect only when there is something to send
+or to show. Whatever happens here, the controller goes on.
 """
 
 import asyncio
