@@ -77,8 +77,12 @@ async def test_what_is_saved_while_prefect_is_down_is_in_prefect_when_it_comes(
         return "WaitingForPrefect" in await obstacles()
 
     await until("the status says that it waits for Prefect", waits, 60)
-    waiting = (await api.get(CONNECTORS, params={"phase": "retrying", "limit": 200})).json()["items"]
-    assert len(waiting) == CREATED
+
+    async def all_wait() -> bool:
+        page = (await api.get(CONNECTORS, params={"phase": "retrying", "limit": 200})).json()
+        return len(page["items"]) == CREATED
+
+    await until("all wait for Prefect", all_wait, 60)
     server.start()
     async with httpx.AsyncClient(base_url=server.url, timeout=120) as prefect:
         (await prefect.post("/work_pools/", json={"name": "default", "type": "process"})).raise_for_status()
