@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from pipelines.wording import counted, quoted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 REJECTED = "__rejected"
 """After the name of a table: that of the one with its rejected rows."""
@@ -32,16 +33,6 @@ COLUMNS: dict[str, Any] = {
     "row": {"name": "row", "data_type": "json"},
     "rejected_at": {"name": "rejected_at", "data_type": "timestamp"},
 }
-
-_SCHEMA = pa.schema(
-    [
-        ("reason", pa.string()),
-        ("file", pa.string()),
-        ("line", pa.int64()),
-        ("row", pa.string()),
-        ("rejected_at", pa.timestamp("us", "UTC")),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +64,7 @@ class Rejected:
     _lines: list[Line] = field(default_factory=list)
     """Of the file at hand, of which nobody knows yet whether it lands."""
 
-    def add(self, rows: pa.Table, reason: str, *, landed: bool = False) -> None:
+    def add(self, rows: "pa.Table", reason: str, *, landed: bool = False) -> None:
         """Take rows that do not land, as they would have; or, with `landed`, the values that rows landed without."""
         if not rows.num_rows:
             return
@@ -103,12 +94,14 @@ class Rejected:
             self.count(len(self._lines), True)
         self._lines = []
 
-    def take(self) -> pa.Table | None:
+    def take(self) -> "pa.Table | None":
         """What was kept since the last time, as it lands in the table beside."""
         if not self._waiting:
             return None
         waiting, self._waiting = self._waiting, []
-        return pa.Table.from_pylist(waiting, schema=_SCHEMA)
+        import pyarrow as pa  # noqa: PLC0415  # a run that loads nothing does without
+
+        return pa.Table.from_pylist(waiting, schema=_schema())
 
     @property
     def sentences(self) -> Sequence[str]:
@@ -156,3 +149,18 @@ class RejectedRows:
     def of(self, resource: str) -> Rejected:
         """Those of one resource."""
         return self.found.setdefault(resource, Rejected(resource))
+
+
+def _schema() -> "pa.Schema":
+    """The columns of rejected rows, as Arrow has them."""
+    import pyarrow as pa  # noqa: PLC0415  # as above
+
+    return pa.schema(
+        [
+            ("reason", pa.string()),
+            ("file", pa.string()),
+            ("line", pa.int64()),
+            ("row", pa.string()),
+            ("rejected_at", pa.timestamp("us", "UTC")),
+        ]
+    )

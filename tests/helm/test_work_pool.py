@@ -54,7 +54,8 @@ async def test_controller_and_forms_run_in_the_pool_that_the_values_name(prefect
     made = httpx.post(f"{prefect_server.url}/deployments/filter", json=asked).raise_for_status().json()
     assert sorted((row["name"], row["work_queue_name"]) for row in made) == [
         ("controller", "controller"),
-        *[("form", "loads")] * 6,
+        *[("form", "loads")] * 7,
+        ("probe", "loads"),
     ]
     for pod in pods(objects):
         args = pod.containers[-1]["args"]

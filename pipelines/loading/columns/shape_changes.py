@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from connectors.loads import ChangeKind
 from connectors.sources.write_rules import BESIDE
-from pipelines.rows.fitting import Fitter
 from pipelines.wording import quoted
+
+if TYPE_CHECKING:
+    # Arrow, which a run that loads nothing does without.
+    from pipelines.rows.fitting import Fitter
 
 ENOUGH_ROWS = 100
 """Rows of which none has a value before a column counts as emptied: fewer may have none by chance."""
@@ -41,7 +45,7 @@ class Change:
                 return f"{name} has no values any more"
 
 
-def changes_of(table: str, fitter: Fitter, *, keeps_empty: bool) -> list[Change]:
+def changes_of(table: str, fitter: "Fitter", *, keeps_empty: bool) -> list[Change]:
     """What has changed of a table that has rows in the destination; nothing for one that is new.
 
     Args:
@@ -63,7 +67,7 @@ def changes_of(table: str, fitter: Fitter, *, keeps_empty: bool) -> list[Change]
     return found
 
 
-def _new(table: str, fitter: Fitter) -> list[Change]:
+def _new(table: str, fitter: "Fitter") -> list[Change]:
     found = []
     retyped: dict[str, str] = {}
     for name in sorted(fitter.new):
@@ -77,7 +81,7 @@ def _new(table: str, fitter: Fitter) -> list[Change]:
     return found + [Change(table, name, ChangeKind.RETYPED, *wider[name]) for name in sorted(wider)]
 
 
-def _missing(table: str, fitter: Fitter, *, keeps_empty: bool) -> list[Change]:
+def _missing(table: str, fitter: "Fitter", *, keeps_empty: bool) -> list[Change]:
     names = sorted(name for name in fitter.before if BESIDE not in name and not name.startswith(("_dlt", "_deleted")))
     if keeps_empty:
         lost = [name for name in names if name not in fitter.came]
