@@ -76,6 +76,7 @@ async def _page(
         newest=place == Place(),
         refused=refused,
         going=going,
+        ended=next((run.id for run in runs or [] if run.has_ended), ""),
         held=await service.held_loads(connector_id),
         changes=await service.schema_changes(connector_id),
         progress={run.id: each for run, each in zip(going, told, strict=True)},

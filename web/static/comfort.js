@@ -65,7 +65,7 @@ if (preview) {
   });
 }
 
-// What goes on is looked at again, until it has ended: then the whole page is.
+// What goes on is looked at again, until it has ended: then the whole page is. A short load may never be seen going on.
 const now = document.getElementById("now");
 if (now) {
   let had = now.dataset.again;
@@ -73,7 +73,8 @@ if (now) {
     const answer = await fetch(location.pathname);
     if (answer.ok) {
       const found = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("now");
-      if (found && !found.dataset.again && had) { location.replace(location.pathname); return; }
+      const ended = found && found.dataset.ended && found.dataset.ended !== now.dataset.ended;
+      if (found && !found.dataset.again && (had || ended)) { location.replace(location.pathname); return; }
       if (found && !now.contains(document.activeElement)) now.replaceChildren(...found.childNodes);
       had = found && found.dataset.again;
     }
