@@ -117,8 +117,6 @@ def messages(text: io.RawIOBase, encoding: str | None = None) -> Iterator[Messag
         elif message is None:
             raise BrokenFileError(f"has a segment in line {line} that belongs to no message: messages begin with MSH")
         else:
-            if not segment.isascii():
-                _check_characters(message, encoding)
             message.segments.append(segment)
     if message is not None:
         yield message

@@ -13,8 +13,12 @@ from pipelines.sources.files.decoding import unpacked
 from pipelines.sources.files.faults import BrokenFileError
 
 
-def elements(reopen: Callable[[], Any], names: tuple[str, ...]) -> Iterator[Any]:
+def elements(
+    reopen: Callable[[], Any], names: tuple[str, ...], is_part: Callable[[Any], bool] = lambda _: False
+) -> Iterator[Any]:
     """The elements of these names (without their namespace) as they end; each is emptied when the next is asked for.
+
+    `is_part`: of an element that belongs to one which is yet to end: it is left as it is, and comes with that one.
 
     Raises:
         BrokenFileError: the file is no whole XML.
@@ -27,6 +31,8 @@ def elements(reopen: Callable[[], Any], names: tuple[str, ...]) -> Iterator[Any]
             if element.getroottree().docinfo.internalDTD is not None:
                 refused = "declares a document type of its own, which is not read: remove the DOCTYPE"
                 break
+            if is_part(element):
+                continue
             yield element
             # With all that stands before it: an emptied element is still an element.
             element.clear(keep_tail=False)

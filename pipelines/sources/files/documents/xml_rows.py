@@ -31,13 +31,18 @@ def xml_tables(reopen: Callable[[], Any], source: FileReading) -> Iterator[pa.Ta
 
 def _rows(reopen: Callable[[], Any], path: tuple[str, ...]) -> Iterator[TextRow]:
     root = None
-    for element in elements(reopen, (path[-1],)):
-        way = [local_name(each) for each in reversed(list(element.iterancestors()))]
+    for element in elements(reopen, (path[-1],), lambda found: _way(found)[: len(path)] == path):
+        way = _way(element)
         root = way[0] if way else path[-1]
-        if tuple(way) == path[:-1]:
+        if way == path[:-1]:
             yield row_of(element)
     if root is not None and root != path[0]:
         raise BrokenFileError(f"begins with another element than row_path does: name the path from '{root}' on")
+
+
+def _way(element: Any) -> tuple[str, ...]:
+    """The names of the elements around one, the outermost first."""
+    return tuple(local_name(each) for each in reversed(list(element.iterancestors())))
 
 
 def row_of(element: Any) -> TextRow:

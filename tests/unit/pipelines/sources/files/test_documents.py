@@ -144,6 +144,12 @@ def test_xml_rows_stand_at_their_path() -> None:
         rows(xml_tables(of(XML), files_source(format="xml", row_path="/exports/patient")))
 
 
+def test_an_element_of_the_rows_name_within_a_row_stays_in_it() -> None:
+    text = "<a><item n='1'><part><item>inner</item></part></item><b><item>none</item></b><item n='2'/></a>"
+    source = files_source(format="xml", row_path="/a/item")
+    assert rows(xml_tables(of(text), source)) == [{"n": "1", "part_item": "inner"}, {"n": "2"}]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
