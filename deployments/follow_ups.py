@@ -94,7 +94,7 @@ async def _started(each: Waiting, runs: PrefectClientRuns | NoPrefect, allowed: 
         Refused: it is not started.
         PrefectUnavailableError: it must be tried again.
     """
-    actor, key = f"follow-up of {each.leader_name}", f"follow-up {each.id}"
+    actor, key = f"follow-up of {each.leader_name}", f"follow-up {each.key}"
     deployment = each.follow_up.deployment
     if deployment is not None:
         if not may_start(deployment, allowed):

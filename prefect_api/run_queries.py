@@ -63,12 +63,17 @@ class PrefectClientRuns:
         One `key` starts one run of a deployment, however often it is sent: the run of the first time is answered. If
         the process dies before the answer, the run may have been started: it shows among the runs.
         """
+        return await self._begin(deployment_id, key, actor, options.asked)
+
+    async def _begin(
+        self, deployment_id: UUID, key: str | None, actor: str | None, parameters: Mapping[str, Any]
+    ) -> Run | None:
         # A key even where the caller has none: a busy server that is asked again may have carried it out after all.
         body: dict[str, Any] = {"idempotency_key": f"{deployment_id}:{key or uuid4()}"}
         if actor is not None:
             body["labels"] = {STARTED_BY: actor}
-        if options.asked:
-            body["parameters"] = options.asked  # on top of the deployment's own, which name the connector
+        if parameters:
+            body["parameters"] = dict(parameters)  # on top of the deployment's own, which may name a connector
         try:
             answer = await self._within(self._call("POST", f"/deployments/{deployment_id}/create_flow_run", body))
         except PrefectUnavailableError as error:
@@ -82,9 +87,7 @@ class PrefectClientRuns:
         found = await self._within(self._call("GET", path))
         if found is None:
             return None
-        body = {"idempotency_key": key, "parameters": dict(parameters), "labels": {STARTED_BY: actor}}
-        answer = await self._within(self._call("POST", f"/deployments/{found['id']}/create_flow_run", body))
-        return None if answer is None else _run(answer)
+        return await self._begin(UUID(found["id"]), key, actor, parameters)
 
     async def last(self, deployment_id: UUID, limit: int) -> list[Run]:
         """The runs that were due until now, the newest first."""

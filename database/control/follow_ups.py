@@ -37,6 +37,8 @@ class Waiting:
     """A follow-up that is to be started."""
 
     id: int
+    key: UUID
+    """Its own in Prefect: numbers come again in a database that was made anew."""
     follow_up: FollowUp
     leader_name: str
     leader_team: str | None
@@ -124,7 +126,7 @@ async def _note(connection: AsyncConnection, loads: Sequence[Any]) -> None:
 async def waiting(engine: AsyncEngine) -> list[Waiting]:
     """The follow-ups whose time to be started has come, the oldest first."""
     query = f"""
-        SELECT f.id, f.follow_up, l.name AS leader_name, l.team AS leader_team, f.tries, f.loaded_at,
+        SELECT f.id, f.key, f.follow_up, l.name AS leader_name, l.team AS leader_team, f.tries, f.loaded_at,
             c.id AS follower_id, c.team AS follower_team, c.is_active, c.prefect_deployment_id AS deployment_id
         FROM cai_follow_ups f JOIN cai_connectors l ON l.id = f.leader_id
         LEFT JOIN cai_connectors c ON c.name = f.follow_up ->> 'connector'
