@@ -270,7 +270,7 @@ class _Reading:
             FileFormat.JSONL: lambda one: json_pages(one, source, self._note_repeats, no_json),
             FileFormat.CSV: lambda one: csv_tables(one, source, way, ragged),
             FileFormat.FIXED: lambda one: fixed_tables(one, source, tell),
-            FileFormat.XML: lambda one: xml_tables(one, source),
+            FileFormat.XML: lambda one: xml_tables(one, source, tell),
             FileFormat.HL7: lambda one: segment_tables(one, source, part),
             FileFormat.ODM: lambda one: odm_tables(one, part, self.declare),
             FileFormat.DATASET_JSON: lambda one: dataset_tables(one, self.declare),

@@ -19,14 +19,21 @@ TEXT = "text"
 """The column of an element's own text, where it has attributes or elements as well."""
 
 
-def xml_tables(reopen: Callable[[], Any], source: FileReading) -> Iterator[pa.Table]:
-    """The rows of a file. `source.row_path` says which elements they are.
+def xml_tables(
+    reopen: Callable[[], Any], source: FileReading, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[pa.Table]:
+    """The rows of a file. `source.row_path` says which elements they are; `tell` is given sentences about the file.
 
     Raises:
         BrokenFileError: the file is no whole XML, or has no element at the path's beginning.
     """
     path = tuple(step for step in str(source.row_path).split("/") if step)
-    yield from text_pages(_rows(reopen, path))
+    found = False
+    for page in text_pages(_rows(reopen, path)):
+        found = True
+        yield page
+    if not found:
+        tell("has no element at row_path: look whether it is written as in the file")
 
 
 def _rows(reopen: Callable[[], Any], path: tuple[str, ...]) -> Iterator[TextRow]:

@@ -144,6 +144,13 @@ def test_xml_rows_stand_at_their_path() -> None:
         rows(xml_tables(of(XML), files_source(format="xml", row_path="/exports/patient")))
 
 
+def test_a_way_that_leads_to_no_row_is_told() -> None:
+    told: list[str] = []
+    source = files_source(format="xml", row_path="/export/patiens")
+    assert rows(xml_tables(of(XML), source, told.append)) == []
+    assert told == ["has no element at row_path: look whether it is written as in the file"]
+
+
 def test_an_element_of_the_rows_name_within_a_row_stays_in_it() -> None:
     text = "<a><item n='1'><part><item>inner</item></part></item><b><item>none</item></b><item n='2'/></a>"
     source = files_source(format="xml", row_path="/a/item")
