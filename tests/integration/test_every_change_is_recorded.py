@@ -12,7 +12,8 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -22,6 +23,8 @@ from connectors.history import CHANGES
 from database.audit_proof import verify
 from database.connection.address import dsn
 from database.connection.engine import open_engine
+from local.embedded_postgres import EmbeddedPostgres
+from rigs.migrated import migrate
 from tests.support.api_rig import TOKEN
 from tests.support.doors.acts import Doors, Known, Said
 from tests.support.doors.processes import Api, BackEnd, kill_database_session
@@ -113,15 +116,24 @@ async def _is_quiet(connection: asyncpg.Connection) -> bool:
 
 
 @pytest.fixture
-async def durable_url(database_url: str) -> str:
-    """A database that has written to its log what it says is committed: that of the tests does so a moment later."""
-    connection = await asyncpg.connect(dsn(database_url))
+def durable_url(tmp_path: Path) -> Iterator[str]:
+    """A database of a cluster of its own, for a kill of one process restarts all of its databases.
+
+    It has written to its log what it says is committed: that of the other tests does so a moment later.
+    """
+    with EmbeddedPostgres(tmp_path / "postgres", throwaway=True) as cluster:
+        url = cluster.create_database("cai")
+        migrate(url)
+        asyncio.run(_run(url, "ALTER DATABASE cai SET synchronous_commit = on"))
+        yield url
+
+
+async def _run(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn(url))
     try:
-        name = await connection.fetchval("SELECT current_database()")
-        await connection.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = on')
+        await connection.execute(statement)
     finally:
         await connection.close()
-    return database_url
 
 
 @pytest.fixture

@@ -74,8 +74,15 @@ class Browser(httpx.AsyncClient):
         return await self.post(address, data={"csrf": await self.form_text(shown_on), **fields})
 
     async def form_text(self, shown_on: str = "/") -> str:
-        """The text that the forms of a page send along."""
-        found = re.search(r'name="csrf" value="([^"]+)"', (await self.get(shown_on)).text)
+        """The text that the forms of a page send along.
+
+        Raises:
+            httpx.HTTPStatusError: the page could not be shown.
+        """
+        page = await self.get(shown_on)
+        if page.is_server_error:
+            page.raise_for_status()
+        found = re.search(r'name="csrf" value="([^"]+)"', page.text)
         assert found, f"{shown_on} has no form"
         return found[1]
 

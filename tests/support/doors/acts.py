@@ -128,6 +128,8 @@ class Doors:
             try:
                 answer = await self._api.browser.send_form(address, "/access", reason=reason, **sent)
                 done = None if answer.status_code >= 500 else answer.status_code == 303
+            except httpx.HTTPStatusError:  # the page with the form was not shown: nothing was sent
+                done = False
             except httpx.TransportError:
                 done = None
             return Said(reason, done, "environment", Via.PAGE, changes)
