@@ -6,6 +6,9 @@ IMAGE ?= clinical-ai-prefect:0.1.0
 BIN := .venv/bin
 PACKAGES := settings.py logs.py flows api web use_cases database prefect_api connectors deployments pipelines workers local helm rigs tests benchmarks
 
+# Where it is set, each of the hundreds of processes that tests and runs start would compile its thousand modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: ports run unit test soak pythons bench bench-data lint image venv
 
 # A taken port is said before anything is installed; later the platform itself looks, once it has ended what an earlier
