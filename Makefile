@@ -21,7 +21,7 @@ ports:
 
 # What needs no process, no database and no server: in half a minute, whoever changes a line knows.
 unit: venv
-	$(BIN)/python -m pytest tests/unit -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/unit -q -n 2 --dist loadfile -p no:schemathesis
 
 # On both cores, a file's tests together, for they share a server; then whole platforms, one at a time.
 test: venv

@@ -68,10 +68,15 @@ def tree(module: str) -> ast.Module:
 
 
 @functools.cache
+def nodes(module: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree(module)))
+
+
+@functools.cache
 def imported(module: str) -> frozenset[str]:
     """The modules of ours that a module imports anywhere: at its top, in a function, for the type checker alone."""
     found = set()
-    for node in ast.walk(tree(module)):
+    for node in nodes(module):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} imports by a relative name"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
@@ -152,7 +157,7 @@ def spans(kinds: tuple[type[ast.stmt], ...], most: int) -> set[str]:
     return {
         f"{module}:{getattr(node, 'name', '')}"
         for module in sources()
-        for node in ast.walk(tree(module))
+        for node in nodes(module)
         if isinstance(node, kinds) and (node.end_lineno or 0) - node.lineno >= most
     }
 
