@@ -123,8 +123,8 @@ class ApiSettings(SignInSettings):
 
     reason_required: bool = Field(
         False,
-        description="Whether a change of a connector through the REST API, a form or the page needs a reason (header "
-        "X-Reason, field reason), which its history keeps.",
+        description="Whether a change through the REST API, a form or the page needs a reason (header X-Reason, field "
+        "reason), which the history keeps: of a connector, a token, a credential or a profile of what may land.",
     )
     audit_keep_days: int | None = Field(
         None,

@@ -17,7 +17,8 @@ def _credentials(request: Request) -> Credentials:
 
 
 def _changing(request: Request, person: WithReason) -> Credentials:
-    return Credentials(request.app.state.engine, request.app.state.blocks, person)
+    state = request.app.state
+    return Credentials(state.engine, state.blocks, person, reason_required=state.service.reason_required)
 
 
 Kept = Annotated[Credentials, Depends(_credentials)]

@@ -113,8 +113,8 @@ def _with_reason(
         Header(
             alias="X-Reason",
             max_length=LONGEST_REASON,
-            description="Why, in your own words (UTF-8): kept in the history. With CAI_REASON_REQUIRED a change of "
-            "a connector without one is refused.",
+            description="Why, in your own words (UTF-8): kept in the history. With CAI_REASON_REQUIRED a change "
+            "without one is refused.",
         ),
     ] = None,
 ) -> Person:

@@ -20,7 +20,7 @@ def _tokens(request: Request) -> Tokens:
 
 
 def _changing(request: Request, person: WithReason) -> Tokens:
-    return Tokens(request.app.state.engine, person)
+    return Tokens(request.app.state.engine, person, reason_required=request.app.state.service.reason_required)
 
 
 Managed = Annotated[Tokens, Depends(_tokens)]

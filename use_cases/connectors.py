@@ -14,12 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from connectors.connector import ConnectorRow, InvalidConnectorError, validate
 from connectors.credentials import CredentialRules, is_nobodys, refuse_uses, uses_of
 from connectors.destinations.places import outside
-from connectors.errors import (
-    ForbiddenError,
-    NotFoundError,
-    ReasonRequiredError,
-    StaleError,
-)
+from connectors.errors import ForbiddenError, NotFoundError, StaleError
 from connectors.history import Action, restorable, team_of
 from connectors.limits.ids import is_id
 from connectors.limits.jsonb import unstorable
@@ -31,7 +26,7 @@ from database import audit, connectors, loads
 from database.access import credentials, protections
 from use_cases.decisions import Decisions
 from use_cases.follow_ups import refuse_follow_ups
-from use_cases.queries import Entry, too_low
+from use_cases.queries import Entry, require_reason, too_low
 
 DEFAULTS: Mapping[str, Any] = {
     "description": None,
@@ -182,8 +177,7 @@ class Service(Decisions):
         Raises:
             ReasonRequiredError: before it begins. And what `database.connectors.changing` does.
         """
-        if self.reason_required and self._person.actor.reason is None:
-            raise ReasonRequiredError(self._person.actor.via)
+        require_reason(self._person.actor, self.reason_required)
         async with connectors.changing(self._engine, name=name, own_id=own_id) as connection:
             await audit.act_as(connection, self._person.actor)
             yield connection

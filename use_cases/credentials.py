@@ -13,7 +13,7 @@ from connectors.people import Act, Person, Verdict, may, may_for_all
 from database import audit
 from database.access import credentials
 from database.access.credentials import StoredCredential
-from use_cases.queries import too_low
+from use_cases.queries import require_reason, too_low
 
 MADE = "cai-credential-"
 """What the name of a block begins with that was made here, and that goes with its credential."""
@@ -32,17 +32,20 @@ class Blocks(Protocol):
 class Credentials:
     """The use cases, for one person."""
 
-    def __init__(self, engine: AsyncEngine, blocks: Blocks, person: Person) -> None:
+    def __init__(self, engine: AsyncEngine, blocks: Blocks, person: Person, *, reason_required: bool = False) -> None:
         self._engine = engine
         self._blocks = blocks
         self._person = person
+        self._reason_required = reason_required
 
     async def keep(self, name: str, value: str, team: str | None, hosts: Sequence[str]) -> StoredCredential:
         """Store a value and register it. If the process dies in between, a block is left that no connector may name.
 
         Raises:
-            ForbiddenError, CredentialNameTakenError, PrefectUnavailableError: and nothing is registered.
+            ForbiddenError, CredentialNameTakenError, ReasonRequiredError, PrefectUnavailableError: and nothing is
+                registered.
         """
+        require_reason(self._person.actor, self._reason_required)
         if may(self._person, Act.KEEP_CREDENTIALS, team) is not Verdict.ALLOWED:
             raise ForbiddenError(
                 f"You may not {Act.KEEP_CREDENTIALS} of that team: name a team that you are an editor of."
@@ -65,7 +68,9 @@ class Credentials:
         Raises:
             ForbiddenError: it takes an admin for all teams; or it is the platform's own.
             CredentialNameTakenError: another credential has the name.
+            ReasonRequiredError: none is given, and one is asked for.
         """
+        require_reason(self._person.actor, self._reason_required)
         if not may_for_all(self._person, Act.REGISTER_CREDENTIALS):
             raise ForbiddenError(
                 f"You may not {Act.REGISTER_CREDENTIALS}: that takes an admin for all teams. Send its `value` instead."
@@ -101,6 +106,7 @@ class Credentials:
         Raises:
             NoSuchCredentialError: there is none, or it is another team's.
             ForbiddenError: the role is too low, or only an admin for all teams could register it again.
+            ReasonRequiredError: none is given, and one is asked for.
         """
         known = await credentials.one(self._engine, name)
         if known is None or may(self._person, Act.SEE_CREDENTIALS, known.team) is Verdict.HIDDEN:
@@ -110,6 +116,7 @@ class Credentials:
             raise ForbiddenError(too_low(Act.KEEP_CREDENTIALS))
         if not made and not may_for_all(self._person, Act.REGISTER_CREDENTIALS):
             raise ForbiddenError(too_low(Act.REGISTER_CREDENTIALS))
+        require_reason(self._person.actor, self._reason_required)
         async with self._engine.begin() as connection:
             if not await credentials.delete(connection, name):
                 raise NoSuchCredentialError

@@ -13,7 +13,7 @@ from connectors.sources.protection.rules import Profile
 from database import audit
 from database.access import protections
 from database.access.protections import StoredProtection
-from use_cases.queries import too_low
+from use_cases.queries import require_reason, too_low
 
 _OF_US = "the platform"
 
@@ -21,9 +21,10 @@ _OF_US = "the platform"
 class Protections:
     """The use cases, for one person."""
 
-    def __init__(self, engine: AsyncEngine, person: Person) -> None:
+    def __init__(self, engine: AsyncEngine, person: Person, *, reason_required: bool = False) -> None:
         self._engine = engine
         self._person = person
+        self._reason_required = reason_required
 
     async def listed(self) -> list[StoredProtection]:
         """The profiles that are shipped, those of the person's teams, and everybody's, by name."""
@@ -47,7 +48,9 @@ class Protections:
         Raises:
             ForbiddenError: the role is too low, of the team that has it or of the one that is to have it.
             ProtectionNameTakenError: the name is that of a shipped profile, or of another team's.
+            ReasonRequiredError: none is given, and one is asked for.
         """
+        require_reason(self._person.actor, self._reason_required)
         if name in SHIPPED:
             raise ProtectionNameTakenError
         self._refuse_other_teams(team)
@@ -71,7 +74,9 @@ class Protections:
         Raises:
             NoSuchProtectionError: there is none, or it is another team's.
             ForbiddenError: the role is too low, or the profile is shipped.
+            ReasonRequiredError: none is given, and one is asked for.
         """
+        require_reason(self._person.actor, self._reason_required)
         if name in SHIPPED:
             raise ForbiddenError("That profile comes with the platform, and stays: name another one in its place.")
         async with self._engine.begin() as connection:

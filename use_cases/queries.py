@@ -16,12 +16,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.connector import ConnectorRow, InvalidConnectorError
 from connectors.destinations.places import Places, places_of
-from connectors.errors import ForbiddenError, NoSuchLoadError, NotFoundError, PrefectUnavailableError
+from connectors.errors import (
+    ForbiddenError,
+    NoSuchLoadError,
+    NotFoundError,
+    PrefectUnavailableError,
+    ReasonRequiredError,
+)
 from connectors.freshness import Facts, Freshness, Promise, judge
 from connectors.judging.diagnosis import Explanation, Unseen, View, explain
 from connectors.limits.ids import is_id
 from connectors.loads import Load, LoadRun, TableLoad, Withheld
-from connectors.people import LEAST_ROLE, PLATFORM, Act, NameableSecrets, Person, Verdict, may
+from connectors.people import LEAST_ROLE, PLATFORM, Act, Actor, NameableSecrets, Person, Verdict, may
 from connectors.refusals import Refusal
 from connectors.runs import Held, PrefectRuns, Run
 from connectors.schedules.cron import Schedule, ScheduleError, parse
@@ -272,6 +278,12 @@ class Queries:
         notes += await asyncio.to_thread(lambda: herd_warnings(schedule, _parsed(others), now))
         shown = tuple(local(run, schedule.timezone) for run in next_runs(schedule, now, PREVIEWED_RUNS))
         return Preview(words(schedule), shown, tuple(notes))
+
+
+def require_reason(actor: Actor, required: bool) -> None:
+    """Return when a change may be made without a reason, or has one. Raises `ReasonRequiredError`."""
+    if required and actor.reason is None:
+        raise ReasonRequiredError(actor.via)
 
 
 def too_low(act: Act) -> str:

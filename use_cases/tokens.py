@@ -15,6 +15,7 @@ from connectors.people import Act, Grant, Person, Role, Verdict, may, may_for_al
 from database import audit
 from database.access import tokens
 from database.access.tokens import Token
+from use_cases.queries import require_reason
 
 PREFIX = "cai_"
 """What a token of ours begins with, so that scanners of repositories and logs know one when they see it."""
@@ -35,9 +36,10 @@ def is_one(text: str) -> bool:
 class Tokens:
     """The use cases, for one person."""
 
-    def __init__(self, engine: AsyncEngine, person: Person) -> None:
+    def __init__(self, engine: AsyncEngine, person: Person, *, reason_required: bool = False) -> None:
         self._engine = engine
         self._person = person
+        self._reason_required = reason_required
 
     async def make(self, name: str, role: Role, team: str | None, expires_at: datetime | None) -> tuple[Token, str]:
         """Make a token; with it the text that must be sent, which cannot be had again.
@@ -45,7 +47,9 @@ class Tokens:
         Raises:
             ForbiddenError: it would be allowed more than whoever makes it.
             TokenNameTakenError: another token has the name.
+            ReasonRequiredError: none is given, and one is asked for.
         """
+        require_reason(self._person.actor, self._reason_required)
         if not may_grant(self._person, role, team):
             of = "for all teams" if team is None else "for that team"
             raise ForbiddenError(f"You may not make a token with the role {role} {of}: that takes an admin {of}.")
@@ -75,6 +79,7 @@ class Tokens:
         Raises:
             NoSuchTokenError: there is none, or it is another team's.
             ForbiddenError: the role is too low.
+            ReasonRequiredError: none is given, and one is asked for.
         """
         token = await tokens.one(self._engine, token_id)
         if token is None:
@@ -85,6 +90,7 @@ class Tokens:
             allowed = may(self._person, Act.MANAGE_TOKENS, token.team) is Verdict.ALLOWED
         if not allowed:  # whoever may not manage it does not see it either
             raise NoSuchTokenError(token_id)
+        require_reason(self._person.actor, self._reason_required)
         async with self._engine.begin() as connection:
             if not await tokens.delete(connection, token_id):
                 raise NoSuchTokenError(token_id)

@@ -61,11 +61,18 @@ async def sent_by(request: Request) -> dict[str, str]:
 Sent = Annotated[dict[str, str], Depends(sent_by)]
 
 
-def use_cases(request: Request, person: Visitor, sent: Sent) -> Service:
-    """The use cases in the name of the visitor, with the reason that the form gives, if it does."""
-    reason = sent.get("reason", "").strip() or None
+def with_reason(person: Visitor, sent: Sent) -> Person:
+    """The visitor with the reason that the form gives, if it does."""
+    return replace(person, actor=replace(person.actor, reason=sent.get("reason", "").strip() or None))
+
+
+Changer = Annotated[Person, Depends(with_reason)]
+
+
+def use_cases(request: Request, person: Changer) -> Service:
+    """The use cases in the name of the visitor."""
     service: Service = request.app.state.service
-    return service.acting_for(replace(person, actor=replace(person.actor, reason=reason)))
+    return service.acting_for(person)
 
 
 UseCases = Annotated[Service, Depends(use_cases)]

@@ -48,7 +48,8 @@ class Choices:
 
 def credentials_of(request: Request, person: Person) -> Credentials:
     """The use cases of credentials in the name of the visitor."""
-    return Credentials(request.app.state.engine, request.app.state.blocks, person)
+    state = request.app.state
+    return Credentials(state.engine, state.blocks, person, reason_required=state.service.reason_required)
 
 
 TYPED = (".new.name", ".new.hosts", ".new.team", ".other")

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 
 from api.protections.bodies import ProtectionAnswer, ProtectionInput, ProtectionsAnswer
-from api.routes import SIGNED_IN, needs, problems
+from api.routes import SIGNED_IN, WithReason, needs, problems
 from connectors.people import Act
 from use_cases.protections import Protections
 
@@ -16,7 +16,12 @@ def _protections(request: Request) -> Protections:
     return Protections(request.app.state.engine, request.state.person)
 
 
+def _changing(request: Request, person: WithReason) -> Protections:
+    return Protections(request.app.state.engine, person, reason_required=request.app.state.service.reason_required)
+
+
 Kept = Annotated[Protections, Depends(_protections)]
+Changing = Annotated[Protections, Depends(_changing)]
 ProtectionName = Annotated[
     str,
     Path(
@@ -47,7 +52,7 @@ async def get_protection(name: ProtectionName, protections: Kept) -> ProtectionA
     responses=problems(400, 409, 413, 415),
 )
 async def put_protection(
-    name: ProtectionName, body: ProtectionInput, protections: Kept, request: Request
+    name: ProtectionName, body: ProtectionInput, protections: Changing, request: Request
 ) -> ProtectionAnswer:
     """Keep a profile under this name, in place of the one that has it.
 
@@ -64,6 +69,6 @@ async def put_protection(
     dependencies=[needs(Act.KEEP_PROTECTIONS)],
     responses=problems(404),
 )
-async def delete_protection(name: ProtectionName, protections: Kept) -> None:
+async def delete_protection(name: ProtectionName, protections: Changing) -> None:
     """Delete a profile. Connectors that name it fail from then on, and load nothing."""
     await protections.delete(name)

@@ -12,7 +12,7 @@ from connectors.people import Act, Person, may_anywhere, may_for_all
 from connectors.sources.secret_references import Credential, reference_from_text
 from use_cases.queries import too_low
 from web.refusing import PageRoute
-from web.rendering import Sent, Visitor, go_to, page
+from web.rendering import Changer, Sent, Visitor, go_to, page
 from web.typed_secrets import credentials_of, hosts_in, why_not_kept
 
 router = APIRouter(route_class=PageRoute)
@@ -52,7 +52,7 @@ async def _page(
 
 
 @router.post("/credentials")
-async def make_credential(request: Request, person: Visitor, sent: Sent) -> Response:
+async def make_credential(request: Request, person: Changer, sent: Sent) -> Response:
     """Store a secret as a credential, or register a block or variable that is there already."""
     kept = credentials_of(request, person)
     name, hosts = sent.get("name", "").strip(), hosts_in(sent.get("hosts", ""))
@@ -89,7 +89,7 @@ def _named_by(text: str) -> tuple[CredentialKind, str]:
 
 
 @router.post("/credentials/{name}/delete")
-async def delete_credential(request: Request, name: str, person: Visitor, sent: Sent) -> Response:
+async def delete_credential(request: Request, name: str, person: Changer, sent: Sent) -> Response:
     """Forget a credential, and its secret where it was stored here."""
     try:
         await credentials_of(request, person).forget(name)

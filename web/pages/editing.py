@@ -16,7 +16,7 @@ from connectors.sources.unions import models_of
 from use_cases.queries import Entry
 from web.fields import Field, fields_of, said
 from web.refusing import PageRoute
-from web.rendering import Sent, UseCases, Visitor, go_to, page
+from web.rendering import Changer, Sent, UseCases, Visitor, go_to, page
 from web.typed_secrets import choices, credentials_of, store_typed
 
 router = APIRouter(route_class=PageRoute)
@@ -73,7 +73,7 @@ async def edit(request: Request, number: str, service: UseCases, person: Visitor
 
 
 @router.post("/connectors/{number}/edit")
-async def save(request: Request, number: str, service: UseCases, person: Visitor, sent: Sent) -> Response:
+async def save(request: Request, number: str, service: UseCases, person: Changer, sent: Sent) -> Response:
     """Save it, or show each refusal at its field with all that was typed but secrets."""
     entry = await service.get(parse_id(number) or 0, Act.CHANGE)
     values = values_of(entry)

@@ -5,15 +5,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from connectors.errors import RequestError
+from connectors.errors import ReasonRequiredError, RequestError
 from connectors.history import Action, changes_between
 from connectors.limits.ids import parse_id
-from connectors.people import Role
+from connectors.people import Person, Role
 from database.audit import AuditFilter
 from use_cases.history import History
 from use_cases.tokens import Tokens
 from web.refusing import PageRoute
-from web.rendering import Sent, Visitor, go_to, page
+from web.rendering import Changer, Sent, Visitor, go_to, page
 
 router = APIRouter(route_class=PageRoute)
 
@@ -57,34 +57,39 @@ async def access(request: Request, person: Visitor) -> Response:
     return await _access(request, person)
 
 
+def _tokens(request: Request, person: Person) -> Tokens:
+    return Tokens(request.app.state.engine, person, reason_required=request.app.state.service.reason_required)
+
+
 async def _access(request: Request, person: Visitor, status: int = 200, **values: Any) -> Response:
-    tokens = await Tokens(request.app.state.engine, person).listed()
-    told = {"made": None, "refused": "", **values}
+    tokens = await _tokens(request, person).listed()
+    told = {"made": None, "refused": "", "typed": {}, **values}
     return page(request, "access.html", status=status, tokens=tokens, roles=list(Role), **told)
 
 
 @router.post("/access/tokens")
-async def make_token(request: Request, person: Visitor, sent: Sent) -> Response:
+async def make_token(request: Request, person: Changer, sent: Sent) -> Response:
     """Make a token, and show it this once."""
     role, day = sent.get("role", ""), sent.get("expires", "").strip()
     try:
         expires = datetime.fromisoformat(day).replace(tzinfo=UTC) if day else None
     except ValueError:
-        return await _access(request, person, 422, refused="The last day must look like 2031-01-31.")
+        return await _access(request, person, 422, refused="The last day must look like 2031-01-31.", typed=sent)
     name = sent.get("name", "").strip()
     if not name or role not in set(Role):
-        return await _access(request, person, 422, refused="A token needs a name and a role.")
+        return await _access(request, person, 422, refused="A token needs a name and a role.", typed=sent)
     try:
-        made = await Tokens(request.app.state.engine, person).make(
-            name, Role(role), sent.get("team", "").strip() or None, expires
-        )
+        made = await _tokens(request, person).make(name, Role(role), sent.get("team", "").strip() or None, expires)
     except RequestError as error:
-        return await _access(request, person, 409, refused=str(error))
+        return await _access(request, person, 409, refused=str(error), typed=sent)
     return await _access(request, person, made=made)
 
 
 @router.post("/access/tokens/{number}/revoke")
-async def revoke_token(request: Request, number: str, person: Visitor, sent: Sent) -> Response:
+async def revoke_token(request: Request, number: str, person: Changer, sent: Sent) -> Response:
     """Revoke a token: it ends at once."""
-    await Tokens(request.app.state.engine, person).revoke(parse_id(number) or 0)
+    try:
+        await _tokens(request, person).revoke(parse_id(number) or 0)
+    except ReasonRequiredError as error:
+        return await _access(request, person, 422, refused=str(error))
     return go_to("/access", "The token has been revoked.")

@@ -26,7 +26,7 @@ from web.draft import COLUMNS, TITLES, Draft, Step, offers, picked
 from web.fields import Control, Field, fields_of, said
 from web.pages.editing import by_field, model_of
 from web.refusing import PageRoute
-from web.rendering import Sent, UseCases, Visitor, go_to, page
+from web.rendering import Changer, Sent, UseCases, Visitor, go_to, page
 from web.typed_secrets import choices, credentials_of, store_typed
 from web.when import SAID, form_of
 
@@ -60,7 +60,7 @@ async def duplicate(request: Request, number: str, service: UseCases, person: Vi
 
 
 @router.post("/connectors/new")
-async def go_on(request: Request, service: UseCases, person: Visitor, sent: Sent) -> Response:
+async def go_on(request: Request, service: UseCases, person: Changer, sent: Sent) -> Response:
     """Take over what a step says, and show the next one, the one before, or the same with what is wrong."""
     step, go = _step(sent), sent.get("go", "next")
     begun = Draft.read(sent.get("draft", ""))
@@ -228,7 +228,7 @@ async def _show(
         refused=refused or {},
         when={**form_of(schedule), **{key: text for key, text in (sent or {}).items() if key.startswith("when.")}},
         hows=SAID,
-        reason=(sent or {}).get("reason", ""),
+        reason=person.actor.reason or "",
         credentials=await choices(request, person, _team(person, draft), sent, asks_team=True),
         **values,
     )

@@ -147,6 +147,36 @@ async def test_a_change_without_a_reason_is_refused_where_one_is_required(databa
         assert (await api.delete(where, headers=headers)).status_code == 204
 
 
+async def test_tokens_credentials_and_profiles_need_a_reason_where_one_is_required(database_url: str) -> None:
+    async with client(database_url, reason_required=True) as api:
+        app: Any = api._transport.app  # type: ignore[attr-defined]
+        app.state.blocks = kept = KeptValues()
+        told = {"X-Reason": "the night load"}
+        changes: tuple[tuple[str, str, dict[str, Any] | None, int], ...] = (
+            ("POST", "/api/v1/tokens", {"name": "nightly", "role": "runner"}, 201),
+            ("DELETE", "/api/v1/tokens/1", None, 204),
+            ("POST", "/api/v1/credentials", {"name": "emr", "kind": "secret", "value": "canary"}, 201),
+            ("POST", "/api/v1/credentials", {"name": "old", "kind": "secret", "reference": "emr-token"}, 201),
+            ("DELETE", "/api/v1/credentials/emr", None, 204),
+            ("PUT", "/api/v1/protections/of-us", {"rules": {"rules": [{"path": "name", "method": "drop"}]}}, 200),
+            ("DELETE", "/api/v1/protections/of-us", None, 204),
+        )
+        for method, path, body, done in changes:
+            values = dict(kept.values)
+            assert_problem_of_reason(await api.request(method, path, json=body))
+            assert kept.values == values, path
+            answer = await api.request(method, path, json=body, headers=told)
+            assert answer.status_code == done, answer.text
+        entries = (await api.get(AUDIT)).json()["items"]
+        assert [entry["reason"] for entry in entries] == ["the night load"] * len(changes)
+
+
+def assert_problem_of_reason(answer: httpx.Response) -> None:
+    """The answer asks for the header X-Reason."""
+    assert answer.status_code == 422, answer.text
+    assert [error["parameter"] for error in answer.json()["errors"]] == ["X-Reason"]
+
+
 async def test_the_audit_is_filtered_paged_and_exported(api: httpx.AsyncClient, database_url: str) -> None:
     for number in range(4):
         await create(api, name=f"=c{number}")

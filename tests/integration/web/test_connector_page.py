@@ -18,6 +18,7 @@ from database.statuses import StatusRecord
 from database.store import Store
 from tests.support.api_rig import BODY, CONNECTORS, client
 from tests.support.known_runs import DEPLOYMENT, RUN, KnownRuns
+from tests.support.people import KeptValues
 
 
 @pytest.fixture
@@ -179,13 +180,40 @@ async def test_where_a_reason_is_required_each_form_that_changes_asks_for_it_and
         assert 'name="reason"' in refused.text
         assert (await browser.post("/connectors/new", data={**new, "reason": "a new study"})).status_code == 303
         assert 'name="reason"' in (await browser.get("/connectors/import")).text
+        app: Any = browser._transport.app  # type: ignore[attr-defined]
+        app.state.blocks = KeptValues()
+        login = {
+            "csrf": csrf,
+            "step": "login",
+            "draft": json.dumps({"source": {"type": "fhir"}, "destination": None, "rest": {}}),
+        }
+        secret = {f"source.auth.bearer.token.new.{part}": part for part in ("name", "value")}
+        kept: list[tuple[str, dict[str, str], int]] = [
+            ("/access/tokens", {"name": "nightly", "role": "runner"}, 200),
+            ("/access/tokens/1/revoke", {}, 303),
+            ("/credentials", {"name": "emr", "value": "canary"}, 303),
+            ("/credentials/emr/delete", {}, 303),
+            (
+                "/connectors/new",
+                {**login, "source.base_url": "https://fhir.example.org", "source.auth": "bearer", **secret},
+                200,
+            ),
+        ]
+        for address, form, status in kept:
+            refused = await browser.post(address, data={"csrf": csrf, **form})
+            assert refused.status_code in {403, 409, 422}, address
+            assert "Every change needs a reason here" in refused.text, re.findall("<p class=.*</p>", refused.text)
+            assert 'name="reason"' in refused.text
+            done = await browser.post(address, data={"csrf": csrf, "reason": f"because of {address}", **form})
+            assert done.status_code == status, (address, done.text)
+        assert 'name="reason" value="because of /connectors/new"' in done.text, "the next step has it"
     connection = await asyncpg.connect(database_url)
     try:
         reasons = await connection.fetch("SELECT DISTINCT reason FROM cai_audit")
     finally:
         await connection.close()
     assert {row["reason"] for row in reasons} == {
-        "at first", "a new study", *(f"because of {address}" for address, _ in forms),
+        "at first", "a new study", *(f"because of {address}" for address, *_ in (*forms, *kept)),
     }  # fmt: skip
 
 
