@@ -47,7 +47,10 @@ ENDINGS: dict[FileFormat, tuple[str, ...]] = {
     FileFormat.DATASET_JSON: ("json", "ndjson"),
     FileFormat.HL7: ("hl7",),
 }
-"""Of each format, how the names of its files end; `.gz`, `.bz2`, `.zst` or `.zip` may follow."""
+"""Of each format, how the names of its files end; `PACKED` may follow."""
+
+PACKED = r"(\.(gz|bz2|zst|zip))?(\.(pgp|gpg|asc))?$"
+"""What the names of packed and of encrypted files end with besides, as a pattern."""
 
 UNTOLD = frozenset({FileFormat.FIXED, FileFormat.ODM, FileFormat.DATASET_JSON})
 """Formats that no ending tells: what ends so may be another."""

@@ -12,7 +12,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, model_validator
 
 from connectors.sources.checks import LandingWithChecks
-from connectors.sources.file_formats import DESCRIBED, ENDINGS, MEANT_BY, PARTED, UNTOLD, DecimalMark, FileFormat
+from connectors.sources.file_formats import (
+    DESCRIBED,
+    ENDINGS,
+    MEANT_BY,
+    PACKED,
+    PARTED,
+    UNTOLD,
+    DecimalMark,
+    FileFormat,
+)
 from connectors.sources.secret_references import Credential, Name, PlainUrl, Strict, refused
 from connectors.sources.write_rules import CODEBOOK, AnySource, Columns, Landing, TableName, distinct, normalised
 
@@ -64,7 +73,7 @@ def _glob(value: str) -> str:
 def _format_of_names(data: dict[str, Any]) -> FileFormat:
     for name in (data.get("glob"), data.get("url")):
         whole = str(name or "").lower().rstrip("/")
-        whole = re.sub(r"\.(gz|bz2|zst|zip)$", "", whole)
+        whole = re.sub(PACKED, "", whole)
         for kind, endings in ENDINGS.items():
             if kind not in UNTOLD and whole.endswith(tuple("." + ending for ending in endings)):
                 return kind
@@ -74,7 +83,7 @@ def _format_of_names(data: dict[str, Any]) -> FileFormat:
 def _table_of_url(data: dict[str, Any]) -> str:
     name = PurePosixPath(str(data.get("url", "")).partition("?")[0]).name
     every = "|".join(ending for endings in ENDINGS.values() for ending in endings)
-    stem = re.sub(rf"\.({every})(\.(gz|bz2|zst|zip))?$", "", name, flags=re.IGNORECASE)
+    stem = re.sub(rf"\.({every}){PACKED}", "", name, flags=re.IGNORECASE)
     return stem if re.search("[A-Za-z0-9]", stem) and not normalised(stem).startswith("_dlt") else "files"
 
 
@@ -149,6 +158,22 @@ class FilePlace(Strict):
     ]
     credentials: Annotated[Credential | None, Field(description="Of the bucket. null: none are needed.")] = None
     host_key: HostKey = None
+    pgp_key: Annotated[
+        Credential | None,
+        Field(
+            description="Of files that come encrypted by PGP: the private key, as `gpg --armor --export-secret-keys` "
+            "writes it, or several, one after the other. null: none are encrypted."
+        ),
+    ] = None
+    pgp_passphrase: Annotated[
+        Credential | None, Field(description="What opens the pgp_key. null: the key has none.")
+    ] = None
+
+    @model_validator(mode="after")
+    def _a_passphrase_opens_a_key(self) -> Self:
+        if self.pgp_passphrase is not None and self.pgp_key is None:
+            raise refused("{field} opens a key: name that as pgp_key, or leave both out.", "pgp_passphrase")
+        return self
 
 
 class FileReading(LandingWithChecks):

@@ -31,6 +31,7 @@ _OTHERS = (
     (b"7z\xbc\xaf", "packed by 7-Zip"),
     (b"%PDF", "a PDF"),
     (b"SQLite format 3\0", "a database"),
+    (b"-----BEGIN PGP MESSAGE", "encrypted by PGP (name the key as pgp_key)"),
 )
 """What a file is that begins so."""
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from connectors.sources.file_formats import ENDINGS
+from connectors.sources.file_formats import ENDINGS, PACKED
 from connectors.sources.files import FilesSource
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
+from pipelines.sources.files.encrypted import Decrypting
 from pipelines.sources.files.stores import Found, Store, store_of
 
 _UNFINISHED = re.compile(
@@ -41,17 +42,24 @@ def chosen(files: Iterable[Found], source: FilesSource, only: str | None = None)
     """The files to read, in order, and what to say of those that are left alone. Pure."""
     pattern = None if only is not None else source.glob
     named = "|".join(ENDINGS[source.format])
-    ending = re.compile(rf"\.({named})([._-]?\d[\dT_.-]*)?(\.(gz|bz2|zst|zip))?$", re.IGNORECASE)
-    read, unfinished, others = [], [], []
+    ending = re.compile(rf"\.({named})([._-]?\d[\dT_.-]*)?{PACKED}", re.IGNORECASE)
+    locked = re.compile(rf"\.({named})\b.*\.(pgp|gpg|asc)$|\.(pgp|gpg)$", re.IGNORECASE)
+    read, unfinished, others, encrypted = [], [], [], []
     for file in files:
         last = PurePosixPath(file.name).name
         if only is not None:
-            read += [file] if file.name == only else []
-        elif not _matches(file.name, pattern) if pattern is not None else not re.search(rf"\.({named})", last.lower()):
+            asked = file.name == only
+        elif pattern is not None:
+            asked = _matches(file.name, pattern)
+        else:
+            asked = re.search(rf"\.({named})", last.lower()) is not None
+        if not asked:
             continue
-        elif _left_alone(file.name, pattern):
+        if source.pgp_key is None and locked.search(last):
+            encrypted.append(file)
+        elif only is None and _left_alone(file.name, pattern):
             unfinished.append(file)
-        elif pattern is None and not ending.search(last):
+        elif only is None and pattern is None and not ending.search(last):
             others.append(file)
         else:
             read.append(file)
@@ -66,6 +74,11 @@ def chosen(files: Iterable[Found], source: FilesSource, only: str | None = None)
             f"{_count(others)} left alone, for the names end otherwise than .{ENDINGS[source.format][0]}: "
             f"{_names(others)}; "
             "name them with glob if they belong to the table."
+        )
+    if encrypted:
+        remarks.append(
+            f"{_count(encrypted)} left alone, for the names are those of files encrypted by PGP: {_names(encrypted)}; "
+            "name the key that opens them as pgp_key."
         )
     return Choice(tuple(sorted(read, key=lambda file: (file.changed, file.name))), tuple(remarks))
 
@@ -122,7 +135,7 @@ def find(source: FilesSource, context: Context) -> tuple[Store, Choice]:
     Raises:
         ConfigurationError: as `store_of`, and when the one file that is named is not there.
     """
-    store = store_of(source, context)
+    store = replace(store_of(source, context), decrypt=Decrypting.of(source, context))
     pattern = store.only or source.glob or "**"
     choice = chosen(store.listed(pattern), source, store.only)
     if "." in store.denied:
@@ -130,6 +143,8 @@ def find(source: FilesSource, context: Context) -> tuple[Store, Choice]:
     if denied := sorted(set(store.denied) - {_OF_THE_SYSTEM}):
         sentence = f"The worker may not look into {', '.join(denied[:_SHOWN])}{' and more' * (len(denied) > _SHOWN)}, "
         choice = replace(choice, remarks=(*choice.remarks, sentence + "so what is there is not read."))
+    if store.only is not None and not choice.files and choice.remarks:
+        raise ConfigurationError(" ".join(choice.remarks))
     if store.only is not None and not choice.files:
         raise ConfigurationError(
             "source.url names a file that is not there: check the path, or name the directory that it comes to."

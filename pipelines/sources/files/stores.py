@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -23,7 +23,16 @@ from pipelines.access.buckets import KNOWN_HOSTS, bucket_of, host_of
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 
-_SUFFIXES = {".gz", ".bz2", ".zst", ".zip", *(f".{ending}" for endings in ENDINGS.values() for ending in endings)}
+_SUFFIXES = {
+    ".gz",
+    ".bz2",
+    ".zst",
+    ".zip",
+    ".pgp",
+    ".gpg",
+    ".asc",
+    *(f".{ending}" for endings in ENDINGS.values() for ending in endings),
+}
 """Ends of an address that names a file."""
 
 _ATOMIC = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss"})
@@ -61,6 +70,8 @@ class Store:
     """The one file that the address names, if it names one."""
     denied: list[str] = field(default_factory=list)
     """Directories below that the worker may not read, once the files have been listed."""
+    decrypt: Callable[[str, Any], Any] | None = None
+    """Of a store of encrypted files: what opens one, given a mark of it and its bytes."""
 
     @property
     def atomic(self) -> bool:
@@ -103,7 +114,13 @@ class Store:
             return None
 
     def open(self, file: Found) -> Any:
-        """A file's bytes."""
+        """A file's bytes; of an encrypted one, those that were encrypted."""
+        if self.decrypt is None:
+            return self._opened(file)
+        with self._opened(file) as raw:
+            return self.decrypt(f"{file.path}\n{file.version}", raw)
+
+    def _opened(self, file: Found) -> Any:
         return Path(file.path).open("rb") if self.files is None else self.files.open(file.path, "rb")
 
     def _entries(self, path: str, depth: int | None) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -6,24 +6,20 @@ so that nothing of the file stands on a disk.
 """
 
 import contextlib
-import subprocess
-import sys
-import tempfile
-import threading
 from collections.abc import Generator, Iterator
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import orjson
 
 from pipelines.sources.files.faults import BrokenFileError
+from pipelines.sources.files.fed_child import FedChild, blocks
 from pipelines.sources.files.workbooks.cells import Merged, Sheet, duration
 
 MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 """The child's address space. Of a million rows, calamine takes 0.8 to 1 GB."""
 _CHILD = Path(__file__).with_name("calamine_child.py")
-_READ_BYTES = 1024 * 1024
 
 
 @contextlib.contextmanager
@@ -65,37 +61,11 @@ def _value(value: Any) -> Any:
 
 def _lines(stream: Any, sheet: str) -> Generator[Any, None, None]:
     """What a child says of a workbook: of a sheet its merged cells and then each row, of none the sheets' names."""
-    stream.seek(0)
-    with tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(
-            [sys.executable, "-I", str(_CHILD), sheet, str(MEMORY_BYTES)],
-            env={},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-        )
-        feeding = threading.Thread(target=_feed, args=(child, stream), daemon=True)
-        feeding.start()
-        answer = cast(IO[bytes], child.stdout)
-        try:
-            for line in answer:
-                yield orjson.loads(line)
-            feeding.join()
-            status = child.wait()
-        finally:
-            # Also when the rest is not wanted, or the run ends here.
-            child.kill()
-            child.wait()
-            feeding.join()
-            answer.close()
+    with FedChild(_CHILD, sheet, str(MEMORY_BYTES), given=blocks(stream)) as child:
+        for line in child.answer:
+            yield orjson.loads(line)
+        status = child.status()
     if status != 0:
         raise BrokenFileError(
             "is no workbook that can be read, or takes more than 2 GB of memory: save it as xlsx or csv, or remove it"
         )
-
-
-def _feed(child: "subprocess.Popen[bytes]", stream: Any) -> None:
-    # A child that has died says so by its status.
-    with contextlib.suppress(BrokenPipeError), cast(IO[bytes], child.stdin) as pipe:
-        while block := stream.read(_READ_BYTES):
-            pipe.write(block)
