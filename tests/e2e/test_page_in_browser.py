@@ -14,8 +14,10 @@ from typing import Any
 
 import httpx
 import psycopg2  # type: ignore[import-untyped]
+import pymysql
 import pytest
 from pydantic import SecretStr
+from sqlalchemy.engine import make_url
 
 from connectors.people import Role
 from connectors.runs import Options
@@ -29,6 +31,7 @@ from tests.support.page_server import serving
 from tests.support.people import OTHER, OWN
 from tests.support.servers.fhir import FhirServer, patient
 from tests.support.servers.http_server import Asked, WebServer
+from tests.support.servers.peers import mysql_server
 from tests.support.servers.redcap import TOKEN as REDCAP_TOKEN
 from tests.support.servers.redcap import Redcap
 
@@ -82,6 +85,27 @@ def installation(
         settings = Settings()
         with serving(settings) as url:
             yield Installation(url, settings, files)
+
+
+@pytest.fixture(scope="module")
+def mysql_emr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A laboratory's MySQL with a key and a cursor; its address is in CAI_SECRET_MYSQL."""
+    with mysql_server(tmp_path_factory.mktemp("mysql")) as url, pytest.MonkeyPatch.context() as patch:
+        at = make_url(url)
+        with (
+            pymysql.connect(
+                host=at.host, port=at.port or 0, user=at.username, password=at.password or "", database=at.database
+            ) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(
+                "CREATE TABLE result (id bigint PRIMARY KEY, patient_name text, changed_at datetime(6) NOT NULL, "
+                "KEY (changed_at))"
+            )
+            cursor.execute("INSERT INTO result VALUES (1, 'Muster', now(6)), (2, 'Muster', now(6)), (3, NULL, now(6))")
+            connection.commit()
+        patch.setenv("CAI_SECRET_MYSQL", url)
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +217,19 @@ WALKS = {
             "mask": ["last_name"],
         },
         rows=12,
+        required=("source.credentials",),
+    ),
+    "mysql": Walk(
+        "sql_database",
+        {"source.credentials.other": "CAI_SECRET_MYSQL"},
+        ticks=("result",),
+        source={
+            "type": "sql_database",
+            "credentials": {"env": "CAI_SECRET_MYSQL"},
+            "tables": [{"name": "result", "primary_key": ["id"], "cursor_column": "changed_at"}],
+            "mask": ["patient_name"],
+        },
+        rows=3,
         required=("source.credentials",),
     ),
     "sqlite": Walk(
@@ -315,8 +352,10 @@ class Person:
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
 @pytest.mark.parametrize("what", list(WALKS))
 def test_each_kind_is_made_by_the_wizard_and_loads(
-    what: str, scripts: bool, installation: Installation, web: str, chromium: Any
+    what: str, scripts: bool, installation: Installation, web: str, chromium: Any, request: pytest.FixtureRequest
 ) -> None:
+    if what == "mysql":
+        request.getfixturevalue("mysql_emr")
     walk = WALKS[what]
     person = Person(opened(chromium, scripts=scripts), installation, web)
     number = person.walk(walk, f"{what}, {'with' if scripts else 'without'} scripts")
@@ -413,6 +452,8 @@ def test_axe_finds_nothing_on_any_page(
     made = httpx.post(f"{installation.url}/api/v1/connectors", json=failing).json()
     where = f"/connectors/{made['id']}"
     httpx.patch(f"{installation.url}/api/v1{where}", json={"description": "changed"})
+    credential = {"name": f"EMR {scheme}", "kind": "secret", "reference": f"emr-{scheme}", "hosts": ["emr.example.org"]}
+    assert httpx.post(f"{installation.url}/api/v1/credentials", json=credential).status_code == 201
     with psycopg2.connect(installation.settings.resolved_database_url()) as connection, connection.cursor() as cursor:
         _broken(cursor, made["id"])
     for name, path in {
@@ -422,6 +463,7 @@ def test_axe_finds_nothing_on_any_page(
         "week": "/week",
         "audit": "/audit",
         "access": "/access",
+        "credentials": "/credentials",
         "import": "/connectors/import",
         "connector": where,
         "edit": f"{where}/edit",
@@ -477,7 +519,17 @@ def test_no_page_is_wider_than_a_phone(installation: Installation, web: str, chr
             kept = Path(os.environ["CAI_SCREENSHOTS"]) / f"page-phone{name.replace('/', '-')}.png"
             person.page.screenshot(path=kept, full_page=True)
 
-    for path in ("/", "/for-you", "/week", "/audit", "/access", "/connectors/import", where, f"{where}/edit"):
+    for path in (
+        "/",
+        "/for-you",
+        "/week",
+        "/audit",
+        "/access",
+        "/credentials",
+        "/connectors/import",
+        where,
+        f"{where}/edit",
+    ):
         person.go(path)
         look(path)
     person.choose("sql_database")
@@ -525,7 +577,7 @@ def test_a_foreign_teams_name_is_in_no_byte_of_any_page(guarded: Installation, c
     page.locator("button.main").click()
     page.get_by_role("link", name="Ours").wait_for()
     number, foreign = ours["id"], theirs["id"]
-    paths = ("/for-you", "/week", "/audit", "/access", "/connectors/import", f"/connectors/{number}")
+    paths = ("/for-you", "/week", "/audit", "/access", "/credentials", "/connectors/import", f"/connectors/{number}")
     edits = (f"/connectors/{number}/edit", f"/connectors/{number}/duplicate", f"/connectors/{foreign}", "/?q=Study")
     visited = ("/", *paths, *edits, "/?team=-", f"/connectors/{foreign}/edit", "/connectors/new?kind=fhir")
     for path in visited:
