@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 
 from connectors.sources.protection.methods import AS_TEXT, Method
 from connectors.sources.protection.rules import MOST_DAYS, Kind, Rule
-from pipelines.protection.dates import FIRST, LAST, OLDEST_AGE
+from pipelines.protection.arrow_hashes import encoded, hashes, once_each
+from pipelines.protection.dates import DAY, FIRST, LAST, OLDEST_AGE
+from pipelines.protection.hashing import hashing
 from pipelines.protection.json_rows import JsonRows
 from pipelines.protection.matching import Matcher, State
 from pipelines.protection.treating import GONE, Treating
@@ -101,14 +103,38 @@ class ArrowColumns:
                 return moved
             if rule.method in {Method.YEAR, Method.MONTH, Method.BIRTH_YEAR}:
                 return _coarser(values, rule, self.today)
-        if (token := self.treating.tokens(number)) is not None:
-            encoded = _encoded(values)
-            found = pa.array([None if value is None else token(value) for value in encoded.dictionary.to_pylist()])
-            return pa.chunked_array([found.cast(pa.string()).take(encoded.indices)])
+        if rule.method is Method.HASH:
+            return once_each(values, lambda distinct: hashes(distinct, hashing(self.treating.key)))
         kind = pa.string() if rule.method in AS_TEXT else values.type
         # By days, each value would have to be looked at in each row.
-        moved = days if rule.method is Method.SHIFT_DATES else None
-        return self._one_by_one(values, lambda value, day: self.treating.by(number, value, day), moved, kind)
+        by_row = days if rule.method is Method.SHIFT_DATES else None
+
+        def one_by_one(some: pa.ChunkedArray, days: pa.Array | None) -> Any:
+            return self._one_by_one(some, lambda value, day: self.treating.by(number, value, day), days, kind)
+
+        if by_row is not None and pa.types.is_string(kind):
+            return self._moved_texts(number, values, by_row, one_by_one)
+        return one_by_one(values, by_row)
+
+    def _moved_texts(
+        self, number: int, values: pa.ChunkedArray, days: pa.Array, one_by_one: Callable[[Any, Any], Any]
+    ) -> Any:
+        """A column of texts moved by the days of each row: those that are days or moments as ISO 8601 has them as a
+        whole, whatever else there is one by one."""
+        written = pc.fill_null(pc.match_substring_regex(values, DAY), pa.scalar(value=False)).combine_chunks()
+        texts = values.filter(written)
+        try:
+            dates = pc.utf8_slice_codeunits(texts, 0, 10).cast(pa.date32())
+        except pa.ArrowInvalid:  # one that no calendar has
+            return one_by_one(values, days)
+        moved = _moved(dates, days.filter(written))
+        self.treating.untreatable[number] += moved.null_count
+        found = pc.binary_join_element_wise(moved.cast(pa.string()), pc.utf8_slice_codeunits(texts, 10), "")
+        if len(found) == len(values):
+            return found
+        rest = one_by_one(values.filter(pc.invert(written)), days.filter(pc.invert(written)))
+        landed = pc.replace_with_mask(values.combine_chunks(), written, found.combine_chunks())
+        return pa.chunked_array([pc.replace_with_mask(landed, pc.invert(written), rest.combine_chunks())])
 
     def _one_by_one(
         self, values: pa.ChunkedArray, treat: Callable[[Any, int | None], Any], days: pa.Array | None, kind: pa.DataType
@@ -119,11 +145,11 @@ class ArrowColumns:
             pairs = zip(values.to_pylist(), days.to_pylist(), strict=True)
             moved = [None if value is None else treat(value, day) for value, day in pairs]
             return _array([None if value is GONE else value for value in moved], kind)
-        encoded = _encoded(values)
+        once = encoded(values)
         found: list[Any] = []
         failed: list[tuple[int, int]] = []
         counted, self.treating.failed = self.treating.untreatable.copy(), None
-        for place, value in enumerate(encoded.dictionary.to_pylist()):
+        for place, value in enumerate(once.dictionary.to_pylist()):
             treated = None if value is None else treat(value, None)
             if self.treating.failed is not None:
                 failed.append((place, self.treating.failed))
@@ -132,8 +158,8 @@ class ArrowColumns:
         # Each row counts, and not each distinct value.
         self.treating.untreatable.clear()
         self.treating.untreatable.update(counted)
-        self._count(encoded.indices, failed)
-        return pa.chunked_array([_array(found, kind).combine_chunks().take(encoded.indices)])
+        self._count(once.indices, failed)
+        return pa.chunked_array([_array(found, kind).combine_chunks().take(once.indices)])
 
     def _count(self, indices: pa.Array, failed: list[tuple[int, int]]) -> None:
         """Count each row whose value could not be treated."""
@@ -154,12 +180,6 @@ class ArrowColumns:
             return None
         texts = [None if value is GONE or value is None else dump(value).decode() for value in treated]
         return pa.chunked_array([json_column(pa.array(texts, pa.string()))], JSON_TEXT)
-
-
-def _encoded(values: pa.ChunkedArray) -> Any:
-    """A column as its distinct values, and which of them each row has."""
-    encoded = values.combine_chunks().dictionary_encode()
-    return encoded if isinstance(encoded, pa.DictionaryArray) else encoded.chunk(0)
 
 
 def inner_of(value: Any) -> Any:

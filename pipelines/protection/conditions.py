@@ -12,7 +12,7 @@ from typing import Any
 
 from connectors.sources.protection.rules import Condition, Op
 from connectors.sources.write_rules import normalised
-from pipelines.protection.masking import as_text
+from pipelines.protection.hashing import as_text
 from pipelines.protection.matching import finder
 
 _ORDERS: dict[Op, Callable[[Any, Any], bool]] = {

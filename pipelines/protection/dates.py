@@ -16,11 +16,11 @@ FIRST, LAST = date.min.toordinal(), date.max.toordinal()
 OLDEST_AGE = 89
 """The age from which on nobody's exact one may be told: 45 CFR 164.514(b)(2)(i)(C)."""
 
-DATE = re.compile(
-    r"(?P<year>\d{4})(-(?P<month>\d\d)(-(?P<day>\d\d)(?P<time>[T ]\d\d(:?\d\d(:?\d\d([.,]\d+)?)?)?"
-    r"( ?(Z|[+-]\d\d(:?\d\d)?))?)?)?)?",
-    re.ASCII,
-)
+_TIME = r"[T ]\d\d(:?\d\d(:?\d\d([.,]\d+)?)?)?( ?(Z|[+-]\d\d(:?\d\d)?))?"
+DATE = re.compile(rf"(?P<year>\d{{4}})(-(?P<month>\d\d)(-(?P<day>\d\d)(?P<time>{_TIME})?)?)?", re.ASCII)
+DAY = rf"^\d{{4}}-\d\d-\d\d({_TIME})?$"
+"""The same with a day, as Arrow takes patterns, whose digits are those of ASCII."""
+
 _COMPACT = re.compile(r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?P<time>\d{4,6}(\.\d+)?([+-]\d{4})?)?", re.ASCII)
 
 

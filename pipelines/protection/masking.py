@@ -13,20 +13,17 @@ remembers the columns that it met of each table, and the run is refused before i
 columns, and rows of this kind don't leave some of them out at will.
 """
 
-import functools
-import hmac
-import json
 import logging
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from connectors.sources import Source
 from connectors.sources.write_rules import BESIDE, letters_and_digits
 from pipelines.errors import ConfigurationError
+from pipelines.protection.hashing import hashing
 from pipelines.wording import quoted
 from settings import Settings
 
@@ -68,28 +65,6 @@ def masking_key(data_dir: Path, *, required: bool = False) -> bytes:
     return path.read_text().strip().encode()
 
 
-def hashed(value: Any, key: bytes) -> str | None:
-    """The keyed hash of a value, as 64 hexadecimal digits; an absent value stays absent."""
-    return None if value is None else hmac.digest(key, as_text(value).encode(), "sha256").hex()
-
-
-def as_text(value: Any) -> str:
-    """A value as every source would write it: 7, 7.0 and a decimal of any scale are the same number."""
-    if type(value) is str:
-        return value
-    if type(value) is int:
-        return str(value)
-    match value:
-        case bool() | dict() | list():
-            return json.dumps(value, sort_keys=True, default=str)
-        case float() if value.is_integer():
-            return str(int(value))
-        case Decimal():
-            digits = f"{value:f}"
-            return digits.rstrip("0").rstrip(".") if "." in digits else digits
-    return str(value)
-
-
 class Mask:
     """What a run does to the masked columns of a connector's rows, and what it met of them.
 
@@ -98,7 +73,7 @@ class Mask:
 
     def __init__(self, columns: Collection[str] = (), key: bytes = b"", *, optional: bool = False) -> None:
         self._columns = {letters_and_digits(column): column for column in columns}
-        self._key = key
+        self._hashing = hashing(key)
         self._optional = optional
         self._declared: set[str] = set()
         self._loaded: dict[str, set[str]] = {}
@@ -196,11 +171,12 @@ class Mask:
 
     def _masked(self, item: Any, met: dict[str, str | None]) -> Any:
         """A row, an Arrow table or a bare value, masked."""
+        hashed = self._hashing.of
         if isinstance(item, dict):
-            return {name: hashed(value, self._key) if self._hides(name, met) else value for name, value in item.items()}
+            return {name: hashed(value) if self._hides(name, met) else value for name, value in item.items()}
         if hasattr(item, "schema"):
             return self._arrow(item, met)
-        return hashed(item, self._key) if self._hides("value", met) else item  # the column in which such values land
+        return hashed(item) if self._hides("value", met) else item  # the column in which such values land
 
     def _hides(self, name: str, met: dict[str, str | None]) -> bool:
         if name not in met:
@@ -216,12 +192,11 @@ class Mask:
     def _arrow(self, table: Any, met: dict[str, str | None]) -> Any:
         import pyarrow as pa  # noqa: PLC0415  # only where a source yields Arrow
 
+        from pipelines.protection.arrow_hashes import hashes, once_each  # noqa: PLC0415
+
         for index, field in enumerate(table.schema):
             if self._hides(field.name, met):
-                of_value = functools.partial(hashed, key=self._key)
-                # Each distinct value once: identifiers repeat. Lists and structs can't be looked up.
-                once = of_value if pa.types.is_nested(field.type) else functools.cache(of_value)
-                values = pa.array([once(value) for value in table.column(index).to_pylist()], pa.string())
+                values = once_each(table.column(index), lambda distinct: hashes(distinct, self._hashing))
                 table = table.set_column(index, pa.field(field.name, pa.string(), metadata=field.metadata), values)
         return table
 

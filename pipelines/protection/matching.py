@@ -57,12 +57,16 @@ Position = tuple[int, int]
 """A pattern, and how many of its steps are taken."""
 
 
+Walk = Callable[[Any, int | None], Any]
+"""What makes of a value, and by how many days its patient's dates move (None: nobody knows whose it is), what lands."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What becomes of the members of an object: names that go, and those that are treated; the others stay."""
 
     gone: tuple[str, ...]
-    treated: tuple[tuple[str, "State"], ...]
+    treated: tuple[tuple[str, "Walk"], ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +90,8 @@ class State:
     """Nothing that stands in here is treated otherwise than what stands here."""
     on_path: bool = False
     """A path that was written out goes on from here, so that a text here must be JSON."""
+    walk: Walk | None = None
+    """What becomes of whatever stands here, once somebody has made that."""
 
 
 class Matcher:

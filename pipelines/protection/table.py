@@ -5,7 +5,6 @@ types and counts: so nothing after it, no load file, no sample and no sentence, 
 here but counts; if the process dies, the next run reads again.
 """
 
-import functools
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
@@ -21,12 +20,13 @@ from connectors.sources.protection.rules import Rule
 from connectors.sources.write_rules import BESIDE, letters_and_digits
 from pipelines.errors import ConfigurationError
 from pipelines.protection.arrow_columns import ArrowColumns, inner_of
+from pipelines.protection.arrow_hashes import offsets, once_each
 from pipelines.protection.conditions import May
+from pipelines.protection.hashing import as_text, hashing
 from pipelines.protection.json_rows import JsonRows
-from pipelines.protection.masking import as_text
 from pipelines.protection.matching import Matcher, State, finder, spelled, spelling, word_of
 from pipelines.protection.treating import Treating
-from pipelines.protection.values import REMEMBERED, days_of, offset
+from pipelines.protection.values import OF_PATIENT, REMEMBERED, days_of, id_of, offset
 from pipelines.rows.marks import is_beside
 from pipelines.rows.to_arrow import END
 from pipelines.wording import quoted
@@ -46,12 +46,15 @@ class Patients:
         """The column that says it, where one alone does."""
         self.found = bool(paths)
         self._finders = tuple(map(finder, paths))
-        self._offset = functools.lru_cache(REMEMBERED)(functools.partial(offset, key, days=days))
+        self._key, self._days = key, days
+        self._known: dict[int | str, int] = {}
 
     def offset_of(self, row: Any) -> int | None:
         """By how many days the dates of a row move; None when it doesn't say whose it is."""
-        if self.column is not None and type(who := row.get(self.column)) in {int, str}:
-            return self._offset(who if type(who) is str else str(who))
+        # Neither a truth nor a decimal, which may equal a number and is written otherwise.
+        if self.column is not None and ((kind := type(who := row.get(self.column))) is int or kind is str):
+            known = self._known.get(who)
+            return self.of_patient(who) if known is None else known
         for find in self._finders:
             if found := find(row):
                 return self.of_patient(found[0])
@@ -59,7 +62,19 @@ class Patients:
 
     def of_patient(self, patient: Any) -> int:
         """By how many days the dates of a patient move."""
-        return self._offset(as_text(patient))
+        who = as_text(patient)
+        found = self._known.get(who)
+        if found is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            found = self._known[who] = offset(self._key, who, self._days)
+        if type(patient) is int:
+            self._known[patient] = found
+        return found
+
+    def offsets(self, patients: pa.Array) -> pa.Array:
+        """The same for a column of patients."""
+        return offsets(patients, hashing(self._key), self._days, OF_PATIENT, id_of)
 
 
 class Protecting(ItemTransform[Any, dict[str, Any]]):
@@ -95,7 +110,7 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
         self.rows = 0
         self.columns: dict[str, str] = {}
         """What becomes of each column that is not as it was, in a word, by the source's name."""
-        self._rows = JsonRows(matcher, self.treating)
+        self._rows = JsonRows(matcher, self.treating, self.look)
         self._arrow = ArrowColumns(matcher, self.treating, self._rows, today)
         self._may, self._asked = may, tuple(asked)
         self._patients = patients
@@ -152,12 +167,12 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
             self.rows_kept_back += len(rows) - len(allowed)
             rows = allowed
         self.rows += len(rows)
-        for shape in {tuple(row): None for row in rows}:
-            for name in shape:
-                if name not in self._noted:
-                    self.look(name)
-        patients = self._patients
-        found = [self._rows.treated(row, None if patients is None else patients.offset_of(row)) for row in rows]
+        treated = self._rows.treated
+        if self._patients is None:
+            found = [treated(row, None) for row in rows]
+        else:
+            offset_of = self._patients.offset_of
+            found = [treated(row, offset_of(row)) for row in rows]
         if self._keys and self.matcher.values:
             self._check_keys(rows, found)
         return found
@@ -218,9 +233,7 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
             return None
         name = None if patients.column is None else spelling(table.column_names, patients.column)
         if name is not None and not pa.types.is_nested(table.schema.field(name).type):
-            encoded = table.column(name).combine_chunks().dictionary_encode()
-            distinct = [None if who is None else patients.of_patient(who) for who in encoded.dictionary.to_pylist()]
-            return pa.array(distinct, pa.int32()).take(encoded.indices)
+            return once_each(table.column(name), patients.offsets).combine_chunks()
         return pa.array([patients.offset_of(row) for row in _rows_of(table, patients.columns)], pa.int32())
 
 

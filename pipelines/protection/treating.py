@@ -8,7 +8,7 @@ from typing import Any
 from connectors.sources.protection.methods import Method
 from connectors.sources.protection.rules import Rule
 from pipelines.protection.matching import Matcher, State
-from pipelines.protection.values import EMPTY, UNTREATABLE, Treat, is_a, tokens, treatment
+from pipelines.protection.values import EMPTY, UNTREATABLE, Treat, is_a, treatment
 
 GONE = object()
 """What becomes of a value that does not land at all."""
@@ -22,8 +22,8 @@ class Treating:
 
     def __init__(self, matcher: Matcher, key: bytes, today: date) -> None:
         self._matcher = matcher
-        self._key = key
-        self._treats: list[Treat] = [treatment(rule, key, today) for rule in matcher.rules]
+        self.key = key
+        self.treats: list[Treat] = [treatment(rule, key, today) for rule in matcher.rules]
         self.untreatable: Counter[int] = Counter()
         """How many values landed as nothing since their rule could not treat them, by the rule's number."""
         self.failed: int | None = None
@@ -51,16 +51,15 @@ class Treating:
         """What a rule makes of a value."""
         if self._matcher.rules[number].method is Method.DROP:
             return GONE
-        found = self._treats[number](value, days)
+        found = self.treats[number](value, days)
         if found is UNTREATABLE:
-            self.untreatable[number] += 1
-            self.failed = number
-            return None
+            return self.untreated(number)
         return None if found is EMPTY else found
 
-    def tokens(self, number: int) -> Callable[[Any], str | None] | None:
-        """What makes a token of any value by a rule, where the rule is for that."""
-        return tokens(self._matcher.rules[number], self._key)
+    def untreated(self, number: int) -> None:
+        """Count a value that a rule could not treat: nothing lands of it."""
+        self.untreatable[number] += 1
+        self.failed = number
 
     def whole(self, state: State) -> Any:
         """What becomes of a list or object of which no part is treated by itself."""

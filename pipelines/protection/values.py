@@ -4,8 +4,6 @@ A value that a method can't treat lands as nothing and is counted: never as it i
 """
 
 import functools
-import hashlib
-import hmac
 import re
 from collections.abc import Callable
 from datetime import date
@@ -15,7 +13,7 @@ from typing import Any
 from connectors.sources.protection.methods import Method
 from connectors.sources.protection.rules import PATIENT_DAYS, Kind, Rule
 from pipelines.protection.dates import OLDEST_AGE, is_date, is_old, month_of, shifted, year_of
-from pipelines.protection.masking import as_text, hashed
+from pipelines.protection.hashing import as_text, hashing
 
 SMALL_ZIP3 = frozenset({
     "036", "059", "063", "102", "203", "556", "692", "790", "821", "823", "830", "831", "878", "879", "884", "890",
@@ -40,6 +38,10 @@ Treat = Callable[[Any, int | None], Any]
 """What makes of a value, and by how many days its patient's dates move (None: nobody knows whose it is), what lands."""
 
 
+OF_PATIENT = b"shift_dates\0"
+"""What stands before a patient's number in the hash that says by how much dates move."""
+
+
 def id_of(reference: Any) -> str:
     """The id in a FHIR reference such as `Patient/1`, or the value itself."""
     text = as_text(reference)
@@ -49,7 +51,7 @@ def id_of(reference: Any) -> str:
 
 def offset(key: bytes, patient: Any, days: int) -> int:
     """By how many days the dates of a patient move: always as many, from 1 to `days` forwards or back."""
-    digest = hmac.digest(key, f"shift_dates\0{id_of(patient)}".encode(), hashlib.sha256)
+    digest = hashing(key).digest(OF_PATIENT + id_of(patient).encode())
     place = int.from_bytes(digest[:8], "big") % (2 * days)
     return place - days if place < days else place - days + 1
 
@@ -58,11 +60,11 @@ def treatment(rule: Rule, key: bytes, today: date) -> Treat:
     """What a rule makes of a single value. Whoever calls it remembers: it is the same for the same value."""
     match rule.method:
         case Method.SHIFT_DATES:
-            return functools.lru_cache(REMEMBERED, typed=True)(_moved)
+            return _moved
         case Method.HASH:
-            plain: Callable[[Any], Any] = functools.partial(hashed, key=key)
+            plain: Callable[[Any], Any] = hashing(key).of
         case Method.HASH_REFERENCE:
-            plain = functools.partial(_hashed_reference, key=key)
+            plain = functools.partial(_hashed_reference, of=hashing(key).of)
         case Method.YEAR:
             plain = year_of
         case Method.MONTH:
@@ -79,34 +81,12 @@ def treatment(rule: Rule, key: bytes, today: date) -> Treat:
             return lambda value, _: value
         case Method.DROP | Method.REDACT:
             return lambda value, _: None
-    remembered: dict[Any, Any] = {}
 
     def treat(value: Any, _: int | None) -> Any:
-        # By type as well: 1, 1.0 and true are one key of a dictionary.
-        known = (type(value), value)
-        try:
-            return remembered[known]
-        except KeyError:
-            pass
-        except TypeError:  # lists and objects
-            return plain(value)
         found = plain(value)
-        if len(remembered) >= REMEMBERED:
-            remembered.clear()
-        remembered[known] = found = UNTREATABLE if found is None else found
-        return found
+        return UNTREATABLE if found is None else found
 
     return treat
-
-
-def tokens(rule: Rule, key: bytes) -> Callable[[Any], str | None] | None:
-    """What makes a token of a value, for the methods that make one of any."""
-    match rule.method:
-        case Method.HASH:
-            return functools.partial(hashed, key=key)
-        case Method.HASH_REFERENCE:
-            return functools.partial(_hashed_reference, key=key)
-    return None
 
 
 def _moved(value: Any, days: int | None) -> Any:
@@ -123,9 +103,9 @@ EMPTY = object()
 """What a method gives where nothing is to land, rightly."""
 
 
-def _hashed_reference(value: Any, key: bytes) -> str | None:
+def _hashed_reference(value: Any, of: Callable[[Any], str | None]) -> str | None:
     found = _PATIENT.search(value) if isinstance(value, str) else None
-    return f"{found[1]}/{hashed(found[2], key)}" if found else hashed(value, key)
+    return f"{found[1]}/{of(found[2])}" if found else of(value)
 
 
 def _birth_year(value: Any, today: date) -> Any:

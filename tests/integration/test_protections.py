@@ -10,7 +10,8 @@ import pytest
 from connectors.people import Role
 from pipelines.discovery import discover_for
 from pipelines.errors import ConfigurationError
-from pipelines.protection.masking import hashed, masking_key
+from pipelines.protection.hashing import hashed
+from pipelines.protection.masking import masking_key
 from pipelines.source_test import probe_connector
 from tests.support.api_rig import BODY, CONNECTORS, TOKEN, client
 from tests.support.data_plane.platform import Platform

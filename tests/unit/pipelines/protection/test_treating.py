@@ -15,7 +15,7 @@ from connectors.sources.protection.rules import Condition, Kind, Op, Profile, Ru
 from pipelines.errors import ConfigurationError
 from pipelines.protection.conditions import may_leave
 from pipelines.protection.dates import month_of, shifted, year_of
-from pipelines.protection.masking import hashed
+from pipelines.protection.hashing import hashed
 from pipelines.protection.matching import finder, matcher_of, words_of
 from pipelines.protection.table import Patients, Protecting
 from pipelines.protection.values import capped, is_a, offset, rounded, zip3

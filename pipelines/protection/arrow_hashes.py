@@ -1,0 +1,62 @@
+"""Keyed hashes of whole columns: each distinct value once, without an object of Python for a hash."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.protection.hashing import Hashing, as_text
+
+_DIGITS = 64
+
+
+def encoded(values: pa.ChunkedArray) -> Any:
+    """A column as its distinct values, and which of them each row has."""
+    found = values.combine_chunks().dictionary_encode()
+    return found if isinstance(found, pa.DictionaryArray) else found.chunk(0)
+
+
+def once_each(values: pa.ChunkedArray, of_distinct: Callable[[pa.Array], pa.Array]) -> pa.ChunkedArray:
+    """What is made of a column by making it of its distinct values."""
+    if not _can_be_encoded(values.type):
+        return pa.chunked_array([of_distinct(values.combine_chunks())])
+    found = encoded(values)
+    return pa.chunked_array([of_distinct(found.dictionary).take(found.indices)])
+
+
+def _can_be_encoded(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_decimal, pa.types.is_date)
+    more = (pa.types.is_timestamp, pa.types.is_float64, pa.types.is_float32, pa.types.is_dictionary)
+    return any(test(kind) for test in (*tests, *more))
+
+
+def hashes(values: pa.Array, hashing: Hashing) -> pa.Array:
+    """The hash of each value, as text; an absent one stays absent."""
+    messages = texts(values)
+    if values.null_count:
+        return pa.array([None if each is None else hashing.digest(each).hex() for each in messages], pa.string())
+    digits = b"".join(map(hashing.digest, messages)).hex().encode()
+    ends = np.arange(0, len(digits) + 1, _DIGITS, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(digits))
+
+
+def texts(values: pa.Array) -> list[Any]:
+    """Each value as every source would write it, in UTF-8; None for an absent one."""
+    kind = values.type
+    if pa.types.is_integer(kind) or pa.types.is_string(kind) or (pa.types.is_decimal(kind) and kind.scale == 0):
+        found: list[Any] = values.cast(pa.string()).cast(pa.binary()).to_pylist()
+        return found
+    return [None if value is None else as_text(value).encode() for value in values.to_pylist()]
+
+
+def offsets(patients: pa.Array, hashing: Hashing, days: int, prefix: bytes, id_of: Callable[[str], str]) -> pa.Array:
+    """By how many days the dates of each patient move: see `values.offset`."""
+    ids = texts(patients)
+    if pa.types.is_string(patients.type) and pc.any(pc.match_substring(patients, "/")).as_py():
+        ids = [None if each is None else id_of(each.decode()).encode() for each in ids]
+    digests = b"".join(hashing.digest(prefix + (each or b"")) for each in ids)
+    places = (np.frombuffer(digests, ">u8")[::4] % np.uint64(2 * days)).astype(np.int32)
+    moved = places - days + (places >= days)
+    return pa.array(moved, pa.int32(), mask=np.array([each is None for each in ids], bool))

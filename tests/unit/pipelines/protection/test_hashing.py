@@ -1,0 +1,67 @@
+"""Keyed hashes: those of the library, one by one and by the column, and dates that move by the column."""
+
+import hmac
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.protection.arrow_hashes import hashes, offsets, once_each
+from pipelines.protection.dates import shifted
+from pipelines.protection.hashing import Hashing, as_text, hashed
+from pipelines.protection.values import OF_PATIENT, id_of, offset
+from tests.unit.pipelines.protection.test_treating import KEY, protecting
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_a_hash_is_that_of_the_library(key: bytes, message: bytes) -> None:
+    assert Hashing(key).digest(message) == hmac.digest(key, message, "sha256")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a", None, "", "a", "ü"],
+        pa.array(["a", "a", None]).dictionary_encode(),
+        [1, -(2**63), None, 1],
+        [True, None, False],
+        [1.0, 1.5, None, float("nan")],
+        [Decimal("-7"), Decimal("99999999999999999999"), None],
+        [Decimal("7.10"), None],
+        [date(2024, 1, 31), None],
+        [datetime(2024, 1, 31, 8, tzinfo=UTC), None],
+        [[1, 2], None],
+        [],
+    ],
+    ids=str,
+)
+def test_a_column_has_the_hashes_of_its_values(values: Any) -> None:
+    column = pa.chunked_array([pa.array(values) if isinstance(values, list) else values] * 2)
+    found = once_each(column, lambda distinct: hashes(distinct, Hashing(KEY))).to_pylist()
+    assert found == [hashed(value, KEY) for value in column.to_pylist()]
+
+
+@pytest.mark.parametrize("who", [["7", None, "Patient/7", "a/b"], [7, None, 8], [Decimal("7.0"), None]], ids=str)
+def test_a_column_of_patients_has_their_offsets(who: list[Any]) -> None:
+    found = offsets(pa.array(who), Hashing(KEY), 30, OF_PATIENT, id_of).to_pylist()
+    assert found == [None if each is None else offset(KEY, each, 30) for each in who]
+    assert as_text(Decimal("7.0")) == "7"
+
+
+WRITTEN = ["2024-02-28", "2024-01-31T08:00:00.5+01:00", "0001-01-01", "9999-12-31", "0999-12-31 08:00", "20240131"]
+ODD = ["2024-01", "soon", "2024-02-30", " 2024-01-31", "2024-01-31x", "2024-01-31\n", "", None, "2024-01-31 8:00"]
+
+
+@pytest.mark.parametrize("texts", [WRITTEN, ODD, WRITTEN + ODD, [*WRITTEN, "2024-01", None], ["2024-01-31"]], ids=len)
+def test_a_column_of_texts_moves_as_each_of_them_does(texts: list[Any]) -> None:
+    rows = [(text, who) for who in ("a", "b", None) for text in texts]
+    step = protecting([{"path": "at", "method": "shift_dates"}], patient="who")
+    found = step(pa.table({"at": [text for text, _ in rows], "who": pa.array([who for _, who in rows], pa.string())}))
+    expected = [None if text is None or who is None else shifted(text, offset(KEY, who, 180)) for text, who in rows]
+    assert found.column("at").to_pylist() == expected
+    failed = sum(text is not None and lands is None for (text, _), lands in zip(rows, expected, strict=True))
+    assert step.treating.untreatable[0] == failed
