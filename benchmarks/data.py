@@ -25,6 +25,7 @@ from typing import Any
 import orjson
 import psycopg2  # type: ignore[import-untyped]
 
+from benchmarks.checking import checking
 from benchmarks.data_loads import LOADS, SOURCE, WAREHOUSE
 from benchmarks.data_peers import PEERS, Peer, installed
 from benchmarks.data_sides import COLUMNS
@@ -389,6 +390,7 @@ def main() -> int:
     )
     parser.add_argument("--redcap", type=int, help="only the REDCap figures, for a project of so many records")
     parser.add_argument("--fhir", type=int, help="only the figures of a FHIR export, of so many resources")
+    parser.add_argument("--checks", action="store_true", help="only the figures of checks and of the ledger")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
@@ -400,8 +402,11 @@ def main() -> int:
     if given.fhir:
         print(table(fhir(given.fhir)))
         return 0
+    if given.checks:
+        print(table(checking()))
+        return 0
     began = time.monotonic()
-    shown_table = table(data(given.rows) + redcap(REDCAP_RECORDS) + fhir(FHIR_RESOURCES))
+    shown_table = table(checking() + data(given.rows) + redcap(REDCAP_RECORDS) + fhir(FHIR_RESOURCES))
     print(shown_table)
     if given.rows == parser.get_default("rows"):
         packages = ", ".join(

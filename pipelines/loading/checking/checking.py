@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from connectors.loads import Decision
 from connectors.sources.checks import Checks, OnFailure, checks_of
@@ -19,7 +18,7 @@ from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ChecksError, Held, HeldError, Step
 from pipelines.loading.checking import rows_of_load, standing
 from pipelines.loading.checking.findings import Finding, marks, of_age, of_counts, sentence_of
-from pipelines.loading.checking.rows_of_load import RowsOfLoad
+from pipelines.loading.checking.rows_of_load import Duck, RowsOfLoad
 from pipelines.loading.job import Job
 from pipelines.loading.opening import Opened
 from pipelines.remarks import Remarks
@@ -55,11 +54,11 @@ class Checking:
         """
         checks = {name: each for name, each in checks_of(self._job.connector.source).items() if name in read.tables}
         found: dict[str, list[Finding]] = {name: [] for name in checks}
-        with rows_of_load.opened(self._job.directory) as connection:
+        with rows_of_load.lazily(self._job.directory) as duck:
             files = _files(read.opened)
             for name, each in checks.items():
-                rows = RowsOfLoad(connection, name, files.get(name, ()))
-                found[name] = list(self._of_table(read, rows, each, connection))
+                rows = RowsOfLoad(duck, name, files.get(name, ()), self._job.directory)
+                found[name] = list(self._of_table(read, rows, each, duck))
         self._judge(checks, found, remarks)
         self.settled = () if self._is_part else tuple(checks)
 
@@ -68,55 +67,65 @@ class Checking:
         """Whether the run reads a part of the rows: their number and age say nothing."""
         return self._job.options.partial or self._job.options.row_limit is not None
 
-    def _of_table(self, read: Read, rows: RowsOfLoad, checks: Checks, connection: Any) -> Iterator[Finding]:
+    def _of_table(self, read: Read, rows: RowsOfLoad, checks: Checks, duck: Duck) -> Iterator[Finding]:
         table, known = rows.table, read.opened.known.tables.get(rows.table, {})
-        lacking = [name for name in checks.columns if normalised(name) not in {*rows.kinds, *known}]
+        lacking = [name for name in checks.columns if normalised(name) not in {*rows.types, *known}]
         if rows.rows and lacking:
             for name in dict.fromkeys(lacking):
                 yield Finding(table, "column", (name,), f"it has no column {quoted([name])}, which is to be checked")
         if not self._is_part:
             yield from of_counts(table, checks, rows.rows, self._earlier(read, table, checks))
+        now = self._clock()
+        rows.count(checks, self._key(read, table), now)
         yield from rows.failing(checks)
-        ask = standing.asks(self._job, read.opened, connection)
         # The words of an error are the destination's here, though nothing is being loaded yet.
         with as_fault(self._job.secrets.redact, Step.LOAD, lambda: self._job.names):
-            yield from self._standing(read, rows, checks, ask)
-            if checks.freshness is not None and not self._is_part:
-                now = self._clock()
-                newest = rows.newest(checks.freshness.column, now)
-                is_old = bool(list(of_age(table, checks, newest, now)))
-                if is_old and not self._replaces(read, table):
-                    column = normalised(checks.freshness.column)
-                    kind = known[column].kind if column in known else ""
-                    with ask(table) as there:
-                        stands = standing.newest(there, table, column, kind) if there is not None else None
-                    newest = max((each for each in (newest, stands) if each is not None), default=None)
-                yield from of_age(table, checks, newest, now)
+            yield from self._standing(read, rows, checks, duck, now)
 
-    def _standing(self, read: Read, rows: RowsOfLoad, checks: Checks, ask: standing.Asks) -> Iterator[Finding]:
-        """Values that may not come twice, and stand in the destination in a row that this load leaves there."""
+    def _standing(self, read: Read, rows: RowsOfLoad, checks: Checks, duck: Duck, now: float) -> Iterator[Finding]:
+        """What must be known of rows in the destination that this load leaves there: values that may not come twice,
+        and moments, where those of the load are old."""
         table = rows.table
-        if not rows.rows or self._replaces(read, table):
-            return
-        key = tuple(
-            column
-            for column, hint in read.opened.pipeline.default_schema.tables[table]["columns"].items()
-            if hint.get("primary_key") and self._merges(read, table)
-        )
-        known = read.opened.known.tables.get(table, {})
-        for names in checks.unique:
+        columns, replaces = self._compared(read, rows, checks), self._replaces(read, table)
+        is_judged = checks.freshness is not None and not self._is_part
+        newest = rows.newest(checks.freshness.column, now) if checks.freshness and is_judged else None
+        is_old = is_judged and bool(list(of_age(table, checks, newest, now)))
+        if not replaces and table in read.opened.known.tables and (columns or is_old):
+            with standing.asks(self._job, read.opened, duck)(table) as there:
+                if there is not None:
+                    yield from self._doubled(read, rows, columns, there)
+                    if checks.freshness is not None and is_old:
+                        newest = self._newest(read, table, normalised(checks.freshness.column), newest, there)
+        if is_judged:
+            yield from of_age(table, checks, newest, now)
+
+    def _compared(self, read: Read, rows: RowsOfLoad, checks: Checks) -> dict[tuple[str, ...], tuple[str, ...]]:
+        """The columns of which a row that stands there may have the same values, by how they are named."""
+        known, found = read.opened.known.tables.get(rows.table, {}), {}
+        key = self._key(read, rows.table)
+        for names in checks.unique if rows.rows else ():
             columns = tuple(dict.fromkeys(normalised(name) for name in names))
             is_json = any(known[name].kind == "json" for name in columns if name in known)
-            if not rows.has(names) or is_json or (key and set(key) <= set(columns)):
-                continue
-            file = self._job.directory / f"unique_{table}.parquet"
-            rows.save((*columns, *key), file)
-            with ask(table) as there:
-                count = 0 if there is None else standing.doubled(there, standing.Landing(table, key), columns, file)
-            file.unlink()
+            if rows.has(names) and not is_json and not (key and set(key) <= set(columns)):
+                found[names] = columns
+        return found
+
+    def _doubled(
+        self, read: Read, rows: RowsOfLoad, columns: Mapping[tuple[str, ...], tuple[str, ...]], there: standing.Asked
+    ) -> Iterator[Finding]:
+        landing = standing.Landing(rows.table, self._key(read, rows.table))
+        counts = standing.doubled(there, landing, list(columns.values()), rows)
+        for names, count in zip(columns, counts, strict=True):
             if count:
                 words = f"{counted(count, 'row')} whose {quoted(names)} a row in the destination has too (unique)"
-                yield Finding(table, "unique", names, words)
+                yield Finding(rows.table, "unique", names, words)
+
+    @staticmethod
+    def _newest(read: Read, table: str, column: str, newest: float | None, there: standing.Asked) -> float | None:
+        """The newest moment of the load and of what stands there."""
+        known = read.opened.known.tables[table]
+        stands = standing.newest(there, table, column, known[column].kind if column in known else "")
+        return max((each for each in (newest, stands) if each is not None), default=None)
 
     def _earlier(self, read: Read, table: str, checks: Checks) -> list[int]:
         if checks.max_drop_percent is None:
@@ -132,8 +141,12 @@ class Checking:
     def _replaces(self, read: Read, table: str) -> bool:
         return read.opened.full_refresh or self._disposition(read, table) == WriteDisposition.REPLACE
 
-    def _merges(self, read: Read, table: str) -> bool:
-        return self._disposition(read, table) == WriteDisposition.MERGE
+    def _key(self, read: Read, table: str) -> tuple[str, ...]:
+        """The columns by which the rows are merged: no two of the load have the same; none where they are not."""
+        if self._disposition(read, table) != WriteDisposition.MERGE:
+            return ()
+        columns = read.opened.pipeline.default_schema.tables[table]["columns"]
+        return tuple(column for column, hint in columns.items() if hint.get("primary_key"))
 
     @staticmethod
     def _disposition(read: Read, table: str) -> str:

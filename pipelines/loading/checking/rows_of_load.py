@@ -1,14 +1,23 @@
-"""Rows of a load as they would land, looked at by DuckDB in the files that were extracted, with a limit on memory."""
+"""Rows of a load as they would land, looked at in the files that were extracted.
+
+The columns that are checked are read once, batch by batch, and counted in Arrow (`tallies`). What can't be counted so,
+a value's look of a rare type or the columns of very many rows, DuckDB counts, with a limit on memory.
+"""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
+
 from connectors.sources.checks import Checks
 from connectors.sources.write_rules import BESIDE, normalised
+from pipelines.loading.checking import tallies
 from pipelines.loading.checking.findings import Finding
+from pipelines.loading.checking.tallies import A_DAY, Doubled, Empty, Newest, Others, Tally, number, shown
 from pipelines.wording import counted, quoted
 
 MEMORY = "200MB"
@@ -16,139 +25,238 @@ MEMORY = "200MB"
 
 THREADS = 2
 
-A_DAY = 86_400
-"""A moment that lies further ahead than this says nothing of how old the data is."""
+MOST_BYTES = 32_000_000
+"""Of the columns whose values are compared in memory, as their files have them."""
+
+BATCH_ROWS = 65_536
+
+Duck = Callable[[], Any]
+"""Opens a DuckDB in memory, or gives the one that is open."""
 
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT", "UINTEGER", "FLOAT", "DOUBLE", "DECIMAL")
+
+
+@dataclass
+class _Counts:
+    """What counts the checks of a table; None: DuckDB does."""
+
+    empty: dict[str, Empty] = field(default_factory=dict)
+    others: dict[str, Others | None] = field(default_factory=dict)
+    doubled: dict[tuple[str, ...], Doubled | None] = field(default_factory=dict)
+    newest: Newest | None = None
+
+    def all(self) -> list[Tally]:
+        """All of them."""
+        found: tuple[Tally | None, ...] = (
+            *self.empty.values(),
+            *self.others.values(),
+            *self.doubled.values(),
+            self.newest,
+        )
+        return [each for each in found if each is not None]
 
 
 class RowsOfLoad:
     """The rows of one table in one load."""
 
-    def __init__(self, connection: Any, table: str, files: Sequence[Path]) -> None:
-        self._connection = connection
+    def __init__(self, duck: Duck, table: str, files: Sequence[Path], directory: Path) -> None:
+        """`directory`: for a file of columns that are compared elsewhere."""
+        self._duck = duck
+        self._directory = directory
         self.table = table
-        self.kinds: dict[str, str] = {}
-        """DuckDB's type of each column that the files have."""
-        self.rows = 0
-        if files:
-            listed = ", ".join(_text(str(path)) for path in files)
-            self._source = f"read_parquet([{listed}], union_by_name = true)"
-            described = connection.execute(f"DESCRIBE SELECT * FROM {self._source}").fetchall()  # noqa: S608
-            self.kinds = {name: kind for name, kind, *_ in described}
-            ((self.rows,),) = connection.execute(f"SELECT count(*) FROM {self._source}").fetchall()  # noqa: S608
+        self.files = files
+        self._footers = [pyarrow.parquet.read_metadata(path) for path in files]
+        self.rows = sum(footer.num_rows for footer in self._footers)
+        self.types: dict[str, pa.DataType | None] = {}
+        """Of each column that the files have; None: it has several."""
+        for footer in self._footers:
+            for column in footer.schema.to_arrow_schema():
+                known = self.types.setdefault(column.name, column.type)
+                self.types[column.name] = column.type if known == column.type else None
+        self._counts = _Counts()
 
-    def failing(self, checks: Checks) -> Iterator[Finding]:
-        """The checks of columns that fail among these rows alone."""
+    def count(self, checks: Checks, key: Sequence[str], now: float) -> None:
+        """Read the columns that are checked, once.
+
+        Args:
+            checks: of the table.
+            key: what no two rows of the load have the same values of.
+            now: in seconds since 1970.
+        """
         if not self.rows:
             return
-        empty = {name: self._is_empty(name) for name in checks.not_null}
-        other = {name: self._is_other(name, values) for name, values in checks.accepted.items()}
-        conditions = [*empty.values(), *other.values()]
-        if conditions:
-            parts = ", ".join(f"count(*) FILTER (WHERE {condition})" for condition in conditions)
-            counts = list(self._connection.execute(f"SELECT {parts} FROM {self._source}").fetchone())  # noqa: S608
-            for name, count in zip(empty, counts, strict=False):
-                if count:
-                    words = f"{counted(count, 'row')} without {quoted([name])} (not_null)"
-                    yield Finding(self.table, "not_null", (name,), words)
-            for name, count in zip(other, counts[len(empty) :], strict=True):
-                if count:
-                    words = f"{counted(count, 'row')} whose {quoted([name])} is none of the accepted values"
-                    yield Finding(self.table, "accepted", (name,), words)
+        counts = self._counts = _Counts()
+        for name in checks.not_null:
+            if of_name := self._places(name):
+                counts.empty[name] = Empty(of_name)
+        for name, values in checks.accepted.items():
+            counts.others[name] = tallies.others(self._places(name), self.types, values)
+        kept = 0
         for names in checks.unique:
-            if count := self._doubled(names):
+            if self.has(names) and not (key and set(key) <= set(map(normalised, names))):
+                places: Sequence[Sequence[str]] = [self._places(name) for name in names]
+                kept += self._bytes(place for found in places for place in found)
+                counts.doubled[names] = tallies.doubled(places, self.types) if kept <= MOST_BYTES else None
+        if checks.freshness is not None:
+            counts.newest = tallies.newest(normalised(checks.freshness.column), self.types, now)
+        self._pass(counts.all())
+
+    def failing(self, checks: Checks) -> Iterator[Finding]:
+        """The checks of columns that fail among these rows alone, of those that were counted."""
+        if not self.rows:
+            return
+        for name in checks.not_null:
+            empty = self._counts.empty.get(name)
+            if count := empty.count if empty else self.rows:
+                words = f"{counted(count, 'row')} without {quoted([name])} (not_null)"
+                yield Finding(self.table, "not_null", (name,), words)
+        for name, values in checks.accepted.items():
+            of_others = self._counts.others[name]
+            if count := of_others.count if of_others else self._other_in_duckdb(name, values):
+                words = f"{counted(count, 'row')} whose {quoted([name])} is none of the accepted values"
+                yield Finding(self.table, "accepted", (name,), words)
+        for names, of_doubled in self._counts.doubled.items():
+            if count := of_doubled.count if of_doubled else self._doubled_in_duckdb(names):
                 words = f"{counted(count, 'row')} whose {quoted(names)} another row of the load has too (unique)"
                 yield Finding(self.table, "unique", names, words)
 
     def newest(self, name: str, now: float) -> float | None:
         """The newest moment of a column, in seconds since 1970, of those not far ahead of now; None: there is none."""
+        if self._counts.newest is not None:
+            return self._counts.newest.seconds
         column = normalised(name)
-        kind = self.kinds.get(column, "")
+        kind = self._kind(column) if column in self.types else ""
         if kind == "VARCHAR":
             moment = f"epoch(TRY_CAST({_name(column)} AS TIMESTAMPTZ))"
         elif kind.startswith(("TIMESTAMP", "DATE")):
             moment = f"epoch({_name(column)})"
         else:
             return None
-        asked = f"SELECT max({moment}) FILTER (WHERE {moment} <= {now + A_DAY}) FROM {self._source}"  # noqa: S608
-        found = self._connection.execute(asked).fetchone()[0]
+        found = self._ask(f"max({moment}) FILTER (WHERE {moment} <= {now + A_DAY})")
         return None if found is None else float(found)
 
     def has(self, names: Sequence[str]) -> bool:
         """Whether some row may have values of all these columns."""
-        return all(normalised(name) in self.kinds for name in names)
+        return all(normalised(name) in self.types for name in names)
 
-    def save(self, names: Sequence[str], path: Path) -> None:
-        """Write what different values these columns have to a Parquet file."""
-        columns = ", ".join(_name(name) for name in dict.fromkeys(names))
-        self._connection.execute(
-            f"COPY (SELECT DISTINCT {columns} FROM {self._source}) TO {_text(str(path))} (FORMAT parquet)"  # noqa: S608
+    def files_with(self, names: Sequence[str]) -> Sequence[Path]:
+        """Parquet files that all have these columns, of the same types."""
+        in_each = (set(footer.schema.to_arrow_schema().names) for footer in self._footers)
+        if all(self.types[name] for name in names) and all(there >= set(names) for there in in_each):
+            return self.files
+        path = self._directory / f"checked_{self.table}.parquet"
+        columns = ", ".join(map(_name, names))
+        self._duck().execute(f"COPY (SELECT {columns} FROM {self._source}) TO {_text(str(path))} (FORMAT parquet)")  # noqa: S608
+        return [path]
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """The values of a column that all files have."""
+        return pa.chunked_array(
+            [
+                chunk
+                for path in self.files
+                for chunk in pyarrow.parquet.read_table(path, columns=[name], use_threads=False)[name].chunks
+            ]
+        )
+
+    def _pass(self, wanted: Sequence[Tally]) -> None:
+        """Show the rows to tallies. A file without a column has no value of it."""
+        names = list(dict.fromkeys(name for tally in wanted for name in tally.columns))
+        if not wanted:
+            return
+        for path, footer in zip(self.files, self._footers, strict=True):
+            there = set(footer.schema.to_arrow_schema().names)
+            with pyarrow.parquet.ParquetFile(path, metadata=footer) as file:
+                for batch in file.iter_batches(
+                    BATCH_ROWS, columns=[name for name in names if name in there], use_threads=False
+                ):
+                    rows = pa.Table.from_batches([batch])
+                    for name in names:
+                        if name not in there:
+                            rows = rows.append_column(name, pa.nulls(batch.num_rows, self.types[name] or pa.null()))
+                    for tally in wanted:
+                        tally.take(rows)
+
+    def _bytes(self, names: Iterator[str]) -> int:
+        wanted = set(names)
+        return sum(
+            column.total_uncompressed_size
+            for footer in self._footers
+            for group in map(footer.row_group, range(footer.num_row_groups))
+            for column in map(group.column, range(group.num_columns))
+            if column.path_in_schema in wanted
         )
 
     def _places(self, name: str) -> list[str]:
         """The columns that hold a column's values: itself, and those beside it."""
         column = normalised(name)
-        return [found for found in self.kinds if found == column or found.startswith(f"{column}{BESIDE}")]
+        return [found for found in self.types if found == column or found.startswith(f"{column}{BESIDE}")]
 
-    def _is_empty(self, name: str) -> str:
-        return " AND ".join(f"{_name(place)} IS NULL" for place in self._places(name)) or "TRUE"
+    @property
+    def _source(self) -> str:
+        listed = ", ".join(_text(str(path)) for path in self.files)
+        return f"read_parquet([{listed}], union_by_name = true)"
 
-    def _is_other(self, name: str, values: Sequence[Any]) -> str:
-        parts = [_none_of(_name(place), self.kinds[place], values) for place in self._places(name)]
-        return " OR ".join(f"({part})" for part in parts) or "FALSE"
+    def _ask(self, expression: str) -> Any:
+        ((found,),) = self._duck().execute(f"SELECT {expression} FROM {self._source}").fetchall()  # noqa: S608
+        return found
 
-    def _doubled(self, names: Sequence[str]) -> int:
-        if not self.has(names):
-            return 0
+    def _kind(self, column: str) -> str:
+        """DuckDB's type of a column."""
+        described = self._duck().execute(f"DESCRIBE SELECT {_name(column)} FROM {self._source}")  # noqa: S608
+        return str(described.fetchall()[0][1])
+
+    def _other_in_duckdb(self, name: str, values: Sequence[Any]) -> int:
+        parts = [_none_of(_name(place), self._kind(place), values) for place in self._places(name)]
+        return int(self._ask(f"count(*) FILTER (WHERE {' OR '.join(f'({part})' for part in parts)})"))
+
+    def _doubled_in_duckdb(self, names: Sequence[str]) -> int:
         places = [self._places(name) for name in names]
         there = " AND ".join(f"({' OR '.join(f'{_name(place)} IS NOT NULL' for place in found)})" for found in places)
         columns = ", ".join(_name(place) for found in places for place in found)
-        ((count,),) = self._connection.execute(
-            f"SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM {self._source} WHERE {there} "  # noqa: S608
-            f"GROUP BY {columns} HAVING count(*) > 1)"
-        ).fetchall()
+        ((count,),) = (
+            self._duck()
+            .execute(
+                f"SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM {self._source} WHERE {there} "  # noqa: S608
+                f"GROUP BY {columns} HAVING count(*) > 1)"
+            )
+            .fetchall()
+        )
         return int(count)
 
 
 @contextlib.contextmanager
-def opened(directory: Path) -> Iterator[Any]:
-    """A DuckDB in memory. `directory`: for what outgrows it."""
-    import duckdb  # noqa: PLC0415  # a connector without checks does without
+def lazily(directory: Path) -> Iterator[Duck]:
+    """A DuckDB in memory, opened when it is first asked for. `directory`: for what outgrows it."""
+    with contextlib.ExitStack() as stack:
+        made: list[Any] = []
 
-    with contextlib.closing(duckdb.connect()) as connection:
-        connection.execute(
-            f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}; SET preserve_insertion_order = false"
-        )
-        connection.execute("SET TimeZone = 'UTC'")  # of texts that name none
-        connection.execute("SET temp_directory = ?", [str(directory / "checks")])
-        yield connection
+        def duck() -> Any:
+            if not made:
+                import duckdb  # noqa: PLC0415  # most loads do without
+
+                connection = stack.enter_context(contextlib.closing(duckdb.connect()))
+                connection.execute(
+                    f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}; SET preserve_insertion_order = false"
+                )
+                connection.execute("SET TimeZone = 'UTC'")  # of texts that name none
+                connection.execute("SET temp_directory = ?", [str(directory / "checks")])
+                made.append(connection)
+            return made[0]
+
+        yield duck
 
 
 def _none_of(column: str, kind: str, values: Sequence[Any]) -> str:
     """The condition that a column of this type has a value which is none of these."""
     if kind == "BOOLEAN":
-        accepted = [word for word in ("true", "false") if word in map(_shown, values)]
+        accepted = [word for word in ("true", "false") if word in map(shown, values)]
     elif kind.startswith(_NUMBERS):
-        accepted = [str(number) for number in map(_number, values) if number is not None]
+        accepted = [str(found) for found in map(number, values) if found is not None]
     else:
         column = column if kind == "VARCHAR" else f"CAST({column} AS VARCHAR)"
-        accepted = [_text(_shown(value)) for value in values]
+        accepted = [_text(shown(value)) for value in values]
     return f"{column} NOT IN ({', '.join(accepted)})" if accepted else f"{column} IS NOT NULL"
-
-
-def _shown(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _number(value: Any) -> Decimal | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        number = Decimal(str(value).strip())
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
 
 
 def _text(value: str) -> str:

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import dlt
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
+from pipelines.loading.checking.rows_of_load import Duck, RowsOfLoad
 from pipelines.loading.columns.known_columns import delta_table
 from pipelines.loading.comparing.deleting import DELETED_AT
 from pipelines.loading.comparing.sessions import has_sessions, session
@@ -37,8 +40,11 @@ class Asked(Protocol):
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         """Execute a statement; the rows that it answers with."""
 
-    def put(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
-        """Make a temporary table of these columns of Parquet files."""
+    def show(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
+        """Let statements of this session read these columns of Parquet files under a name."""
+
+    def read(self, query: str) -> pa.Table:
+        """The rows of a query."""
 
     def table(self, name: str) -> str:
         """A table of the dataset, as a statement names it."""
@@ -50,17 +56,20 @@ class Asked(Protocol):
         """The columns that a table has; none when it is not there."""
 
 
+MOST_KEYS = 2_000_000
+"""Rows of a load up to which the keys that stand there are compared in memory."""
+
 Asks = Callable[[str], AbstractContextManager[Asked | None]]
 """Opens a session in which a table's rows can be asked for; None where they can't be, or there is no such table."""
 
 
-def asks(job: Job, opened: Opened, connection: Any) -> Asks:
+def asks(job: Job, opened: Opened, duck: Duck) -> Asks:
     """What asks for the rows of a table that stand in the destination.
 
     Args:
         job: the load.
         opened: its destination.
-        connection: a DuckDB in memory, which reads lakes.
+        duck: opens a DuckDB in memory, which reads lakes.
     """
 
     @contextlib.contextmanager
@@ -71,33 +80,67 @@ def asks(job: Job, opened: Opened, connection: Any) -> Asks:
             with alone(job, opened.target), session(opened.pipeline, job.destination) as there:
                 yield there if there.columns(table) else None
         elif opened.target.table_format == "delta":
-            yield _lake(opened.pipeline, table, connection)
+            yield _lake(opened.pipeline, table, duck())
         else:
             yield None
 
     return ask
 
 
-def doubled(there: Asked, landing: Landing, columns: Sequence[str], file: Path) -> int:
+def doubled(there: Asked, landing: Landing, names: Sequence[tuple[str, ...]], rows: RowsOfLoad) -> Iterator[int]:
     """How many values of these columns stand in the destination in a row that the load does not replace.
 
-    `file`: Parquet with what different values columns and key have in the load.
+    Args:
+        there: a session.
+        landing: how the rows land.
+        names: the columns, as many together as must not come twice.
+        rows: of the load.
     """
     known = there.columns(landing.table)
-    if not set(columns) <= set(known):
-        return 0  # no row there has a value
-    there.put("checked_rows", [file], list(dict.fromkeys((*columns, *landing.key))))
-    name, mark = there.table(landing.table), there.column(DELETED_AT)
-    conditions = [f"t.{mark} IS NULL"] if DELETED_AT in known else []
-    conditions += [f"t.{column} = k.{column}" for column in map(there.column, columns)]
-    if landing.key:
-        same = " AND ".join(f"o.{column} = t.{column}" for column in map(there.column, landing.key))
-        conditions.append(f"NOT EXISTS (SELECT 1 FROM checked_rows o WHERE {same})")  # noqa: S608  # names, escaped
-    ((count,),) = there.ask(
-        f"SELECT count(*) FROM checked_rows k WHERE EXISTS (SELECT 1 FROM {name} t WHERE {' AND '.join(conditions)})"  # noqa: S608
-    )
-    there.ask("DROP TABLE checked_rows")
-    return int(count)
+    mark = there.column(DELETED_AT)
+    alive = [f"t.{mark} IS NULL"] if DELETED_AT in known else []
+    named = [columns for columns in names if set(columns) <= set(known)]  # else no row there has a value
+    if named and not _replaces_all(there, landing, alive, rows):
+        compared = list(dict.fromkeys((*(name for columns in named for name in columns), *landing.key)))
+        there.show("checked_rows", rows.files_with(compared), compared)
+    else:
+        named = []
+    name, of_key = there.table(landing.table), [there.column(column) for column in landing.key]
+    for columns in names:
+        if columns not in named:
+            yield 0
+            continue
+        of_values = [there.column(column) for column in columns]
+        conditions = [*alive, *(f"t.{column} = k.{column}" for column in of_values)]
+        if landing.key:
+            same = " AND ".join(f"o.{column} = t.{column}" for column in of_key)
+            conditions.append(f"NOT EXISTS (SELECT 1 FROM checked_rows o WHERE {same})")  # noqa: S608  # names, escaped
+        ((count,),) = there.ask(
+            f"SELECT count(*) FROM (SELECT DISTINCT {', '.join(dict.fromkeys((*of_values, *of_key)))} "  # noqa: S608
+            f"FROM checked_rows k WHERE EXISTS (SELECT 1 FROM {name} t WHERE {' AND '.join(conditions)})) found"
+        )
+        yield int(count)
+
+
+def _replaces_all(there: Asked, landing: Landing, alive: Sequence[str], rows: RowsOfLoad) -> bool:
+    """Whether the load replaces every row that stands there, as one of a whole table does, found out by keys alone.
+
+    No more rows are read than the load has, and one: False also when that says nothing.
+    """
+    if len(landing.key) != 1 or rows.rows > MOST_KEYS:
+        return False
+    (key,) = landing.key
+    condition = f" WHERE {' AND '.join(alive)}" if alive else ""
+    asked = f"SELECT t.{there.column(key)} FROM {there.table(landing.table)} t{condition} LIMIT {rows.rows + 1}"  # noqa: S608
+    standing = there.read(asked)
+    if standing.num_rows > rows.rows:
+        return False
+    own = rows.column(key)
+    try:
+        found = standing.column(0).cast(own.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        return False  # a type of the destination's own
+    return bool(pc.all(pc.is_in(found.combine_chunks(), value_set=own)).as_py() is not False)
 
 
 def newest(there: Asked, table: str, column: str, kind: str) -> float | None:
@@ -129,11 +172,13 @@ class _Lake:
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         return list(self._connection.execute(statement).fetchall())
 
-    def put(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
-        rows = pyarrow.parquet.read_table([str(path) for path in files], columns=list(columns))
-        self._connection.register("put_rows", rows)
-        self._connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM put_rows")  # noqa: S608  # a name of ours
-        self._connection.unregister("put_rows")
+    def show(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
+        self._connection.register(
+            name, pyarrow.parquet.read_table([str(path) for path in files], columns=list(columns))
+        )
+
+    def read(self, query: str) -> pa.Table:
+        return self._connection.sql(query).to_arrow_table()
 
     def table(self, name: str) -> str:
         del name

@@ -33,6 +33,12 @@ class Session(Protocol):
     def put(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
         """Make a temporary table of these columns of Parquet files."""
 
+    def show(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
+        """Let statements of this session read these columns of Parquet files under a name."""
+
+    def read(self, query: str) -> pa.Table:
+        """The rows of a query."""
+
     def save(self, query: str, path: Path) -> None:
         """Write the rows of a query to a Parquet file, batch by batch."""
 
@@ -109,6 +115,16 @@ class _DuckDb(_Named):
         made = f"CREATE TEMP TABLE {name} AS SELECT {wanted} FROM read_parquet(?)"  # noqa: S608  # names, escaped
         connection.execute(made, [list(map(str, files))])
 
+    def show(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
+        wanted = ", ".join(map(self.column, columns))
+        places = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
+        self._client.native_connection.execute(
+            f"CREATE TEMP VIEW {name} AS SELECT {wanted} FROM read_parquet([{places}])"  # noqa: S608  # names, escaped
+        )
+
+    def read(self, query: str) -> pa.Table:
+        return self._client.native_connection.sql(query).to_arrow_table()
+
     def save(self, query: str, path: Path) -> None:
         place = str(path).replace("'", "''")
         self._client.native_connection.execute(f"COPY ({query}) TO '{place}' (FORMAT parquet, COMPRESSION zstd)")
@@ -142,6 +158,13 @@ class _Postgres(_Named):
         with self._connection.cursor() as cursor:
             cursor.adbc_ingest(name, scanner.to_reader(), mode="create", temporary=True)
         self.ask(f"ANALYZE {name}")
+
+    show = put
+
+    def read(self, query: str) -> pa.Table:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query)
+            return cursor.fetch_arrow_table()
 
     def save(self, query: str, path: Path) -> None:
         with self._connection.cursor() as cursor:
