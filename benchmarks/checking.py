@@ -36,6 +36,9 @@ from rigs.migrated import migrate
 from settings import ROOT, Settings
 
 ROWS = 200_000
+QUIET = {"autovacuum": "off"}
+"""How PostgreSQL is started: what it does for itself would fall to whoever is measured just then."""
+
 MOST = 0.03
 """Of a load's processor time that checks and ledger may take."""
 
@@ -89,7 +92,7 @@ def checking(rows: int = ROWS) -> list[Figure]:
     """The figures of checks and of the ledger."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", throwaway=True))
+        postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", throwaway=True, settings=QUIET))
         source, warehouse, own = (postgres.create_database(name) for name in ("source", "warehouse", "platform"))
         migrate(own)
         with psycopg2.connect(source) as connection, connection.cursor() as cursor:
@@ -124,33 +127,41 @@ def _shown(seconds: list[float]) -> str:
     return f"{middle} ms ({around})"
 
 
-def _processor() -> float:
-    """Seconds of processor so far: of this process, and of the database's server with all its sessions."""
+def _of_server() -> float:
+    """Seconds of processor so far of the sessions of the database's server."""
     server = psutil.Process(int(os.environ[SERVER]))
     own = server.cpu_times()
-    spent = [own.children_user, own.children_system, own.user, own.system]  # those of sessions that have ended, too
+    spent = [own.children_user, own.children_system]  # of sessions that have ended
     for session in server.children():
         with suppress(psutil.NoSuchProcess):
-            times = session.cpu_times()
-            spent += [times.user, times.system]
-    return time.process_time() + sum(spent)
+            if "127.0.0.1" in " ".join(session.cmdline()):  # not what the server does for itself at any time
+                times = session.cpu_times()
+                spent += [times.user, times.system]
+    return sum(spent)
 
 
 @contextmanager
-def _timed(
-    parts: tuple[tuple[type, str], ...], spent: Counter[str], name: str, clock: Callable[[], float]
-) -> Iterator[None]:
+def _spending(spent: Counter[str], name: str, *, of_server: bool) -> Iterator[None]:
+    """Add the processor time of what is done inside; looking at the server's takes some that does not count."""
+    server = _of_server() if of_server else 0.0
+    began = time.process_time()
+    try:
+        yield
+    finally:
+        taken = time.process_time() - began
+        spent[name] += taken + (_of_server() - server if of_server else 0.0)  # type: ignore[assignment]
+
+
+@contextmanager
+def _timed(parts: tuple[tuple[type, str], ...], spent: Counter[str], name: str, *, of_server: bool) -> Iterator[None]:
     """Add the processor time of these methods to what is spent under a name while this lasts."""
     originals = [(owner, method, getattr(owner, method)) for owner, method in parts]
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)
         def call(*arguments: Any, **keywords: Any) -> Any:
-            began = clock()
-            try:
+            with _spending(spent, name, of_server=of_server):
                 return original(*arguments, **keywords)
-            finally:
-                spent[name] += clock() - began  # type: ignore[assignment]
 
         return call
 
@@ -178,14 +189,17 @@ def _add(connection: Any, disposition: str, checks: Mapping[str, Any] | None, de
         return int(cursor.fetchone()[0])
 
 
-def _load(connector: int) -> tuple[float, Counter[str]]:
+def _load(connector: int) -> Counter[str]:
     """A load's seconds of processor, and those within its parts."""
     spent: Counter[str] = Counter()
-    began = _processor()
     # What the ledger asks of a server is less than what can be seen there.
-    with _timed(CHECKED, spent, "checks", _processor), _timed(LEDGER, spent, "ledger", time.process_time):
+    with (
+        _timed(CHECKED, spent, "checks", of_server=True),
+        _timed(LEDGER, spent, "ledger", of_server=False),
+        _spending(spent, "load", of_server=True),
+    ):
         run_connector(connector, Options(), Settings())
-    return _processor() - began, spent
+    return spent
 
 
 def measure() -> dict[str, Any]:
@@ -197,11 +211,10 @@ def measure() -> dict[str, Any]:
             plain, checked = (_add(connection, disposition, each, destination) for each in (None, CHECKS))
             taken = Taken()
             for number in range(ROUNDS + 1):
-                without, _ = _load(plain)
-                with_checks, spent = _load(checked)
+                without, spent = _load(plain), _load(checked)
                 if number:  # the first makes the tables
-                    taken.plain.append(without)
-                    taken.checked.append(with_checks)
+                    taken.plain.append(without["load"])
+                    taken.checked.append(spent["load"])
                     taken.checks.append(spent["checks"])
                     taken.ledger.append(spent["ledger"])
             found[f"{disposition} into {'PostgreSQL' if destination else 'DuckDB'}"] = vars(taken)
