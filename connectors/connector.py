@@ -26,6 +26,7 @@ from connectors.schedules.cron import Schedule, ScheduleError
 from connectors.schedules.cron import parse as parse_schedule
 from connectors.sources import Source
 from connectors.sources.deletes import Deletes
+from connectors.sources.fhir import FhirSource
 
 T = TypeVar("T")
 
@@ -300,9 +301,11 @@ def by_key_refusals(source: Source, destination: Destination) -> list[Refusal]:
         asked["deletes"] = "set them to ignore"
     if source.histories():
         asked["history"] = "set it to false"
+    if isinstance(source, FhirSource) and source.all_views:
+        asked["views"] = "leave views and view_definitions out"
     found = []
     for what, way_out in asked.items():
-        verb = "work" if what == "deletes" else "works"
+        verb = "works" if what == "history" else "work"
         if not isinstance(destination, DuckdbDestination | PostgresDestination):
             sentence = f"{what} {verb} in DuckDB and PostgreSQL only: {way_out}."
         elif destination.shared_tables:

@@ -1,7 +1,8 @@
 """The source `fhir`: resource types of a FHIR server, a table each. Pure."""
 
 import re
-from typing import Annotated, Literal, Self
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -10,6 +11,9 @@ from connectors.sources.checks import SourceWithChecks
 from connectors.sources.deletes import Deletes
 from connectors.sources.http import BaseUrl, FhirLogin, MoreHeaders
 from connectors.sources.secret_references import Name, Strict, refused
+from connectors.sources.views.definitions import View, view_of
+from connectors.sources.views.rules import refuse_views
+from connectors.sources.views.shipped import shipped
 from connectors.sources.write_rules import ColumnTypes, Landing, Some, distinct
 
 
@@ -26,6 +30,17 @@ class ExportLevel(ClosedSet):
 
     SYSTEM = "system"
     PATIENT = "patient"
+
+
+class ViewKind(ClosedSet):
+    """What views of resources are written in."""
+
+    SQL_ON_FHIR = "sql-on-fhir"
+
+
+def _view_definition(value: dict[str, Any]) -> dict[str, Any]:
+    view_of(value)
+    return value
 
 
 def _fhir_type(value: str) -> str:
@@ -169,7 +184,40 @@ class FhirSource(SourceWithChecks):
             "with `valid_from` and `valid_to`, the moments at which it came and went."
         ),
     ] = False
+    views: Annotated[
+        ViewKind | None,
+        Field(
+            description="`sql-on-fhir` lands flat tables beside those of the resources, with codes, references and "
+            "values of any type in columns of their own: `observation_flat`, `observation_codings` and the like. null: "
+            "none but those of view_definitions."
+        ),
+    ] = None
+    view_definitions: Annotated[
+        tuple[Annotated[dict[str, Any], AfterValidator(_view_definition)], ...],
+        Field(description="Views of your own, a table each: ViewDefinitions of HL7's SQL on FHIR 2, as JSON."),
+    ] = ()
     types: ColumnTypes
+
+    @model_validator(mode="after")
+    def _views_are_of_its_types(self) -> Self:
+        refuse_views(self.own_views, self.resource_types, self.mask)
+        if self.views is not None and not shipped(self.resource_types):
+            raise refused(
+                "{field} has no view of any of resource_types: leave it out, or write view_definitions.", "views"
+            )
+        return self
+
+    @cached_property
+    def own_views(self) -> tuple[View, ...]:
+        """The views of the connector's own."""
+        return tuple(map(view_of, self.view_definitions))
+
+    @property
+    def all_views(self) -> tuple[View, ...]:
+        """The views that land, each as a table of its name. One of the connector's own goes before a shipped one."""
+        own = {view.name: view for view in self.own_views}
+        ready = shipped(self.resource_types) if self.views is not None else ()
+        return (*(view for view in ready if view.name not in own), *own.values())
 
     @model_validator(mode="after")
     def _types_are_distinct(self) -> Self:
@@ -206,7 +254,7 @@ class FhirSource(SourceWithChecks):
         return self.mode is not Mode.SEARCH
 
     def landings(self) -> dict[str, Landing | None]:
-        return dict.fromkeys(self.resource_types)
+        return dict.fromkeys((*self.resource_types, *(view.name for view in self.all_views)))
 
     def histories(self) -> tuple[str, ...]:
         return self.resource_types if self.history else ()

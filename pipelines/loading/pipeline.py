@@ -23,6 +23,7 @@ from pipelines.loading.columns.fitting_step import OF_REJECTED
 from pipelines.loading.comparing.after_load import AfterLoad
 from pipelines.loading.comparing.reading import Place
 from pipelines.loading.deduplication import newest_rows
+from pipelines.loading.deduplication.last_readings import keep_last, tables_of_views
 from pipelines.loading.empty_replacements import hold_empty
 from pipelines.loading.job import Job
 from pipelines.loading.measures import row_counts
@@ -172,7 +173,9 @@ class LoadPipeline:
         self.mask.check(every_table=len(resources) == len(found))
         self.protection.check(self.remarks, every_table=len(resources) == len(found))
         older = newest_rows.keep_newest(self.pipeline, extracted, job.directory, self._prepared.versions)
-        self._measured.counts.repeated.update(older)
+        last = keep_last(self.pipeline, extracted, job.directory, tables_of_views(job.connector.source))
+        self._measured.counts.leave_out(older, last.earlier, markers=last.without)
+        self._exports.without = last.gone
         self._measured.extracted, self._measured.until = extracted, cursors_of(self.pipeline, job.name, self.protection)
         self._rows_left_out = self._prepared.remark()
         if not self.full_refresh and self.pipeline.default_schema_name:
@@ -200,7 +203,7 @@ class LoadPipeline:
         if not load_ids:
             return
         with alone(self.job, self._opened.target):
-            self._after.delete_named(self._place, self._exports.gone)
+            self._after.delete_named(self._place, self._exports)
             self._measured.named = self._after.named
             if not self._announced:
                 # Makes dataset and tables: two connectors that share a dataset must not both create it.

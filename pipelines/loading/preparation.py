@@ -37,6 +37,7 @@ from pipelines.rows.rejected import Rejected, RejectedRows
 from pipelines.rows.types.columns import Column, of_hint
 from pipelines.rows.types.known_types import column_types
 from pipelines.sources.cursors.incremental import Increment, increment_of
+from pipelines.sources.together import is_made_of_others
 
 
 class Preparation:
@@ -89,9 +90,10 @@ class Preparation:
         pipeline = self._opened.pipeline
         schema = pipeline.default_schema if pipeline.default_schema_name and not self._opened.full_refresh else None
         loaded: dict[str, str] = {} if schema is None else column_types(schema, resource.name)
-        self._mask.put_into(resource, loaded)
         increment = increment_of(resource)
-        self._protect(resource, loaded, increment)
+        if not is_made_of_others(resource):
+            self._mask.put_into(resource, loaded)
+            self._protect(resource, loaded, increment)
         cursor = None if increment is None else increment.cursor.path.removeprefix("$.").partition(".")[0]
         to_arrow.put_into(resource, schema, self._remarks, cursor)
         table = to_arrow.table_name_of(resource, schema)

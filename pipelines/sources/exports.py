@@ -38,6 +38,8 @@ class Exports:
     """What the run's look at the server has found."""
     gone: dict[str, list[Path]] = field(default_factory=dict)
     """Parquet with the ids of the resources that the server says it has deleted, by type."""
+    without: dict[str, list[Path]] = field(default_factory=dict)
+    """Parquet with the ids of the resources of which a view has no row any more, by the view's table."""
     end: Callable[[], None] | None = None
     """Ends the export at the server; called when its rows stand in the destination."""
 

@@ -66,6 +66,28 @@ def read_together(resources: Iterable[DltResource], group: str) -> None:
         resource.add_step(_Together(group))
 
 
+class _MadeOfOthers(ItemTransform[Any, dict[str, Any]]):
+    """A step that does nothing: it says that a resource is made of rows that another one has masked and protected."""
+
+    placement_affinity: ClassVar[float] = 0.5
+
+    def __init__(self) -> None:
+        super().__init__(lambda page: page)
+
+    def __call__(self, item: Any, meta: Any = None) -> Any:
+        return item
+
+
+def made_of_others(resource: DltResource) -> None:
+    """Say that a resource is made of rows that have been masked and protected as what they are."""
+    resource.add_step(_MadeOfOthers())
+
+
+def is_made_of_others(resource: DltResource) -> bool:
+    """Whether a resource's rows have been masked and protected before."""
+    return any(isinstance(step, _MadeOfOthers) for step in resource._pipe.steps)
+
+
 def with_others(chosen: Iterable[DltResource], resources: Iterable[DltResource]) -> list[DltResource]:
     """The chosen ones of these resources, and those that are read together with one of them."""
     names = {resource.name for resource in chosen}

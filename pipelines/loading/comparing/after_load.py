@@ -2,16 +2,17 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from connectors.loads import Sweep
 from connectors.sources.deletes import Deletes
 from connectors.sources.fhir import FhirSource
+from connectors.sources.views.landing import KEY
+from connectors.sources.write_rules import landed_table
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import Step
 from pipelines.loading.comparing.deleting import Deleted
 from pipelines.loading.comparing.histories import Histories
-from pipelines.loading.comparing.named import delete_named
+from pipelines.loading.comparing.named import Named, delete_named
 from pipelines.loading.comparing.proving import Compared
 from pipelines.loading.comparing.reading import Place
 from pipelines.loading.comparing.sessions import session
@@ -19,6 +20,7 @@ from pipelines.loading.comparing.sweeping import sweep_tables
 from pipelines.loading.comparing.verifying import verify_tables
 from pipelines.loading.job import Job
 from pipelines.remarks import Remarks
+from pipelines.sources.exports import Exports
 
 logger = logging.getLogger("prefect.pipelines")
 
@@ -54,12 +56,20 @@ class AfterLoad:
         for table, found in followed.items():
             logger.info("History of %s: %s versions begun, %s ended.", table, found.begun, found.ended)
 
-    def delete_named(self, place: Place, gone: Mapping[str, Sequence[Path]]) -> None:
-        """Delete or mark the rows that the source names, by table at the source. Done again, it finds none."""
-        source = self._job.connector.source
-        if gone and isinstance(source, FhirSource):
-            for table, rows in delete_named(place, gone, source.deletes, self._histories).items():
-                self.named[table] = self.named.get(table, 0) + rows
+    def delete_named(self, place: Place, exports: Exports) -> None:
+        """Delete or mark rows by the ids of their resources, as a run has them. Done again, it finds none."""
+        source, gone = self._job.connector.source, exports.gone
+        if not isinstance(source, FhirSource) or not (gone or exports.without):
+            return
+        named = [Named(landed_table(name), files, source.deletes) for name, files in gone.items()]
+        named += [
+            Named(landed_table(view.name), gone[view.resource], source.deletes, KEY)
+            for view in source.all_views
+            if view.resource in gone
+        ]
+        named += [Named(table, files, Deletes.REMOVE, KEY, as_landed=True) for table, files in exports.without.items()]
+        for table, rows in delete_named(place, named, self._histories).items():
+            self.named[table] = self.named.get(table, 0) + rows
 
     def sweep(self, place: Place, remarks: Remarks) -> None:
         """Look for rows that are gone, and say which are kept because they are too many."""

@@ -71,11 +71,18 @@ def keep_newest(
     """
     tables = [
         table
-        for table in _tables(pipeline, extracted)
+        for table in tables_of(pipeline, extracted, "primary_key")
         if table.files and not _is_single(table, versions.get(table.name))
     ]
     if not tables:
         return {}
+    with connected(directory) as connection:
+        return {table.name: _in_table(connection, table, versions.get(table.name)) for table in tables}
+
+
+@contextlib.contextmanager
+def connected(directory: Path) -> Iterator[Any]:
+    """A DuckDB in memory, which writes to a directory what outgrows that."""
     import duckdb  # noqa: PLC0415  # a load of few rows does without
 
     with contextlib.closing(duckdb.connect()) as connection:
@@ -83,10 +90,11 @@ def keep_newest(
             f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}; SET preserve_insertion_order = false"
         )
         connection.execute("SET temp_directory = ?", [str(directory / "keys")])
-        return {table.name: _in_table(connection, table, versions.get(table.name)) for table in tables}
+        yield connection
 
 
-def _tables(pipeline: Pipeline, extracted: ExtractInfo) -> Iterator[Extracted]:
+def tables_of(pipeline: Pipeline, extracted: ExtractInfo, hint: str) -> Iterator[Extracted]:
+    """The merged tables of a load with a key of this sort, with their files."""
     schema = pipeline.default_schema
     written: dict[str, list[tuple[float, Path]]] = {}
     for metrics in (found for steps in extracted.metrics.values() for found in steps):
@@ -101,7 +109,7 @@ def _tables(pipeline: Pipeline, extracted: ExtractInfo) -> Iterator[Extracted]:
     for name, files in written.items():
         table = schema.tables[name]
         columns = table["columns"]
-        key = tuple(column for column, hint in columns.items() if hint.get("primary_key"))
+        key = tuple(column for column, of_column in columns.items() if of_column.get(hint))
         if key and table.get("write_disposition") == "merge":
             yield Extracted(
                 name,
@@ -126,8 +134,8 @@ def _in_table(connection: Any, table: Extracted, versions: Versions | None) -> i
     """Remove all but the newest row of each key from a table's files; how many those are."""
     schemas = [pyarrow.parquet.read_schema(path) for path in table.files]
     columns = _cursor_columns(versions, schemas)
-    key = ", ".join(map(_quoted, table.key))
-    everything = f"SELECT {key} FROM {_read(table)}"  # noqa: S608  # names, escaped; as all below
+    key = ", ".join(map(quoted_name, table.key))
+    everything = f"SELECT {key} FROM {read_files(table)}"  # noqa: S608  # names, escaped; as all below
     if standing := _standing(table, columns, versions):
         connection.register("standing", standing)
         everything += f" UNION ALL SELECT {key} FROM standing"  # noqa: S608
@@ -136,8 +144,8 @@ def _in_table(connection: Any, table: Extracted, versions: Versions | None) -> i
         "HAVING count(*) > 1"
     )
     if connection.execute("SELECT 1 FROM doubled LIMIT 1").fetchone():
-        compared = ", ".join(map(_quoted, dict.fromkeys((*table.key, *columns))))
-        rows = f"SELECT {compared}, __file, file_row_number AS __row FROM {_read(table)}"  # noqa: S608
+        compared = ", ".join(map(quoted_name, dict.fromkeys((*table.key, *columns))))
+        rows = f"SELECT {compared}, __file, file_row_number AS __row FROM {read_files(table)}"  # noqa: S608
         if standing:
             rows += " UNION ALL BY NAME SELECT *, NULL AS __file, -1 AS __row FROM standing"
         connection.execute(
@@ -159,7 +167,7 @@ def _standing(table: Extracted, columns: Sequence[str], versions: Versions | Non
 def _remove_older(connection: Any, table: Extracted, rank: str) -> int:
     arrived = pa.table({"__file": list(map(str, table.files)), "__arrived": list(range(len(table.files)))})
     connection.register("arrived", arrived)
-    key = ", ".join(map(_quoted, table.key))
+    key = ", ".join(map(quoted_name, table.key))
     # What stands there already counts as having come first.
     older = connection.sql(
         f"SELECT __arrived, __row FROM (SELECT __arrived, __row, row_number() OVER (PARTITION BY {key} "  # noqa: S608
@@ -167,9 +175,7 @@ def _remove_older(connection: Any, table: Extracted, rank: str) -> int:
         "FROM versions LEFT JOIN arrived USING (__file)) "
         "WHERE place > 1 AND __arrived IS NOT NULL ORDER BY ALL"
     ).to_arrow_table()
-    for index in older["__arrived"].unique().to_pylist():
-        rows = older.filter(pa.compute.equal(older["__arrived"], index))["__row"]
-        _write_without(table.files[index], rows)
+    write_without(table.files, older)
     return int(older.num_rows)
 
 
@@ -192,14 +198,14 @@ def _ranked(connection: Any, columns: Sequence[str], versions: Versions | None, 
     if not columns or versions is None:
         return "0"
     if len(columns) == 1 and _is_ordered(schemas, columns[0]):
-        return _quoted(columns[0])
+        return quoted_name(columns[0])
     # Texts, and what stands inside of JSON, are numbered by what they are compared by.
-    names = ", ".join(map(_quoted, columns))
+    names = ", ".join(map(quoted_name, columns))
     found = connection.sql(f"SELECT DISTINCT {names} FROM versions").to_arrow_table()  # noqa: S608
     orders = [versions.order(next((v for v in row.values() if v is not None), None)) for row in found.to_pylist()]
     places = {order: place for place, order in enumerate(sorted(set(orders)))}
     connection.register("ranks", found.append_column("__rank", pa.array([places[order] for order in orders])))
-    same = " AND ".join(f"versions.{_quoted(c)} IS NOT DISTINCT FROM ranks.{_quoted(c)}" for c in columns)
+    same = " AND ".join(f"versions.{quoted_name(c)} IS NOT DISTINCT FROM ranks.{quoted_name(c)}" for c in columns)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE versions AS SELECT versions.*, __rank FROM versions JOIN ranks ON {same}"  # noqa: S608
     )
@@ -207,13 +213,21 @@ def _ranked(connection: Any, columns: Sequence[str], versions: Versions | None, 
     return "__rank"
 
 
-def _read(table: Extracted) -> str:
+def read_files(table: Extracted) -> str:
+    """What DuckDB reads the files of a table by, with the file and the number of each row."""
     files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in table.files)
     return f"read_parquet([{files}], union_by_name = true, filename = '__file', file_row_number = true)"
 
 
-def _quoted(name: str) -> str:
+def quoted_name(name: str) -> str:
+    """A name as DuckDB takes it."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def write_without(files: Sequence[Path], rows: pa.Table) -> None:
+    """Write the files of a table without rows, each named by the number of its file and its own in it."""
+    for index in rows["__arrived"].unique().to_pylist():
+        _write_without(files[index], rows.filter(pa.compute.equal(rows["__arrived"], index))["__row"])
 
 
 def _write_without(path: Path, rows: pa.ChunkedArray) -> None:

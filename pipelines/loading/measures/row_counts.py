@@ -36,6 +36,12 @@ class RowCounts:
         """The rows that the load has to land, or to reject."""
         return self.came[table] - self.repeated[table]
 
+    def leave_out(self, *repeated: Mapping[str, int], markers: Mapping[str, int]) -> None:
+        """Count what was taken from the files: rows that came again, and `markers`, which are no rows of the source."""
+        for rows in repeated:
+            self.repeated.update(rows)
+        self.came.subtract(markers)
+
     def check(self, written: Mapping[str, int]) -> None:
         """Compare what was read with what is in the load files, before anything is visible in the destination.
 

@@ -22,6 +22,8 @@ class Asked:
     """Of these each change brings other rows."""
     chosen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of these more brings more; nothing chosen is all."""
+    made: Mapping[str, Any] = field(default_factory=dict)
+    """Of these each change brings other rows, and so does one that was not there; None is none."""
     begins: Mapping[str, Any] = field(default_factory=dict)
     """Of these an earlier one brings more; None is the very first."""
 
@@ -29,7 +31,10 @@ class Asked:
         """As the state keeps it. A later beginning than before takes back nothing that was loaded."""
         earliest = (before or {}).get("begins", {})
         return {
-            "same": {name: _hash(value) for name, value in self.same.items()},
+            "same": {
+                **{name: _hash(value) for name, value in self.same.items()},
+                **{name: _hash(value) for name, value in self.made.items() if value is not None},
+            },
             "chosen": {name: sorted(values) for name, values in self.chosen.items()},
             "begins": {
                 name: earliest[name] if name in earliest and not _before(value, earliest[name]) else value
@@ -41,7 +46,11 @@ class Asked:
         """The parts that bring rows of the past which what was kept has not brought."""
         now = self.kept()
         same, chosen, begins = (before.get(part, {}) for part in ("same", "chosen", "begins"))
-        found = [name for name, value in now["same"].items() if name in same and same[name] != value]
+        found = [
+            name
+            for name, value in now["same"].items()
+            if (name in same or name in self.made) and same.get(name) != value
+        ]
         for name, values in now["chosen"].items():
             had = set(chosen.get(name, ()))
             if name in chosen and had and (not values or set(values) - had):

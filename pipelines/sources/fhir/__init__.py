@@ -22,6 +22,7 @@ from pipelines.sources.fhir.bundles import resources_in, searched
 from pipelines.sources.fhir.capability import capability_of
 from pipelines.sources.fhir.pages import by_last_updated
 from pipelines.sources.fhir.patients import Patients
+from pipelines.sources.fhir.views import digest_of, with_views
 from pipelines.sources.http.client import Client, source_client
 from pipelines.sources.rest_api import as_tables, first_rows, paged
 
@@ -46,7 +47,11 @@ def look_first(source: FhirSource, context: Context) -> None:
 
 
 def resources(source: FhirSource, context: Context) -> list[DltResource]:
-    """One resource for each FHIR resource type."""
+    """One resource for each FHIR resource type, and one for each view of them."""
+    return with_views(_of_types(source, context), source, context)
+
+
+def _of_types(source: FhirSource, context: Context) -> list[DltResource]:
     client = client_of(source, context)
     if bulk.is_wanted(source, client, context):
         return bulk.resources(source, client, context)
@@ -92,7 +97,7 @@ def _resource(client: Client, source: FhirSource, kind: str, context: Context) -
     # A limited run must leave the cursor alone: its few rows may hold the newest moment. A backfill does so anyway.
     if first is None or window is not None:
         same = {"base_url": place_of(source.base_url), "export": None}
-        asked = Asked(same=same, begins={"since": source.since})
+        asked = Asked(same=same, made={"views": digest_of(source, kind)}, begins={"since": source.since})
         cursor = Cursor(CURSOR, asked, initial=source.since, lag=source.lag, setting="meta.lastUpdated", fhir=True)
         increment = Increment(cursor, context.remarks, window)
 

@@ -24,6 +24,7 @@ from pipelines.sources.cursors.incremental import STATE
 from pipelines.sources.cursors.values import Kind, earlier, instant_of
 from pipelines.sources.fhir.bundles import resources_in, searched
 from pipelines.sources.fhir.capability import Capability, capability_of
+from pipelines.sources.fhir.views import digest_of
 from pipelines.sources.http.client import Client
 from pipelines.sources.rest_api import as_tables, first_rows, paged
 
@@ -176,7 +177,11 @@ class Reading:
         self._kind = kind
         self._way = way
         self._marks = marks
-        self._asked = Asked(same={"base_url": place_of(source.base_url)}, begins={"since": source.since})
+        self._asked = Asked(
+            same={"base_url": place_of(source.base_url)},
+            made={"views": digest_of(source, kind)},
+            begins={"since": source.since},
+        )
         self._begun = datetime.now(UTC)
         self._newest: Any = None
 

@@ -38,6 +38,7 @@ from pipelines.sources.fhir.bulk.files import Files, resources_of
 from pipelines.sources.fhir.bulk.manifest import File, Manifest
 from pipelines.sources.fhir.capability import Capability, capability_of
 from pipelines.sources.fhir.outcomes import code_of, is_bad, issues_of
+from pipelines.sources.fhir.views import digest_of
 from pipelines.sources.http.client import Client
 from pipelines.wording import counted
 
@@ -110,8 +111,6 @@ class _Reading:
         self._source = source
         self._client = client
         self._context = context
-        asked = {"base_url": place_of(source.base_url), "export": scope_of(source)}
-        self._asked = Asked(same=asked, begins={"since": source.since})
         wanted = {normalised(name) for name in context.tables}
         self._types = [kind for kind in source.resource_types if not wanted or normalised(kind) in wanted]
 
@@ -159,6 +158,11 @@ class _Reading:
         )
         return [self._resource(kind, iter(())) for kind in self._source.resource_types]
 
+    def _asked(self, kind: str) -> Asked:
+        same = {"base_url": place_of(self._source.base_url), "export": scope_of(self._source)}
+        made = {"views": digest_of(self._source, kind)}
+        return Asked(same=same, made=made, begins={"since": self._source.since})
+
     # --- what is wanted -------------------------------------------------------------------------------------------
 
     def _wanted(self, export: Export | None) -> Wanted:
@@ -180,7 +184,7 @@ class _Reading:
 
     def _since(self, kind: str) -> str | None:
         kept = self._kept(kind)
-        changed = self._asked.widened(kept["asked"]) if "asked" in kept else []
+        changed = self._asked(kind).widened(kept["asked"]) if "asked" in kept else []
         found = None if changed else begins_at(kept, self._source.lag)
         if changed:
             self._client.remark(
@@ -222,9 +226,9 @@ class _Reading:
         """Keep how far a type has come, with its rows. `until`: None when some were not exported: they come again."""
         kept = self._kept(kind)
         before = kept.get("asked")
-        widened = before is None or bool(self._asked.widened(before))
+        widened = before is None or bool(self._asked(kind).widened(before))
         value = until or (None if widened else kept.get("value"))
-        state = {"path": CURSOR, "asked": self._asked.kept(None if widened else before), "export": str(export.id)}
+        state = {"path": CURSOR, "asked": self._asked(kind).kept(None if widened else before), "export": str(export.id)}
         exported = until or kept.get("exported")
         known = {name: found for name, found in (("value", value), ("exported", exported)) if found is not None}
         dlt.current.resource_state()[STATE] = state | known
