@@ -125,7 +125,7 @@ def test_a_new_or_another_view_has_everything_read_anew(platform: Platform, serv
     assert platform.run(connector).rows == {"patient": 150, "addresses": 300}
     assert [kick_off.since for kick_off in server.kick_offs] == [None, None]
     server.now = "2026-03-01T00:00:00Z"
-    other = {**ADDRESSES, "select": [ADDRESSES["select"][0]]}  # type: ignore[index]
+    other = {**ADDRESSES, "select": [ADDRESSES["select"][0]]}
     change(platform, connector, source(web, view_definitions=[other]))
     assert platform.run(connector).rows == {"patient": 150, "addresses": 150}
     server.resources = []

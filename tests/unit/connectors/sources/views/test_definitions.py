@@ -20,7 +20,7 @@ def row(*views: dict[str, Any], destination: dict[str, Any] | None = None, **key
     source = {"type": "fhir", "base_url": "https://x.org/r4", "resource_types": ["Patient"], **keys}
     if views:
         source["view_definitions"] = list(views)
-    columns = dict.fromkeys(field.name for field in fields(ConnectorRow))
+    columns: dict[str, Any] = dict.fromkeys(field.name for field in fields(ConnectorRow))
     given = {"id": 1, "name": "c", "timezone": "UTC", "is_active": True, "run_policy": {}, "generation": 1}
     return ConnectorRow(**{**columns, **given, "source": source, "destination": destination})
 
@@ -96,7 +96,15 @@ def test_views_of_types_that_none_is_shipped_of_are_refused() -> None:
 
 
 def test_what_is_shipped_is_valid() -> None:
-    kinds = ("Patient", "Encounter", "Condition", "Observation", "Procedure", "MedicationRequest", "Immunization")
+    kinds: tuple[str, ...] = (
+        "Patient",
+        "Encounter",
+        "Condition",
+        "Observation",
+        "Procedure",
+        "MedicationRequest",
+        "Immunization",
+    )
     kinds += ("AllergyIntolerance", "DiagnosticReport")
     assert len(shipped(kinds)) == 17
     assert definitions("Substance") == []
