@@ -148,6 +148,8 @@ LOADS: dict[str, Callable[[], float]] = {
     "files-to-duckdb": _connector(_files("wide", "csv"), None),
     "narrow-files-to-duckdb": _connector(_files("narrow", "csv"), None),
     "jsonl-to-duckdb": _connector(_files("lines", "jsonl"), None),
+    "xpt-to-duckdb": _connector(_files("xpt", "xpt"), None),
+    "xlsx-to-duckdb": _connector(_files("xlsx", "xlsx"), None),
     "redcap-wide": _connector(_REDCAP, None, ("pipelines.loading.pipeline",)),
     "redcap-by_instrument": _connector({**_REDCAP, "layout": "by_instrument"}, None, ("pipelines.loading.pipeline",)),
     "fhir-export": _connector(_FHIR, None, ("pipelines.loading.pipeline", "pipelines.sources.fhir")),

@@ -70,6 +70,12 @@ def _glob(value: str) -> str:
     return value
 
 
+def _marker(value: str) -> str:
+    if "/" in value or re.search(r"[{}*?]", re.sub(r"\{(name|stem)\}", "", value)) or value == "{name}":
+        raise refused("{{field}} must be a file's name, such as '{name}.done', '{stem}.ok' or '_SUCCESS'.")
+    return value
+
+
 def _format_of_names(data: dict[str, Any]) -> FileFormat:
     for name in (data.get("glob"), data.get("url")):
         whole = str(name or "").lower().rstrip("/")
@@ -184,6 +190,13 @@ class FileReading(LandingWithChecks):
         Field(
             description="Which files below the url, such as `**/*.csv`, in capitals or not. null: those whose names "
             "end as the format does."
+        ),
+    ] = None
+    marker: Annotated[
+        Annotated[Name, AfterValidator(_marker)] | None,
+        Field(
+            description="The file that says that others are whole: `{name}.done` beside each, `{stem}.ok` without "
+            "its endings, `_SUCCESS` for a directory. A file without it, or newer than it, waits. null: none is needed."
         ),
     ] = None
     format: Annotated[

@@ -39,9 +39,10 @@ from pipelines.sources.files.csv_rows import AnotherWayError, Way, csv_tables
 from pipelines.sources.files.documents.dataset_json import dataset_codebook, dataset_tables
 from pipelines.sources.files.documents.hl7 import segment_tables
 from pipelines.sources.files.documents.odm import odm_codebook, odm_tables
+from pipelines.sources.files.documents.parts import Parts
 from pipelines.sources.files.documents.xml_rows import xml_tables
 from pipelines.sources.files.faults import BrokenFileError, UnsettledFileError
-from pipelines.sources.files.finding import Choice, find
+from pipelines.sources.files.finding import Choice, find, waiting_sentence
 from pipelines.sources.files.fixed_rows import fixed_tables
 from pipelines.sources.files.holding import WholeFiles
 from pipelines.sources.files.json_rows import json_pages
@@ -148,6 +149,7 @@ class _Reading:
     """Files that were read to their end."""
     repeats: int = 0
     """The first line of the file at hand in which an object gives a name several values; 0 for none."""
+    parts: Parts = field(default_factory=Parts)
     notes: list[str] = field(default_factory=list)
     """Sentences about the file at hand, without its name and the full stop."""
     broken: list[str] = field(default_factory=list)
@@ -165,9 +167,11 @@ class _Reading:
         for sentence in self.choice.remarks:
             self.context.remarks.add(sentence)
         self._compare_settings(state)
+        if waiting := [file for file in self.choice.waiting if seen.get(_known_by(file)) != file.mark]:
+            self.unsettled.append(f"{waiting_sentence(waiting, self.source)}.")
         left = self.context.row_limit
         for file in self.choice.files:
-            key = hashlib.blake2b(file.name.encode("utf-8", "surrogateescape"), digest_size=9).hexdigest()
+            key = _known_by(file)
             if seen.get(key) == file.mark:
                 continue
             count = yield from self._tried(file, left)
@@ -178,12 +182,15 @@ class _Reading:
                 break
             # Reaches the destination with the rows, in the same load: if the process dies, neither does.
             seen[key] = file.mark
+        for sentence in self.parts.sentences(self.source, self.part, state):
+            self.context.remarks.add(sentence)
         self._conclude()
 
     def _tried(self, file: Found, left: int | None) -> Generator[Any, None, int | None]:
         """The pages of one file, of which it gives how many rows; None when it is left alone, and why is noted."""
         self.whole_files.begin()
         self.rejected.forget()
+        self.parts.begin()
         self.repeats = 0
         self.notes = []
         try:
@@ -208,6 +215,7 @@ class _Reading:
             self.broken.append(f"{file.shown} may not be read by the worker: give it the right to.")
         else:
             self.rejected.settle()
+            self.parts.keep()
             while self.whole_files.waiting:
                 yield END
             if self.repeats:
@@ -271,8 +279,8 @@ class _Reading:
             FileFormat.CSV: lambda one: csv_tables(one, source, way, ragged),
             FileFormat.FIXED: lambda one: fixed_tables(one, source, tell),
             FileFormat.XML: lambda one: xml_tables(one, source, tell),
-            FileFormat.HL7: lambda one: segment_tables(one, source, part),
-            FileFormat.ODM: lambda one: odm_tables(one, part, self.declare),
+            FileFormat.HL7: lambda one: segment_tables(one, source, part, self.parts),
+            FileFormat.ODM: lambda one: odm_tables(one, part, self.declare, self.parts),
             FileFormat.DATASET_JSON: lambda one: dataset_tables(one, self.declare),
         }
         if source.format in each:
@@ -349,6 +357,11 @@ class _Reading:
             self.context.remarks.add(f"Not loaded: {sentence}")
         for sentence in self.unsettled:
             self.context.remarks.add(f"Not loaded yet: {sentence}")
+
+
+def _known_by(file: Found) -> str:
+    """What a file's name is in the state."""
+    return hashlib.blake2b(file.name.encode("utf-8", "surrogateescape"), digest_size=9).hexdigest()
 
 
 def _read_as(source: FilesSource | None) -> str:

@@ -5,8 +5,9 @@ is never read, but told. Names are compared in capitals or not, for a system tha
 """
 
 import fnmatch
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -36,10 +37,26 @@ class Choice:
     files: tuple[Found, ...] = ()
     """Oldest change first, then by name: the order in which their rows came to be."""
     remarks: tuple[str, ...] = ()
+    waiting: tuple[Found, ...] = ()
+    """Files that are not read, for their markers are not there, or are older."""
 
 
 def chosen(files: Iterable[Found], source: FilesSource, only: str | None = None) -> Choice:
-    """The files to read, in order, and what to say of those that are left alone. Pure."""
+    """The files to read, in order, those that wait, and what to say of those that are left alone. Pure."""
+    if source.marker is None:
+        return _by_name(files, source, only)
+    files, marks = _unmarked(files, source)
+    found = _by_name(files, source, only)
+    whole = {file.name for file in found.files if marks.get(file.name, -1.0) >= file.changed}
+    return replace(
+        found,
+        files=tuple(file for file in found.files if file.name in whole),
+        waiting=tuple(file for file in found.files if file.name not in whole),
+    )
+
+
+def _by_name(files: Iterable[Found], source: FilesSource, only: str | None) -> Choice:
+    """The files to read by their names alone."""
     pattern = None if only is not None else source.glob
     named = "|".join(ENDINGS[source.format])
     ending = re.compile(rf"\.({named})([._-]?\d[\dT_.-]*)?{PACKED}", re.IGNORECASE)
@@ -81,6 +98,30 @@ def chosen(files: Iterable[Found], source: FilesSource, only: str | None = None)
             "name the key that opens them as pgp_key."
         )
     return Choice(tuple(sorted(read, key=lambda file: (file.changed, file.name))), tuple(remarks))
+
+
+def _unmarked(files: Iterable[Found], source: FilesSource) -> tuple[list[Found], dict[str, float]]:
+    """The files that are no markers, and when the marker of each changed, by the file's name."""
+    listed = {file.name: file for file in files}
+    markers = {name: marker_of(name, source) for name in listed}
+    marks = {name: listed[marker].changed for name, marker in markers.items() if marker in listed}
+    used = {markers[name] for name in marks}
+    return [file for name, file in listed.items() if name not in used], marks
+
+
+def marker_of(name: str, source: FilesSource) -> str:
+    """The name of the file that says that another is whole."""
+    path = PurePosixPath(name)
+    said = str(source.marker).replace("{name}", path.name).replace("{stem}", path.name.lstrip(".").partition(".")[0])
+    return str(path.with_name(said))
+
+
+def waiting_sentence(files: Sequence[Found], source: FilesSource) -> str:
+    """That files wait for their markers."""
+    shown = [f"{file.shown} ({marker_of(file.shown, source)})" for file in files[:_SHOWN]]
+    more = [f"and {len(files) - _SHOWN} more"] if len(files) > _SHOWN else []
+    count = "1 file waits for its marker" if len(files) == 1 else f"{len(files)} files wait for their markers"
+    return f"{count}: {', '.join([*shown, *more])}"
 
 
 def _count(files: list[Found]) -> str:
@@ -137,7 +178,11 @@ def find(source: FilesSource, context: Context) -> tuple[Store, Choice]:
     """
     store = replace(store_of(source, context), decrypt=Decrypting.of(source, context))
     pattern = store.only or source.glob or "**"
-    choice = chosen(store.listed(pattern), source, store.only)
+    listed = store.listed(pattern)
+    if source.marker is not None and store.only is not None:
+        # Beside a file that the address names, nothing else may have been listed.
+        listed = itertools.chain(listed, filter(None, [store.named(marker_of(store.only, source))]))
+    choice = chosen(listed, source, store.only)
     if "." in store.denied:
         raise ConfigurationError("source.url names a directory that the worker may not read: give it the right to.")
     if denied := sorted(set(store.denied) - {_OF_THE_SYSTEM}):
@@ -145,7 +190,7 @@ def find(source: FilesSource, context: Context) -> tuple[Store, Choice]:
         choice = replace(choice, remarks=(*choice.remarks, sentence + "so what is there is not read."))
     if store.only is not None and not choice.files and choice.remarks:
         raise ConfigurationError(" ".join(choice.remarks))
-    if store.only is not None and not choice.files:
+    if store.only is not None and not choice.files and not choice.waiting:
         raise ConfigurationError(
             "source.url names a file that is not there: check the path, or name the directory that it comes to."
         )

@@ -113,6 +113,10 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def named(self, name: str) -> Found | None:
+        """The file of this name; None when there is none."""
+        return self.again(Found(f"{self.root.rstrip('/')}/{name}", name, ""))
+
     def open(self, file: Found) -> Any:
         """A file's bytes; of an encrypted one, those that were encrypted."""
         if self.decrypt is None:

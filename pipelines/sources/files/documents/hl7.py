@@ -7,6 +7,7 @@ compare with. Source: HL7 Version 2.9, chapter 2.
 
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from connectors.sources.files import FileReading
 from pipelines.sources.files.decoding import BLOCK_BYTES, Utf8, unpacked
+from pipelines.sources.files.documents.parts import Parts
 from pipelines.sources.files.documents.text_pages import TextRow, as_json, text_pages
 from pipelines.sources.files.faults import BrokenFileError
 
@@ -65,21 +67,33 @@ class Message:
     segments: list[str]
 
 
-def segment_tables(reopen: Callable[[], Any], source: FileReading, part: str) -> Iterator[pa.Table]:
+def segment_tables(
+    reopen: Callable[[], Any], source: FileReading, part: str, parts: Parts | None = None
+) -> Iterator[pa.Table]:
     """The segments of one kind in a file of messages, in the order of the file.
 
     Args:
         reopen: opens the file at its beginning.
         source: how it is read.
         part: the kind of segment, such as `PID`.
+        parts: takes note of all kinds that there are.
 
     Raises:
         BrokenFileError: it is no file of messages, is cut, or holds other messages than it says.
     """
     text = Utf8(unpacked(reopen()), source.encoding)
+    seen = (parts or Parts()).of_file
     yield from text_pages(
-        row for message in messages(text, source.encoding) for row in rows_of(message, part.upper(), source.encoding)
+        row
+        for message in _counted(messages(text, source.encoding), seen)
+        for row in rows_of(message, part.upper(), source.encoding)
     )
+
+
+def _counted(found: Iterator[Message], seen: Counter[str]) -> Iterator[Message]:
+    for message in found:
+        seen.update(segment[:3] for segment in message.segments)
+        yield message
 
 
 def messages(text: io.RawIOBase, encoding: str | None = None) -> Iterator[Message]:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from connectors.sources.file_formats import AUDIT_RECORDS
+from pipelines.sources.files.documents.parts import Parts
 from pipelines.sources.files.documents.text_pages import TextRow, as_json, text_pages
 from pipelines.sources.files.documents.trees import elements, local_name
 
@@ -28,6 +29,10 @@ KEYS = (
 )  # fmt: skip
 """The columns that tell one row of an item group from another. Empty where the file has no such key."""
 
+_OUTSIDE = ("AdminData", "Association")
+_UNREAD = ("{*}Signature", "{*}Annotation", "{*}Query")
+"""What no table has: of a file, and of a subject."""
+
 _TEXTS = frozenset({"text", "string", "hexBinary", "base64Binary", "URI", "partialDate", "partialTime"})
 """Types of items whose values are texts, even if all of them are digits."""
 
@@ -36,6 +41,7 @@ def odm_tables(
     reopen: Callable[[], Any],
     part: str,
     declare: Callable[[dict[str, str]], None] = lambda _: None,
+    parts: Parts | None = None,
 ) -> Iterator[pa.Table]:
     """The rows of one item group, or the audit records.
 
@@ -43,25 +49,39 @@ def odm_tables(
         reopen: opens the file at its beginning.
         part: the group's OID, or `AuditRecord`.
         declare: is given the types of items, by column, as far as the file says that they are texts.
+        parts: takes note of all groups that there are, and of what is not read.
 
     Raises:
         BrokenFileError: the file is no whole XML.
     """
-    yield from text_pages(_rows(reopen, part, declare))
+    yield from text_pages(_rows(reopen, part, declare, parts or Parts()))
 
 
-def _rows(reopen: Callable[[], Any], part: str, declare: Callable[[dict[str, str]], None]) -> Iterator[TextRow]:
-    for element in elements(reopen, ("MetaDataVersion", "SubjectData", "ReferenceData")):
-        if local_name(element) == "MetaDataVersion":
+def _rows(
+    reopen: Callable[[], Any], part: str, declare: Callable[[dict[str, str]], None], parts: Parts
+) -> Iterator[TextRow]:
+    for element in elements(reopen, ("MetaDataVersion", "SubjectData", "ReferenceData", "AuditRecords", *_OUTSIDE)):
+        name = local_name(element)
+        if name == "MetaDataVersion":
             items = element.iterfind(".//{*}ItemDef")
             declare({_column(item.get("OID")): "text" for item in items if item.get("DataType") in _TEXTS})
-        elif part == AUDIT_RECORDS:
-            for record in element.iter("{*}AuditRecord"):
-                yield _audit(record)
-        else:
-            for group in element.iter("{*}ItemGroupData"):
-                if group.get("ItemGroupOID") == part:
-                    yield _row(group)
+            continue
+        if name in _OUTSIDE:
+            parts.unread[name] += 1
+            continue
+        for found in element.iter("{*}ItemGroupData", "{*}AuditRecord", *_UNREAD):
+            name = found.tag.rpartition("}")[2]
+            if name == "ItemGroupData":
+                oid = found.get("ItemGroupOID")
+                parts.of_file[str(oid)] += 1
+                if oid == part:
+                    yield _row(found)
+            elif name == AUDIT_RECORDS:
+                parts.of_file[name] += 1
+                if part == AUDIT_RECORDS:
+                    yield _audit(found)
+            else:
+                parts.unread[name] += 1
 
 
 def _row(group: Any) -> TextRow:
@@ -143,6 +163,7 @@ def _audit(record: Any) -> TextRow:
     return {
         **dict.fromkeys((*KEYS, "item_group_oid", "item_oid"), ""),
         **_place(record.getparent()),
+        "audit_record_id": record.get("ID"),
         "transaction_type": _inherited(record.getparent(), "TransactionType"),
         "edit_point": record.get("EditPoint"),
         "used_imputation_method": record.get("UsedImputationMethod"),

@@ -106,3 +106,48 @@ def test_a_text_with_a_comma_is_no_number_in_a_column_of_texts(platform: Platfor
     (inbox / "b.csv").write_text("id;codes\n3;1,2\n")
     platform.run(connector)
     assert platform.duck(f"SELECT codes FROM connector_{connector}.t ORDER BY id") == [("1,2",), ("a,b",), ("1,2",)]
+
+
+def test_segments_that_are_asked_for_in_vain_or_left_out_are_told(platform: Platform, inbox: Path) -> None:
+    (inbox / "a.hl7").write_text(ORU, newline="")
+    parts = ["pid", "OBX", "OXB"]
+    connector, sentence = run(platform, inbox, format="hl7", table="lab", parts=parts)
+    assert "No file of lab that was read has the segment 'OXB' of parts: they have OBR, MSH, NTE, ZPI." in sentence
+    left = "Left out of lab, for parts does not name them: segments OBR (2), MSH (1), NTE (1), ZPI (1)."
+    assert sentence.count(left) == 1
+    # What was told of the rest is not told again; what is new there is.
+    (inbox / "b.hl7").write_text(ORU.replace("m-1", "m-2") + "DG1|1\r", newline="")
+    sentence = platform.run(connector).sentence
+    assert "No file of lab that was read has the segment 'OXB' of parts" in sentence
+    assert "for parts does not name them: segments DG1 (1)." in sentence
+    # A segment that other files have had is not missing, and a file that is left says nothing.
+    (inbox / "c.hl7").write_text("MSH|^~\\&|L|K|E|K|2024||ORU^R01|m-3|P|2.5\rPID|1\rOXB|1\r", newline="")
+    (inbox / "d.hl7").write_text("MSH|^~\\&|L|K|E|K|2024||ORU^R01|m-4|P|2.5\rZZZ|1\rno segment\r", newline="")
+    sentence = platform.run(connector).sentence
+    assert "of parts" not in sentence
+    assert "parts does not name" not in sentence
+
+
+def test_parts_of_a_trial_that_are_not_read_are_told(platform: Platform, inbox: Path) -> None:
+    signed = '<Signature ID="S.1"><DateTimeStamp>2024-02-29T10:00:00</DateTimeStamp></Signature></FormData>'
+    (inbox / "a.xml").write_text(ODM_13.replace("</FormData>", signed))
+    _, sentence = run(platform, inbox, format="odm", table="trial", parts=["IG.DM", "IG.LB"])
+    assert (
+        "No file of trial that was read has the item group 'IG.LB' of parts: they have AuditRecord, IG.VS." in sentence
+    )
+    assert "Left out of trial, for parts does not name them: item groups AuditRecord (1), IG.VS (1)." in sentence
+    assert "Not read of the files of trial: Signature (2)." in sentence
+
+
+def test_audit_records_that_stand_together_are_read(platform: Platform, inbox: Path) -> None:
+    together = (
+        '<AuditRecords><AuditRecord ID="A.7" EditPoint="Monitoring"><UserRef UserOID="U.2"/><LocationRef '
+        'LocationOID="L.1"/><DateTimeStamp>2024-03-01T10:00:00Z</DateTimeStamp></AuditRecord></AuditRecords>'
+    )
+    (inbox / "a.xml").write_text(ODM_13.replace("</ClinicalData>", f"{together}</ClinicalData>"))
+    connector, _ = run(platform, inbox, format="odm", table="trial", parts=["AuditRecord"])
+    found = platform.duck(
+        f"SELECT study_oid, subject_key, audit_record_id, user_oid FROM connector_{connector}.trial_audit_record "
+        "ORDER BY user_oid"
+    )
+    assert found == [("ST.1", "001", None, "U.1"), ("ST.1", "", "A.7", "U.2")]

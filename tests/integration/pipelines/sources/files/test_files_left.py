@@ -241,3 +241,28 @@ def test_a_broken_file_leaves_no_trace_in_names_and_types(platform: Platform, in
 def test_a_run_that_finds_nothing_new_says_nothing_of_it(inbox: Path) -> None:
     asked = files_source(url=str(inbox), write_disposition="replace")
     assert list(_Reading(asked, Context(Secrets()), Store(str(inbox)), Choice(), whole_files()).pages()) == []
+
+
+def test_a_file_is_read_once_its_marker_is_there(platform: Platform, inbox: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (inbox / name).write_text(f"id\n{ord(name[0])}\n")
+    (inbox / "a.csv.done").touch()
+    connector = platform.add(files(inbox, marker="{name}.done"))
+    summary = platform.run(connector)
+    assert summary.total_rows == 1
+    assert summary.remarks == ("Not loaded yet: 1 file waits for its marker: b.csv (b.csv.done).",)
+    # What was read needs its marker no more.
+    (inbox / "a.csv.done").unlink()
+    (inbox / "b.csv.done").touch()
+    summary = platform.run(connector)
+    assert (summary.total_rows, summary.remarks) == (1, ())
+    # Rewritten, it waits for a marker that is not older than itself; and a table is not replaced without it.
+    later = (inbox / "b.csv.done").stat().st_mtime + 60
+    (inbox / "b.csv").write_text("id\n1\n")
+    os.utime(inbox / "b.csv", (later, later))
+    assert "b.csv (b.csv.done)" in platform.run(connector).sentence
+    replaced = platform.add(files(inbox, marker="{name}.done", write_disposition="replace", glob="b.csv"))
+    with pytest.raises(TransientError, match="1 file waits for its marker"):
+        platform.run(replaced)
+    os.utime(inbox / "b.csv.done", (later, later))
+    assert platform.run(replaced).total_rows == 1

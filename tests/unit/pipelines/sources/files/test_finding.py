@@ -10,7 +10,7 @@ import pytest
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
-from pipelines.sources.files.finding import Choice, chosen, find
+from pipelines.sources.files.finding import Choice, chosen, find, waiting_sentence
 from pipelines.sources.files.stores import Found
 from tests.support.data_plane.samples import files_source
 
@@ -140,3 +140,34 @@ def test_links_to_directories_are_followed_where_a_pattern_names_them(tmp_path: 
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
     assert [file.name for file in read_from(tmp_path, tmp_path / "in", glob="*/*.csv").files] == ["near/a.csv"]
     assert read_from(tmp_path, tmp_path / "in").files == ()
+
+
+def test_a_file_waits_for_its_marker() -> None:
+    listed = {"a.csv": 5, "a.csv.done": 5, "b.csv": 5, "c.csv": 6, "c.csv.done": 5, "x/a.csv": 1, "D.CSV.gz": 0}
+    files = [Found("", name, "", changed) for name, changed in listed.items()]
+    choice = chosen(files, files_source(marker="{name}.done"))
+    assert [file.name for file in choice.files] == ["a.csv"]
+    assert choice.remarks == ()
+    assert waiting_sentence(choice.waiting, files_source(marker="{name}.done")) == (
+        "4 files wait for their markers: D.CSV.gz (D.CSV.gz.done), x/a.csv (x/a.csv.done), b.csv (b.csv.done), "
+        "and 1 more"
+    )
+    directory = [*files, Found("", "x/_SUCCESS", "", 2), Found("", "_SUCCESS", "", 5)]
+    choice = chosen(directory, files_source(marker="_SUCCESS"))
+    assert [file.name for file in choice.files] == ["D.CSV.gz", "x/a.csv", "a.csv", "b.csv"]
+    assert [file.name for file in choice.waiting] == ["c.csv"]
+    choice = chosen([*files, Found("", "D.ok", "", 9)], files_source(marker="{stem}.ok", glob="**/*.csv.gz"))
+    assert [file.name for file in choice.files] == ["D.CSV.gz"]
+
+
+@pytest.mark.parametrize("marker", ["{name}", "done/{name}", "{file}.done", "*.done"])
+def test_a_marker_is_a_name(marker: str) -> None:
+    with pytest.raises(ValueError, match=r"must be a file's name, such as '\{name\}\.done'"):
+        files_source(marker=marker)
+
+
+def test_the_marker_of_a_file_that_the_url_names_is_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id\n1\n")
+    assert [file.name for file in read_from(tmp_path, tmp_path / "a.csv", marker="{name}.done").waiting] == ["a.csv"]
+    (tmp_path / "a.csv.done").touch()
+    assert [file.name for file in read_from(tmp_path, tmp_path / "a.csv", marker="{name}.done").files] == ["a.csv"]
