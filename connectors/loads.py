@@ -112,8 +112,8 @@ class Sweep:
 
     table_name: str
     gone: int
-    rows: int
-    """Rows of the table before that."""
+    rows: int | None
+    """Rows of the table before that; None where none is gone."""
     withheld: bool
     """They are too many to be deleted unasked, and stay."""
 

@@ -39,8 +39,8 @@ class Deleted:
     """What was done to one table."""
 
     table: str
-    rows: int
-    """Rows that were there, without those that were marked before."""
+    rows: int | None
+    """Rows that were there, without those that were marked before; None: nobody counted, for none of them is gone."""
     gone: int
     """Of these: rows whose keys are gone."""
     withheld: bool = False
@@ -91,18 +91,21 @@ def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard, together:
     if together is not None:
         found = f"({found} AND NOT {_left_behind(session, together, key)})"
     live = f"t.{mark} IS NULL" if DELETED_AT in columns else "TRUE"
-    is_gone = f"{live} AND NOT {found}"
-    # Two conditions and no FILTER: PostgreSQL joins by a condition, and else looks each row up among all keys.
-    all_rows, gone_rows = (f"(SELECT count(*) FROM {name} t WHERE {which})" for which in (live, is_gone))  # noqa: S608
-    ((rows, gone),) = session.ask(f"SELECT {all_rows}, {gone_rows}")
-    withheld = guard.withholds(gone, rows)
+    # Looked for once, and then found by their places, which hold as long as the transaction.
+    place = session.row_place
+    is_gone = f"{live} AND {keys.part or 'TRUE'} AND NOT {found}"
+    session.ask(f"CREATE TEMP TABLE gone_rows AS SELECT t.{place} AS place FROM {name} t WHERE {is_gone}")  # noqa: S608
+    ((gone,),) = session.ask("SELECT count(*) FROM gone_rows")
+    rows = session.ask(f"SELECT count(*) FROM {name} t WHERE {live}")[0][0] if gone else None  # noqa: S608
+    withheld = rows is not None and guard.withholds(gone, rows)
     now = datetime.now(UTC).isoformat()
     if gone and not withheld:
         marked, deleted = f"UPDATE {name} AS t SET {mark} = '{now}'", f"DELETE FROM {name} AS t"  # noqa: S608
-        session.ask(f"{marked if mode is Deletes.MARK else deleted} WHERE {is_gone}")
+        session.ask(f"{marked if mode is Deletes.MARK else deleted} WHERE t.{place} IN (SELECT place FROM gone_rows)")
     back = 0
     if mode is Deletes.MARK:
         back = session.change(f"UPDATE {name} AS t SET {mark} = NULL WHERE t.{mark} IS NOT NULL AND {found}")  # noqa: S608
+    session.ask("DROP TABLE gone_rows")
     if files:
         session.ask("DROP TABLE swept_keys")
     before = _note(session, table, now, withheld=withheld)

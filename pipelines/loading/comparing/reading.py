@@ -44,6 +44,8 @@ class Reread:
     columns: tuple[str, ...]
     files: tuple[Path, ...]
     """Parquet, one row for each key."""
+    part: str | None = None
+    """A condition on the rows `t` in the destination, where only those were compared: all others are at the source."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,9 @@ BATCH_ROWS = 50_000
 class Session(Protocol):
     """One transaction in a destination."""
 
+    row_place: str
+    """The name of the column that says where a row stands; no two rows have one."""
+
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         """Execute a statement; the rows that it answers with."""
 
@@ -102,6 +105,8 @@ class _Named:
 
 
 class _DuckDb(_Named):
+    row_place = "rowid"
+
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         return list(self._client.native_connection.execute(statement).fetchall())
 
@@ -143,6 +148,8 @@ class _DuckDb(_Named):
 
 
 class _Postgres(_Named):
+    row_place = "ctid"
+
     def __init__(self, client: Any, connection: Any) -> None:
         super().__init__(client)
         self._connection = connection

@@ -20,6 +20,7 @@ from connectors.sources.write_rules import landed_table, normalised
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import Step
 from pipelines.loading.comparing.deleting import Deleted, Guard, last_sweeps, refuse_own_column, sweep
+from pipelines.loading.comparing.hashed_keys import differing
 from pipelines.loading.comparing.histories import Histories
 from pipelines.loading.comparing.reading import Place, Reread, read_again
 from pipelines.loading.comparing.sessions import session
@@ -70,7 +71,10 @@ def sweep_tables(place: Place, connector: Connector, options: Options, histories
     if not tables:
         return []
     with as_fault(place.job.secrets.redact, Step.EXTRACT):
-        read = read_again(place, _keys_alone(connector.source, tables), keys_alone=True)
+        hashed = differing(place, connector.source, tables)
+        read = [*hashed.values()]
+        if others := tables.keys() - hashed.keys():
+            read += read_again(place, _keys_alone(connector.source, others), keys_alone=True)
     guard = Guard(place.job.settings.max_delete_fraction, lifted=options.allow_mass_delete)
     modes = {normalised(name): how.deletes for name, how in tables.items()}
     together = landed_table(RECORD) if RECORD in tables and isinstance(connector.source, RedcapSource) else None
