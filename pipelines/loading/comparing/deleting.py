@@ -100,8 +100,8 @@ def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard, together:
     withheld = rows is not None and guard.withholds(gone, rows)
     now = datetime.now(UTC).isoformat()
     if gone and not withheld:
-        marked, deleted = f"UPDATE {name} AS t SET {mark} = '{now}'", f"DELETE FROM {name} AS t"  # noqa: S608
-        session.ask(f"{marked if mode is Deletes.MARK else deleted} WHERE t.{place} IN (SELECT place FROM gone_rows)")
+        change = f"UPDATE {name} AS t SET {mark} = '{now}'" if mode is Deletes.MARK else f"DELETE FROM {name} AS t"  # noqa: S608
+        session.ask(f"{change} WHERE t.{place} IN (SELECT place FROM gone_rows)")  # noqa: S608
     back = 0
     if mode is Deletes.MARK:
         back = session.change(f"UPDATE {name} AS t SET {mark} = NULL WHERE t.{mark} IS NOT NULL AND {found}")  # noqa: S608
