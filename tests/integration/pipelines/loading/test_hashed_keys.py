@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.loading.comparing import sweeping
+from pipelines.loading.comparing.deleting import sweep
 from pipelines.loading.comparing.reading import Reread
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR
@@ -44,11 +45,10 @@ def test_what_is_gone_goes_and_only_what_differs_is_read(
     fill(emr, columns, key, values)
     removing, marking = add(platform, key, "remove"), add(platform, key, "mark")
     read: list[Reread] = []
-    original = sweeping.sweep
 
     def watched(session: Any, keys: Reread, *more: Any) -> Any:
         read.append(keys)
-        return original(session, keys, *more)
+        return sweep(session, keys, *more)
 
     monkeypatch.setattr(sweeping, "sweep", watched)
     for connector in (removing, marking):
@@ -79,10 +79,11 @@ def test_what_can_not_be_compared_by_hashes_is_compared_by_keys(
     if reason == "days":
         columns, key, values = "day date", "day", "date '2020-01-01' + i"
     fill(emr, columns, key, values)
-    more: dict[str, Any] = {
+    asked: dict[str, dict[str, Any]] = {
         "a mask": {"mask": ["id"]},
         "a protected table": {"protect": {"rules": [{"path": "id", "method": "hash"}]}},
-    }.get(reason, {})
+    }
+    more = asked.get(reason, {})
     connector = add(platform, key, "remove", **more)
     platform.run(connector)
     left = {"half of them": ROWS // 2, "all of them": 0}.get(reason, ROWS - 1)
