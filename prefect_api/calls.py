@@ -12,6 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -43,6 +45,10 @@ BULK_SIZE = 50
 
 OUR_FLOW = {"name": {"any_": [FLOW_NAME]}}
 """The filter for what belongs to our flow."""
+
+
+HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+"""Prefect packs its answers as tightly as gzip can, which is up to a third of what a listing costs it."""
 
 
 class CallKind(StrEnum):
@@ -156,22 +162,26 @@ class PrefectCalls:
         gone_is_fine: bool = False,
     ) -> Any:
         """One request of our own; its parsed answer, or None for 404 where what is gone is fine."""
-        content = None if body is None else orjson.dumps(body, default=_plain)
-
-        async def send(client: PrefectClient) -> Any:
-            # The client types its routes as literals; several that the server has are missing there.
-            request: Any = client.request
-            response: httpx.Response = await request(
-                method, path, content=content, headers={"Content-Type": "application/json"}
-            )
-            return orjson.loads(response.content) if response.content else None
-
         try:
-            return await self.ask(kind, send)
+            return (await self.answer(kind, method, path, body))[0]
         except RefusedError as error:
             if gone_is_fine and error.status_code == httpx.codes.NOT_FOUND:
                 return None
             raise
+
+    async def answer(
+        self, kind: CallKind, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[Any, datetime | None]:
+        """One request of our own; its parsed answer, and when it was given by the server's clock, if that is said."""
+        content = None if body is None else orjson.dumps(body, default=_plain)
+
+        async def send(client: PrefectClient) -> tuple[Any, datetime | None]:
+            # The client types its routes as literals; several that the server has are missing there.
+            request: Any = client.request
+            response: httpx.Response = await request(method, path, content=content, headers=HEADERS)
+            return orjson.loads(response.content) if response.content else None, _date(response)
+
+        return await self.ask(kind, send)
 
     async def ask(self, kind: CallKind, send: Callable[[PrefectClient], Awaitable[T]]) -> T:
         """One call, as `send` makes it with Prefect's client; what it returns.
@@ -244,6 +254,14 @@ def whole() -> Iterator[None]:
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """`items` in pieces of at most `size`."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _date(response: httpx.Response) -> datetime | None:
+    """The `Date` of an answer, aware; None when there is none that can be read."""
+    try:
+        return parsedate_to_datetime(response.headers["date"]).astimezone(UTC)
+    except (LookupError, ValueError):
+        return None
 
 
 def _result(code: int) -> CallResult:

@@ -6,6 +6,7 @@ The field list and its spelling in Prefect's API stand here and nowhere else. *O
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID
@@ -108,11 +109,39 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """When a listing was asked for, by the server's clock, and the last change that it knew of then. Both aware."""
+
+    at: datetime
+    newest: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """Every deployment of our flow, and whether the pages add up to the count that Prefect gave."""
 
     deployments: tuple[Observed, ...]
     complete: bool
+    asked: Asked | None = None
+    """When that was; None where the server does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The deployments of our flow that were changed since a moment, and how many there are of it altogether."""
+
+    deployments: tuple[Observed, ...]
+    count: int
+    asked: Asked
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A deployment's concurrency limit."""
+
+    deployment_id: UUID
+    limit: int
+    active_slots: int
 
 
 @dataclass(frozen=True, slots=True)

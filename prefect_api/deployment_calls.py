@@ -8,6 +8,8 @@ minute, inside our loop, and the controller backs off by itself.
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +30,7 @@ from prefect_api.calls import (
     whole,
 )
 from prefect_api.client import open_client
-from prefect_api.deployment import Listing, Observed, Patch, Spec, WorkPool
+from prefect_api.deployment import Asked, Changed, Listing, Observed, Patch, Spec, WorkPool
 from prefect_api.errors import (
     RefusedError,
     ServerError,
@@ -67,22 +69,46 @@ class DeploymentCalls:
         found: dict[UUID, Observed] = {}
         for _ in range(LISTING_TRIES):
             pages = [page async for page in self._pages()]
-            found = {held.id: held for page in pages for held in page[0]}
+            found = {held.id: held for page in pages for held in page.found}
             # The same count on every page: one that is deleted meanwhile stands for one that shifted out of sight.
-            if {count for _, count in pages} == {len(found)}:
-                return Listing(tuple(found.values()), complete=True)
+            if {page.count for page in pages} == {len(found)}:
+                return Listing(tuple(found.values()), complete=True, asked=_asked(pages))
         return Listing(tuple(found.values()), complete=False)
 
-    async def _pages(self) -> AsyncIterator[tuple[list[Observed], int]]:
-        """Each page's deployments with the count of all that Prefect gave along with it."""
+    async def list_changed(self, since: datetime) -> Changed | None:
+        """The deployments of our flow that were changed after a moment of the server's clock, newest first.
+
+        What Prefect takes for no change is not among them: schedules that are edited by their own calls, a
+        concurrency limit, a work queue's name. None when that cannot be told: the count changed meanwhile, for then a
+        row may have shifted out of sight, or the server does not say what time it is.
+        """
+        found: dict[UUID, Observed] = {}
+        pages: list[_Page] = []
+        async for page in self._pages("UPDATED_DESC"):
+            pages.append(page)
+            fresh = [held for held, at in zip(page.found, page.updated, strict=True) if at > since]
+            found |= {held.id: held for held in fresh}
+            if len(fresh) < len(page.found):
+                break
+        counts, asked = {page.count for page in pages}, _asked(pages)
+        return None if len(counts) != 1 or asked is None else Changed(tuple(found.values()), counts.pop(), asked)
+
+    async def _pages(self, sort: str = "NAME_ASC") -> "AsyncIterator[_Page]":
+        """Each page of our flow's deployments, of 200."""
         number, pages = 1, 1
         while number <= pages:
-            body = {"limit": PAGE_SIZE, "page": number, "sort": "NAME_ASC", "flows": OUR_FLOW}
-            answer = await self._prefect.request(CallKind.LIST, "POST", "/deployments/paginate", body)
+            body = {"limit": PAGE_SIZE, "page": number, "sort": sort, "flows": OUR_FLOW}
+            answer, at = await self._prefect.answer(CallKind.LIST, "POST", "/deployments/paginate", body)
             with whole():
-                found = [deployment.observed(row) for row in answer["results"]]
-                count, pages = int(answer["count"]), int(answer["pages"])
-            yield found, count
+                rows = answer["results"]
+                page = _Page(
+                    [deployment.observed(row) for row in rows],
+                    [datetime.fromisoformat(row["updated"]) for row in rows],
+                    int(answer["count"]),
+                    at,
+                )
+                pages = int(answer["pages"])
+            yield page
             number += 1
 
     async def read_deployments(self, names: Sequence[str]) -> list[Observed]:
@@ -204,6 +230,23 @@ class DeploymentCalls:
                 f"{owner}), so nothing is written. Give this database a Prefect server of its own, or, if it is "
                 "their rightful home now, start the controller once with --take-over."
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page of a listing. `updated` is in the order of `found`; `at` is when it was given, by the server's clock."""
+
+    found: list[Observed]
+    updated: list[datetime]
+    count: int
+    at: datetime | None
+
+
+def _asked(pages: Sequence[_Page]) -> Asked | None:
+    """When these pages were asked for: what is changed after the first of them is known to none for certain."""
+    changes = [at for page in pages for at in page.updated]
+    at = pages[0].at
+    return None if at is None or not changes else Asked(at, max(changes))
 
 
 class PrefectGateway(DeploymentCalls, RunCalls):

@@ -1,5 +1,6 @@
 """Calls about Prefect's runs, as far as they concern the controller: that wait, that hold a slot, that were missed."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +9,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from prefect_api.calls import BULK_SIZE, OUR_FLOW, PAGE_SIZE, CallKind, PrefectCalls, chunks, whole
+from prefect_api.deployment import Limit
 from prefect_api.names import ALL_OF_OURS
 
 WAITING = {"type": {"any_": ["SCHEDULED"]}}
@@ -137,6 +139,21 @@ class RunCalls:
         body = {"state": {"type": "CRASHED", "name": "Crashed", "message": message}, "force": False}
         await self._prefect.request(CallKind.CRASH, "POST", f"/flow_runs/{run_id}/set_state", body, gone_is_fine=True)
 
+    async def limits(self) -> list[Limit]:
+        """The concurrency limits of all deployments of this server, in pages of 200, whosever they are."""
+        found: dict[str, Limit] = {}
+        offset = 0
+        while True:
+            body = {"limit": PAGE_SIZE, "offset": offset}
+            answer = await self._prefect.request(CallKind.READ, "POST", "/v2/concurrency_limits/filter", body)
+            with whole():
+                for row in answer:
+                    if (named := _OF_DEPLOYMENT.fullmatch(row["name"])) is not None:
+                        found[row["id"]] = Limit(UUID(named[1]), int(row["limit"]), int(row["active_slots"]))
+            if len(answer) < PAGE_SIZE:
+                return list(found.values())
+            offset += PAGE_SIZE
+
     async def free_slots(self, limit_id: UUID) -> None:
         """Set a concurrency limit's taken slots to none."""
         await self._prefect.request(CallKind.FREE, "PATCH", f"/v2/concurrency_limits/{limit_id}", {"active_slots": 0})
@@ -162,6 +179,9 @@ class RunCalls:
         body = {"state": state, "idempotency_key": key}
         await self._prefect.request(CallKind.RUN, "POST", f"/deployments/{deployment_id}/create_flow_run", body)
 
+
+_OF_DEPLOYMENT = re.compile(r"deployment:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+"""What Prefect calls the limit that it makes for a deployment."""
 
 _NOT_STARTED = frozenset({"Scheduled", "Late"})
 

@@ -19,6 +19,7 @@ from deployments.monitoring.alerts import Alerts
 from deployments.monitoring.metrics import Metrics
 from deployments.planning.spec import Platform
 from deployments.reconciling.gateway import Gateway
+from deployments.reconciling.observing import SMALL
 from deployments.reconciling.reconciler import Options, Reconciler, assemble
 from deployments.reconciling.rounds import Report
 from deployments.reconciling.server_health import ServerHealth
@@ -135,11 +136,12 @@ async def rig(
     events: Events | None = None,
     metrics: Metrics | None = None,
     progress: Callable[[], None] = lambda: None,
+    small: int = SMALL,
 ) -> AsyncIterator[Rig]:
     """A leading controller's parts, started.
 
     It leaves an overloaded server in peace for as long as in life; where only the fake says that it is overloaded,
-    there is nothing to wait for.
+    there is nothing to wait for. Of a fleet up to `small` every audit lists everything.
     """
     clock = clock or Clock()
     rng = random.Random(1)
@@ -170,6 +172,7 @@ async def rig(
         events=events,
         metrics=metrics,
         monotonic=lambda: clock.passed,
+        small=small,
     )
     await reconciler.start()
     try:

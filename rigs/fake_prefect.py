@@ -6,7 +6,7 @@ holds for Prefect. A failure is a subclass that overrides one method.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import orjson
 
 from prefect_api import deployment
-from prefect_api.deployment import Listing, Observed, Patch, Spec, WorkPool
+from prefect_api.deployment import Asked, Changed, Limit, Listing, Observed, Patch, Spec, WorkPool
 from prefect_api.errors import RefusedError, WorkPoolMissingError
 from prefect_api.run_calls import PendingRun, ScheduledRun
 
@@ -49,6 +49,9 @@ class Server:
         self.deployments: dict[UUID, dict[str, Any]] = {}
         self.runs: dict[UUID, dict[str, Any]] = {}
         self.workers: dict[str, list[datetime]] = {}
+        self.updated: dict[UUID, datetime] = {}
+        """What a deployment's last change is, as the server says it: schedules of their own calls move nothing."""
+        self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def post(self, body: Mapping[str, Any]) -> UUID:
         """`POST /deployments/`: an upsert by name that makes all schedules anew and resets what is not sent."""
@@ -63,6 +66,7 @@ class Server:
             self._drop_runs(number)
         held = self.deployments[number]
         held.update({"parameters": {}, "schedules": []})
+        self.updated[number] = self.clock()
         self._set(held, sent)
         for schedule in schedules:
             self._add_schedule(held, schedule)
@@ -77,6 +81,7 @@ class Server:
         if schedules:
             self._edit_schedules(held, schedules)
         self._set(held, sent)
+        self.updated[number] = self.clock()
         self._drop_runs(number)
 
     def _edit_schedules(self, held: dict[str, Any], sent: list[dict[str, Any]]) -> None:
@@ -111,6 +116,7 @@ class Server:
     def pause(self, number: UUID) -> None:
         """`POST /deployments/{id}/pause_deployment`: late runs go as well as future ones."""
         self._held(number)["paused"] = True
+        self.updated[number] = self.clock()
         self._drop_runs(number, late_too=True)
 
     def delete(self, numbers: Sequence[UUID]) -> None:
@@ -202,7 +208,27 @@ class FakePrefect:
     async def list_deployments(self) -> Listing:
         """Every deployment, by name."""
         rows = sorted(self.server.deployments.values(), key=lambda row: str(row["name"]))
-        return Listing(tuple(deployment.observed(row) for row in rows), complete=True)
+        return Listing(tuple(deployment.observed(row) for row in rows), complete=True, asked=self._asked())
+
+    async def list_changed(self, since: datetime) -> Changed | None:
+        """Those that were changed after a moment."""
+        asked = self._asked()
+        if asked is None:
+            return None
+        updated = self.server.updated
+        fresh = sorted(
+            (i for i in self.server.deployments if updated[i] > since), key=lambda i: updated[i], reverse=True
+        )
+        return Changed(tuple(self.server.observed(i) for i in fresh), len(self.server.deployments), asked)
+
+    def _asked(self) -> Asked | None:
+        changes = [self.server.updated[number] for number in self.server.deployments]
+        return Asked(self.server.clock(), max(changes)) if changes else None
+
+    async def limits(self) -> list[Limit]:
+        """The concurrency limits of all deployments."""
+        held = {number: row["global_concurrency_limit"] for number, row in self.server.deployments.items()}
+        return [Limit(number, one["limit"], one["active_slots"]) for number, one in held.items() if one is not None]
 
     async def read_deployments(self, names: Sequence[str]) -> list[Observed]:
         """Those of these names."""

@@ -20,6 +20,16 @@ _ASKED_BY_THE_WORKER = {"PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false"}
 """A run's client would ask the server for its version, as its worker's has."""
 
 
+def learnt_from(client: Any) -> dict[str, str]:
+    """Settings by which a run's clients need not ask what its worker's client has been told.
+
+    The first request that changes something asks for a token against forgery; a server that wants none says so. One
+    that begins to want them takes nothing from the worker either, until both are started anew.
+    """
+    wants_none = getattr(getattr(client, "_client", None), "enable_csrf_support", True) is False
+    return _ASKED_BY_THE_WORKER | ({"PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false"} if wants_none else {})
+
+
 class ForkStarter:
     """Starts one run from a fork server."""
 
@@ -31,13 +41,16 @@ class ForkStarter:
         entrypoint: str,
         *,
         pool: "WorkPool",
+        learnt: dict[str, str],
         memory_bytes: int | None,
     ) -> None:
+        """`learnt` are settings that spare the run questions (`learnt_from`)."""
         self._server = server
         self._control = control
         self._configuration = configuration
         self._entrypoint = entrypoint
         self._pool = pool
+        self._learnt = learnt
         self._memory_bytes = memory_bytes
 
     async def start(
@@ -59,7 +72,7 @@ class ForkStarter:
             **os.environ,
             **self._configuration.env,
             **get_current_settings().to_environment_variables(exclude_unset=True),
-            **_ASKED_BY_THE_WORKER,
+            **self._learnt,
             "PREFECT__FLOW_RUN_ID": str(flow_run.id),
             "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",
         }

@@ -27,7 +27,7 @@ from workers.keeper import Keeper, Wear, become_subreaper
 from workers.preload import FLOWS
 from workers.remembered import Remembered
 from workers.server_process import ForkServerError, ServerProcess
-from workers.starter import ForkStarter
+from workers.starter import ForkStarter, learnt_from
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -161,6 +161,7 @@ class WarmWorker(ProcessWorker):
             configuration,
             entrypoint,
             pool=self.work_pool,
+            learnt=learnt_from(self.client),
             memory_bytes=None if limit is None else limit * 2**20,
         )
         return await self._execute(flow_run, starter, status)

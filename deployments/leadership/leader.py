@@ -102,7 +102,8 @@ class Leader:
         started = time.monotonic()
         self._ends_at = started + settings.controller_max_runtime_seconds
         # The second one sees what a leader that was cut off may still have had under way at the first.
-        self._audits = [started, started + settings.lease_ttl_seconds]
+        self._settled_at = started + settings.lease_ttl_seconds
+        self._audits = [started, self._settled_at]
         self._next_probe = started + PROBE_SECONDS
         # Nobody sets this one: `_loop` is cancelled from outside.
         self._never = asyncio.Event()
@@ -173,7 +174,9 @@ class Leader:
             return
         wanted = time.monotonic() >= min(self._audits) or self._reconciler.back_from_outage
         due = wanted and self._reconciler.server_answers
-        report = await self._cycle(audit=due, hints=hints, allow_mass_prune=self._start_options.allow_mass_prune)
+        taking_over = min(self._audits) <= self._settled_at
+        allow = self._start_options.allow_mass_prune
+        report = await self._cycle(audit=due, whole=taking_over, hints=hints, allow_mass_prune=allow)
         now = time.monotonic()
         if report.audited:
             self._audits = [at for at in self._audits if at > now] or [now + self._settings.audit_interval_seconds]
@@ -195,14 +198,16 @@ class Leader:
         except DATABASE_ERRORS as error:
             logger.warning("Old loads and events could not be forgotten: the database %s", told(error))
 
-    async def _cycle(self, *, audit: bool, allow_mass_prune: bool, hints: Collection[int] = ()) -> Report:
+    async def _cycle(self, *, audit: bool, whole: bool, allow_mass_prune: bool, hints: Collection[int] = ()) -> Report:
         """One cycle. What the start options ask and allow is one full cycle, in whichever term that is.
 
         One that is cut off after it has acted has used its permission up: the next term may find other rows missing.
         """
         report = Report()
         try:
-            await self._reconciler.cycle(audit=audit, hints=hints, allow_mass_prune=allow_mass_prune, report=report)
+            await self._reconciler.cycle(
+                audit=audit, whole=whole, hints=hints, allow_mass_prune=allow_mass_prune, report=report
+            )
         except asyncio.CancelledError:
             if audit and report.applied:
                 self._start_options.allow_mass_prune = False
@@ -224,7 +229,7 @@ class Leader:
 
     async def _full_cycle(self, allow_mass_prune: bool) -> CycleResult:
         """A full cycle, with as many turns as a roll-out needs."""
-        report = await self._cycle(audit=True, allow_mass_prune=allow_mass_prune)
+        report = await self._cycle(audit=True, whole=True, allow_mass_prune=allow_mass_prune)
         while report.deferred and report.server_down is None:
             await asyncio.sleep(1)
             self._heartbeat(leading=True)

@@ -6,7 +6,7 @@ is level-triggered: nothing here knows what happened, only what is and what must
 hand edit all heal the same way.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -285,6 +285,16 @@ def _settled(wanted: Desired, spec: Spec, deployment_id: UUID | None) -> Status:
         spec_version=spec.fields.version if deployment_id is not None or wanted.runs else None,
         observed_generation=wanted.generation,
     )
+
+
+def is_in_line(wanted: Desired | None, known: Status | None, deployments: Set[UUID]) -> bool:
+    """Whether a connector asks for nothing as long as its deployment stands as its status says. `deployments`: all."""
+    if wanted is None or known is None or isinstance(wanted.wants, Invalid):
+        return False
+    held = known.deployment_id
+    if wanted.recorded_id != held or (wanted.runs if held is None else held not in deployments):
+        return False
+    return _settled(wanted, wanted.wants, held) == replace(known, last_synced_at=None)
 
 
 def _guard_prunes(decisions: list[Decision], policy: Policy, fleet_size: int) -> tuple[list[Decision], tuple[int, ...]]:

@@ -13,6 +13,9 @@ from prefect_api.names import ENTRYPOINT, SCHEDULE_SLUG, connector_tag, managed_
 
 UNSCHEDULED_WORDS = "only when started by hand"
 
+CONCURRENCY_LIMIT = 1
+"""Runs of a connector at a time."""
+
 HEARTBEAT_SECONDS = 30
 """How often a run says that its process lives: Prefect's shortest. Dead runs are found by its absence."""
 
@@ -82,7 +85,7 @@ def desired_spec(connector: Connector, platform: Platform, *, paused: bool = Fal
         version=None,
         description=_description(connector, when),
         paused=paused or not connector.is_active,
-        concurrency_limit=1,
+        concurrency_limit=CONCURRENCY_LIMIT,
         collision_strategy="ENQUEUE" if queue else "CANCEL_NEW",
         job_variables=platform.job_variables,
     )

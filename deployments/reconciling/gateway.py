@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from prefect_api.deployment import Listing, Observed, Patch, Spec, WorkPool
+from prefect_api.deployment import Changed, Limit, Listing, Observed, Patch, Spec, WorkPool
 from prefect_api.run_calls import PendingRun, ScheduledRun
 
 
@@ -21,6 +21,9 @@ class DeploymentGateway(Protocol):
 
     async def list_deployments(self) -> Listing:
         """Every deployment of the flow `run_connector_pipeline`."""
+
+    async def list_changed(self, since: datetime) -> Changed | None:
+        """Those that were changed after a moment of the server's clock; None when that cannot be told."""
 
     async def read_deployments(self, names: Sequence[str]) -> list[Observed]:
         """Those deployments of these names that exist."""
@@ -69,6 +72,9 @@ class RunGateway(Protocol):
 
     async def crash_run(self, run_id: UUID, message: str) -> None:
         """Mark a run as crashed, with a sentence; one that has ended meanwhile stays as it is."""
+
+    async def limits(self) -> list[Limit]:
+        """The concurrency limits of all deployments, whosever they are."""
 
     async def free_slots(self, limit_id: UUID) -> None:
         """Set a concurrency limit's taken slots to none."""

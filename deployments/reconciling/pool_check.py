@@ -24,9 +24,23 @@ class PoolCheck:
         self._unfit: dict[str, str | None] = {}
         """Why no run can start in a pool, by its name; None where nothing speaks against it."""
 
-    async def refuse(
-        self, planned: Plan, desired: Mapping[int, Desired], *, fresh: bool
-    ) -> tuple[Plan, list[ActionOutcome]]:
+    async def unfit(self, desired: Mapping[int, Desired]) -> set[int]:
+        """The connectors whose pool can start no run of theirs, or is gone, as all of their pools are now."""
+        pools = {
+            i: wanted.wants.fields.work_pool_name or ""
+            for i, wanted in desired.items()
+            if wanted.runs and isinstance(wanted.wants, Spec)
+        }
+        there = await self._read(set(pools.values()))
+        return {i for i, name in pools.items() if name not in there or self._unfit[name] is not None}
+
+    async def _read(self, names: set[str]) -> set[str]:
+        """Read these pools; the names of those that exist."""
+        found = await self._gateway.read_pools(sorted(names)) if names else []
+        self._unfit |= dict.fromkeys(names) | {pool.name: why_unfit(pool) for pool in found}
+        return {pool.name for pool in found}
+
+    async def refuse(self, planned: Plan, desired: Mapping[int, Desired]) -> tuple[Plan, list[ActionOutcome]]:
         """The plan without the connectors whose pool can start no run of theirs, and what became of these.
 
         One that is deactivated needs no pool, and one that does not exist is found out by whoever writes it.
@@ -37,9 +51,8 @@ class PoolCheck:
             for i in running
             if (wanted := desired.get(i)) is not None and isinstance(wants := wanted.wants, Spec)
         }
-        if pools and (fresh or any(self._unfit.get(name, "unread") for name in pools.values())):
-            found = await self._gateway.read_pools(sorted(set(pools.values())))
-            self._unfit |= dict.fromkeys(pools.values()) | {pool.name: why_unfit(pool) for pool in found}
+        if any(self._unfit.get(name, "unread") for name in pools.values()):
+            await self._read(set(pools.values()))
         refused = {i: why for i, name in pools.items() if (why := self._unfit[name]) is not None}
         kept = tuple(d for d in planned.decisions if d.connector_id not in refused)
         return replace(planned, decisions=kept), [

@@ -7,7 +7,7 @@ in a cycle is `work_set`; what is done about them in Prefect is `rounds`.
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -24,8 +24,10 @@ from deployments.reconciling.apply import apply
 from deployments.reconciling.changes import Changes, Rows
 from deployments.reconciling.gateway import Gateway
 from deployments.reconciling.missed_runs import MissedRuns
+from deployments.reconciling.observing import SMALL, Observer
+from deployments.reconciling.pool_check import PoolCheck
 from deployments.reconciling.retry_queue import backoff_seconds
-from deployments.reconciling.rounds import Planner, Report, Rounds
+from deployments.reconciling.rounds import Audit, Planner, Report, Rounds
 from deployments.reconciling.server_health import Answer, ServerHealth, ServerProbe
 from deployments.reconciling.stale_runs import Sweeper
 from deployments.reconciling.status_recorder import StatusRecorder
@@ -114,11 +116,14 @@ class Reconciler:
         self,
         *,
         audit: bool = False,
+        whole: bool = False,
         hints: Collection[int] = (),
         allow_mass_prune: bool = False,
         report: Report | None = None,
     ) -> Report:
         """Reconcile what changed, what is due and what the hints name; with `audit`, everything.
+
+        A `whole` audit lists all that Prefect holds; of a large fleet others ask what has changed there.
 
         It fills `report` as it goes, for whoever must know of a cycle that is cut off what it has done.
 
@@ -132,7 +137,8 @@ class Reconciler:
         try:
             if audit and allow_mass_prune:
                 await self._upkeep.history.allow_mass_prune()
-            await self._cycle(report, audit=audit, hints=hints, allow_mass_prune=allow_mass_prune)
+            wanted = Audit(whole or allow_mass_prune or self.back_from_outage) if audit else None
+            await self._cycle(report, audit=wanted, hints=hints, allow_mass_prune=allow_mass_prune)
             if audit:
                 await self._upkeep.history.look()
         except Exception:
@@ -149,7 +155,9 @@ class Reconciler:
         waiting = self._recorder.waiting_count + len(self._rounds.deferred)
         self._upkeep.metrics.cycle(result, time.perf_counter() - began, waiting=waiting)
 
-    async def _cycle(self, report: Report, *, audit: bool, hints: Collection[int], allow_mass_prune: bool) -> None:
+    async def _cycle(
+        self, report: Report, *, audit: Audit | None, hints: Collection[int], allow_mass_prune: bool
+    ) -> None:
         changed = frozenset(hints) | await self._changes.look()
         work = WorkSet(changed, frozenset(self._recorder.due()), self._rounds.deferred)
         if not work.waiting and not audit and not self._upkeep.is_due():
@@ -162,11 +170,13 @@ class Reconciler:
         if not self._prefect.may_try() or not await self.probe():
             await self._wait(work, desired, report, "Prefect is unavailable.")
             return
-        scope = work.scope(desired, self.known.keys(), self._recorder.due(), audit=audit)
+        scope = work.scope(desired, self.known.keys(), self._recorder.due(), audit=audit is not None)
         if not audit and (missing := scope - work.waiting):  # the good probe made more work due
             desired |= await self._rows.desired(missing)
         try:
             await self._prefect.claim()
+            if audit:
+                audit = replace(audit, pressing=work.waiting)
             await self._rounds.run(desired, scope, report, audit=audit, allow_mass_prune=allow_mass_prune)
             await self._upkeep.after(desired, report)
         except (TransientError, RefusedError) as error:
@@ -196,8 +206,8 @@ class Reconciler:
         desired = await self._rows.desired(None)
         scope = desired.keys() | self.known.keys()
         await self._prefect.must_answer()
-        observation = await self._rounds.observe(desired, scope, audit=True)
-        planned = self._planner.plan(desired, self.known, observation, scope | observation.deployments.keys())
+        sight = await self._rounds.observe(desired, scope, Audit(whole=True))
+        planned = self._planner.plan(desired, self.known, sight.observation, sight.scope)
         return [line for decision in planned.decisions for line in describe(decision, self.known)] + [
             f"connector {i}: delete withheld" for i in planned.withheld
         ]
@@ -249,12 +259,15 @@ def assemble(
     events: Events | None = None,
     metrics: Metrics | None = None,
     monotonic: Callable[[], float] = time.monotonic,
+    elapsed: Callable[[], float] = time.monotonic,
+    small: int = SMALL,
 ) -> Reconciler:
     """A reconciler with all its parts.
 
     `fence` checks in each transaction that the lease is ours; `claim` makes sure, before the first write to Prefect,
     that its deployments belong to this database; `progress` is called as a long cycle moves on; without `events`,
-    nothing is sent.
+    nothing is sent. `monotonic` paces roll-outs, and `elapsed` is what Prefect's clock is compared with; of fleets up
+    to `small` every audit lists everything.
     """
     events = events if events is not None else Events(platform.instance)
     metrics = metrics if metrics is not None else Metrics(events)
@@ -269,7 +282,8 @@ def assemble(
     planner = Planner(platform.tag, options.max_prune_fraction, clock, monotonic)
     sweeper = Sweeper(gateway, platform.tag, clock)
     rounds = Rounds(
-        gateway=gateway,
+        observer=Observer(gateway, elapsed, small=small),
+        pools=PoolCheck(gateway),
         carry_out=partial(apply, gateway=gateway, limiter=limiter),
         planner=planner,
         recorder=recorder,

@@ -4,22 +4,20 @@ What is recorded follows what was carried out (`deployments.reconciling.status_r
 """
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Set
+from collections.abc import AsyncGenerator, Callable, Mapping, Set
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from connectors.status import Status
 from deployments.monitoring.metrics import Metrics
-from deployments.planning.plan import Create, Desired, Observation, Plan, Policy, plan
+from deployments.planning.plan import Create, Delete, Desired, Observation, Plan, Policy, plan
 from deployments.reconciling.apply import ActionOutcome
-from deployments.reconciling.gateway import DeploymentGateway
+from deployments.reconciling.observing import Observer, Sight
 from deployments.reconciling.pool_check import PoolCheck
 from deployments.reconciling.stale_runs import Sweeper
 from deployments.reconciling.status_recorder import StatusRecorder
-from prefect_api.deployment import Observed
 from prefect_api.errors import ConnectionLostError, OverloadedError, ServerUnavailableError
-from prefect_api.names import connector_id_of, deployment_name
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +32,16 @@ ROLL_OUT_PER_SECOND = 5.0
 
 BUSY_ROUNDS = 6
 """Rounds in which an overloaded server carried out nothing at all, before it counts as down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A cycle that judges every connector."""
+
+    whole: bool = False
+    """List everything in Prefect, however large the fleet is and however lately that was done."""
+    pressing: frozenset[int] = frozenset()
+    """The connectors that are looked at in any case."""
 
 
 @dataclass
@@ -100,7 +108,8 @@ class Rounds:
     def __init__(
         self,
         *,
-        gateway: DeploymentGateway,
+        observer: Observer,
+        pools: PoolCheck,
         carry_out: Callable[[Plan], AsyncGenerator[ActionOutcome, None]],
         planner: Planner,
         recorder: StatusRecorder,
@@ -109,14 +118,14 @@ class Rounds:
         progress: Callable[[], None],
     ) -> None:
         """`carry_out` makes a plan's calls; `progress` is called as a long cycle moves on."""
-        self._gateway = gateway
+        self._observer = observer
+        self._pools = pools
         self._carry_out = carry_out
         self._planner = planner
         self._recorder = recorder
         self._sweeper = sweeper
         self._metrics = metrics
         self._progress = progress
-        self._pools = PoolCheck(gateway)
         self._deferred: frozenset[int] = frozenset()
 
     @property
@@ -126,6 +135,7 @@ class Rounds:
 
     def start(self) -> None:
         """Defer nothing: a new term's first audit finds what is left of a roll-out."""
+        self._observer.start()
         self._deferred = frozenset()
 
     def defer(self, connector_ids: Set[int]) -> None:
@@ -133,13 +143,20 @@ class Rounds:
         self._deferred |= connector_ids
 
     async def run(
-        self, desired: Mapping[int, Desired], scope: Set[int], report: Report, *, audit: bool, allow_mass_prune: bool
+        self,
+        desired: Mapping[int, Desired],
+        scope: Set[int],
+        report: Report,
+        *,
+        audit: Audit | None,
+        allow_mass_prune: bool,
     ) -> None:
         """Observe, plan and apply until nothing is left that Prefect was merely too busy for, or cut off from."""
         idle_rounds = 0
         while scope or audit:
             settled = len(report.settled)
-            busy = await self._round(desired, scope, report, audit=audit, allow_mass_prune=allow_mass_prune)
+            sight = await self.observe(desired, scope, audit)
+            busy = await self._round(desired, sight, report, audit=audit is not None, allow_mass_prune=allow_mass_prune)
             idle_rounds = 0 if len(report.settled) > settled else idle_rounds + 1
             if busy and idle_rounds >= BUSY_ROUNDS:
                 if not report.applied and len(busy) > 1:
@@ -147,31 +164,30 @@ class Rounds:
                 # Others went through, so it is these that Prefect chokes on.
                 await self._conclude(list(busy.values()), desired, report)
                 busy = {}
-            scope, audit = set(busy), False
+            scope, audit = set(busy), None
 
     async def _round(
-        self, desired: Mapping[int, Desired], scope: Set[int], report: Report, *, audit: bool, allow_mass_prune: bool
+        self, desired: Mapping[int, Desired], sight: Sight, report: Report, *, audit: bool, allow_mass_prune: bool
     ) -> dict[int, ActionOutcome]:
         """One round; returns what got no answer from a busy Prefect, by connector."""
-        observation = await self.observe(desired, scope, audit=audit)
         planned = self._planner.plan(
             desired,
             self._recorder.known,
-            observation,
-            scope | set(observation.deployments),
+            sight.observation,
+            sight.scope,
             allow_mass_prune=allow_mass_prune,
             max_roll_out=self._planner.roll_out_allowance(),
         )
-        planned, unfit = await self._pools.refuse(planned, desired, fresh=audit)
+        planned, unfit = await self._pools.refuse(planned, desired)
         await self._conclude(unfit, desired, report)
         self._withhold(planned, report, audit=audit)
-        self._deferred = (frozenset() if audit else self._deferred - scope) | frozenset(planned.deferred)
+        self._deferred = (frozenset() if audit else self._deferred - sight.scope) | frozenset(planned.deferred)
         report.deferred = tuple(sorted(self._deferred))
         await self._recorder.settle(planned.decisions, desired)
         report.settled |= {d.connector_id for d in planned.decisions if d.action is None}
         busy = await self._apply(planned, desired, report)
-        if audit and observation.complete:
-            report.swept += await self._sweeper.sweep_all(observation.deployments.values())
+        if audit and sight.observation.complete:
+            report.swept += await self._sweeper.sweep_all(sight.with_slots)
             report.audited = True
         return busy
 
@@ -181,21 +197,13 @@ class Rounds:
             self._metrics.withheld(len(planned.withheld))
             self._recorder.alert_withheld(len(planned.withheld))
 
-    async def observe(self, desired: Mapping[int, Desired], scope: Set[int], *, audit: bool) -> Observation:
-        """What Prefect holds of the scope; in an audit, of everything.
-
-        A name that a listing lacks may have shifted between its pages, and Prefect's create overwrites: such a name is
-        read by itself before it counts as free.
-        """
-        if not audit:
-            held = await self._gateway.read_deployments([deployment_name(i) for i in sorted(scope)])
-            return Observation(_by_connector(held))
-        listing = await self._gateway.list_deployments()
-        found = _by_connector(listing.deployments)
-        missing = [deployment_name(i) for i in sorted((scope | desired.keys()) - found.keys())]
-        if missing:
-            found |= _by_connector(await self._gateway.read_deployments(missing))
-        return Observation(found, listing.complete)
+    async def observe(self, desired: Mapping[int, Desired], scope: Set[int], audit: Audit | None) -> Sight:
+        """What Prefect holds of the scope, and in an audit of whatever may not be in line."""
+        if audit is None:
+            return await self._observer.look(scope)
+        everything = scope | desired.keys()
+        pressing = audit.pressing | await self._pools.unfit(desired)
+        return await self._observer.audit(desired, self._recorder.known, everything, pressing, whole=audit.whole)
 
     async def _apply(self, planned: Plan, desired: Mapping[int, Desired], report: Report) -> dict[int, ActionOutcome]:
         """Carry out a plan and record what became of it; returns what got no answer from a busy Prefect, by connector.
@@ -230,10 +238,8 @@ class Rounds:
             # First, and whether or not it can be recorded: Prefect has been changed.
             if outcome.error is None and not isinstance(outcome.decision.action, Create | None):
                 self._sweeper.touch(outcome.decision.action.held.id)
+            if outcome.error is None and isinstance(outcome.decision.action, Delete):
+                self._observer.deleted(outcome.decision.action.held.id)
         report.applied += sum(outcome.error is None for outcome in outcomes)
         report.lines += await self._recorder.conclude(outcomes, desired)
         report.settled |= {outcome.decision.connector_id for outcome in outcomes}
-
-
-def _by_connector(held: Iterable[Observed]) -> dict[int, Observed]:
-    return {i: deployment for deployment in held if (i := connector_id_of(deployment.name)) is not None}

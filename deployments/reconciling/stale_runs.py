@@ -108,18 +108,18 @@ class Sweeper:
         self._touched = {i: at for i, at in self._touched.items() if due.get(i) != at}
         return removed
 
-    async def sweep_all(self, observed: Iterable[Observed]) -> int:
+    async def sweep_all(self, with_slots: Iterable[Observed]) -> int:
         """Remove every stale run that counts and pauses give away, and free stuck slots; how many runs.
 
         Args:
-            observed: what an audit has just seen.
+            with_slots: the deployments whose slots were taken, as an audit has just seen them.
         """
         suspects = await self._gateway.scheduled_runs(paused=True)
         everything, with_deployment = await self._gateway.count_scheduled_runs()
         if everything != with_deployment:
             suspects += await self._gateway.scheduled_runs()
         removed = await self._remove_stale(suspects)
-        await self._free_slots([held for held in observed if held.active_slots and self._tag in held.fields.tags])
+        await self._free_slots([held for held in with_slots if self._tag in held.fields.tags])
         return removed
 
     async def _remove_stale(self, suspects: list[ScheduledRun]) -> int:

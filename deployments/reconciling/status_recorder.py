@@ -23,9 +23,13 @@ from deployments.reconciling.apply import ActionOutcome
 from deployments.reconciling.connector_events import carried_out, fallen
 from deployments.reconciling.retry_queue import RetryQueue
 from prefect_api.deployment import Patch
-from prefect_api.event_feed import Events
+from prefect_api.event_feed import Events, ToldOfConnector
 
 logger = logging.getLogger(__name__)
+
+
+TOLD_ONE_BY_ONE = 10
+"""Connectors that were changed alike in one batch, of which each has an event of its own."""
 
 
 class StatusRecorder:
@@ -118,13 +122,14 @@ class StatusRecorder:
     async def conclude(self, outcomes: Iterable[ActionOutcome], desired: Mapping[int, Desired]) -> list[str]:
         """Record what became of actions, and send events of it; returns what was done, as lines for people."""
         done: list[str] = []
+        told: dict[str, list[ToldOfConnector]] = defaultdict(list)
         records = []
         for outcome in outcomes:
             decision = outcome.decision
             if outcome.error is not None:
                 records.append(StatusRecord(decision.connector_id, self._failure(decision, outcome.error)))
                 continue
-            done += self._report(outcome)
+            done += self._report(outcome, told)
             status = decision.status
             if status is None or (isinstance(decision.action, Delete) and status.phase is Phase.DELETING):
                 records.append(StatusRecord(decision.connector_id, None))
@@ -132,6 +137,8 @@ class StatusRecorder:
             status = replace(status, deployment_id=outcome.deployment_id)
             wanted = desired.get(decision.connector_id)
             records.append(StatusRecord(decision.connector_id, self._stamped(decision, status, wanted)))
+        for event, of_connectors in told.items():
+            self._send_events(event, of_connectors)
         await self._record(records)
         return done
 
@@ -181,8 +188,8 @@ class StatusRecorder:
             if not found:
                 self._alerts.end(few, none)
 
-    def _report(self, outcome: ActionOutcome) -> list[str]:
-        """What was done, as lines; logged, and sent to Prefect's feed."""
+    def _report(self, outcome: ActionOutcome, told: Mapping[str, list[ToldOfConnector]]) -> list[str]:
+        """What was done, as lines; logged, and put to what Prefect's feed is `told`, by event."""
         decision = outcome.decision
         known = self.known.get(decision.connector_id)
         lines = describe(decision, self.known)
@@ -190,7 +197,8 @@ class StatusRecorder:
             logger.info(line, extra={"connector_id": decision.connector_id})
         if (event := carried_out(decision, known)) is not None:
             deployment_id = failures.deployment_of(decision, None) or outcome.deployment_id
-            self._send_event(event, decision.connector_id, deployment_id, "; ".join(lines))
+            title = self._names.get(decision.connector_id)
+            told[event].append(ToldOfConnector(decision.connector_id, title, deployment_id, "; ".join(lines)))
         return lines
 
     def _failure(self, decision: Decision, error: Exception) -> Status:
@@ -219,6 +227,14 @@ class StatusRecorder:
             self._unstamped.add(status.connector_id)
             return replace(status, last_synced_at=before)
         return replace(status, last_synced_at=self._clock())
+
+    def _send_events(self, event: str, told: Sequence[ToldOfConnector]) -> None:
+        """An event of each connector; of many in one batch, one for all of them."""
+        if len(told) > TOLD_ONE_BY_ONE:
+            self._events.of_connectors(event, told)
+            return
+        for each in told:
+            self._send_event(event, each.connector_id, each.deployment_id, each.message)
 
     def _send_event(self, event: str, connector_id: int, deployment_id: UUID | None, message: str) -> None:
         title, payload = self._names.get(connector_id), {"message": message}

@@ -1,4 +1,4 @@
-"""Progress of a run: what dlt counts, shown at most every few seconds.
+"""Progress of a run: what dlt counts, shown every few seconds of a run that takes longer than that.
 
 Nobody knows how many rows a source holds, so extract counts for the first half of the way whatever it has read; the
 second half are the load's jobs, whose number is known.
@@ -22,7 +22,7 @@ class Progress(NullCollector):
         super().__init__()
         self._report = report
         self._clock = clock
-        self._told = float("-inf")
+        self._told = clock()
         self._rows: dict[str, int] = {}
         self._jobs = [0, 0]
 

@@ -397,18 +397,58 @@ async def test_a_listing_whose_pages_do_not_add_up_is_made_anew_and_then_called_
         await real.create(spec(i))
     monkeypatch.setattr(prefect_gateway, "PAGE_SIZE", 2)
     person = Curl(prefect_server.url)
-    request = real._prefect.request
+    ask = real._prefect.answer
 
-    async def busy(kind: CallKind, method: str, path: str, body: Any = None, **options: Any) -> Any:
-        answer = await request(kind, method, path, body, **options)
+    async def busy(kind: CallKind, method: str, path: str, body: Any = None) -> Any:
+        answer = await ask(kind, method, path, body)
         if body["page"] == 1:
-            person.delete([UUID(answer["results"][0]["id"])])
+            person.delete([UUID(answer[0]["results"][0]["id"])])
         return answer
 
-    monkeypatch.setattr(real._prefect, "request", busy)
+    monkeypatch.setattr(real._prefect, "answer", busy)
     listing = await real.list_deployments()
     assert not listing.complete
     assert real.calls["list"] >= 2 * prefect_gateway.LISTING_TRIES
+    assert await real.list_changed(datetime.now(UTC) - timedelta(days=1)) is None
+
+
+async def test_a_listing_of_what_has_changed_has_no_more(gateway: Gateway, person: Person) -> None:
+    numbers = [await gateway.create(spec(connector_id)) for connector_id in (1, 2, 3)]
+    first = (await gateway.list_deployments()).asked
+    assert first is not None
+    assert abs(first.at - datetime.now(UTC)) < timedelta(seconds=60)
+    person.edit(numbers[1], {"paused": True})
+    changed = await gateway.list_changed(first.newest)
+    assert changed is not None
+    assert changed.asked.newest > first.newest
+    assert ([held.id for held in changed.deployments], changed.count) == ([numbers[1]], 3)
+    await gateway.pause(numbers[2])
+    changed = await gateway.list_changed(first.newest)
+    assert changed is not None
+    assert [held.id for held in changed.deployments] == [numbers[2], numbers[1]]
+    whole = await gateway.list_changed(first.newest - timedelta(days=1))
+    assert whole is not None
+    assert {held.id for held in whole.deployments} == {*numbers}
+
+
+async def test_what_prefect_takes_for_no_change_is_not_listed_as_changed(gateway: Gateway, person: Person) -> None:
+    number = await gateway.create(spec())
+    held = await one(gateway)
+    listing = await gateway.list_deployments()
+    assert listing.asked is not None
+    person.remove_schedule(number, held.schedule_ids[0])
+    person.add_schedule(number, {"slug": "main", "schedule": {"cron": "1 1 * * *", "timezone": "UTC"}})
+    changed = await gateway.list_changed(listing.asked.newest)
+    assert changed is not None
+    assert changed.deployments == ()
+    assert (await one(gateway)) != held
+
+
+async def test_the_limit_of_every_deployment_is_listed_with_its_slots(gateway: Gateway, person: Person) -> None:
+    numbers = {await gateway.create(spec(connector_id)) for connector_id in (1, 2)}
+    assert {(each.deployment_id, each.limit, each.active_slots) for each in await gateway.limits()} == {
+        (number, 1, 0) for number in numbers
+    }
 
 
 async def test_a_variable_says_whose_the_deployments_are(real: PrefectGateway) -> None:

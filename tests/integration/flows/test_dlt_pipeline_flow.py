@@ -46,7 +46,10 @@ def tasks_of(state: State[Any]) -> dict[str, tuple[str, int]]:
     return {}
 
 
-def test_a_run_shows_its_three_steps_and_says_what_it_loaded(platform: Platform, clinic: dict[str, str]) -> None:
+def test_a_run_shows_its_three_steps_and_says_what_it_loaded(
+    platform: Platform, clinic: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.loading.progress.EVERY_SECONDS", 0.0)  # as of one that takes a while
     connector = platform.add(omop(clinic, "person"))
     state = run(connector)
     assert (state.name, state.message) == (
