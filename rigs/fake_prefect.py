@@ -238,6 +238,10 @@ class FakePrefect:
         """Those of these ids."""
         return [deployment.observed(row) for number, row in self.server.deployments.items() if number in ids]
 
+    async def all_tagged(self, ids: Sequence[UUID], tag: str) -> bool:
+        """Whether each of these stands and carries a tag."""
+        return all(tag in (self.server.deployments.get(i) or _DEFAULTS)["tags"] for i in ids)
+
     async def read_pools(self, names: Sequence[str]) -> list[WorkPool]:
         """Those of these names: of processes, unless a person has made them otherwise."""
         made = self.server.made_pools

@@ -7,7 +7,7 @@ hand edit all heal the same way.
 """
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 from uuid import UUID
@@ -69,6 +69,8 @@ class Observation:
     deployments: Mapping[int, Observed]
     complete: bool = True
     """False when a page may be missing: absence then means nothing."""
+    ours: Mapping[int, UUID] = field(default_factory=dict)
+    """Deployments of which nothing was read but that they stand and carry our tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Delete:
     """Delete the deployment and its future runs."""
 
     kind: ClassVar = ActionKind.DELETE
-    held: Observed
+    deployment_id: UUID
 
 
 Action = Create | Patch | Pause | Delete
@@ -188,7 +190,7 @@ def plan(
         held = observation.deployments.get(connector_id)
         status = known.get(connector_id)
         if wanted is None:
-            decisions.append(_decide_gone(connector_id, held, status, observation.complete, policy.tag))
+            decisions.append(_decide_gone(connector_id, held, status, observation, policy.tag))
         elif isinstance(wanted.wants, Invalid):
             decisions.append(_decide_invalid(wanted, wanted.wants, held, status, policy.tag))
         else:
@@ -234,7 +236,7 @@ def _decide_invalid(wanted: Desired, why: Invalid, held: Observed | None, known:
     )
     if why.reason is Reason.INVALID_ID:
         # No run of it could be told from another's, so there is no last good deployment.
-        delete = None if ours is None else Delete(ours)
+        delete = None if ours is None else Delete(ours.id)
         return Decision(wanted.connector_id, delete, replace(invalid, deployment_id=None))
     if wanted.is_active:
         # The last good deployment stays as it is: a typing error must not stop a pipeline that works.
@@ -246,19 +248,24 @@ def _decide_invalid(wanted: Desired, why: Invalid, held: Observed | None, known:
     return Decision(wanted.connector_id, None if ours.fields.paused else Pause(ours), invalid)
 
 
-def _decide_gone(connector_id: int, held: Observed | None, known: Status | None, complete: bool, tag: str) -> Decision:
+def _decide_gone(
+    connector_id: int, held: Observed | None, known: Status | None, observation: Observation, tag: str
+) -> Decision:
     recorded = known.deployment_id if known is not None else None
+    complete, ours = observation.complete, observation.ours.get(connector_id)
     # One that is only adoptable may be somebody's: it carries no tag of ours, and nothing recorded its id.
     if held is not None and ownership(held, connector_id, (recorded,), tag) is Ownership.OURS:
+        ours = held.id
+    if ours is not None:
         status = Status(
             connector_id,
             Phase.DELETING,
             Reason.ROW_GONE,
             "The connector was deleted; its deployment is being removed.",
-            deployment_id=held.id,
+            deployment_id=ours,
             attempts=known.attempts if known is not None and known.phase is Phase.DELETING else 0,
         )
-        return Decision(connector_id, Delete(held) if complete else None, status)
+        return Decision(connector_id, Delete(ours) if complete else None, status)
     if held is None and not complete and known is not None:
         return Decision(connector_id, None, replace(known, phase=Phase.DELETING, reason=Reason.ROW_GONE))
     return Decision(connector_id, None, None)

@@ -6,6 +6,7 @@ from typing import Any
 from connectors.status import Status
 from deployments.planning.plan import Create, Decision, Delete, Pause
 from prefect_api.deployment import Patch, ScheduleFields
+from prefect_api.names import deployment_name
 
 
 def describe(decision: Decision, known: Mapping[int, Status]) -> list[str]:
@@ -20,8 +21,8 @@ def describe(decision: Decision, known: Mapping[int, Status]) -> list[str]:
             return adopted + [f"{who}: {c.field}: {_shown(c.old)} -> {_shown(c.new)}" for c in changes]
         case Pause():
             return [f"{who}: pause"]
-        case Delete(held=held):
-            return [f"{who}: delete {held.name}"]
+        case Delete():
+            return [f"{who}: delete {deployment_name(decision.connector_id)}"]
         case None:
             return []
 

@@ -92,5 +92,5 @@ async def _carry_out(batch: Sequence[Decision], gateway: Gateway) -> list[Action
             await gateway.pause(held.id)
             return [ActionOutcome(first, held.id)]
         case _:
-            await gateway.delete([d.action.held.id for d in batch if isinstance(d.action, Delete)])
+            await gateway.delete([d.action.deployment_id for d in batch if isinstance(d.action, Delete)])
             return [ActionOutcome(decision) for decision in batch]

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from connectors.status import Phase, Reason, Status, Unrecorded
-from deployments.planning.plan import Create, Decision, Delete, Desired
+from deployments.planning.plan import Decision, Delete, Desired, Pause
+from prefect_api.deployment import Patch
 from prefect_api.errors import reason_of
 
 ALERT_AFTER_TRIES = 5
@@ -134,6 +135,9 @@ def unrecorded(
 
 def deployment_of(decision: Decision, known: Status | None) -> UUID | None:
     """The deployment that a decision is about, as far as it exists."""
-    if decision.action is not None and not isinstance(decision.action, Create):
-        return decision.action.held.id
+    match decision.action:
+        case Patch(held=held) | Pause(held=held):
+            return held.id
+        case Delete(deployment_id=deployment_id):
+            return deployment_id
     return known.deployment_id if known is not None else None

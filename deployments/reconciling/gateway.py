@@ -31,6 +31,9 @@ class DeploymentGateway(Protocol):
     async def read_deployments_by_id(self, ids: Sequence[UUID]) -> list[Observed]:
         """Those deployments of these ids that exist."""
 
+    async def all_tagged(self, ids: Sequence[UUID], tag: str) -> bool:
+        """Whether each of these deployments, at most 200, stands, is of our flow and carries a tag."""
+
     async def read_pools(self, names: Sequence[str]) -> list[WorkPool]:
         """Those work pools of these names that exist."""
 

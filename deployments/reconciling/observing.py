@@ -17,6 +17,7 @@ from connectors.status import Status
 from deployments.planning.plan import Desired, Observation, is_in_line
 from deployments.planning.spec import CONCURRENCY_LIMIT
 from deployments.reconciling.gateway import Gateway
+from prefect_api.calls import PAGE_SIZE, chunks
 from prefect_api.deployment import Asked, Changed, Observed
 from prefect_api.names import connector_id_of, deployment_name
 
@@ -27,6 +28,9 @@ SMALL = 1000
 
 FULL_LISTING_EVERY = 6
 """Audits of a large fleet, of which one lists everything: an hour, at ten minutes each."""
+
+FEW = 10
+"""Deployments to be deleted that are read like all others."""
 
 OVERLAP = timedelta(minutes=5)
 """How much earlier than the last listing changes are asked for: transactions end late, and servers' clocks differ."""
@@ -62,9 +66,13 @@ class _Seen:
 class Observer:
     """Looks at Prefect, and remembers of the audit before what the next one goes on from. None of it need survive."""
 
-    def __init__(self, gateway: Gateway, clock: Callable[[], float], *, small: int = SMALL) -> None:
-        """`clock` gives seconds and is never set; of fleets up to `small` each audit lists everything."""
+    def __init__(self, gateway: Gateway, tag: str, clock: Callable[[], float], *, small: int = SMALL) -> None:
+        """`tag` marks what is ours. `clock` gives seconds and is never set.
+
+        Of fleets up to `small` each audit lists everything.
+        """
         self._gateway = gateway
+        self._tag = tag
         self._clock = clock
         self._small = small
         self._seen: _Seen | None = None
@@ -78,10 +86,26 @@ class Observer:
         if self._seen is not None:
             self._seen = replace(self._seen, ids=self._seen.ids - {deployment_id})
 
-    async def look(self, scope: Iterable[int]) -> Sight:
-        """These connectors' deployments."""
+    async def look(self, scope: Iterable[int], desired: Mapping[int, Desired], known: Mapping[int, Status]) -> Sight:
+        """These connectors' deployments. Of many that are to be deleted only whose they are is asked, by one count.
+
+        Args:
+            scope: the connectors in question.
+            desired: what the rows of the scope ask for.
+            known: all statuses.
+        """
         ids = frozenset(scope)
-        return Sight(Observation(await self._by_name(ids)), ids)
+        gone = {
+            i: status.deployment_id
+            for i in sorted(ids - desired.keys())
+            if (status := known.get(i)) is not None and status.deployment_id is not None
+        }
+        ours: dict[int, UUID] = {}
+        if len(gone) > FEW:
+            for chunk in chunks(list(gone.items()), PAGE_SIZE):
+                if await self._gateway.all_tagged([number for _, number in chunk], self._tag):
+                    ours |= dict(chunk)
+        return Sight(Observation(await self._by_name(ids - ours.keys()), ours=ours), ids)
 
     async def list_all(self, scope: Set[int]) -> Sight:
         """Everything, with `scope`, the connectors that have a row or a status.

@@ -282,7 +282,7 @@ def assemble(
     planner = Planner(platform.tag, options.max_prune_fraction, clock, monotonic)
     sweeper = Sweeper(gateway, platform.tag, clock)
     rounds = Rounds(
-        observer=Observer(gateway, elapsed, small=small),
+        observer=Observer(gateway, platform.tag, elapsed, small=small),
         pools=PoolCheck(gateway),
         carry_out=partial(apply, gateway=gateway, limiter=limiter),
         planner=planner,

@@ -11,8 +11,9 @@ from datetime import datetime
 
 from connectors.status import Status
 from deployments.monitoring.metrics import Metrics
-from deployments.planning.plan import Create, Delete, Desired, Observation, Plan, Policy, plan
+from deployments.planning.plan import Delete, Desired, Observation, Plan, Policy, plan
 from deployments.reconciling.apply import ActionOutcome
+from deployments.reconciling.failures import deployment_of
 from deployments.reconciling.observing import Observer, Sight
 from deployments.reconciling.pool_check import PoolCheck
 from deployments.reconciling.stale_runs import Sweeper
@@ -200,7 +201,7 @@ class Rounds:
     async def observe(self, desired: Mapping[int, Desired], scope: Set[int], audit: Audit | None) -> Sight:
         """What Prefect holds of the scope, and in an audit of whatever may not be in line."""
         if audit is None:
-            return await self._observer.look(scope)
+            return await self._observer.look(scope, desired, self._recorder.known)
         everything = scope | desired.keys()
         pressing = audit.pressing | await self._pools.unfit(desired)
         return await self._observer.audit(desired, self._recorder.known, everything, pressing, whole=audit.whole)
@@ -236,10 +237,11 @@ class Rounds:
         """Record what became of actions."""
         for outcome in outcomes:
             # First, and whether or not it can be recorded: Prefect has been changed.
-            if outcome.error is None and not isinstance(outcome.decision.action, Create | None):
-                self._sweeper.touch(outcome.decision.action.held.id)
-            if outcome.error is None and isinstance(outcome.decision.action, Delete):
-                self._observer.deleted(outcome.decision.action.held.id)
+            changed = deployment_of(outcome.decision, None)
+            if outcome.error is None and changed is not None:
+                self._sweeper.touch(changed)
+                if isinstance(outcome.decision.action, Delete):
+                    self._observer.deleted(changed)
         report.applied += sum(outcome.error is None for outcome in outcomes)
         report.lines += await self._recorder.conclude(outcomes, desired)
         report.settled |= {outcome.decision.connector_id for outcome in outcomes}

@@ -33,7 +33,7 @@ from prefect_api.errors import (
 )
 from prefect_api.names import FLOW_NAME, deployment_name
 from rigs.fake_prefect import AGENT_POOL, FakePrefect, Server
-from tests.support.control_plane.samples import spec
+from tests.support.control_plane.samples import TAG, spec
 from tests.support.servers.prefect_server import AsyncPatient, Patient, PrefectServer
 
 
@@ -442,6 +442,16 @@ async def test_what_prefect_takes_for_no_change_is_not_listed_as_changed(gateway
     assert changed is not None
     assert changed.deployments == ()
     assert (await one(gateway)) != held
+
+
+async def test_whether_all_of_these_are_ours_is_one_question(gateway: Gateway, person: Person) -> None:
+    numbers = [await gateway.create(spec(connector_id)) for connector_id in (1, 2, 3)]
+    assert await gateway.all_tagged(numbers, TAG)
+    person.edit(numbers[0], {"tags": ["managed-by:other"]})
+    assert not await gateway.all_tagged(numbers, TAG)
+    assert await gateway.all_tagged(numbers[1:], TAG)
+    person.delete(numbers[1:2])
+    assert not await gateway.all_tagged(numbers[1:], TAG)
 
 
 async def test_the_limit_of_every_deployment_is_listed_with_its_slots(gateway: Gateway, person: Person) -> None:

@@ -584,8 +584,8 @@ def _carried_out(planned: Plan, server: Server) -> dict[int, Status]:
                 carry_out_patch(server, patch)
             case Pause(held=paused):
                 server.pause(paused.id)
-            case Delete(held=gone):
-                server.delete([gone.id])
+            case Delete(deployment_id=gone):
+                server.delete([gone])
                 continue
         if decision.status is not None:
             statuses[decision.connector_id] = replace(decision.status, deployment_id=number)

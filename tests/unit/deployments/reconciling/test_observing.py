@@ -14,7 +14,7 @@ from deployments.reconciling.observing import FULL_LISTING_EVERY, Observer, Sigh
 from prefect_api.deployment import Listing, Spec
 from prefect_api.names import deployment_name
 from rigs.fake_prefect import FakePrefect
-from tests.support.control_plane.samples import known, spec, wanted
+from tests.support.control_plane.samples import TAG, known, spec, wanted
 
 FLEET = range(1, 9)
 
@@ -40,7 +40,7 @@ class Fleet:
         self.now = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
         self.server.clock = lambda: self.now
         self.passed = 0.0
-        self.observer = Observer(self.prefect, lambda: self.passed, small=0)
+        self.observer = Observer(self.prefect, TAG, lambda: self.passed, small=0)
         self.ids: dict[int, UUID] = {}
         self.desired: dict[int, Desired] = {}
         self.known: dict[int, Status] = {}
@@ -170,7 +170,7 @@ async def test_a_whole_audit_lists_everything(fleet: Fleet) -> None:
 
 async def test_a_small_fleet_is_always_listed() -> None:
     fleet = Fleet()
-    fleet.observer = Observer(fleet.prefect, lambda: fleet.passed, small=len(FLEET))
+    fleet.observer = Observer(fleet.prefect, TAG, lambda: fleet.passed, small=len(FLEET))
     await fleet.make()
     await fleet.audit()
     assert fleet.prefect.listings == 2
@@ -185,6 +185,21 @@ async def test_what_prefect_takes_for_no_change_is_found_within_six_audits(fleet
         fleet.wait(600)
     assert looks[False] == FULL_LISTING_EVERY - 1
     assert sight.observation.deployments[5].fields.schedules == ()
+
+
+async def test_of_many_that_are_to_go_only_whose_they_are_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.reconciling.observing.FEW", 2)
+    fleet = await Fleet().make()
+    rows = {1: fleet.desired[1]}
+    sight = await fleet.observer.look({1, 2, 3, 4}, rows, fleet.known)
+    assert sight.observation.ours == {i: fleet.ids[i] for i in (2, 3, 4)}
+    assert sight.observation.deployments.keys() == {1}
+    fleet.server.edit(fleet.ids[3], {"tags": ["managed-by:other"]})  # whose it is now, nobody need guess
+    sight = await fleet.observer.look({1, 2, 3, 4}, rows, fleet.known)
+    assert not sight.observation.ours
+    assert sight.observation.deployments.keys() == {1, 2, 3, 4}
+    few = await fleet.observer.look({2, 3}, {}, fleet.known)
+    assert few.observation.deployments.keys() == {2, 3}
 
 
 def test_a_connector_that_is_never_to_have_a_deployment_is_in_line_without_one() -> None:
