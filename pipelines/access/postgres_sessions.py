@@ -18,6 +18,8 @@ from dlt.destinations.impl.postgres.postgres import PostgresParquetCopyJob
 from dlt.destinations.impl.postgres.sql_client import Psycopg2SqlClient
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE  # type: ignore[import-untyped]
 
+from pipelines.access.database_urls import checked
+
 IDLE_SECONDS = 30.0
 """Longer than any step between two uses in a small load, shorter than any firewall's patience."""
 
@@ -131,7 +133,6 @@ def _install() -> None:
     """Replace how dlt opens and closes sessions at PostgreSQL. Done twice it changes nothing."""
     Psycopg2SqlClient.open_connection = _open_connection  # type: ignore[method-assign]
     Psycopg2SqlClient.close_connection = _close_connection  # type: ignore[method-assign]
-    PostgresParquetCopyJob._connect = _connect  # type: ignore[method-assign]
 
 
 _original_open = Psycopg2SqlClient.open_connection
@@ -153,8 +154,11 @@ def _close_connection(self: Psycopg2SqlClient) -> None:
         _STATEMENTS.give(_address(self), connection)
 
 
-def _connect(self: PostgresParquetCopyJob) -> Any:
-    """For a job that writes a file and commits: what it leaves uncommitted, `adbc` rolls back or closes."""
+def connect_for_copy(self: PostgresParquetCopyJob) -> Any:
+    """For a job that writes a file and commits: what it leaves uncommitted, `adbc` rolls back or closes.
+
+    dlt's own address leaves a space in a password as it is.
+    """
     self._config = self._job_client.config
     credentials: Any = self._config.credentials
-    return adbc(credentials.to_native_representation())
+    return adbc(checked(credentials.to_native_representation(), "destination.credentials"))

@@ -18,7 +18,7 @@ from connectors.destinations.other import OtherDestination
 from connectors.destinations.places import Places, is_below, local_path, outside, path_of
 from connectors.destinations.postgres import PostgresDestination
 from pipelines.access.buckets import KNOWN_HOSTS, as_json, bucket_of, host_of
-from pipelines.access.database_urls import checked, postgres_places, postgres_url
+from pipelines.access.database_urls import postgres_places, postgres_url
 from pipelines.access.denied_hosts import DeniedHosts, check_credentials
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError
@@ -181,11 +181,12 @@ def make_duckdb_file(path: Path, version: str) -> None:
 def _postgres(value: Any, staging: str, dataset: str | None, denied: DeniedHosts) -> Target:
     from dlt.destinations.impl.postgres.postgres import PostgresParquetCopyJob  # noqa: PLC0415  # only in a run
 
+    from pipelines.access.postgres_sessions import connect_for_copy  # noqa: PLC0415
     from pipelines.loading.replacing.refresh import RefreshedOneSchema, RefreshedPostgres  # noqa: PLC0415
 
     # Else the driver first reads a whole file into memory. It stays one transaction a file.
     PostgresParquetCopyJob._ingest_per_rowgroup = True
-    PostgresParquetCopyJob._connect = _connect_for_copy  # type: ignore[assignment,method-assign]
+    PostgresParquetCopyJob._connect = connect_for_copy  # type: ignore[method-assign]
     url = postgres_url(value)
     for host, port, database in postgres_places(url):
         denied.check(host, port, database)
@@ -204,16 +205,6 @@ def _postgres(value: Any, staging: str, dataset: str | None, denied: DeniedHosts
         max_parallel_load_jobs=POSTGRES_JOBS,
     )
     return Target(target, "parquet", swaps=True)
-
-
-def _connect_for_copy(job: Any) -> Any:
-    """A connection for the load files of one table. dlt's own address leaves a space in a password as it is."""
-    from adbc_driver_manager import dbapi  # noqa: PLC0415  # only in a run
-    from dlt.destinations.impl.postgres.factory import get_adbc_driver_location  # noqa: PLC0415
-
-    job._config = job._job_client.config
-    url = checked(job._config.credentials.to_native_representation(), "destination.credentials")
-    return dbapi.connect(driver=get_adbc_driver_location(), db_kwargs={"uri": url})
 
 
 def passing_files() -> Any:

@@ -158,6 +158,8 @@ class LoadPipeline:
             raise ConfigurationError(" ".join(refusal.message for refusal in refusals))
         found = open_source(job.connector.source, context)
         resources = chosen(found, asked)
+        # Tables of a database come one after the other, over one session; pages of an API all at once.
+        os.environ["EXTRACT__NEXT_ITEM_MODE"] = "fifo" if job.connector.source.type == "sql_database" else "round_robin"
         self._prepared = Preparation(
             job, self._opened, (self.mask, self.protection), self._measured, (self.remarks, rejected)
         )
@@ -220,7 +222,7 @@ class LoadPipeline:
             if self._opened.known.uneven or self._opened.widening.done:
                 self._opened.widening.align_staging()
             beside = self.full_refresh and self._opened.target.swaps
-            self._refresh.load(self.pipeline, self.remarks, beside=beside)
+            self._refresh.load(self.pipeline, self.remarks, kind=self.job.destination.type, beside=beside)
             try:
                 # ... or wrote, and what that one has announced is not this one's to withdraw.
                 self.job.locks.check()

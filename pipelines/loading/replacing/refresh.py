@@ -56,6 +56,12 @@ class Swap:
         ]
 
 
+LITTLE_BYTES = 4 * 1024 * 1024
+"""Load files that one thread writes in a moment."""
+
+MANY_WORKERS = 20
+"""dlt's own number of threads."""
+
 _SWAP: ContextVar[Swap | None] = ContextVar("swap", default=None)
 
 
@@ -65,17 +71,36 @@ class Refresh:
     def __init__(self) -> None:
         self._swap: Swap | None = None
 
-    def load(self, pipeline: Pipeline, remarks: Remarks, *, beside: bool) -> None:
-        """Let a pipeline load what it has ready. `beside`: beside the old rows; else as in any other load."""
+    def load(self, pipeline: Pipeline, remarks: Remarks, *, kind: str, beside: bool) -> None:
+        """Let a pipeline load what it has ready. `beside`: beside the old rows; else as in any other load.
+
+        `kind` is the destination's.
+        """
         if beside and self._swap is None:
             self._swap = Swap(_written(pipeline))
         token = _SWAP.set(self._swap if beside else None)
         try:
-            pipeline.load()
+            pipeline.load(workers=workers_for(pipeline, kind))
         finally:
             _SWAP.reset(token)
         for sentence in self._swap.remarks if self._swap else ():
             remarks.add(sentence)
+
+
+def workers_for(pipeline: Pipeline, kind: str) -> int:
+    """How many threads load what a pipeline has ready, by the kind of the destination: one for little in PostgreSQL.
+
+    Each thread needs sessions of its own, and to open one takes as long as to copy thousands of rows.
+    """
+    if kind != "postgres":
+        return MANY_WORKERS
+    size = sum(
+        job.file_size
+        for load_id in pipeline.list_normalized_load_packages()
+        for jobs in pipeline.get_load_package_info(load_id).jobs.values()
+        for job in jobs
+    )
+    return 1 if size <= LITTLE_BYTES else MANY_WORKERS
 
 
 def _written(pipeline: Pipeline) -> frozenset[str]:
