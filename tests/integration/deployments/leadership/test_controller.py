@@ -200,7 +200,7 @@ async def test_what_was_told_to_the_feed_is_remembered_from_term_to_term(
     make_settings: Callable[..., Settings], store: Store
 ) -> None:
     """Without addresses there are no rows to remember it by."""
-    settings = make_settings(controller_max_runtime_seconds=0.5, alert_after_seconds=0, poll_interval_seconds=0.1)
+    settings = make_settings(controller_max_runtime_seconds=2, alert_after_seconds=0, poll_interval_seconds=0.1)
     controller = controller_of(settings)
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
         for _ in range(2):
