@@ -16,11 +16,11 @@ from database.connection.engine import Fence
 from database.statuses import StatusRecord
 from database.store import Store
 from deployments.monitoring.alerts import Alerts
+from deployments.planning.connector_events import carried_out, fallen
 from deployments.planning.plan import Decision, Delete, Desired
 from deployments.planning.wording import describe
 from deployments.reconciling import failures
 from deployments.reconciling.apply import ActionOutcome
-from deployments.reconciling.connector_events import carried_out, fallen
 from deployments.reconciling.retry_queue import RetryQueue
 from prefect_api.deployment import Patch
 from prefect_api.event_feed import Events, ToldOfConnector

@@ -10,7 +10,7 @@ from prefect.client.orchestration import PrefectClient
 
 from connectors.status import Phase, Reason, Status
 from database.store import Store
-from deployments.reconciling.connector_events import fallen
+from deployments.planning.connector_events import fallen
 from prefect_api.calls import PrefectCalls
 from prefect_api.client import open_client
 from prefect_api.event_feed import BATCH, GATHER_SECONDS, MOST_WAITING, Events, sending
