@@ -64,9 +64,14 @@ COLLECTED_EVERY = 100_000
 """New objects after which Python looks for cycles among them."""
 
 
-def configure() -> None:
-    """Set what dlt reads from the environment, and who may read what a run writes. Nothing differs between runs."""
-    os.environ.update(CONFIGURATION)
+def configure(kind: str = "") -> None:
+    """Set what dlt reads from the environment, and who may read what a run writes. Nothing differs between runs.
+
+    But for the `kind` of the source: tables of a database are read one after the other, over one session; pages of an
+    API all at once.
+    """
+    in_turns = {"EXTRACT__NEXT_ITEM_MODE": "fifo" if kind == "sql_database" else "round_robin"}
+    os.environ.update(CONFIGURATION | in_turns)
     # Rows are many and hold no cycles: by Python's own threshold (700) a third of the time of JSON goes into looking.
     gc.set_threshold(COLLECTED_EVERY, 20, 20)
     # DuckDB files and load files hold patients' data: they are for the worker's user alone.
@@ -84,7 +89,7 @@ class LoadPipeline:
 
     def __init__(self, job: Job, seconds: dict[str, float]) -> None:
         """`seconds` is what each step has taken so far: whoever starts the steps keeps it."""
-        configure()
+        configure(job.connector.source.type)
         self.job = job
         self.seconds = seconds
         self.full_refresh = job.options.full_refresh
@@ -158,8 +163,6 @@ class LoadPipeline:
             raise ConfigurationError(" ".join(refusal.message for refusal in refusals))
         found = open_source(job.connector.source, context)
         resources = chosen(found, asked)
-        # Tables of a database come one after the other, over one session; pages of an API all at once.
-        os.environ["EXTRACT__NEXT_ITEM_MODE"] = "fifo" if job.connector.source.type == "sql_database" else "round_robin"
         self._prepared = Preparation(
             job, self._opened, (self.mask, self.protection), self._measured, (self.remarks, rejected)
         )
