@@ -318,6 +318,22 @@ def test_a_connector_becomes_a_deployment_and_its_run_lands_rows(release: Releas
     assert sql(release.urls["warehouse"], f"SELECT count(*) n FROM connector_{connector}.visit")[0]["n"] == 500
 
 
+def test_a_source_that_is_not_saved_is_looked_at_where_loads_run(release: Release) -> None:
+    """The clinic's address is a secret of the workers alone: the API could not ask it."""
+    source = _connector("not saved")["source"]
+    unsaid = {key: value for key, value in source.items() if key != "tables"}
+    with release.api() as api:
+        found = api.post("/api/v1/sources/discover", json={"source": unsaid}, timeout=180)
+        assert found.status_code == 200, found.text
+        items = {item["name"]: item["primaryKey"] for item in found.json()["items"]}
+        tried = api.post("/api/v1/sources/test", json={"source": source}, timeout=180).json()
+    assert items == {"visit": ["id"]}
+    assert tried["ok"], tried
+    assert len(tried["tables"][0]["rows"]) > 0
+    assert tried["destination"]["ok"], tried
+    assert sql(release.urls["cai"], "SELECT count(*) n FROM cai_probes")[0]["n"] == 0
+
+
 async def _job_of(release: Release, run: FlowRun, client: PrefectClient) -> dict[str, Any]:
     kubernetes = render(laid(VALUES, {"workPool": {"type": "kubernetes"}}))
     assert run.deployment_id is not None
