@@ -219,7 +219,7 @@ def load(job: Job, host: RunHost) -> Waiting | Summary:
                 seconds[step.value] = seconds.get(step.value, 0.0) + time.monotonic() - started
 
     policy = job.connector.run_policy
-    with postgres_sessions.kept():
+    with postgres_sessions.kept(), contextlib.closing(pipeline):
         if job.options.reconcile is not None:
             wanted = job.options.reconcile
             host.in_step(Step.VERIFY, policy, lambda: do(Step.VERIFY, lambda: pipeline.verify(wanted)))

@@ -19,7 +19,6 @@ from pipelines.errors import ConfigurationError, Step
 from pipelines.loading import parquet_writer as loadfiles
 from pipelines.loading import unfinished_loads as exactness
 from pipelines.loading.checking.checking import Checking, Read
-from pipelines.loading.columns.fitting_step import OF_REJECTED
 from pipelines.loading.comparing.after_load import AfterLoad
 from pipelines.loading.comparing.reading import Place
 from pipelines.loading.deduplication import newest_rows
@@ -27,11 +26,12 @@ from pipelines.loading.deduplication.last_readings import keep_last, tables_of_v
 from pipelines.loading.empty_replacements import hold_empty
 from pipelines.loading.job import Job
 from pipelines.loading.measures import row_counts
-from pipelines.loading.measures.table_loads import Measured
+from pipelines.loading.measures.table_loads import Measured, new_columns, rows_written, size_of
 from pipelines.loading.measures.table_sizes import sizes
 from pipelines.loading.opening import Opened, alone, open_destination
 from pipelines.loading.preparation import Preparation
 from pipelines.loading.replacing.refresh import Refresh
+from pipelines.loading.streaming.streams import Streams
 from pipelines.loading.summary import Summary
 from pipelines.protection.masking import Mask, mask_of
 from pipelines.protection.protecting import Protection, protection_of
@@ -102,6 +102,7 @@ class LoadPipeline:
         self._refresh = Refresh()
         self._after = AfterLoad(job)
         self._checking = Checking(job)
+        self._streams = Streams.of(job, self._measured.counts)
         self._exports = Exports(job.locks.query, job.connector.id, job.options.asked)
         self.waits: NotReadyError | None = None
         """Set by `extract` when the source has not made the rows yet: nothing was read."""
@@ -150,6 +151,8 @@ class LoadPipeline:
         self.mask = mask_of(job.connector.source, job.settings)
         # A full refresh that died may have dropped any table: it is repeated for all of them.
         asked = () if self._opened.repeats_refresh else job.options.tables
+        self.close()
+        self._streams = Streams.of(job, self._measured.counts)
         context = self._context(
             mask=self.mask,
             protection=self.protection,
@@ -157,6 +160,7 @@ class LoadPipeline:
             tables=asked,
             states=states_of(self.pipeline, job.name),
             rejected=(rejected := RejectedRows()),
+            snapshot=self._streams.snapshot,
         )
         # A connector that names no destination has the platform's, which was not known when it was saved.
         if refusals := by_key_refusals(job.connector.source, job.destination):
@@ -164,7 +168,12 @@ class LoadPipeline:
         found = open_source(job.connector.source, context)
         resources = chosen(found, asked)
         self._prepared = Preparation(
-            job, self._opened, (self.mask, self.protection), self._measured, (self.remarks, rejected)
+            job,
+            self._opened,
+            (self.mask, self.protection),
+            self._measured,
+            (self.remarks, rejected),
+            streams=self._streams,
         )
         for resource in resources:
             self._prepared.prepare(resource)
@@ -225,7 +234,8 @@ class LoadPipeline:
             if self._opened.known.uneven or self._opened.widening.done:
                 self._opened.widening.align_staging()
             beside = self.full_refresh and self._opened.target.swaps
-            self._refresh.load(self.pipeline, self.remarks, kind=self.job.destination.type, beside=beside)
+            with self._streams.loading(self._measured.before):
+                self._refresh.load(self.pipeline, self.remarks, kind=self.job.destination.type, beside=beside)
             try:
                 # ... or wrote, and what that one has announced is not this one's to withdraw.
                 self.job.locks.check()
@@ -235,6 +245,10 @@ class LoadPipeline:
                     "run it with full_refresh."
                 ) from None
             exactness.confirm(self.pipeline, look=self._size_after)
+
+    def close(self) -> None:
+        """Let go of the source, where rows stream from it."""
+        self._streams.close()
 
     @property
     def _place(self) -> Place:
@@ -271,16 +285,8 @@ class LoadPipeline:
         )
 
     def _rows(self) -> dict[str, int]:
-        """The rows in the load files, by table."""
-        trace = self.pipeline.last_trace
-        normalized = trace.last_normalize_info if trace else None
-        counts = normalized.row_counts if normalized else {}
-        tables: Any = self.pipeline.default_schema.tables if self.pipeline.default_schema_name else {}
-        return {
-            name: count
-            for name, count in counts.items()
-            if name[:4] != "_dlt" and not tables.get(name, {}).get(OF_REJECTED)
-        }
+        """The rows in the load files, and of the streams, by table."""
+        return rows_written(self.pipeline, self._streams.rows)
 
     def _size_before(self, client: Any) -> None:
         """Count the rows of the tables in which rows may be replaced, by a client that is open anyway."""
@@ -301,21 +307,15 @@ class LoadPipeline:
         loaded = trace.last_load_info if trace else None
         rows = self._rows()
         schema = self.pipeline.default_schema if self.pipeline.default_schema_name else None
-        new_columns: dict[str, list[str]] = {}
-        size = 0
-        for package in loaded.load_packages if loaded else ():
-            for name, table in package.schema_update.items():
-                if not name.startswith("_dlt"):
-                    new_columns[name] = [column for column in table["columns"] if not column.startswith("_dlt")]
-            size += sum(job.file_size or 0 for job in package.jobs["completed_jobs"])
+        self._measured.streamed = self._streams.sizes
         return Summary(
             connector_id=self.job.connector.id,
             destination=self.job.destination.type,
             dataset=self.job.connector.dataset,
             rows=rows,
-            new_columns=new_columns,
+            new_columns=new_columns(loaded),
             seconds=self.seconds,
-            size_bytes=size,
+            size_bytes=size_of(loaded) + sum(self._streams.sizes.values()),
             since=self.since,
             full_refresh=self.full_refresh,
             masked=self.mask.met,

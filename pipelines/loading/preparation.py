@@ -11,6 +11,7 @@ import dlt
 from dlt.extract import DltResource
 
 from connectors.destinations.postgres import PostgresDestination
+from connectors.sources import Source
 from connectors.sources.write_rules import BadRows, SchemaContract, normalised
 from database.decisions import by_runs
 from pipelines.error_causes.classification import as_fault
@@ -25,6 +26,7 @@ from pipelines.loading.job import Job
 from pipelines.loading.measures import row_counts
 from pipelines.loading.measures.table_loads import Measured
 from pipelines.loading.opening import Opened, alone
+from pipelines.loading.streaming.streams import Streams
 from pipelines.protection.hashing import hashed
 from pipelines.protection.masking import Mask, masking_key
 from pipelines.protection.protecting import Protection
@@ -37,6 +39,7 @@ from pipelines.rows.rejected import Rejected, RejectedRows
 from pipelines.rows.types.columns import Column, of_hint
 from pipelines.rows.types.known_types import column_types
 from pipelines.sources.cursors.incremental import Increment, increment_of
+from pipelines.sources.sql.streams.wishes import Wish
 from pipelines.sources.together import is_made_of_others
 
 
@@ -50,12 +53,15 @@ class Preparation:
         hiding: tuple[Mask, Protection],
         measured: Measured,
         told: tuple[Remarks, RejectedRows],
+        *,
+        streams: Streams,
     ) -> None:
         self._job = job
         self._opened = opened
         self._mask, self._protection = hiding
         self._measured = measured
         self._remarks, self._all_rejected = told
+        self._streams = streams
         self._mask_key: bytes | None = None
         asks = self.contract_is(SchemaContract.ASK)
         self._approved = by_runs.approved_columns(job.locks.query, job.connector.id) if asks else {}
@@ -99,18 +105,20 @@ class Preparation:
         table = to_arrow.table_name_of(resource, schema)
         of_files = self._job.connector.source.type == "files"
         row_counts.put_into(resource, table, self._measured.counts, of_files=of_files)
+        required = () if schema is None else required_columns(schema, table)
         self.fitters[table] = fitting_step.put_into(
             resource,
             self._known(table),
             landed_name(pipeline),
-            () if schema is None else required_columns(schema, table),
+            required,
             widen=self._widen(table),
             **self._asked(table),
             rejected=self._rejected(resource.name, table),
-            rejects=self._rejects(resource.name),
+            rejects=rejects(self._job.connector.source, resource.name),
             contract=self._contract,
             without_nul=isinstance(self._job.destination, PostgresDestination),
         )
+        self._streams.let(resource, table, self.fitters[table], self._wish(resource, increment, table, required))
         if resource.write_disposition == "merge":
             resource.apply_hints(additional_table_hints=newest_rows.DEDUPLICATED)
         # A cursor that lands otherwise than it is tells neither which version is newer nor what stands there.
@@ -216,11 +224,12 @@ class Preparation:
         rejected.table, rejected.count = table, count
         return rejected
 
-    def _rejects(self, resource: str) -> bool:
-        """Whether rows that can't land are rejected; else they end the run."""
-        landings = self._job.connector.source.landings()
-        how = next((how for name, how in landings.items() if normalised(name) == normalised(resource)), None)
-        return how is not None and how.bad_rows is BadRows.REJECT
+    def _wish(self, resource: DltResource, increment: Increment | None, table: str, required: tuple[str, ...]) -> Wish:
+        """What this run wants of rows that may stream."""
+        key = fitting_step.key_of(resource, landed_name(self._opened.pipeline))
+        cursor = None if increment is None else increment.cursor.path
+        known, masks = dict(self.fitters[table].known), frozenset(self._mask.columns)
+        return Wish(str(resource.write_disposition), key, cursor, self._contract, known, required, masks)
 
     def _leave_out_what_stands_there(
         self,
@@ -280,3 +289,10 @@ class Preparation:
             for sentence in self.rejected[table].sentences:
                 self._remarks.add(sentence)
         return left_out
+
+
+def rejects(source: Source, resource: str) -> bool:
+    """Whether rows of a resource that can't land are rejected; else they end the run."""
+    landings = source.landings()
+    how = next((how for name, how in landings.items() if normalised(name) == normalised(resource)), None)
+    return how is not None and how.bad_rows is BadRows.REJECT

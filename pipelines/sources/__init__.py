@@ -24,6 +24,8 @@ from settings import Settings
 if TYPE_CHECKING:
     from dlt.extract import DltResource
 
+    from pipelines.sources.sql.streams.snapshot import Snapshot
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -85,6 +87,8 @@ class Context:
     """The tables that are wanted; none for all."""
     states: Mapping[str, Any] = field(default_factory=dict)
     """The states of all loads before, by resource."""
+    snapshot: "Snapshot | None" = None
+    """The moment at which rows of PostgreSQL are read that stream; None where each row goes through this program."""
     rejected: RejectedRows = field(default_factory=RejectedRows)
     """Takes lines that are no rows, where the connector rejects them."""
 

@@ -3,6 +3,8 @@
 PostgreSQL is read by ADBC (`postgres_reader`), every other dialect through SQLAlchemy into Arrow (`sql_dialects`).
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from dlt.extract import DltResource
 from dlt.sources.sql_database import sql_table
@@ -14,6 +16,9 @@ from pipelines.sources.sql import dialects as sql_dialects
 from pipelines.sources.sql import postgres_reader
 from pipelines.sources.sql.cursors import increment_of_table, narrowing
 from pipelines.sources.sql.reaching import reached
+from pipelines.sources.sql.streams.fitness import Origin
+from pipelines.sources.sql.streams.offers import Offer, put_into
+from pipelines.sources.sql.streams.origins import origins_of
 from pipelines.wording import quoted
 
 CHUNK_ROWS = 50_000
@@ -25,9 +30,13 @@ def resources(source: SqlDatabaseSource, context: Context) -> list[DltResource]:
     metadata = sa.MetaData(schema=source.schema_name)
     with engine.connect() as connection:
         found = [_reflected(connection, metadata, table) for table in source.tables]
+        origins = {} if context.snapshot is None else origins_of(connection, found)
     # All columns, also those that no table is asked for: masking what isn't read harms nobody.
     context.declare((column.name for reflected in found for column in reflected.columns), complete=True)
-    return [_resource(engine, reflected, table, context) for reflected, table in zip(found, source.tables, strict=True)]
+    return [
+        _resource(engine, reflected, table, context, origins.get(table.name))
+        for reflected, table in zip(found, source.tables, strict=True)
+    ]
 
 
 def _reflected(connection: sa.Connection, metadata: sa.MetaData, table: SqlTable) -> sa.Table:
@@ -37,7 +46,9 @@ def _reflected(connection: sa.Connection, metadata: sa.MetaData, table: SqlTable
     return reflected
 
 
-def _resource(engine: sa.Engine, reflected: sa.Table, table: SqlTable, context: Context) -> DltResource:
+def _resource(
+    engine: sa.Engine, reflected: sa.Table, table: SqlTable, context: Context, origin: Origin | None
+) -> DltResource:
     names = {column.name for column in reflected.columns}
     wanted = set(table.columns) or names
     needed = {*wanted, *table.primary_key, *([table.cursor_column] if table.cursor_column else [])}
@@ -46,7 +57,12 @@ def _resource(engine: sa.Engine, reflected: sa.Table, table: SqlTable, context: 
             f"Table {quoted([table.name])} has no column {quoted(unknown)}: check source.tables; "
             f"it has {quoted(sorted(names))}."
         )
-    loader = postgres_reader.PostgresLoader if engine.dialect.name == "postgresql" else sql_dialects.RowsLoader
+    loader: Any = postgres_reader.PostgresLoader if engine.dialect.name == "postgresql" else sql_dialects.RowsLoader
+    offer = None
+    if origin is not None and context.snapshot is not None:
+        context.snapshot.address = postgres_reader.address(engine.url)
+        offer = Offer(table.name, origin.of(needed), context.snapshot)
+        loader = postgres_reader.offering(offer)
     increment = increment_of_table(engine, reflected, table, context)
     nullable = table.cursor_column is not None and reflected.c[table.cursor_column].nullable is not False
     resource = sql_table(
@@ -64,6 +80,9 @@ def _resource(engine: sa.Engine, reflected: sa.Table, table: SqlTable, context: 
         query_adapter_callback=narrowing(increment, nullable, context.row_limit),
         table_loader_class=loader,
     )
+    if offer is not None:
+        offer.increment = increment
+        put_into(resource, offer)
     return resource if increment is None else resource.add_step(increment)
 
 

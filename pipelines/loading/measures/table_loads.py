@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import dlt
 from dlt.common.pipeline import ExtractInfo, LoadInfo
@@ -12,6 +13,7 @@ from dlt.common.pipeline import ExtractInfo, LoadInfo
 from connectors.loads import TableLoad, changes
 from connectors.sources.write_rules import WriteDisposition
 from pipelines.errors import Step
+from pipelines.loading.columns.fitting_step import OF_REJECTED
 from pipelines.loading.measures.row_counts import RowCounts
 
 
@@ -32,6 +34,8 @@ class Measured:
     """Of these: rows that are not there any more."""
     named: Mapping[str, int] = field(default_factory=dict)
     """Rows that were deleted or marked before the load, since the source said so."""
+    streamed: Mapping[str, int] = field(default_factory=dict)
+    """Bytes that went from database to database."""
     extracted: ExtractInfo | None = None
     full_refresh: bool = False
 
@@ -54,7 +58,7 @@ class Measured:
                 name,
                 written.get(name, 0),
                 schema,
-                sizes[name],
+                sizes[name] + self.streamed.get(name, 0),
                 {
                     step: found[name]
                     for step, found in ((Step.EXTRACT.value, reading), (Step.LOAD.value, seconds))
@@ -108,6 +112,36 @@ class Measured:
             for table, measured in metrics["table_metrics"].items():
                 found[table] = round(measured.last_modified - measured.created, 3)
         return found
+
+
+def rows_written(pipeline: dlt.Pipeline, streamed: Mapping[str, int]) -> dict[str, int]:
+    """The rows in the load files that a pipeline has made, and those that stream, by table; no rejected ones."""
+    trace = pipeline.last_trace
+    normalized = trace.last_normalize_info if trace else None
+    counts = Counter(normalized.row_counts if normalized else {})
+    counts.update(streamed)
+    tables: Any = pipeline.default_schema.tables if pipeline.default_schema_name else {}
+    return {
+        name: count
+        for name, count in counts.items()
+        if name[:4] != "_dlt" and not tables.get(name, {}).get(OF_REJECTED)
+    }
+
+
+def new_columns(loaded: LoadInfo | None) -> dict[str, list[str]]:
+    """The columns that a load has made, by table; none of dlt's own."""
+    return {
+        name: [column for column in table["columns"] if not column.startswith("_dlt")]
+        for package in (loaded.load_packages if loaded else ())
+        for name, table in package.schema_update.items()
+        if not name.startswith("_dlt")
+    }
+
+
+def size_of(loaded: LoadInfo | None) -> int:
+    """The bytes of a load's files."""
+    packages = loaded.load_packages if loaded else ()
+    return sum(job.file_size or 0 for package in packages for job in package.jobs["completed_jobs"])
 
 
 def _of_jobs(loaded: LoadInfo | None) -> tuple[Counter[str], dict[str, float]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlt import Pipeline
-from dlt.common.destination.client import FollowupJobRequest
+from dlt.common.destination.client import FollowupJobRequest, LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema.typing import TSchemaTables
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
@@ -28,6 +28,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from pipelines.errors import ConfigurationError
 from pipelines.loading.columns.widening import LOCK_SECONDS
 from pipelines.loading.one_schema import OneSchemaClient, OneSchemaPostgres
+from pipelines.loading.streaming.streams import is_direct, job_of
 from pipelines.remarks import Remarks
 from pipelines.wording import quoted
 
@@ -140,14 +141,15 @@ class SwappingClient(SqlJobClientBase):
     def should_load_data_to_staging_dataset(self, table_name: str) -> bool:
         """All tables with rows of the source are loaded beside."""
         if _SWAP.get() is None:
-            return bool(super().should_load_data_to_staging_dataset(table_name))  # type: ignore[misc]
+            staged = bool(super().should_load_data_to_staging_dataset(table_name))  # type: ignore[misc]
+            return staged and not is_direct(table_name)
         return table_name in self.schema.data_table_names()
 
     def create_table_chain_completed_followup_jobs(
         self, table_chain: Sequence[PreparedTableSchema], completed_table_chain_jobs: Any = None
     ) -> list[FollowupJobRequest]:
         """Nothing follows when a table's files are loaded: all tables change at the end."""
-        if _SWAP.get() is None:
+        if _SWAP.get() is None and not is_direct(str(table_chain[0]["name"])):
             return super().create_table_chain_completed_followup_jobs(table_chain, completed_table_chain_jobs)
         return []
 
@@ -248,6 +250,12 @@ _SHAPE = (
 
 class SwappingPostgres(SwappingClient, PostgresClient):
     """PostgreSQL, where a view belongs to a table: it stays and changes its shape. Who reads never waits for rows."""
+
+    def create_load_job(
+        self, table: PreparedTableSchema, file_path: str, load_id: str, restore: bool = False
+    ) -> LoadJob:
+        """As dlt's, or the copying of a stream."""
+        return job_of(str(table["name"]), file_path) or super().create_load_job(table, file_path, load_id, restore)
 
     def _wait_no_longer(self) -> None:
         self.sql_client.execute_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")

@@ -6,7 +6,7 @@ what a column's type can't hold stands beside it (`postgres_values`).
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -20,6 +20,9 @@ from pipelines.rows.read_ahead import ahead
 from pipelines.sources.sql import postgres_values
 from pipelines.sources.sql.beside import beside
 from pipelines.sources.sql.dialects import DECIMAL
+
+if TYPE_CHECKING:
+    from pipelines.sources.sql.streams.offers import Offer
 
 BATCH_BYTES = 16 * 1024 * 1024
 
@@ -70,17 +73,21 @@ def address(url: sa.URL) -> str:
 
 
 class PostgresLoader(BaseTableLoader):
-    """Reads a table of PostgreSQL by ADBC."""
+    """Reads a table of PostgreSQL by ADBC, unless its rows stream."""
+
+    offer: "ClassVar[Offer | None]" = None
+    """That of the table, in a class of its own: see `offering`."""
 
     def load_rows(self, backend_kwargs: dict[str, Any] | None = None) -> Iterator[pa.Table]:
         """Arrow tables of some megabytes each, with the types that dlt's hints promise."""
         from adbc_driver_manager._reader import AdbcRecordBatchReader  # noqa: PLC0415  # only for PostgreSQL
 
         query: Any = self.make_query()
+        if self.offer is not None and self.offer.take(lambda: self._statement(query)):
+            yield self.offer.empty()
+            return
         columns = [_selected(self.table.c[column.name]) for column in query.selected_columns]
-        statement = str(
-            query.with_only_columns(*columns).compile(self.engine, compile_kwargs={"literal_binds": True})
-        ).replace("%%", "%")  # psycopg2's dialect doubles it for a driver that isn't used here
+        statement = self._statement(query.with_only_columns(*columns))
         with postgres_sessions.adbc(address(self.engine.url)) as connection, connection.cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
 
@@ -93,6 +100,10 @@ class PostgresLoader(BaseTableLoader):
                         yield self._landed(batch)
 
             yield from ahead(read, cursor.adbc_cancel)
+
+    def _statement(self, query: Any) -> str:
+        compiled = query.compile(self.engine, compile_kwargs={"literal_binds": True})
+        return str(compiled).replace("%%", "%")  # psycopg2's dialect doubles it for a driver that isn't used here
 
     def _landed(self, batch: pa.RecordBatch) -> pa.Table:
         landed: dict[str, pa.Array] = {}
@@ -107,6 +118,11 @@ class PostgresLoader(BaseTableLoader):
                 placed.append(beside(field.name, batch.schema.names))
                 landed[placed[-1]] = others
         return with_beside(pa.table(landed), placed)
+
+
+def offering(offer: "Offer") -> type[PostgresLoader]:
+    """The reader of one table, whose rows may stream."""
+    return type("OfferingLoader", (PostgresLoader,), {"offer": offer})
 
 
 def _selected(column: "sa.Column[Any]") -> Any:

@@ -1,7 +1,7 @@
 """Runs that die: a process that has everything imported and forks a child for each run, which kills itself on the way.
 
 Started as `python -m tests.support.data_plane.killing`; it reads one JSON line a run from stdin (`connector`, `point`,
-`kill_after`) and answers with the child's exit: 0, or -9 for one that was killed where it should be.
+`kill_after`, `streams`) and answers with the child's exit: 0, or -9 for one that was killed where it should be.
 """
 
 import json
@@ -24,12 +24,14 @@ from pipelines.loading import pipeline as engine
 from pipelines.loading import unfinished_loads as exactness
 from pipelines.loading.comparing import histories
 from pipelines.loading.replacing import refresh
+from pipelines.loading.streaming import pump, streams
 from pipelines.run import run_connector
 from pipelines.sources import exports, fhir, files, rest_api
 from pipelines.sources.fhir.bulk import export
 from pipelines.sources.fhir.bulk import files as bulk_files
 from pipelines.sources.http import tokens
 from pipelines.sources.sql import postgres_reader
+from pipelines.sources.sql.streams import fitness, snapshot
 from settings import ROOT, Settings
 
 POINTS = ("extract-mid", "extract-end", "normalize-mid", "normalize-end", "load-mid", "load-end", "confirm")
@@ -37,6 +39,9 @@ POINTS = ("extract-mid", "extract-end", "normalize-mid", "normalize-end", "load-
 
 SWAP_POINTS = ("swap-begin", "swap-mid", "swap-end")
 """Where a full refresh can be killed as well: before, between and after the tables whose rows it exchanges."""
+
+STREAM_POINTS = ("stream-begin", "stream-mid", "stream-end")
+"""Where a run can be killed whose rows stream: before and among the rows of a COPY, and before it is committed."""
 
 EXPORT_POINTS = ("token", "kick-off", "wait", "download", "load", "cleanup")
 """Where a run with an export of a FHIR server can be killed."""
@@ -113,6 +118,18 @@ def arm(point: str) -> None:
             exactness.confirm = _die
 
 
+def arm_stream(point: str) -> None:
+    """Make this process die at a point of a stream."""
+    match point:
+        case "stream-begin":
+            snapshot.Snapshot.rows = _die  # type: ignore[assignment,method-assign]
+        case "stream-mid":
+            pump.__dict__["BLOCK_BYTES"] = 1_000
+            pump._Counted.read = _die_after(3, pump._Counted.read)  # type: ignore[method-assign]
+        case "stream-end":
+            streams._check = _die
+
+
 def arm_export(point: str) -> None:
     """Make this process die at a point of an export."""
     match point:
@@ -141,7 +158,10 @@ def serve() -> None:
         child = os.fork()
         if child == 0:
             signal.alarm(LONGEST_SECONDS)
+            if order["streams"]:
+                fitness.LEAST_BYTES = 0
             arm(order["point"])
+            arm_stream(order["point"])
             arm_export(order["point"])
             run_connector(order["connector"], Options(**order.get("options", {})), Settings())
             os._exit(0)
@@ -167,12 +187,26 @@ class Forge:
             text=True,
         )
 
-    def run(self, connector: int, point: str = "", *, kill_after: float | None = None, **options: Any) -> int:
+    def run(
+        self,
+        connector: int,
+        point: str = "",
+        *,
+        kill_after: float | None = None,
+        streams: bool = False,
+        **options: Any,
+    ) -> int:
         """The exit of a run that dies at `point` or after so many seconds, if it is not done by then, or of one that
-        does not."""
+        does not. `streams`: small tables stream too, where they can."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        order = {"connector": connector, "point": point, "kill_after": kill_after, "options": options}
+        order = {
+            "connector": connector,
+            "point": point,
+            "kill_after": kill_after,
+            "streams": streams,
+            "options": options,
+        }
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())

@@ -8,8 +8,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.support.data_plane.killing import POINTS, Forge
+from tests.support.data_plane.killing import POINTS, STREAM_POINTS, Forge
 from tests.support.data_plane.platform import Platform
+from tests.support.data_plane.samples import EMR
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
 
@@ -22,6 +23,20 @@ CELLS = [
     for destination in DESTINATIONS
     for directory in ("same", "lost")
 ] + [(point, "append", "files", "lost") for point in POINTS]
+STREAMED = [
+    (point, disposition)
+    for point in ("extract-end", "normalize-end", *STREAM_POINTS, "load-mid", "load-end", "confirm")
+    for disposition in DISPOSITIONS
+]
+STREAMED_CORNERS = {
+    ("stream-begin", "append"),
+    *(("stream-mid", disposition) for disposition in DISPOSITIONS),
+    ("stream-end", "append"),
+    ("stream-end", "merge"),
+    ("load-mid", "append"),
+    ("load-end", "append"),
+    ("load-end", "merge"),
+}
 CORNERS = {
     *(
         (point, "append", "duckdb", "lost")
@@ -106,6 +121,36 @@ def test_a_killed_run_neither_loses_nor_doubles_rows(
         return
     statuses = ask(f"SELECT DISTINCT status FROM connector_{connector}._dlt_loads")
     assert statuses == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("point", "disposition"),
+    [
+        pytest.param(*cell, marks=[] if cell in STREAMED_CORNERS else [pytest.mark.soak], id="-".join(cell))
+        for cell in STREAMED
+    ],
+)
+def test_a_killed_stream_neither_loses_nor_doubles_rows(
+    platform: Platform, emr: Sql, warehouse: Sql, forge: Forge, point: str, disposition: str
+) -> None:
+    emr("CREATE TABLE visit (id int PRIMARY KEY, note text, at timestamp)")
+    rows = "INSERT INTO visit SELECT i, repeat('x', 40), timestamp '2024-01-01' + i * interval '1 s' "
+    emr(f"{rows} FROM generate_series(1, 300) i")
+    # With a cursor what is appended is each row once; a merge and a replacement read all rows each time.
+    cursor = {"cursor_column": "at"} if disposition == "append" else {}
+    table = {"name": "visit", "primary_key": "id", "write_disposition": disposition, **cursor}
+    connector = platform.add(
+        {"type": "sql_database", "credentials": EMR, "tables": [table]},
+        destination={"type": "postgres", "credentials": {"env": "CAI_SECRET_WAREHOUSE"}},
+    )
+    for expected in (300, 450):  # the first load, into a table without rows, and one into a table with some
+        options = {"full_refresh": True} if expected == 450 and disposition == "append" else {}
+        assert forge.run(connector, point, streams=True, **options) == -9
+        assert forge.run(connector, streams=expected == 300) == 0
+        landed = warehouse(f"SELECT count(*), count(DISTINCT id), count(note) FROM connector_{connector}.visit")
+        assert landed == [(expected, expected, expected)]
+        emr(f"{rows} FROM generate_series(301, 450) i ON CONFLICT DO NOTHING")
+    assert warehouse(f"SELECT DISTINCT status FROM connector_{connector}._dlt_loads") == [(0,)]
 
 
 def test_a_full_refresh_that_is_killed_is_done_again(platform: Platform, emr: Sql, forge: Forge) -> None:

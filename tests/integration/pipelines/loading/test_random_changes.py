@@ -1,7 +1,8 @@
 """Random changes at a source, with runs that are killed at random moments: the destination is what the source is.
 
 A round changes tables of all modes of `deletes`, with and without cursors and histories, kills no, one or several runs
-at any moment of theirs (kill -9), and loads. What fails is told with the seed of its walk: `CAI_RANDOM_SEED=n
+at any moment of theirs (kill -9), and loads; into PostgreSQL, rows stream in some runs and go through files in the
+others. What fails is told with the seed of its walk: `CAI_RANDOM_SEED=n
 CAI_RANDOM_ROUNDS=m make soak` walks it again, though what dies dies at other places.
 """
 
@@ -64,7 +65,12 @@ class Walk:
         while self._rng.random() < 0.5:
             for table in self.tables:
                 table.note()
-            code = self._forge.run(self._connector, kill_after=self._rng.uniform(0.02, 1.1) * self._seconds, **options)
+            code = self._forge.run(
+                self._connector,
+                kill_after=self._rng.uniform(0.02, 1.1) * self._seconds,
+                streams=self._rng.random() < 0.7,
+                **options,
+            )
             assert code in {0, -9}, f"a run ended with {code}"
             self._completed += code == 0
             self._killed += code == -9
@@ -72,7 +78,8 @@ class Walk:
                 for table in self.tables:
                     table.change()
         began = time.monotonic()
-        assert self._forge.run(self._connector, **options) == 0, "a run failed"
+        streams = self._rng.random() < 0.7
+        assert self._forge.run(self._connector, streams=streams, **options) == 0, "a run failed"
         self._seconds = time.monotonic() - began
         self._completed += 1
         now = datetime.now(UTC)

@@ -147,8 +147,8 @@ def test_a_killed_runs_load_is_ended_by_the_next_one(platform: Platform, emr: Sq
     number = platform.add(source(primary_key="id", write_disposition="append"))
     forge = Forge(tmp_path / "runs.log")
     try:
-        options: dict[str, Any]
-        for options in ({}, {"row_limit": 10}):
+        every: tuple[dict[str, Any], ...] = ({}, {"row_limit": 10})
+        for options in every:
             assert forge.run(number, "load-mid", **options) == -9
             assert asked(platform, "SELECT outcome, ended_at FROM cai_loads ORDER BY id DESC LIMIT 1") == [
                 ("running", None)
