@@ -94,7 +94,9 @@ def open_engine(address: str) -> sa.Engine:
         if not path.is_file():
             raise ConfigurationError("source.credentials names a SQLite file that is not on this worker.")
         url = url.set(database=f"file:{path.resolve()}", query={"mode": "ro", "uri": "true"})
-    engine = sa.create_engine(url, poolclass=sa.pool.NullPool, hide_parameters=True)
+    # Rows of PostgreSQL come by another driver: what this one knows of hstore would be asked for and never used.
+    unused = {"use_native_hstore": False} if url.drivername == "postgresql+psycopg2" else {}
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool, hide_parameters=True, **unused)
     if dialect in {"mysql", "mariadb"}:
         known: Any = engine.dialect
         known.ischema_names = {**known.ischema_names, **dict.fromkeys(_GEOMETRIES, Geometry)}
