@@ -37,6 +37,7 @@ from rigs.migrated import migrate
 from settings import ROOT
 
 MOST_MB = 700
+STREAM_MB = 250
 MORE = 5
 """How many times as many rows the large table has."""
 FLAT = 1.15
@@ -63,11 +64,6 @@ FILES = {
     "lines/measurement.jsonl": "COPY (SELECT row_to_json(measurement) FROM measurement) TO STDOUT",
 }
 """The small table as files, each in a directory of its own: all columns, three of them, and lines of JSON."""
-
-THROUGH_FILES = (
-    "COPY reads and writes at once; a load goes through files, so that a dead run can be undone, and writes when all "
-    "is read."
-)
 
 RESULTS = Path(__file__).parent / "RESULTS-DATA.md"
 
@@ -184,7 +180,9 @@ def data(rows: int) -> list[Figure]:
         hand = "scanner" if runner.works("scanner") else "adbc"
         figures = [
             runner.figure(f"{rows:,} rows PostgreSQL to DuckDB", "to-duckdb", hand, 2.2),
-            runner.figure(f"{rows:,} rows PostgreSQL to PostgreSQL", "to-postgres", "copy", 2.2, THROUGH_FILES),
+            runner.figure(f"{rows:,} rows PostgreSQL to PostgreSQL", "to-postgres", "copy", 1.25),
+            runner.figure(f"{rows:,} rows merged for the first time", "merge-to-postgres", "copy", 1.25),
+            runner.figure(f"a merge of {rows // 10:,} of {rows:,} rows", "merge-tenth-to-postgres", "merge", 1.5),
             runner.figure(f"{PAGES * PAGE_ROWS:,} REST records to DuckDB", "rest-to-duckdb", "script", 2.0),
             runner.figure(f"{rows:,} rows to DuckDB, protected", "protected-to-duckdb", "to-duckdb", PROTECTED),
             runner.figure(f"{rows:,} rows to DuckDB, safe_harbor", "safe-harbor-to-duckdb", "to-duckdb", PROTECTED),
@@ -197,7 +195,7 @@ def data(rows: int) -> list[Figure]:
             *runner.peers(f"{rows:,} rows PostgreSQL to PostgreSQL", source, warehouse),
             runner.on_top(f"{MORE * rows:,} rows PostgreSQL to DuckDB"),
             runner.memory(f"most memory, {rows:,} rows to DuckDB", "to-duckdb"),
-            runner.memory(f"most memory, {rows:,} rows to PostgreSQL", "to-postgres"),
+            runner.memory(f"most memory, {rows:,} rows to PostgreSQL", "to-postgres", STREAM_MB),
             runner.flat(f"most memory, {MORE * rows:,} rows to DuckDB", "to-duckdb"),
             runner.flat(f"most memory, {MORE * rows:,} rows to PostgreSQL", "to-postgres"),
         ]
@@ -365,7 +363,7 @@ def _whole(command: list[str], environment: dict[str, str]) -> float:
 def _fill(url: str, name: str, rows: int) -> None:
     connection = psycopg2.connect(url)
     with connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE TABLE {name} ({COLUMNS})")
+        cursor.execute(f"CREATE TABLE {name} ({COLUMNS}, PRIMARY KEY (id))")
         cursor.execute(
             f"INSERT INTO {name} SELECT i, mod(i, 50000), mod(i, 3000), date '2020-01-01' + mod(i, 1000), "
             "timestamp '2020-01-01' + i * interval '1 minute', random() * 100, random() * 100, mod(i, 7), "

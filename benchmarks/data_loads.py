@@ -25,7 +25,10 @@ TABLE = os.environ.get("BENCH_TABLE", "measurement")
 STEPS: dict[str, float] = {}
 """Seconds of each step of the run that was measured, where there was one."""
 
-_PRELOADED = ("pipelines.loading.pipeline", "pipelines.sources.files", "pipelines.sources.rest_api", "pipelines.engine")
+_PRELOADED = (
+    *("pipelines.loading.pipeline", "pipelines.sources.files", "pipelines.sources.rest_api", "pipelines.engine"),
+    *("pipelines.sources.sql_database", "sqlalchemy.dialects.postgresql.psycopg2"),
+)
 """What a run imports on its way, by its names in either build: here before the clock starts."""
 
 
@@ -62,8 +65,13 @@ def _first(*names: str) -> ModuleType:
 
 
 def _connector(
-    source: Mapping[str, Any], destination: Mapping[str, Any] | None, preloaded: Sequence[str] = _PRELOADED
+    source: Mapping[str, Any],
+    destination: Mapping[str, Any] | None,
+    preloaded: Sequence[str] = _PRELOADED,
+    change: Callable[[], None] | None = None,
 ) -> Callable[[], float]:
+    """A load, of which the imports come before. `change`: it is the one after the first, and after this."""
+
     def run() -> float:
         load = _first("pipelines.run", "pipelines.load")
         options = load.Options()
@@ -79,6 +87,9 @@ def _connector(
                 (json.dumps(source), None if destination is None else json.dumps(destination)),
             )
             connector_id = cursor.fetchone()[0]
+        if change is not None:
+            load.run_connector(connector_id, options, settings)
+            change()
         started = time.perf_counter()
         summary = load.run_connector(connector_id, options, settings)
         seconds = time.perf_counter() - started
@@ -86,6 +97,17 @@ def _connector(
         return seconds
 
     return run
+
+
+def change_a_tenth() -> None:
+    """Change every tenth row of the source's table, and their cursor with them."""
+    connection = psycopg2.connect(os.environ[SOURCE])
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {TABLE} SET value = value + 1, updated_at = (SELECT max(updated_at) FROM {TABLE}) "
+            "+ interval '1 second' WHERE id % 10 = 0"
+        )
+    connection.close()
 
 
 SQL = {"type": "sql_database", "credentials": {"env": SOURCE}, "tables": [{"name": TABLE}]}
@@ -155,6 +177,7 @@ LOADS: dict[str, Callable[[], float]] = {
     "fhir-export": _connector(_FHIR, None, ("pipelines.loading.pipeline", "pipelines.sources.fhir")),
     "merge-to-duckdb": _connector(_KEYED, None),
     "merge-to-postgres": _connector(_KEYED, _POSTGRES),
+    "merge-tenth-to-postgres": _connector(_KEYED, _POSTGRES, change=change_a_tenth),
 }
 
 if __name__ == "__main__":

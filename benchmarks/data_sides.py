@@ -21,7 +21,7 @@ import orjson
 import psycopg2  # type: ignore[import-untyped]
 import pyarrow as pa
 
-from benchmarks.data_loads import SOURCE, SQL, TABLE, WAREHOUSE, measured, scratch
+from benchmarks.data_loads import SOURCE, SQL, TABLE, WAREHOUSE, change_a_tenth, measured, scratch
 from connectors.destinations.duckdb import DuckdbDestination
 from connectors.sources.sql_database import SqlDatabaseSource
 from pipelines.access.secrets import Secrets
@@ -61,25 +61,56 @@ def adbc() -> float:
 
 def copy() -> float:
     """Binary COPY from one database into the other."""
-    source, warehouse = psycopg2.connect(os.environ[SOURCE]), psycopg2.connect(os.environ[WAREHOUSE])
-    with source.cursor() as reading, warehouse.cursor() as writing:
+    warehouse = psycopg2.connect(os.environ[WAREHOUSE])
+    with warehouse.cursor() as writing:
         writing.execute(f"DROP TABLE IF EXISTS copied; CREATE TABLE copied ({COLUMNS})")
         # A load's table is there before its rows; in one transaction with them, PostgreSQL could leave out its log.
         warehouse.commit()
-        ends = os.pipe()
-        with os.fdopen(ends[0], "rb") as out, os.fdopen(ends[1], "wb") as into:
-            started = time.perf_counter()
-
-            def read() -> None:
-                reading.copy_expert(f"COPY {TABLE} TO STDOUT (FORMAT binary)", into)
-                into.close()
-
-            thread = threading.Thread(target=read)
-            thread.start()
-            writing.copy_expert("COPY copied FROM STDIN (FORMAT binary)", out)
-            thread.join()
+        started = time.perf_counter()
+        _piped(TABLE, writing, "copied")
         warehouse.commit()
         return time.perf_counter() - started
+
+
+def _piped(what: str, writing: Any, into_table: str) -> None:
+    """COPY of a table or query of the source, piped into one of a table of the warehouse."""
+    ends = os.pipe()
+    with (
+        psycopg2.connect(os.environ[SOURCE]) as source,
+        source.cursor() as reading,
+        os.fdopen(ends[0], "rb") as out,
+        os.fdopen(ends[1], "wb") as into,
+    ):
+
+        def read() -> None:
+            reading.copy_expert(f"COPY {what} TO STDOUT (FORMAT binary)", into)
+            into.close()
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        writing.copy_expert(f"COPY {into_table} FROM STDIN (FORMAT binary)", out)
+        thread.join()
+
+
+def merge() -> float:
+    """A tenth of the rows copied into a table of their own, and one MERGE."""
+    copy()
+    warehouse = psycopg2.connect(os.environ[WAREHOUSE])
+    with warehouse, warehouse.cursor() as cursor:
+        cursor.execute("ALTER TABLE copied ADD PRIMARY KEY (id); SELECT max(updated_at) FROM copied")
+        newest = cursor.fetchone()[0]
+    change_a_tenth()
+    names = [column.split()[0] for column in COLUMNS.split(", ")]
+    started = time.perf_counter()
+    with warehouse, warehouse.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS changed; CREATE TABLE changed (LIKE copied)")
+        _piped(f"(SELECT * FROM {TABLE} WHERE updated_at > '{newest.isoformat()}')", cursor, "changed")
+        cursor.execute(
+            "MERGE INTO copied USING changed ON copied.id = changed.id WHEN MATCHED THEN UPDATE SET "
+            + ", ".join(f"{name} = changed.{name}" for name in names)
+            + f" WHEN NOT MATCHED THEN INSERT VALUES ({', '.join(f'changed.{name}' for name in names)})"
+        )
+    return time.perf_counter() - started
 
 
 COLUMNS = (
@@ -180,6 +211,7 @@ SIDES: dict[str, Callable[[], float]] = {
     "scanner": scanner,
     "adbc": adbc,
     "copy": copy,
+    "merge": merge,
     "script": script,
     "ndjson": ndjson,
     "plain": plain,

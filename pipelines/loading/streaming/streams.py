@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
 
 import pyarrow as pa
 from dlt.common.destination.client import HasFollowupJobs, RunnableLoadJob
@@ -96,7 +96,9 @@ class Streams:
     @contextmanager
     def loading(self, before: Mapping[str, int]) -> Iterator[None]:
         """While this lasts, dlt's notes become copies. `before`: how many rows tables have that may replace some."""
-        self.direct = frozenset(table for table in self.of_table if before.get(table) == 0)
+        self.direct = frozenset(
+            table for table, stream in self.of_table.items() if before.get(table) == 0 and stream.offer.is_whole
+        )
         token = _STREAMS.set(self)
         try:
             yield
@@ -188,10 +190,21 @@ class StreamJob(RunnableLoadJob, HasFollowupJobs):
                 try:
                     pumped = pump(snapshot, select, cursor, f"COPY {name}({columns}) FROM STDIN (FORMAT binary)")
                 except SourceError as error:
-                    with self._of_source():
-                        raise error.__cause__ or error from None
+                    self._tell(error, table)
             _check(table, offer.seen.rows, pumped)
         self._streams.sizes[table] = pumped.size
+
+    def _tell(self, error: SourceError, table: str) -> NoReturn:
+        """Raise what the source has raised, in words about it."""
+        with self._of_source():
+            # An error of the server's has a code; a session that is gone has none, and this driver no class for it.
+            if getattr(error.__cause__, "pgcode", None) is None:
+                raise TransientError(
+                    f"The source's session ended while the rows of {table} were on their way, so nothing of them was "
+                    "loaded."
+                ) from None
+            raise error.__cause__ or error
+        raise AssertionError  # `as_fault` lets nothing pass
 
     def _of_source(self) -> Any:
         """What fails in here is told as the source's."""

@@ -140,6 +140,15 @@ def narrowing(increment: Increment | None, nullable: bool, limit: int | None) ->
     return lambda query, table, _, engine: narrowed(query, table, engine)
 
 
+def parted(query: Any, increment: Increment, table: sa.Table, engine: sa.Engine) -> tuple[Any, Any]:
+    """An increment's query in two: the rows behind its newest value, and those at its border, which may be known."""
+    column = table.c[increment.cursor.path]
+    order = order_of_column(column, engine.dialect.name, text=increment.cursor.text)
+    compared, bound = _compared(column, order, engine.dialect.name, text=increment.cursor.text)
+    last = bound(increment.last, False)
+    return query.where(compared > last), query.where(sa.or_(compared <= last, compared.is_(None)))
+
+
 Bound = Callable[[Any, bool], Any]
 
 

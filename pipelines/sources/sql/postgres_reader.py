@@ -19,6 +19,7 @@ from pipelines.rows.marks import with_beside
 from pipelines.rows.read_ahead import ahead
 from pipelines.sources.sql import postgres_values
 from pipelines.sources.sql.beside import beside
+from pipelines.sources.sql.cursors import parted
 from pipelines.sources.sql.dialects import DECIMAL
 
 if TYPE_CHECKING:
@@ -83,15 +84,25 @@ class PostgresLoader(BaseTableLoader):
         from adbc_driver_manager._reader import AdbcRecordBatchReader  # noqa: PLC0415  # only for PostgreSQL
 
         query: Any = self.make_query()
-        if self.offer is not None and self.offer.take(lambda: self._statement(query)):
-            yield self.offer.empty()
-            return
+        shared = ""
+        if (offer := self.offer) is not None and offer.may_stream():
+            streamed, border = query, None
+            if (increment := offer.increment) is not None and increment.last is not None:
+                streamed, border = parted(query, increment, self.table, self.engine)
+            if offer.take(self._statement(streamed), is_whole=border is None):
+                yield offer.empty()
+                if border is None:
+                    return
+                query, shared = border, offer.shared
         columns = [_selected(self.table.c[column.name]) for column in query.selected_columns]
         statement = self._statement(query.with_only_columns(*columns))
         with postgres_sessions.adbc(address(self.engine.url)) as connection, connection.cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
 
             def read() -> Iterator[pa.Table]:
+                if shared:  # the other rows stream, and these must be of the same moment
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                    cursor.execute(f"SET TRANSACTION SNAPSHOT '{shared}'")
                 cursor.execute(statement)
                 # `fetch_record_batch` gives what is within this reader, whose errors have no SQLSTATE.
                 stream = cursor.fetch_arrow()

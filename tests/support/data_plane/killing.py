@@ -159,7 +159,7 @@ def serve() -> None:
         if child == 0:
             signal.alarm(LONGEST_SECONDS)
             if order["streams"]:
-                fitness.LEAST_BYTES = 0
+                fitness.LEAST_BYTES = fitness.LEAST_ROWS = 0
             arm(order["point"])
             arm_stream(order["point"])
             arm_export(order["point"])

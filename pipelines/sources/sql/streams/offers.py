@@ -7,7 +7,6 @@ declined, and the reader reads as ever. Nothing is written here, so nothing is l
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ from dlt.extract.items_transform import ItemTransform
 
 from pipelines.errors import TransientError
 from pipelines.sources.cursors.incremental import Increment
+from pipelines.sources.sql.streams import fitness
 from pipelines.sources.sql.streams.fitness import Origin, arrow_of, odd_values, quoted_name, reason_against
 from pipelines.sources.sql.streams.snapshot import Snapshot
 from pipelines.sources.sql.streams.wishes import Wish
@@ -48,6 +48,10 @@ class Offer:
         self.increment: Increment | None = None
         self.query = ""
         """What is read, once the offer is taken."""
+        self.is_whole = True
+        """It is all that is asked for; else the rows at the cursor's border, which may be known, go through files."""
+        self.shared = ""
+        """The name of the moment at which those are to be read."""
         self.seen = Seen(0)
         self._number = 0
 
@@ -66,35 +70,38 @@ class Offer:
         types = {name: arrow_of(stored) for name, stored in self.origin.columns.items()}
         return pa.schema(types.items()).empty_table()
 
-    def take(self, query: Callable[[], str]) -> bool:
-        """Whether the rows of a query stream. `query` gives it in SQL, and is asked when nothing else speaks against.
-
-        Moves the cursor to the newest value.
-        """
+    def may_stream(self) -> bool:
+        """Whether nothing speaks against it that is known before the server is asked."""
         if self.wish is None:
             return False
-        reason = reason_against(self.origin, self.wish) or self._goes_on()
+        reason = reason_against(self.origin, self.wish)
+        if not reason and self.increment is not None and self.increment.bounds is not None:
+            reason = "it is a backfill"
+        return self._said(reason)
+
+    def take(self, query: str, *, is_whole: bool) -> bool:
+        """Whether the rows of a query stream, by what the server says of them. Moves the cursor to the newest value.
+
+        `is_whole`: they are all that are asked for. Else those at the cursor's border are read as ever.
+        """
+        reason = self._reason(query, is_whole=is_whole)
         if not reason:
-            statement = query()
-            reason = self._looked(statement)
-            if not reason:
-                self.query = statement
-                self._move_cursor()
+            self.query, self.is_whole = query, is_whole
+            self._move_cursor()
+            logger.info("%s streams: %s rows, from database to database.", self.table, f"{self.seen.rows:,}")
+        return self._said(reason)
+
+    def _said(self, reason: str) -> bool:
         if reason:
             logger.debug("%s goes through files, since %s.", self.table, reason)
-        else:
-            logger.info("%s streams: %s rows, from database to database.", self.table, f"{self.seen.rows:,}")
         return not reason
 
-    def _goes_on(self) -> str:
-        if self.increment is None:
-            return ""
-        if self.increment.bounds is not None:
-            return "it is a backfill"
-        return "" if self.increment.last is None else "rows at its cursor's border are compared"
-
-    def _looked(self, query: str) -> str:
-        self.seen = self._look(query)
+    def _reason(self, query: str, *, is_whole: bool) -> str:
+        with self.snapshot.held() as snapshot:
+            if not is_whole and snapshot.estimate(query) < fitness.LEAST_ROWS:
+                return "few rows are new"
+            self.seen = self._look(query)
+            self.shared = "" if is_whole else snapshot.shared()
         if not self.seen.rows:
             return "it has no rows"
         if self.seen.odd:
@@ -143,12 +150,13 @@ class Offer:
         if not self.is_stale:
             return
         before = self.seen
-        self.seen = self._look(self.query)
+        # Rows at the border were read at that moment: one that has moved since would be in both parts, or in none.
+        self.seen = self._look(self.query) if self.is_whole else Seen(-1)
         if self.seen != before:
             self.seen, self._number = before, 0
             raise TransientError(
-                f"The source's session ended while the rows of {self.table} were on their way, and they have changed "
-                "since, so nothing of them was loaded: the next run reads them anew."
+                f"The source's session ended while the rows of {self.table} were on their way, and they may have "
+                "changed since, so nothing of them was loaded: the next run reads them anew."
             )
 
 

@@ -59,6 +59,15 @@ class Snapshot:
             found: tuple[Any, ...] = cursor.fetchone()
             return found
 
+    def estimate(self, statement: str) -> float:
+        """How many rows the server's planner expects of a query, which is not run."""
+        (plan,) = self.row(f"EXPLAIN (FORMAT JSON) {statement}")
+        return float(plan[0]["Plan"]["Plan Rows"])
+
+    def shared(self) -> str:
+        """A name by which another session sees the same moment, as long as this one lasts."""
+        return str(self.row("SELECT pg_export_snapshot()")[0])
+
     def rows(self, statement: str, into: IO[bytes]) -> int:
         """Copy the rows of a query, in PostgreSQL's binary form; how many the server says that they were."""
         with self._connection.cursor() as cursor:
