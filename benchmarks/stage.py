@@ -310,7 +310,8 @@ async def _multiply(url: str, deployments: int) -> None:
         ids = {"deployment": uuid4(), "schedule": uuid4(), "limit": uuid4()}
         limit = {"id": ids["limit"], "name": f"deployment:{ids['deployment']}"}
         made["concurrency_limit_v2"].append(read["concurrency_limit_v2"][0] | limit)
-        made["deployment"].append(read["deployment"][0] | _deployment(spec, ids))
+        stands = {"updated": read["deployment"][0]["updated"] - timedelta(hours=1)}  # not just now: audits ask for that
+        made["deployment"].append(read["deployment"][0] | _deployment(spec, ids) | stands)
         rule = json.loads(read["deployment_schedule"][0]["schedule"]) | spec.fields.schedules[0].rule
         schedule = {"id": ids["schedule"], "deployment_id": ids["deployment"], "schedule": json.dumps(rule)}
         made["deployment_schedule"].append(read["deployment_schedule"][0] | schedule)
