@@ -223,11 +223,14 @@ def _filesystem(destination: FilesystemDestination, secrets: Secrets, data_dir: 
         url, value, "destination.credentials", host_key=destination.host_key, known_hosts=data_dir / KNOWN_HOSTS
     )
     denied.check(*host_of(bucket))
+    if destination.format is DestinationFormat.DELTA:
+        from pipelines.loading.replacing.lakes import RefreshedLake  # noqa: PLC0415
+
+        lake = RefreshedLake(bucket_url=bucket.url, credentials=bucket.credentials, kwargs=bucket.options or None)
+        return Target(lake, "parquet", table_format="delta", swaps=True)
     target = dlt.destinations.filesystem(
         bucket_url=bucket.url, credentials=bucket.credentials, kwargs=bucket.options or None
     )
-    if destination.format is DestinationFormat.DELTA:
-        return Target(target, "parquet", table_format="delta")
     return Target(target, destination.format.value, merges=False)
 
 

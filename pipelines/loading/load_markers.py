@@ -6,6 +6,7 @@ under the name of the connector's schema, so that connectors which share a datas
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -18,6 +19,16 @@ ANNOUNCED = 101
 
 ANNOUNCED_REFRESH = 102
 """Status of a load that was about to begin and drops its tables first: until it completes, no cursor can be trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A schema that is stored as a file."""
+
+    stored: float
+    """When, in seconds since 1970, as the ids of loads are."""
+    path: str
+    tables: Schema
 
 
 class Ledger(Protocol):
@@ -157,21 +168,33 @@ class FileLedger:
         self._undo_in_lakes(load_ids)
 
     def _undo_in_lakes(self, load_ids: list[str]) -> None:
-        """Delete what these loads appended to Delta tables, whose files belong to no one load."""
-        stored = self._client.get_stored_schema(self._name)
-        tables = Schema.from_dict(json.loads(stored.schema)).data_tables() if stored else []
-        for table in tables:
-            if table.get("table_format") == "delta" and table.get("write_disposition") == "append":
-                from deltalake import DeltaTable  # noqa: PLC0415  # an extra
-                from dlt.common.libs.deltalake import deltalake_storage_options  # noqa: PLC0415
+        """Take full refreshes back, and delete what other loads appended: files of Delta tables belong to no load."""
+        schemas = self._schemas()
+        tables = {str(table["name"]): table for schema in schemas[-2:] for table in schema.tables.data_tables()}
+        lakes = {name: table for name, table in tables.items() if table.get("table_format") == "delta"}
+        if not lakes:
+            return
+        from pipelines.loading.replacing.lakes import table_at, take_back  # noqa: PLC0415  # an extra
 
-                options = deltalake_storage_options(
-                    self._client.config.credentials, self._client.config.deltalake_storage_options
-                )
-                location = self._client.get_open_table_location("delta", str(table["name"]))
-                if DeltaTable.is_deltatable(location, options):
-                    ids = ", ".join(f"'{load_id}'" for load_id in load_ids)
-                    DeltaTable(location, storage_options=options).delete(f"_dlt_load_id IN ({ids})")
+        taken_back = take_back(self._client, load_ids, lakes)
+        if taken_back:  # the schema was stored with their rows
+            for schema in schemas:
+                if schema.stored > min(map(float, load_ids)):
+                    self._files.rm_file(schema.path)
+        for name, table in lakes.items():
+            found = table_at(self._client, name) if table.get("write_disposition") == "append" else None
+            if found is not None and name not in taken_back:
+                ids = ", ".join(f"'{load_id}'" for load_id in load_ids)
+                found.delete(f"_dlt_load_id IN ({ids})")
+
+    def _schemas(self) -> list[Stored]:
+        """The schemas that are stored, the newest last."""
+        found = [
+            Stored(float(moment), path, Schema.from_dict(json.loads(json.loads(self._files.cat_file(path))["schema"])))
+            for path, (name, moment, _) in self._client._iter_stored_schema_files()
+            if name == self._name
+        ]
+        return sorted(found, key=lambda schema: schema.stored)
 
     def withdraw(self) -> None:
         """Remove all announcements of this schema."""

@@ -36,7 +36,7 @@ def announce(
 
     If the process dies after this, the next run finds nothing of them, or half of them, and removes that.
     """
-    if not full_refresh or not _makes_own_tables(pipeline):
+    if not full_refresh or not _makes_own_tables(pipeline, swaps=swaps):
         bring_tables_up_to_date(pipeline)
     with _client(pipeline, pipeline.default_schema) as client:
         if markers := ledger_of(client):
@@ -45,17 +45,19 @@ def announce(
         look(client)
 
 
-def _makes_own_tables(pipeline: Pipeline) -> bool:
-    """Make the dataset and dlt's own tables alone; false where the destination has no tables.
+def _makes_own_tables(pipeline: Pipeline, *, swaps: bool) -> bool:
+    """Make the dataset and dlt's own tables alone; false where the destination has none that a refresh would change.
 
     In a full refresh the others are dropped as the load begins or swapped as it ends, and may not take what is new: a
     table with rows takes no column of a key.
     """
     client, _ = pipeline._get_destination_clients(pipeline.default_schema)
-    if not isinstance(client, SqlJobClientBase):
+    if not isinstance(client, SqlJobClientBase) and not swaps:
         return False
     with client:
         client.initialize_storage()
+        if not isinstance(client, SqlJobClientBase):
+            return True  # of a lake: its directories are made as the load begins
         with client.maybe_ddl_transaction():
             # Without a note that the schema is there: its tables are yet to be made.
             client._execute_schema_update_sql(client.schema.dlt_table_names(), store_schema=False)

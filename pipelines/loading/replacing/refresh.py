@@ -4,8 +4,8 @@ dlt's own refresh drops the tables before it loads: whoever reads meanwhile find
 from being dropped, and a run that dies leaves neither the old rows nor the new ones. So DuckDB and PostgreSQL get
 clients that drop nothing: all rows go to the connector's staging tables, and where dlt would note that the load is
 complete, the same transaction deletes the old rows, fits the tables' shape, copies the new rows, stores the schema
-and makes that note. The state with the cursors counts only from the note on. If the process dies anywhere before, old
-rows, old schema and old cursors stand.
+and makes that note (a lake has no such transaction: `lakes`). The state with the cursors counts only from the note on.
+If the process dies anywhere before, old rows, old schema and old cursors stand.
 
 Rows are deleted and copied rather than tables renamed, as in PostgreSQL a view belongs to a table and not to a name.
 """
@@ -44,6 +44,8 @@ class Swap:
     """Those of which new rows were read."""
     before: set[str] = field(default_factory=set)
     """Those that the refreshed resources had filled before."""
+    files: dict[str, list[str]] = field(default_factory=dict)
+    """Of lakes: the load files of each table, which wait for the end."""
     kept: dict[str, list[str]] = field(default_factory=dict)
     """Columns that the source no longer has and a view still shows, by table: they stay, without values."""
 
@@ -63,7 +65,8 @@ LITTLE_BYTES = 4 * 1024 * 1024
 MANY_WORKERS = 20
 """dlt's own number of threads."""
 
-_SWAP: ContextVar[Swap | None] = ContextVar("swap", default=None)
+SWAP: ContextVar[Swap | None] = ContextVar("swap", default=None)
+"""That of the full refresh that is being loaded; None in any other load."""
 
 
 class Refresh:
@@ -79,11 +82,11 @@ class Refresh:
         """
         if beside and self._swap is None:
             self._swap = Swap(_written(pipeline))
-        token = _SWAP.set(self._swap if beside else None)
+        token = SWAP.set(self._swap if beside else None)
         try:
             pipeline.load(workers=workers_for(pipeline, kind))
         finally:
-            _SWAP.reset(token)
+            SWAP.reset(token)
         for sentence in self._swap.remarks if self._swap else ():
             remarks.add(sentence)
 
@@ -120,7 +123,7 @@ class SwappingClient(SqlJobClientBase):
 
     def drop_tables(self, *tables: str, delete_schema: bool = True) -> None:
         """Drop staging tables, which are made anew with the new shape; of the others take note alone."""
-        if (swap := _SWAP.get()) is None or self.sql_client.is_staging_dataset_active:
+        if (swap := SWAP.get()) is None or self.sql_client.is_staging_dataset_active:
             super().drop_tables(*tables, delete_schema=delete_schema)
         else:
             swap.before.update(tables)
@@ -132,7 +135,7 @@ class SwappingClient(SqlJobClientBase):
         force: bool = False,
     ) -> TSchemaTables | None:
         """Make dlt's own tables alone: the others get their new shape with their new rows."""
-        if _SWAP.get() is None or self.sql_client.is_staging_dataset_active:
+        if SWAP.get() is None or self.sql_client.is_staging_dataset_active:
             return super().update_stored_schema(only_tables, expected_update, force)  # type: ignore[arg-type]
         with self.maybe_ddl_transaction():
             self._execute_schema_update_sql(self.schema.dlt_table_names(), store_schema=False)
@@ -140,7 +143,7 @@ class SwappingClient(SqlJobClientBase):
 
     def should_load_data_to_staging_dataset(self, table_name: str) -> bool:
         """All tables with rows of the source are loaded beside."""
-        if _SWAP.get() is None:
+        if SWAP.get() is None:
             staged = bool(super().should_load_data_to_staging_dataset(table_name))  # type: ignore[misc]
             return staged and not is_direct(table_name)
         return table_name in self.schema.data_table_names()
@@ -149,13 +152,13 @@ class SwappingClient(SqlJobClientBase):
         self, table_chain: Sequence[PreparedTableSchema], completed_table_chain_jobs: Any = None
     ) -> list[FollowupJobRequest]:
         """Nothing follows when a table's files are loaded: all tables change at the end."""
-        if _SWAP.get() is None and not is_direct(str(table_chain[0]["name"])):
+        if SWAP.get() is None and not is_direct(str(table_chain[0]["name"])):
             return super().create_table_chain_completed_followup_jobs(table_chain, completed_table_chain_jobs)
         return []
 
     def complete_load(self, load_id: str) -> None:
         """Put the new rows in the place of the old ones, in the transaction that notes the load as complete."""
-        if (swap := _SWAP.get()) is None:
+        if (swap := SWAP.get()) is None:
             super().complete_load(load_id)
             return
         with self.sql_client.begin_transaction():

@@ -20,10 +20,11 @@ import duckdb
 import psycopg2  # type: ignore[import-untyped]
 
 from connectors.runs import Options
+from pipelines import load_history
 from pipelines.loading import pipeline as engine
 from pipelines.loading import unfinished_loads as exactness
 from pipelines.loading.comparing import histories
-from pipelines.loading.replacing import refresh
+from pipelines.loading.replacing import lakes, refresh
 from pipelines.loading.streaming import pump, streams
 from pipelines.run import run_connector
 from pipelines.sources import exports, fhir, files, rest_api
@@ -77,6 +78,28 @@ def _die_behind(original: Any) -> Any:
     return wrapped
 
 
+def _die_within(count: int, original: Any) -> Any:
+    """Let a call die as it comes to so many calls of functions, Python's and C's, their beginnings and ends counted;
+    at its end, whatever becomes of it, when it has fewer."""
+
+    def wrapped(*arguments: Any, **keywords: Any) -> None:
+        seen = 0
+
+        def note(*_: Any) -> None:
+            nonlocal seen
+            seen += 1
+            if seen >= count:
+                _die()
+
+        sys.setprofile(note)
+        try:
+            original(*arguments, **keywords)
+        finally:
+            _die()
+
+    return wrapped
+
+
 def arm(point: str) -> None:
     """Make this process die at the point."""
     match point:
@@ -105,11 +128,15 @@ def arm(point: str) -> None:
             dlt.load.load.Load.complete_package = _die  # type: ignore[method-assign]
         case "swap-begin":
             refresh.SwappingClient._take_place = _die  # type: ignore[method-assign]
+            lakes.SwappingLake._take_place = _die  # type: ignore[method-assign]
         case "swap-mid":
             take_place = refresh.SwappingClient._take_place
             refresh.SwappingClient._take_place = _die_after(1, take_place)  # type: ignore[method-assign]
+            of_lake = lakes.SwappingLake._take_place
+            lakes.SwappingLake._take_place = _die_after(1, of_lake)  # type: ignore[method-assign]
         case "swap-end":
             refresh.SqlJobClientBase.complete_load = _die  # type: ignore[attr-defined,method-assign]
+            lakes.FilesystemClient.complete_load = _die  # type: ignore[attr-defined,method-assign]
         case "history":
             histories.Histories.follow = _die  # type: ignore[assignment,method-assign]
         case "history-end":
@@ -128,6 +155,18 @@ def arm_stream(point: str) -> None:
             pump._Counted.read = _die_after(3, pump._Counted.read)  # type: ignore[method-assign]
         case "stream-end":
             streams._check = _die
+
+
+def arm_checks(point: str) -> None:
+    """Make this process die within the checks (`check:` and a number of calls), or as a load is held."""
+    place, _, number = point.partition(":")
+    match place:
+        case "check":
+            engine.LoadPipeline.check = _die_within(int(number), engine.LoadPipeline.check)  # type: ignore[method-assign]
+        case "hold":  # a person is to decide, and nobody knows of it
+            load_history.LoadRecord._hold = _die  # type: ignore[method-assign]
+        case "hold-end":  # it is noted, and the run has not ended
+            load_history.LoadRecord._hold = _die_behind(load_history.LoadRecord._hold)  # type: ignore[method-assign]
 
 
 def arm_export(point: str) -> None:
@@ -162,6 +201,7 @@ def serve() -> None:
                 fitness.LEAST_BYTES = fitness.LEAST_ROWS = 0
             arm(order["point"])
             arm_stream(order["point"])
+            arm_checks(order["point"])
             arm_export(order["point"])
             run_connector(order["connector"], Options(**order.get("options", {})), Settings())
             os._exit(0)

@@ -1,5 +1,6 @@
 """Delta tables: append, merge and replace are exact, also after a run that died."""
 
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import deltalake
 import pytest
 
-from tests.support.data_plane.killing import Forge
+from tests.support.data_plane.killing import POINTS, SWAP_POINTS, Forge
 from tests.support.data_plane.platform import Platform, Sql
 
 EMR = {"env": "CAI_SECRET_EMR"}
@@ -77,3 +78,101 @@ def test_a_lake_is_merged_widened_and_made_anew(platform: Platform, emr: Sql) ->
     emr("DELETE FROM visit WHERE id = 1")
     platform.run(connector, full_refresh=True)
     assert [row["id"] for row in rows(platform, connector)] == [2]
+
+
+def table(platform: Platform, connector: int, name: str) -> deltalake.DeltaTable:
+    return deltalake.DeltaTable(platform.settings.data_dir / "lake" / f"connector_{connector}" / name)
+
+
+def add_two(platform: Platform, emr: Sql) -> int:
+    """A connector of a table that is appended and one that is merged, of a hundred rows each."""
+    for name in ("labs", "visit"):
+        emr(f"CREATE TABLE {name} (id int PRIMARY KEY, note text, at timestamp)")
+        emr(
+            f"INSERT INTO {name} SELECT i, 'old', timestamp '2024-01-01' + i * interval '1 s' "
+            "FROM generate_series(1, 100) i"
+        )
+    rules = {"primary_key": "id", "cursor_column": "at", "lag": 0}
+    return add(
+        platform,
+        "merge",
+        tables=[
+            {"name": "labs", "write_disposition": "append", **rules},
+            {"name": "visit", "write_disposition": "merge", **rules},
+        ],
+    )
+
+
+def test_who_reads_a_lake_finds_all_rows_during_refreshes(platform: Platform, emr: Sql) -> None:
+    connector = add_two(platform, emr)
+    platform.run(connector)
+    done, seen, errors = threading.Event(), list[int](), list[str]()
+
+    def read() -> None:
+        while not done.is_set():
+            for name in ("labs", "visit"):
+                try:
+                    seen.append(table(platform, connector, name).to_pyarrow_table(columns=["id"]).num_rows)
+                except Exception as error:
+                    errors.append(str(error))
+            done.wait(0.05)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(5):
+        emr(f"INSERT INTO labs VALUES ({101 + number}, 'new', '2023-01-01')")  # no cursor finds it
+        before = table(platform, connector, "labs").version()
+        summary = platform.run(connector, full_refresh=True)
+        assert summary.rows == {"labs": 101 + number, "visit": 100}
+        assert table(platform, connector, "labs").version() == before + 1
+    done.set()
+    reader.join(timeout=60)
+    assert errors == []
+    assert len(seen) > 10
+    assert min(seen) >= 100
+    assert [row["id"] for row in rows(platform, connector)] == list(range(1, 101))
+    # A column that is gone and one that is new, and a table of which nothing is left.
+    emr("ALTER TABLE labs DROP COLUMN note")
+    emr("ALTER TABLE labs ADD COLUMN more int")
+    emr("DELETE FROM visit")
+    platform.run(connector, full_refresh=True)
+    assert {"id", "at"} <= set(table(platform, connector, "labs").to_pyarrow_table().column_names)
+    assert "note" not in table(platform, connector, "labs").to_pyarrow_table().column_names
+    assert rows(platform, connector) == []
+    emr("INSERT INTO visit VALUES (7, 'again', '2025-01-01')")
+    platform.run(connector)
+    assert [row["id"] for row in rows(platform, connector)] == [7]
+
+
+KILLS = [*POINTS, *SWAP_POINTS]
+
+
+@pytest.mark.parametrize(
+    "point", [pytest.param(point, marks=[] if point == "swap-mid" else [pytest.mark.soak]) for point in KILLS]
+)
+def test_a_refresh_of_a_lake_that_is_killed_leaves_the_old_rows(
+    platform: Platform, emr: Sql, forge: Forge, point: str
+) -> None:
+    connector = add_two(platform, emr)
+
+    def landed() -> list[tuple[int, int]]:
+        """Rows of both tables, and how many of them are new."""
+        found = [table(platform, connector, name).to_pyarrow_table()["note"].to_pylist() for name in ("labs", "visit")]
+        return [(len(notes), notes.count("new")) for notes in found]
+
+    assert forge.run(connector) == 0
+    old, new = (100, 0), (100, 99)
+    for name in ("labs", "visit"):
+        emr(f"UPDATE {name} SET note = 'new' WHERE id < 100")  # no cursor finds it
+        emr(f"ALTER TABLE {name} ADD COLUMN more int")
+    assert forge.run(connector, point, full_refresh=True) == -9
+    # Each by one commit: it stands old or new, and never between.
+    changed = {"swap-mid": [new, old], "swap-end": [new, new], "confirm": [new, new]}
+    assert landed() == changed.get(point, [old, old])
+    for name in ("labs", "visit"):
+        emr(f"INSERT INTO {name} VALUES (1000, 'last', '2025-01-01')")
+    assert forge.run(connector) == 0
+    # The next run takes back what was never completed: old cursors go on from old rows.
+    assert landed() == [(101, 99 if point == "confirm" else 0)] * 2
+    assert forge.run(connector, full_refresh=True) == 0
+    assert landed() == [(101, 99)] * 2
