@@ -1,4 +1,4 @@
-"""Loads as the runs have recorded them (`database.runs`): `cai_connector_loads`, `cai_loads` and `cai_load_tables`."""
+"""Loads as the runs have recorded them (`database.runs`): `cai_connector_loads`, `cai_loads` and what belongs to it."""
 
 from collections.abc import Collection
 from dataclasses import fields
@@ -9,10 +9,12 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from connectors.comparisons import Difference, DifferenceKind, KeyRange, TableComparison
 from connectors.loads import FailureKind, Load, LoadRun, Outcome, TableLoad, Withheld
+from connectors.sources.write_rules import Comparison
 from database.connection.engine import Fence, any_of
 from database.connectors import of_teams
-from database.tables import connectors, load_runs, load_tables, withheld_deletes
+from database.tables import comparisons, connectors, load_runs, load_tables, withheld_deletes
 from database.tables import loads as table
 
 
@@ -91,6 +93,23 @@ async def withheld(engine: AsyncEngine, teams: Collection[str] | None, *, limit:
     async with engine.connect() as connection:
         some = await connection.execute(query.order_by(found.since, found.connector_id, found.table_name).limit(limit))
         return [Withheld(**each) for each in some.mappings()]
+
+
+async def comparisons_of(engine: AsyncEngine, connector_id: int) -> list[TableComparison]:
+    """How a connector's tables compared with the source when they were last compared, by name."""
+    columns = [comparisons.c[field.name] for field in fields(TableComparison)]
+    query = sa.select(*columns).where(comparisons.c.connector_id == connector_id).order_by(comparisons.c.table_name)
+    async with engine.connect() as connection:
+        return [_comparison(dict(row)) for row in (await connection.execute(query)).mappings()]
+
+
+def _comparison(row: dict[str, Any]) -> TableComparison:
+    row["by"] = Comparison(row["by"])
+    row["ranges"] = tuple(KeyRange(**each) for each in row["ranges"])
+    row["differences"] = tuple(
+        Difference(each["key"], DifferenceKind(each["kind"]), tuple(each["columns"])) for each in row["differences"]
+    )
+    return TableComparison(**row)
 
 
 async def rows_of_runs(engine: AsyncEngine, run_ids: Collection[UUID]) -> dict[UUID, int]:

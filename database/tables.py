@@ -165,6 +165,24 @@ held_loads = sa.Table(
     sa.Column("decided_at", TIMESTAMP(timezone=True)),
 )
 
+comparisons = sa.Table(
+    "cai_comparisons",
+    metadata,
+    # Written by the runs: how a table compared with its source when it was last compared.
+    sa.Column("connector_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("at_source", sa.BigInteger, nullable=False),
+    sa.Column("in_destination", sa.BigInteger, nullable=False),
+    sa.Column("missing", sa.BigInteger),
+    sa.Column("extra", sa.BigInteger),
+    sa.Column("different", sa.BigInteger),
+    sa.Column("ranges", JSONB(none_as_null=True), nullable=False, server_default=sa.text("'[]'::jsonb")),
+    sa.Column("differences", JSONB(none_as_null=True), nullable=False, server_default=sa.text("'[]'::jsonb")),
+    sa.Column("compared_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("run_id", UUID(as_uuid=True)),
+)
+
 exports = sa.Table(
     "cai_exports",
     metadata,

@@ -104,7 +104,13 @@ class LoadRecord:
             self._locks.prove_by(runs.STILL_OURS, {"id": self._row.id, "started": self._begun.started_at})
 
     def noted(self, summary: Summary) -> Summary:
-        """Note what has changed at the source, and tell once what nobody has heard of; the summary says so, too."""
+        """Note what was compared and what has changed at the source, and tell once what nobody has heard of.
+
+        The summary says that, too.
+        """
+        if summary.comparisons:
+            found = json.dumps([asdict(each) for each in summary.comparisons], default=str)
+            _written(lambda: by_runs.note_comparisons(self._locks.query, self._row.id, found, self._run_id))
         if not summary.changes:
             return summary
         changes = json.dumps([asdict(change) for change in summary.changes])

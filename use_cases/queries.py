@@ -14,6 +14,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from connectors.comparisons import TableComparison
 from connectors.connector import ConnectorRow, InvalidConnectorError
 from connectors.destinations.places import Places, places_of
 from connectors.errors import (
@@ -246,6 +247,14 @@ class Queries:
         """What the last load that completed did to each table, as far as loads are kept. Raises what `get` does."""
         await self.get(connector_id)
         return await loads.last_tables(self._engine, connector_id)
+
+    async def comparisons(self, connector_id: int) -> list[TableComparison]:
+        """How its tables compared with the source when they were last compared: to those who may have it compared.
+
+        Raises what `get` does.
+        """
+        await self.get(connector_id, Act.RUN)
+        return await loads.comparisons_of(self._engine, connector_id)
 
     async def withheld(self, limit: int) -> list[tuple[Entry, Withheld]]:
         """Deletes that wait for a person, with their connectors, the longest first, as far as the person sees them."""

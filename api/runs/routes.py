@@ -9,6 +9,7 @@ from api.answers import RunAnswer, RunsAnswer
 from api.bodies import RunsQuery
 from api.routes import BODY, SIGNED_IN, Changing, ConnectorId, Connectors, needs, problems
 from api.runs.bodies import LoadAnswer, LoadDetail, LoadsAnswer, LoadsQuery, ReconcileInput, RunInput
+from api.runs.comparison_bodies import ComparisonAnswer, ComparisonsAnswer
 from connectors.limits.ids import parse_number
 from connectors.people import Act
 from connectors.runs import EVERYTHING
@@ -70,11 +71,23 @@ async def reconcile_connector(
 ) -> RunAnswer:
     """Start a run that loads nothing and compares what the source has with what has landed.
 
-    It reads both sides as a whole. What it finds is the `message` of its load (`.../loads/{runId}`): how many rows are
-    missing, too many or different. Their keys, which may tell whose rows they are, stand in the dataset's table
-    `_cai_differences` and nowhere else.
+    It reads both sides as a whole. What it finds is at `.../comparisons` when it is done, and in a sentence the
+    `message` of its load (`.../loads/{runId}`): how many rows are missing, too many or different. Their keys stand in
+    the dataset's table `_cai_differences`.
     """
     return RunAnswer.of(await service.run(connector_id, idempotency_key, (body or ReconcileInput()).options))
+
+
+@router.get(
+    "/connectors/{connectorId}/comparisons", tags=["runs"], dependencies=[needs(Act.RUN)], responses=problems(404)
+)
+async def list_comparisons(connector_id: ConnectorId, service: Connectors) -> ComparisonsAnswer:
+    """Show how a connector's tables compared with their source when they were last compared, table by table.
+
+    Compared by `.../reconcile`, or after a load that has `verify`. A key may tell whose row it is: keys are shown as
+    they landed, so masked ones masked, and to those alone who may have the connector compared. No other value is shown.
+    """
+    return ComparisonsAnswer(items=[ComparisonAnswer.of(each) for each in await service.comparisons(connector_id)])
 
 
 @router.post(

@@ -77,6 +77,33 @@ def held_tables(query: Query, connector_id: int) -> dict[str, dict[str, Any]]:
     return (found or {}).get("held") or {}
 
 
+def note_comparisons(query: Query, connector_id: int, found: str, run_id: str | None) -> None:
+    """Note how tables compare with the source, in the place of what was noted of them before.
+
+    Args:
+        query: the session.
+        connector_id: whose.
+        found: JSON: a list of tables with the columns of `cai_comparisons`.
+        run_id: Prefect's.
+    """
+    query(
+        """
+        INSERT INTO cai_comparisons AS c (connector_id, table_name, by, at_source, in_destination, missing, extra,
+            different, ranges, differences, run_id)
+        SELECT %(id)s, found.*, %(run_id)s::uuid FROM jsonb_to_recordset(%(found)s::jsonb) AS found(
+            table_name text, by text, at_source bigint, in_destination bigint, missing bigint, extra bigint,
+            different bigint, ranges jsonb, differences jsonb)
+        WHERE EXISTS (SELECT 1 FROM cai_connectors WHERE id = %(id)s)
+        ON CONFLICT (connector_id, table_name) DO UPDATE SET by = excluded.by, at_source = excluded.at_source,
+            in_destination = excluded.in_destination, missing = excluded.missing, extra = excluded.extra,
+            different = excluded.different, ranges = excluded.ranges, differences = excluded.differences,
+            compared_at = excluded.compared_at, run_id = excluded.run_id
+        RETURNING connector_id
+        """,
+        {"id": connector_id, "found": found, "run_id": run_id},
+    )
+
+
 def note_changes(query: Query, connector_id: int, changes: str, state: str, run_id: str | None) -> list[str]:
     """Note columns that are not what they were; which of them are new to us, each as `table.column`.
 

@@ -278,11 +278,9 @@ class LoadPipeline:
 
     def comparison(self) -> Summary:
         """What was found by a run that loads nothing."""
-        job = self.job
-        compared = self._after.compared
-        return Summary(
-            job.connector.id, job.destination.type, job.connector.dataset, seconds=self.seconds, compared=compared
-        )
+        job, after = self.job, self._after
+        place = (job.connector.id, job.destination.type, job.connector.dataset)
+        return Summary(*place, seconds=self.seconds, compared=after.compared, comparisons=after.comparisons)
 
     def _rows(self) -> dict[str, int]:
         """The rows in the load files, and of the streams, by table."""
@@ -324,6 +322,7 @@ class LoadPipeline:
             remarks=tuple(self.remarks),
             withheld=self._after.withheld,
             sweeps=self._after.sweeps,
+            comparisons=self._after.comparisons,
             settled=self._checking.settled,
             changes=self._prepared.changes(),
             asks=self._prepared.contract_is(SchemaContract.ASK),

@@ -6,6 +6,7 @@ The same facts twice: `sentence` for the state of the flow run and `markdown` fo
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
+from connectors.comparisons import TableComparison
 from connectors.loads import Sweep, TableLoad
 from pipelines.loading.columns.shape_changes import Change
 from pipelines.wording import counted
@@ -46,6 +47,8 @@ class Summary:
     """A person is asked before such a change lands."""
     compared: tuple[str, ...] = ()
     """Of a run that loads nothing and compares: a sentence a table."""
+    comparisons: tuple[TableComparison, ...] = ()
+    """The tables that were compared with the source. They hold keys, and go nowhere but into their table."""
     tables: tuple[TableLoad, ...] = ()
     """The same and more by table, for the load history."""
 

@@ -99,6 +99,7 @@ MATRIX = {
     ("POST", f"{CONNECTOR}/test"): Expected(RUNNER, 200),
     ("GET", f"{CONNECTOR}/runs"): Expected(READER, 200),
     ("GET", f"{CONNECTOR}/loads"): Expected(READER, 200),
+    ("GET", f"{CONNECTOR}/comparisons"): Expected(RUNNER, 200),
     ("GET", f"{CONNECTOR}/loads/{{runId}}"): Expected(READER, 404),  # it has never loaded
     ("GET", f"{CONNECTOR}/schema-changes"): Expected(READER, 200),
     ("POST", f"{CONNECTOR}/schema-changes/{{changeId}}/approve"): Expected(EDITOR, 404),  # nothing waits

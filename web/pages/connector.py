@@ -10,7 +10,7 @@ from connectors.connector import InvalidConnectorError
 from connectors.errors import ForbiddenError, NoSuchRunError, NotFoundError, PrefectUnavailableError, RequestError
 from connectors.limits.ids import parse_id
 from connectors.loads import Decision
-from connectors.people import Act
+from connectors.people import Act, Verdict, may
 from connectors.runs import Options, Run
 from connectors.sources.write_rules import Comparison
 from use_cases.connectors import Service
@@ -78,6 +78,9 @@ async def _page(
         going=going,
         ended=next((run.id for run in runs or [] if run.has_ended), ""),
         held=await service.held_loads(connector_id),
+        comparisons=await service.comparisons(connector_id)
+        if may(person, Act.RUN, entry.row.team) is Verdict.ALLOWED
+        else (),
         changes=await service.schema_changes(connector_id),
         progress={run.id: each for run, each in zip(going, told, strict=True)},
         names=names_of(entry.row.source),
@@ -152,7 +155,7 @@ async def do(request: Request, number: str, act: str, service: UseCases, person:
             case "compare":
                 await service.run(connector_id, sent.get("key") or None, Options(reconcile=Comparison.SUMS))
                 return go_to(
-                    f"/connectors/{number}", "It is being compared with its source: the loads say what differs."
+                    f"/connectors/{number}", "It is being compared with its source: what differs is shown here."
                 )
             case "cancel":
                 await service.cancel(connector_id, _run_id(sent.get("run", "")))

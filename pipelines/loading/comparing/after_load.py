@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 
+from connectors.comparisons import TableComparison
 from connectors.loads import Sweep
 from connectors.sources.deletes import Deletes
 from connectors.sources.fhir import FhirSource
@@ -13,7 +14,7 @@ from pipelines.errors import Step
 from pipelines.loading.comparing.deleting import Deleted
 from pipelines.loading.comparing.histories import Histories
 from pipelines.loading.comparing.named import Named, delete_named
-from pipelines.loading.comparing.proving import Compared
+from pipelines.loading.comparing.proving import sentence_of
 from pipelines.loading.comparing.reading import Place
 from pipelines.loading.comparing.sessions import session
 from pipelines.loading.comparing.sweeping import sweep_tables
@@ -31,7 +32,7 @@ class AfterLoad:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._swept: list[Deleted] = []
-        self._compared: list[Compared] = []
+        self._compared: list[TableComparison] = []
         self._histories = Histories(job.connector.source)
         self.named: dict[str, int] = {}
         """How many rows were deleted or marked before the load, since the source said so, by table."""
@@ -83,7 +84,7 @@ class AfterLoad:
         self._compared = verify_tables(place, self._job.connector.source, self._job.options, how)
         for found in self._compared:
             if not found.is_equal:
-                remarks.add(found.sentence(place.job.connector.dataset))
+                remarks.add(sentence_of(found, place.job.connector.dataset))
 
     @property
     def gone(self) -> Mapping[str, int]:
@@ -110,4 +111,9 @@ class AfterLoad:
         """A sentence a table, of a run that does nothing but compare."""
         if self._job.options.reconcile is None:
             return ()
-        return tuple(found.sentence(self._job.connector.dataset) for found in self._compared)
+        return tuple(sentence_of(found, self._job.connector.dataset) for found in self._compared)
+
+    @property
+    def comparisons(self) -> tuple[TableComparison, ...]:
+        """The tables that were compared."""
+        return tuple(self._compared)

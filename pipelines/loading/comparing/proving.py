@@ -2,20 +2,25 @@
 
 Both sides are written to Parquet in the run's directory: the source as it would land (`reading`), the destination as
 it stands. DuckDB then sums up each side by parts of the key, in one pass over either, and looks only into parts whose
-sums differ. Keys that differ are rows of `_cai_differences` in the dataset, where the rows themselves are, and in no
-sentence. If the process dies here, nothing has changed: that table is written in one transaction.
+sums differ. Keys that differ are rows of `_cai_differences` in the dataset, where the rows themselves are, some of them
+in the comparison that the platform keeps, and none in a sentence. If the process dies here, nothing has changed: that
+table is written in one transaction.
 """
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from json import loads
 from pathlib import Path
 from typing import Any
 
 import dlt
 from dlt.common.destination.exceptions import SqlClientNotAvailable
 
+from connectors.comparisons import MOST_KEYS, Difference, DifferenceKind, KeyRange, TableComparison
+from connectors.sources.write_rules import Comparison
 from pipelines.errors import ConfigurationError
+from pipelines.loading.comparing import ranges
 from pipelines.loading.comparing.deleting import DELETED_AT
 from pipelines.loading.comparing.reading import Reread
 from pipelines.loading.comparing.sessions import Session
@@ -31,46 +36,32 @@ MEMORY = "300MB"
 THREADS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """One table, compared."""
-
-    table: str
-    at_source: int
-    in_destination: int
-    missing: int | None = None
-    """Keys that only the source has; None: only counted."""
-    extra: int | None = None
-    """Keys that only the destination has."""
-    different: int | None = None
-    """Keys whose rows have other values."""
-
-    @property
-    def is_equal(self) -> bool:
-        """Whether nothing differs, as far as it was looked at."""
-        return self.at_source == self.in_destination and not (self.missing or self.extra or self.different)
-
-    def sentence(self, dataset: str) -> str:
-        """What was found, without any value of a row."""
-        counts = f"Table '{self.table}': {self.at_source:,} rows at the source, {self.in_destination:,} landed"
-        if self.missing is None:
-            return f"{counts}, counted only."
-        if self.is_equal:
-            return f"{counts}, all equal."
-        return (
-            f"{counts}; {self.missing:,} are missing, {self.extra:,} are too many, {self.different:,} are different: "
-            f"their keys stand in {dataset}.{DIFFERENCES}."
-        )
+def sentence_of(found: TableComparison, dataset: str) -> str:
+    """What was found, without any value of a row."""
+    counts = f"Table '{found.table_name}': {found.at_source:,} rows at the source, {found.in_destination:,} landed"
+    if found.missing is None:
+        return f"{counts}, counted only."
+    if found.is_equal:
+        return f"{counts}, all equal."
+    return (
+        f"{counts}; {found.missing:,} are missing, {found.extra:,} are too many, {found.different:,} are different: "
+        f"their keys stand in {dataset}.{DIFFERENCES}."
+    )
 
 
-def counted(session: Session, read: Reread, rows_at_source: int) -> Compared:
+def counted(session: Session, read: Reread, rows_at_source: int) -> TableComparison:
     """Compare the numbers of rows alone."""
     columns = session.columns(read.table)
     if not columns:
-        return Compared(read.table, rows_at_source, 0)
+        return of_counts(read.table, rows_at_source, 0)
     live = _live(session, columns)
     ((rows,),) = session.ask(f"SELECT count(*) FROM {session.table(read.table)} WHERE {live}")  # noqa: S608  # names
-    return Compared(read.table, rows_at_source, rows)
+    return of_counts(read.table, rows_at_source, rows)
+
+
+def of_counts(table: str, at_source: int, in_destination: int) -> TableComparison:
+    """A table whose rows were counted alone."""
+    return TableComparison(table, Comparison.COUNTS, at_source, in_destination)
 
 
 def rows_of(pipeline: dlt.Pipeline, table: str) -> int:
@@ -101,7 +92,7 @@ def rows_of(pipeline: dlt.Pipeline, table: str) -> int:
     return int(found[0][0]) if found else 0
 
 
-def proved(session: Session, read: Reread, directory: Path) -> Compared:
+def proved(session: Session, read: Reread, directory: Path) -> TableComparison:
     """Compare all values of a table by its key, and write down the keys that differ."""
     standing = session.columns(read.table)
     columns = [name for name in read.columns if name in standing]
@@ -121,7 +112,7 @@ def _live(session: Session, columns: Sequence[str]) -> str:
 
 def compare(
     source: list[str], standing: str, read: Reread, columns: Sequence[str], directory: Path
-) -> tuple[Compared, list[tuple[str, str]]]:
+) -> tuple[TableComparison, list[tuple[str, str]]]:
     """Compare Parquet of both sides; the keys that differ as JSON, and in what way."""
     import duckdb  # noqa: PLC0415  # only in a run
 
@@ -141,7 +132,7 @@ def compare(
         return _compared(db, read, columns)
 
 
-def _compared(db: Any, read: Reread, columns: Sequence[str]) -> tuple[Compared, list[tuple[str, str]]]:
+def _compared(db: Any, read: Reread, columns: Sequence[str]) -> tuple[TableComparison, list[tuple[str, str]]]:
     key = ", ".join(f'"{name}"' for name in read.key)
     row = ", ".join(f'"{name}"' for name in columns)
     for side in ("source", "standing"):
@@ -159,7 +150,7 @@ def _compared(db: Any, read: Reread, columns: Sequence[str]) -> tuple[Compared, 
         ).fetchall()
     ]
     if not parts:
-        return Compared(read.table, at_source, in_destination, 0, 0, 0), []
+        return _found(read, (at_source, in_destination), {}, ranges.of_key(db, read.key[0])), []
     db.execute("CREATE TABLE parts AS SELECT unnest(?) AS part", [parts])
     for side in ("source", "standing"):
         db.execute(
@@ -167,16 +158,52 @@ def _compared(db: Any, read: Reread, columns: Sequence[str]) -> tuple[Compared, 
             f"WHERE hash({key}) % {PARTS} IN (SELECT part FROM parts)"
         )
     same = " AND ".join(f'a."{name}" = b."{name}"' for name in read.key)
-    shown = ", ".join(f'"{name}": coalesce(a."{name}", b."{name}")' for name in read.key)
+    either = ", ".join(f'coalesce(a."{name}", b."{name}") AS "{name}"' for name in read.key)
     db.execute(
-        f"CREATE TABLE differences AS SELECT to_json({{{shown}}})::varchar AS key, CASE WHEN b.h IS NULL "  # noqa: S608
+        f"CREATE TABLE differences AS SELECT {either}, CASE WHEN b.h IS NULL "  # noqa: S608
         "THEN 'missing' WHEN a.h IS NULL THEN 'extra' ELSE 'different' END AS what "
         f"FROM some_source a FULL JOIN some_standing b ON {same} WHERE a.h IS DISTINCT FROM b.h"
     )
     numbers = dict(db.execute("SELECT what, count(*) FROM differences GROUP BY what").fetchall())
-    rows = db.execute(f"SELECT key, what FROM differences ORDER BY key LIMIT {MOST_DIFFERENCES}").fetchall()  # noqa: S608
-    missing, extra, different = (numbers.get(what, 0) for what in ("missing", "extra", "different"))
-    return Compared(read.table, at_source, in_destination, missing, extra, different), rows
+    shown = ", ".join(f'"{name}": "{name}"' for name in read.key)
+    rows = db.execute(
+        f"SELECT to_json({{{shown}}})::varchar, what FROM differences ORDER BY {key} LIMIT {MOST_DIFFERENCES}"  # noqa: S608
+    ).fetchall()
+    found = _found(read, (at_source, in_destination), numbers, ranges.of_key(db, read.key[0]))
+    return replace(found, differences=_differences(db, read.key, columns)), rows
+
+
+def _found(
+    read: Reread, rows: tuple[int, int], numbers: Mapping[str, int], of_key: tuple[KeyRange, ...]
+) -> TableComparison:
+    missing, extra, different = (numbers.get(kind.value, 0) for kind in DifferenceKind)
+    return TableComparison(read.table, Comparison.SUMS, *rows, missing, extra, different, ranges=of_key)
+
+
+def _differences(db: Any, key: Sequence[str], columns: Sequence[str]) -> tuple[Difference, ...]:
+    """Some of the keys that differ, of each kind; of those that both sides have, which columns differ."""
+    keys = ", ".join(f'"{name}"' for name in key)
+    db.execute(
+        "CREATE TABLE shown AS SELECT * FROM differences "  # noqa: S608  # names, escaped
+        f"ORDER BY row_number() OVER (PARTITION BY what ORDER BY {keys}), what LIMIT {MOST_KEYS}"
+    )
+    for side in ("source", "standing"):
+        db.execute(
+            f"CREATE TABLE shown_{side} AS SELECT * FROM {side} SEMI JOIN "  # noqa: S608
+            f"(SELECT * FROM shown WHERE what = 'different') USING ({keys})"
+        )
+    others = [name for name in columns if name not in key]
+    differing = ", ".join(f'CASE WHEN a."{name}" IS DISTINCT FROM b."{name}" THEN ? END' for name in others)
+    listed = f"list_filter([{differing}], lambda name: name IS NOT NULL)" if others else "[]"
+    json = ", ".join(f'"{name}": s."{name}"' for name in key)
+    ordered = ", ".join(f's."{name}"' for name in key)
+    found = db.execute(
+        f"SELECT to_json({{{json}}})::varchar, s.what, CASE WHEN s.what = 'different' THEN {listed} ELSE [] END "  # noqa: S608
+        f"FROM shown s LEFT JOIN shown_source a USING ({keys}) LEFT JOIN shown_standing b USING ({keys}) "
+        f"ORDER BY s.what, {ordered}",
+        others,
+    ).fetchall()
+    return tuple(Difference(loads(text), DifferenceKind(what), tuple(names)) for text, what, names in found)
 
 
 def _kinds(db: Any, files: Any) -> dict[str, str]:

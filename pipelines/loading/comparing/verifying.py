@@ -6,6 +6,7 @@ Rows are compared as the source has them now: what it changes between the load a
 import pyarrow as pa
 import pyarrow.parquet
 
+from connectors.comparisons import TableComparison
 from connectors.runs import Options
 from connectors.sources import Source
 from connectors.sources.rest_api import RestApiSource
@@ -13,14 +14,14 @@ from connectors.sources.sql_database import SqlDatabaseSource
 from connectors.sources.write_rules import Comparison, normalised
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import Step
-from pipelines.loading.comparing.proving import Compared, counted, proved, rows_of
+from pipelines.loading.comparing.proving import counted, of_counts, proved, rows_of
 from pipelines.loading.comparing.reading import Place, Reread, read_again
 from pipelines.loading.comparing.sessions import has_sessions, session
 
 CURSOR = {"initial_value": None, "lag": None, "cursor_type": None}
 
 
-def verify_tables(place: Place, source: Source, options: Options, how: str) -> list[Compared]:
+def verify_tables(place: Place, source: Source, options: Options, how: str) -> list[TableComparison]:
     """Compare all tables that a run was asked for. Destinations other than DuckDB and PostgreSQL are counted only.
 
     `how`: `counts`, or `sums`, which are of all values of tables that have a key.
@@ -34,7 +35,7 @@ def verify_tables(place: Place, source: Source, options: Options, how: str) -> l
         read = read_again(place, _whole(source, asked, keys_alone=not with_sums), asked)
     with as_fault(place.job.secrets.redact, Step.LOAD), place.alone():
         if not has_sessions(place.job.destination):
-            return [Compared(table.table, _rows(table), rows_of(place.pipeline, table.table)) for table in read]
+            return [of_counts(table.table, _rows(table), rows_of(place.pipeline, table.table)) for table in read]
         with session(place.pipeline, place.job.destination) as there:
             return [
                 proved(there, table, place.job.directory)

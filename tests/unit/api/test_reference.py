@@ -105,6 +105,7 @@ def test_every_route_of_the_contract_is_there() -> None:
             for action in ("activate", "deactivate", "retry", "run", "reconcile", "test")
         ),
         ("GET", f"{connector}/runs"),
+        ("GET", f"{connector}/comparisons"),
         *(("GET", f"{connector}/{list_}") for list_ in ("loads", "loads/{runId}", "history", "timeline")),
         ("POST", f"{connector}/restore"),
         ("GET", f"{connector}/schema-changes"),

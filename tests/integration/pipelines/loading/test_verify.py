@@ -67,6 +67,18 @@ def add(platform: Platform, destination: str, **more: Any) -> int:
     )
 
 
+def compared(platform: Platform, connector: int) -> tuple[Any, ...]:
+    """What the platform keeps of a comparison: table, numbers, ranges and differences."""
+    with platform.connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name, at_source, in_destination, missing, extra, different, ranges, differences "
+            "FROM cai_comparisons WHERE connector_id = %s",
+            [connector],
+        )
+        table, *rows, ranges, differences = cursor.fetchone()
+    return table, tuple(rows), ranges, differences
+
+
 @pytest.mark.parametrize("destination", ["duckdb", "postgres"])
 def test_a_loss_a_surplus_and_a_change_are_found_by_their_keys(
     platform: Platform, source: None, warehouse: Sql, destination: str
@@ -94,6 +106,13 @@ def test_a_loss_a_surplus_and_a_change_are_found_by_their_keys(
     keys = do(f"SELECT what, row_key FROM connector_{connector}._cai_differences ORDER BY what, row_key")
     assert [what for what, _ in keys] == ["different", "extra", "missing", "missing"]
     assert [key.split(",")[0] for _, key in keys] == ['{"id":8', '{"id":900', '{"id":7', '{"id":9']
+    table, rows, ranges, differences = compared(platform, connector)
+    assert (table, rows) == ("visit", (31, 30, 2, 1, 1))
+    assert [(each["kind"], each["key"]["id"], each["columns"]) for each in differences] == [
+        ("different", 8, ["weight"]), ("extra", 900, []), ("missing", 7, []), ("missing", 9, []),
+    ]  # fmt: skip
+    assert [sum(each[side] for each in ranges) for side in ("at_source", "in_destination", "differ")] == [31, 30, 4]
+    assert (ranges[0]["first"], ranges[-1]["last"]) == ("1", "900")
     counted = platform.run(connector, reconcile="counts")
     assert counted.sentence == "Table 'visit': 31 rows at the source, 30 landed, counted only."
     assert platform.run(connector).total_rows in {0, 1}  # no cursor has moved

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from pipelines.loading.comparing.proving import compare
+from pipelines.loading.comparing.proving import compare, sentence_of
 from pipelines.loading.comparing.reading import Reread
 
 ROWS = 100_000
@@ -95,7 +95,7 @@ def test_the_last_digit_counts(tmp_path: Path) -> None:
 
 def test_no_value_stands_in_the_sentence(tmp_path: Path) -> None:
     compared, _ = found(tmp_path, {"id": ["secret-key"]}, {"id": ["other-key"]})
-    sentence = compared.sentence("connector_1")
+    sentence = sentence_of(compared, "connector_1")
     assert sentence == (
         "Table 'visit': 1 rows at the source, 1 landed; 1 are missing, 1 are too many, 0 are different: their keys "
         "stand in connector_1._cai_differences."
