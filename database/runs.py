@@ -314,3 +314,25 @@ def look_again_at_export(query: Query, export_id: UUID, look_at: datetime) -> No
 def forget_export(query: Query, export_id: UUID) -> None:
     """It is over."""
     query("DELETE FROM cai_exports WHERE id = %(id)s", {"id": str(export_id)})
+
+
+def left_export(query: Query, minutes: float) -> tuple[Export, dict[str, Any], datetime] | None:
+    """An export that a deleted connector has left, with that connector's row and the time of its end.
+
+    It is the caller's for some minutes: no other run takes it meanwhile, and if the process dies here, one does then.
+    """
+    found = query(
+        """
+        UPDATE cai_exports SET look_at = now() + make_interval(secs => %(seconds)s)
+        WHERE id = (
+            SELECT id FROM cai_exports WHERE left_by IS NOT NULL AND look_at <= now()
+            ORDER BY look_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        )
+        RETURNING id, asked, options, address, sent_at, look_at, started_at, left_by, left_at
+        """,
+        {"seconds": 60 * minutes},
+    )
+    if found is None:
+        return None
+    row, at = found.pop("left_by"), found.pop("left_at")
+    return Export(**{**found, "id": UUID(str(found["id"]))}), row, at

@@ -195,6 +195,8 @@ exports = sa.Table(
     sa.Column("sent_at", TIMESTAMP(timezone=True)),
     sa.Column("look_at", TIMESTAMP(timezone=True)),
     sa.Column("started_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("left_by", JSONB(none_as_null=True)),
+    sa.Column("left_at", TIMESTAMP(timezone=True)),
 )
 
 schema_changes = sa.Table(

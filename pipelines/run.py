@@ -35,6 +35,7 @@ from pipelines.connector_lock import Locks, connector_key
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ConfigurationError, Step, TimeLimitError
 from pipelines.host import Listeners, PlainHost, RunHost
+from pipelines.left_exports import end_left_export
 from pipelines.load_history import Started, Told, count_the_dead, recorded
 from pipelines.loading.job import Job
 from pipelines.loading.other_writers import refuse_other_writers
@@ -96,6 +97,7 @@ def run_connector(
             if isinstance(found, Connector) and isinstance(found.source, FhirSource) and found.source.exports:
                 options = asked_before(locks.query, connector_id, options)
             with contextlib.ExitStack() as stack:
+                stack.callback(end_left_export, locks.query, settings)
                 started = Started(host.run_id, host.actor, settings.code_version, options.asked, options.of_everything)
                 record = stack.enter_context(recorded(locks, row, _policy(found), started, listeners.tell))
                 if isinstance(found, ConfigurationError):

@@ -80,6 +80,7 @@ def open_target(
     roots: tuple[Path, ...] | None = None,
     dataset: str | None = None,
     denied: DeniedHosts | None = None,
+    nested: bool = False,
 ) -> Target:
     """The dlt destination of a connector, with a staging dataset of the connector's own.
 
@@ -91,6 +92,7 @@ def open_target(
         dataset: the dataset, whose rights are looked at where that matters; None: as if the login had all of them.
         roots: the directories, besides `data_dir`, that a local destination may be in. None: it may be anywhere.
         denied: the hosts that it may not be on; None: it may be on any.
+        nested: rows are mostly JSON, so that those which a thread of DuckDB gathers take much memory.
 
     Raises:
         ConfigurationError: when its credentials or the package that it needs are missing, or its place is forbidden.
@@ -102,7 +104,7 @@ def open_target(
     staging = f"connector_{connector_id}_staging"
     match destination:
         case DuckdbDestination(path=path, storage_version=version):
-            return _duckdb(data_dir / path, staging, version)
+            return _duckdb(data_dir / path, staging, version, one_thread=nested)
         case PostgresDestination(credentials=reference):
             value = secrets.resolve(reference)
             for host, _, _ in postgres_places(postgres_url(value)):
@@ -133,14 +135,14 @@ OUTSIDE = (
 )
 
 
-def _duckdb(path: Path, staging: str, version: str) -> Target:
+def _duckdb(path: Path, staging: str, version: str, *, one_thread: bool) -> Target:
     from pipelines.loading.replacing.refresh import RefreshedDuckDb  # noqa: PLC0415  # dlt costs seconds: only in a run
 
     # dlt would open whatever stands there; a directory of clinical data is for its owner alone.
     path.parent.mkdir(parents=True, exist_ok=True)
     from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials  # noqa: PLC0415
 
-    credentials = DuckDbCredentials(str(path), global_config=DUCKDB)
+    credentials = DuckDbCredentials(str(path), global_config=DUCKDB | ({"threads": 1} if one_thread else {}))
     target = RefreshedDuckDb(
         credentials=credentials,
         staging_dataset_name_layout=staging,

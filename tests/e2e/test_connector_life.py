@@ -26,6 +26,8 @@ from prefect_api.run_queries import open_runs
 from rigs.control_plane import rig
 from settings import ROOT
 from tests.support.api_rig import client
+from tests.support.servers.bulk import BulkServer, resource
+from tests.support.servers.http_server import WebServer
 from tests.support.servers.prefect_server import PrefectServer
 from tests.support.waiting import until
 
@@ -223,6 +225,50 @@ async def test_a_run_that_is_cancelled_leaves_no_process_and_no_lock(platform: P
         history = (await api.get(f"{where}/history")).json()["items"]
         assert [each["action"] for each in history].count("cancel") == CANCELS
     assert max(seconds) <= CANCEL_SECONDS, seconds
+
+
+@pytest.mark.alone
+async def test_an_export_that_takes_long_is_waited_for_by_nobody(platform: Platform) -> None:
+    """Between two looks at it there is no process, no slot and no lock; then a run of Prefect's brings its rows."""
+    server = BulkServer([resource("Patient", number) for number in range(120)], looks=1, retry_after="32")
+    with WebServer(server) as web:
+        source = {"type": "fhir", "base_url": f"{web.url}/fhir", "resource_types": ["Patient"], "mode": "bulk"}
+        insert = "INSERT INTO cai_connectors (name, source) VALUES ('Export', $1) RETURNING id"
+        number = await platform.database.fetchval(insert, orjson.dumps(source).decode())
+        made = await until("the row became a deployment", lambda: platform.deployment(number), 60)
+        asked = await platform.api.post(f"/deployments/{made['id']}/create_flow_run", json={})
+        first = asked.raise_for_status().json()["id"]
+
+        async def runs(*names: str) -> list[dict[str, Any]]:
+            body = {"deployments": {"id": {"any_": [made["id"]]}}, "flow_runs": {"state": {"name": {"any_": names}}}}
+            found: list[dict[str, Any]] = (await platform.api.post("/flow_runs/filter", json=body)).json()
+            return found
+
+        async def waits() -> bool:
+            return [each["id"] for each in await runs("Waiting")] == [first]
+
+        async def is_free() -> bool:
+            held = (
+                "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND ((classid::bigint << 32) | objid::bigint) = $1"
+            )
+            lock = await platform.database.fetch(held, connector_key(number))
+            limit = await platform.deployment(number)
+            slots = limit["global_concurrency_limit"]["active_slots"] if limit else 1
+            return not lock and not slots and not any(runs_flow(each, first) for each in psutil.process_iter())
+
+        await until("the first run waits for the export", waits, 120)
+        (again,) = await runs("Scheduled", "Late")
+        await until("nothing is held meanwhile", is_free, 25)
+        assert not await runs("Running", "Pending")
+
+        async def completed() -> bool:
+            return [each["id"] for each in await runs("Completed")] == [again["id"]]
+
+        await until("the run that was started for it has loaded", completed, 150)
+    assert (len(server.kick_offs), server.ended, server.faults) == (1, [1], [])
+    with duckdb.connect(str(platform.data_dir / "warehouse.duckdb"), read_only=True) as warehouse:
+        found = warehouse.execute(f"SELECT count(*), count(DISTINCT id) FROM connector_{number}.patient").fetchone()
+    assert found == (120, 120)
 
 
 @contextlib.asynccontextmanager

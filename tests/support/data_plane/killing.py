@@ -186,7 +186,7 @@ def arm_export(point: str) -> None:
             load = dlt.load.load.Load
             load.complete_jobs = _die_behind(load.complete_jobs)  # type: ignore[method-assign]
         case "cleanup":
-            export.Exporting.end = _die  # type: ignore[method-assign]
+            export.Exporting.end = _die  # type: ignore[assignment,method-assign]
 
 
 def serve() -> None:

@@ -58,6 +58,8 @@ class BulkServer:
     """Answers to the next kick-offs."""
     at_look: list[Answer] = field(default_factory=list)
     """Answers to the next looks."""
+    at_end: list[Answer] = field(default_factory=list)
+    """Answers to the next requests to delete an export."""
     jobs: dict[int, Job] = field(default_factory=dict)
     kick_offs: list[Job] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
@@ -123,6 +125,8 @@ class BulkServer:
         job = self.jobs.get(int(number))
         if job is None:
             return Answer(outcome("not-found"), 404)
+        if asked.method == "DELETE" and self.at_end:
+            return self.at_end.pop(0)
         if asked.method == "DELETE":
             self.ended.append(job.number)
             del self.jobs[job.number]

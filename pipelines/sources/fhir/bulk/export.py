@@ -88,14 +88,16 @@ class Exporting:
         found = look(self.client, export.address or "", export.started_at)
         return found if isinstance(found, Manifest) else None
 
-    def end(self, export: Export) -> None:
-        """Have the server delete an export. What it does not delete expires by itself, which is remarked."""
+    def end(self, export: Export) -> bool:
+        """Have the server delete an export; whether it has. What it does not expires by itself, which is remarked."""
         try:
             response = self.client.send(self.client.elsewhere(export.address or "", {}, "DELETE"), patience=ONCE)
         except RunError:
             response = None
-        if response is None or not (response.ok or response.status_code in {404, 410}):
+        is_over = response is not None and (response.ok or response.status_code in {404, 410})
+        if not is_over:
             self.client.remark("The server did not delete its export, which goes when it expires.")
+        return is_over
 
     # --- begun ----------------------------------------------------------------------------------------------------
 

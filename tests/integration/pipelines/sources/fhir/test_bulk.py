@@ -399,3 +399,43 @@ def test_a_connector_that_searches_from_now_on_ends_its_export(
     assert server.ended == [1]
     assert asked(platform, "SELECT * FROM cai_exports") == []
     assert asked(platform, "SELECT options FROM cai_loads ORDER BY id DESC LIMIT 1") == [({},)]
+
+
+@pytest.mark.parametrize("refusal", [None, Answer(outcome("exception"), 503)], ids=["at once", "later"])
+def test_the_export_of_a_deleted_connector_is_ended_by_another_ones_run(
+    platform: Platform, server: BulkServer, web: WebServer, refusal: Answer | None
+) -> None:
+    server.looks, server.retry_after = 2, "86000"
+    server.at_end = [] if refusal is None else [refusal]
+    deleted = platform.add(source(web))
+    waits(platform, deleted)
+    asked(platform, f"DELETE FROM cai_connectors WHERE id = {deleted}")
+    (platform.settings.data_dir.parent / "a.csv").write_text("id\n1\n")
+    files = {"type": "files", "url": str(platform.settings.data_dir.parent), "format": "csv", "table": "a"}
+    other = platform.add(files)
+    platform.run(other)
+    if refusal is not None:
+        assert server.ended == []
+        ((waiting,),) = asked(platform, "SELECT look_at > now() AND left_by IS NOT NULL FROM cai_exports")
+        assert waiting
+        platform.run(other)
+        assert server.ended == []
+        asked(platform, "UPDATE cai_exports SET look_at = now()")
+        platform.run(other)
+    assert server.ended == [1]
+    assert asked(platform, "SELECT * FROM cai_exports") == []
+
+
+def test_a_connector_that_comes_back_goes_on_with_its_export(
+    platform: Platform, server: BulkServer, web: WebServer
+) -> None:
+    server.looks, server.retry_after = 1, "86000"
+    connector = platform.add(source(web))
+    waits(platform, connector)
+    asked(platform, "CREATE TEMP TABLE kept AS SELECT * FROM cai_connectors")
+    asked(platform, "DELETE FROM cai_connectors")
+    asked(platform, "INSERT INTO cai_connectors OVERRIDING SYSTEM VALUE SELECT * FROM kept")
+    asked(platform, "UPDATE cai_exports SET look_at = now()")
+    platform.run(connector)
+    assert counts(platform, connector) == [(250, 250), (120, 120)]
+    assert (len(server.kick_offs), server.ended) == (1, [1])
