@@ -35,7 +35,6 @@ from pipelines.connector_lock import Locks, connector_key
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ConfigurationError, Step, TimeLimitError
 from pipelines.host import Listeners, PlainHost, RunHost
-from pipelines.left_exports import end_left_export
 from pipelines.load_history import Started, Told, count_the_dead, recorded
 from pipelines.loading.job import Job
 from pipelines.loading.other_writers import refuse_other_writers
@@ -43,6 +42,7 @@ from pipelines.loading.summary import Summary
 from pipelines.missed_run import reason_to_skip
 from pipelines.protection.stored import profile_of
 from pipelines.sources.exports import asked_before
+from pipelines.sources.left_exports import end_left_export
 from settings import Settings
 
 logger = logging.getLogger("prefect.pipelines")
