@@ -16,6 +16,8 @@ from pipelines.sources.files.faults import BrokenFileError
 from pipelines.sources.files.packing import ZIP
 
 BLOCK_BYTES = 1024 * 1024
+LONGEST_LINE_BYTES = 64 * 1024 * 1024
+"""A longer one is no line of a table, and nobody could hold it: it may be a small file that unpacks to one."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -70,6 +72,8 @@ class Utf8(io.RawIOBase):
         self._ready = memoryview(b"")
         self._rest = b""
         self._lines = 0
+        self._open_bytes = 0
+        """Of the line that has not ended yet."""
         self._sequences = False
         """Whether a file without a mark has had characters of UTF-8."""
         self._begun = self._ended = False
@@ -103,6 +107,13 @@ class Utf8(io.RawIOBase):
             block = self._begin(block)
         out = self._plain(self._rest + block) if self._text is None else self._decoded(self._text, block)
         self._lines += out.count(b"\n") or out.count(b"\r")
+        end = max(out.rfind(b"\n"), out.rfind(b"\r"))
+        self._open_bytes = len(out) - end - 1 + (self._open_bytes if end < 0 else 0)
+        if self._open_bytes > LONGEST_LINE_BYTES:
+            raise BrokenFileError(
+                f"has a line of more than {LONGEST_LINE_BYTES // 1024**2} MB, line {self._lines + 1}, as no table has: "
+                "correct or remove it"
+            )
         return out
 
     def _begin(self, block: bytes) -> bytes:

@@ -1,9 +1,11 @@
 """Discovery asks real servers what they have: keys as the catalogue has them, few questions, and no value of a row."""
 
 from collections.abc import Callable
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 import sqlalchemy as sa
 from pydantic import TypeAdapter
@@ -179,6 +181,32 @@ def test_a_redcap_project_is_asked_for_its_dictionary(monkeypatch: pytest.Monkey
     )
     assert items["baseline"].identifying == ("nick",)
     assert items["visit"].primary_key == ("record_id",)
+
+
+def test_sheets_of_workbooks_are_shown_with_their_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAI_LOCAL_FILE_ROOTS", str(tmp_path))
+    book = openpyxl.Workbook()
+    labs, visits, hidden = book.active, book.create_sheet("Visits"), book.create_sheet("Codes")
+    labs.title, hidden.sheet_state = "Labs", "hidden"
+    for sheet, rows in (
+        (labs, [["MRN", "Value", "Taken"], [None, None, None], ["007", 7.5, date(2024, 2, 29)]]),
+        (visits, [["Visit", "At", "Seen"], [1, datetime.fromisoformat("2024-02-29T10:30"), True]]),
+    ):
+        for row in rows:
+            sheet.append(row)
+    book.save(tmp_path / "a.xlsx")
+    (tmp_path / "b.xlsx").write_bytes(b"none")
+    items = by_name(found({"type": "files", "url": str(tmp_path), "format": "xlsx"}))
+    assert {name: item.kind.value for name, item in items.items()} == {
+        "a.xlsx": "file", "a.xlsx/Labs": "sheet", "a.xlsx/Visits": "sheet", "b.xlsx": "file",
+    }  # fmt: skip
+    columns = [[(each.name, each.type) for each in items[name].columns] for name in ("a.xlsx/Labs", "a.xlsx/Visits")]
+    assert columns == [
+        [("MRN", "text"), ("Value", "number"), ("Taken", "date")],
+        [("Visit", "number"), ("At", "timestamp"), ("Seen", "bool")],
+    ]
+    assert items["a.xlsx/Labs"].identifying == ("MRN",)
+    assert "007" not in repr(items)
 
 
 def test_files_and_fields_of_a_web_api_are_shown_without_a_value(

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipelines.sources.files.decoding import unpacked
 from pipelines.sources.files.documents.text_pages import TextRow, as_json, text_pages
+from pipelines.sources.files.documents.trees import Watched
 from pipelines.sources.files.faults import BrokenFileError
 
 TYPES = {
@@ -95,7 +96,8 @@ def _rows(reopen: Callable[[], Any], declare: Callable[[dict[str, str]], None]) 
 
 def _values(reopen: Callable[[], Any], dataset: _Dataset) -> Iterator[Any]:
     """The rows as they stand. What the file says of itself is noted on the way."""
-    events = ijson.basic_parse(unpacked(reopen()), multiple_values=True)
+    watched = Watched(unpacked(reopen()), b",")
+    events = ijson.basic_parse(watched, multiple_values=True)
     try:
         event, _ = next(events)
         if event != "start_map":
@@ -112,11 +114,13 @@ def _values(reopen: Callable[[], Any], dataset: _Dataset) -> Iterator[Any]:
                 if event == "end_array":
                     break
                 yield _built(event, value, events)
+                watched.let_go()
         if not dataset.names:
             dataset.begin()
         # As lines, the rows come after the object.
         for event, value in events:
             yield _built(event, value, events)
+            watched.let_go()
     except ijson.JSONError:
         pass
     else:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import date, datetime, time
 from itertools import islice
 from typing import Any
 
@@ -21,6 +22,9 @@ from pipelines.sources.files.workbooks.cells import Sheet, Unknown
 
 PAGE_ROWS = 20_000
 _SHOWN = 3
+_LOOKED_AT = 50
+"""Rows that tell what a column holds, before anything is loaded."""
+_KINDS = {bool: "bool", int: "number", float: "number", date: "date", datetime: "timestamp", time: "time"}
 
 
 def workbook_pages(
@@ -34,6 +38,27 @@ def workbook_pages(
     with _opened(reopen(), source) as sheets:
         for sheet in _chosen(sheets, source.sheet, tell):
             yield from _Table(sheet, source, tell).pages()
+
+
+def sheets_of(reopen: Callable[[], Any], source: FileReading) -> list[tuple[str, dict[str, str]]]:
+    """The sheets of a workbook that are not hidden, each with its columns and what the first of their values are.
+
+    Raises:
+        BrokenFileError: when it can't be read.
+    """
+    found = []
+    with _opened(reopen(), source) as sheets:
+        for sheet in sheets:
+            if sheet.hidden:
+                continue
+            table = _Table(sheet, source, lambda _: None)
+            kinds: dict[str, str] = {}
+            for _, values in islice(table.body(), _LOOKED_AT):
+                for name, value in zip(table.names, values, strict=False):
+                    if value is not None and not isinstance(value, Unknown):
+                        kinds.setdefault(name, _KINDS.get(type(value), "text"))
+            found.append((sheet.name, {name: kinds.get(name, "text") for name in table.names}))
+    return found
 
 
 def _opened(stream: Any, source: FileReading) -> AbstractContextManager[list[Sheet]]:
@@ -81,7 +106,7 @@ class _Table:
     def pages(self) -> Iterator[list[dict[str, Any]]]:
         nulls = frozenset(self.source.null_values)
         page: list[dict[str, Any]] = []
-        for number, values in self._body():
+        for number, values in self.body():
             row = [self._known(value, number, place, nulls) for place, value in enumerate(values)]
             if not any(value is not None for value in row):
                 continue
@@ -99,7 +124,7 @@ class _Table:
             cells = "1 cell has" if self.unknown == 1 else f"{self.unknown:,} cells have"
             self.tell(f"{cells} no value, and none landed: {', '.join(self.places)}{'...' * (self.unknown > _SHOWN)}")
 
-    def _body(self) -> Iterator[tuple[int, list[Any]]]:
+    def body(self) -> Iterator[tuple[int, list[Any]]]:
         """The rows below the names and above the end."""
         held: deque[tuple[int, list[Any]]] = deque()
         rows = (row for row in self.sheet.rows() if row[0] > self.source.skip and any(v is not None for v in row[1]))

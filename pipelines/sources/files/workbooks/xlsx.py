@@ -103,16 +103,20 @@ class _Workbook:
             return None
         if self.archive.getinfo(path).file_size > MOST_PART_BYTES:
             raise BrokenFileError("has a part that is larger than those of any workbook: correct or remove it")
-        return etree.fromstring(self.archive.read(path))
+        part = etree.fromstring(self.archive.read(path))
+        _check_declares_nothing(part)
+        return part
 
     def _texts(self, path: str) -> list[str]:
         if path not in self.archive.namelist():
             return []
         if self.archive.getinfo(path).file_size > MOST_TEXT_BYTES:
             raise BrokenFileError("holds more than 1 GB of texts: split it, or save it as csv")
-        found = []
+        found: list[str] = []
         with self.archive.open(path) as stream:
             for _, item in etree.iterparse(stream, tag="{*}si"):
+                if not found:
+                    _check_declares_nothing(item)
                 found.append(_text(item))
                 _forget(item)
         return found
@@ -152,8 +156,12 @@ class _Reading:
         places: dict[str, int] = {}
         number = 0
         values: list[Any] = []
+        checked = False
         with self.archive.open(path) as stream:
             for _, element in etree.iterparse(stream, tag=("{*}c", "{*}row")):
+                if not checked:
+                    _check_declares_nothing(element)
+                    checked = True
                 if element.tag.endswith("}row"):
                     number = int(element.get("r") or number + 1)
                     if values:
@@ -279,6 +287,16 @@ _BY_TYPE: dict[str, Callable[[str], Any]] = {
     "d": _iso,
 }
 """How a cell is read whose type says more than that it is a number."""
+
+
+def _check_declares_nothing(element: Any) -> None:
+    """Refuse entities of a part's own, by which a few bytes become many, or another file's.
+
+    Raises:
+        BrokenFileError: the part has a document type.
+    """
+    if element.getroottree().docinfo.internalDTD is not None:
+        raise BrokenFileError("declares a document type in its parts, as no workbook does: save it again or remove it")
 
 
 def _forget(element: Any) -> None:
