@@ -93,7 +93,8 @@ def test_one_flower_is_the_same_in_three_programs_and_lands(
     numbers = [[column.to_pylist() for column in table.columns[:4]] for table in tables]
     assert [len(table) for table in tables] == [150, 150, 150]
     assert numbers[0] == numbers[1]
-    assert numbers[0] == numbers[2]
+    # Stata keeps them with 24 bits, and what it keeps is what lands: 5.099999904632568.
+    assert numbers[0] == [[round(value, 6) for value in column] for column in numbers[2]]
     shutil.copy(real["iris.sas7bdat"], inbox)
     connector = platform.add({"type": "files", "url": str(inbox), "format": "sas7bdat", "table": "iris"})
     platform.run(connector)
