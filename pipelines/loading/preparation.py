@@ -27,8 +27,8 @@ from pipelines.loading.measures import row_counts
 from pipelines.loading.measures.table_loads import Measured
 from pipelines.loading.opening import Opened, alone
 from pipelines.loading.streaming.streams import Streams
-from pipelines.protection.hashing import hashed
 from pipelines.protection.masking import Mask, masking_key
+from pipelines.protection.methods.hashing import hashed
 from pipelines.protection.protecting import Protection
 from pipelines.protection.sealing import Seal
 from pipelines.protection.table import STATE as PROTECTED

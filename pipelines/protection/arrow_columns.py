@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 
 from connectors.sources.protection.methods import AS_TEXT, Method
 from connectors.sources.protection.rules import MOST_DAYS, Kind, Rule
-from pipelines.protection.arrow_hashes import encoded, hashes, once_each
-from pipelines.protection.dates import DAY, FIRST, LAST, OLDEST_AGE
-from pipelines.protection.hashing import hashing
 from pipelines.protection.json_rows import JsonRows
 from pipelines.protection.matching import Matcher, State
+from pipelines.protection.methods.arrow_hashes import encoded, hashes, once_each
+from pipelines.protection.methods.dates import DAY, FIRST, LAST, OLDEST_AGE
+from pipelines.protection.methods.hashing import hashing
 from pipelines.protection.treating import GONE, Treating
 from pipelines.rows.json_values import dump, parse
 from pipelines.rows.types.arrivals import JSON_TEXT, json_column

@@ -12,8 +12,8 @@ from typing import Any
 
 from connectors.sources.protection.rules import Condition, Op
 from connectors.sources.write_rules import normalised
-from pipelines.protection.hashing import as_text
 from pipelines.protection.matching import finder
+from pipelines.protection.methods.hashing import as_text
 
 _ORDERS: dict[Op, Callable[[Any, Any], bool]] = {
     Op.BELOW: operator.lt, Op.AT_MOST: operator.le, Op.ABOVE: operator.gt, Op.AT_LEAST: operator.ge,

@@ -10,12 +10,15 @@ from typing import Any
 
 from connectors.sources.protection.methods import Method
 from pipelines.protection.matching import Matcher, Plan, State, Walk, meets
+from pipelines.protection.methods.values import REMEMBERED, UNTREATABLE
 from pipelines.protection.treating import GONE, Treating
-from pipelines.protection.values import REMEMBERED, UNTREATABLE
 from pipelines.rows.json_values import dump, parse
 
 MOST_PLANS = 1000
 """Shapes of objects at one place that are remembered."""
+
+LONG = 200
+"""Characters above which a text is not remembered: notes don't repeat, and are many."""
 
 _PLAIN = (str, int, bool)
 """Types of which two equal values are written alike, so that what became of one becomes of the other."""
@@ -91,10 +94,11 @@ class JsonRows:
         failed, self._treating.failed = self._treating.failed, None
         found = self._treating.leaf(value, state, days)
         if self._treating.failed is None:
-            if len(known) >= REMEMBERED:
-                known.clear()
-            known[value] = found
             self._treating.failed = failed
+            if type(value) is not str or len(value) <= LONG:
+                if len(known) >= REMEMBERED:
+                    known.clear()
+                known[value] = found
         return found
 
     def _shifting(self, number: int) -> Walk:

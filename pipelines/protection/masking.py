@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from connectors.sources import Source
 from connectors.sources.write_rules import BESIDE, letters_and_digits
 from pipelines.errors import ConfigurationError
-from pipelines.protection.hashing import hashing
+from pipelines.protection.methods.hashing import hashing
 from pipelines.wording import quoted
 from settings import Settings
 
@@ -192,7 +192,7 @@ class Mask:
     def _arrow(self, table: Any, met: dict[str, str | None]) -> Any:
         import pyarrow as pa  # noqa: PLC0415  # only where a source yields Arrow
 
-        from pipelines.protection.arrow_hashes import hashes, once_each  # noqa: PLC0415
+        from pipelines.protection.methods.arrow_hashes import hashes, once_each  # noqa: PLC0415
 
         for index, field in enumerate(table.schema):
             if self._hides(field.name, met):

@@ -19,6 +19,7 @@ from pipelines.errors import ConfigurationError
 from pipelines.protection.conditions import may_leave
 from pipelines.protection.masking import masking_key
 from pipelines.protection.matching import Matcher, matcher_of, said_of, word_of
+from pipelines.protection.methods.texts import check_installed
 from pipelines.protection.stored import profile_of
 from pipelines.remarks import Remarks
 from pipelines.wording import counted, quoted
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from pipelines.protection.table import Protecting
 
 FHIR_PATIENTS = ("subject.reference", "patient.reference", "beneficiary.reference", "individual.reference")
+_LIMITS = {
+    Method.TOKENIZE: " A token is made of values that have a million others of their form, such as six digits or five "
+    "letters, all of them signs of ASCII: hash takes any.",
+    Method.TEXT: " A text may have 100,000 characters.",
+}
+"""What methods do not take, where a sentence is due."""
 logger = logging.getLogger("prefect.pipelines")
 
 
@@ -259,8 +266,9 @@ class Protection:
         for number, count in sorted(step.treating.untreatable.items()):
             rule = None if number < 0 else step.matcher.rules[number]
             how = "is no JSON" if rule is None else f"can't be treated by {rule.method.value} ({rule.label})"
+            why = "" if rule is None else _LIMITS.get(rule.method, "")
             remarks.add(
-                f"{counted(count, 'value')} of {step.table} landed as nothing: what {how} never lands as it is."
+                f"{counted(count, 'value')} of {step.table} landed as nothing: what {how} never lands as it is.{why}"
             )
 
 
@@ -298,9 +306,11 @@ def protection_of(source: Source, settings: Settings, profile: Profile | None = 
     """The protection of a connector for one run. `profile`: the one that it names, where that is none of the shipped.
 
     Raises:
-        ConfigurationError: when there is no key, and none may be made here; or no such profile.
+        ConfigurationError: when there is no key, and none may be made here; or no such profile, or no recogniser.
     """
     treatment = _treatment_of(source, profile)
+    if any(rule.method is Method.TEXT for rule in treatment.rules):
+        check_installed()
     keyed = any(rule.method in KEYED for rule in treatment.rules)
     key = masking_key(settings.data_dir, required=settings.mask_key_required) if keyed else b""
     return _protection(source, treatment, key)

@@ -20,13 +20,13 @@ from connectors.sources.protection.rules import Rule
 from connectors.sources.write_rules import BESIDE, letters_and_digits
 from pipelines.errors import ConfigurationError
 from pipelines.protection.arrow_columns import ArrowColumns, inner_of
-from pipelines.protection.arrow_hashes import offsets, once_each
 from pipelines.protection.conditions import May
-from pipelines.protection.hashing import as_text, hashing
 from pipelines.protection.json_rows import JsonRows
 from pipelines.protection.matching import Matcher, State, finder, spelled, spelling, word_of
+from pipelines.protection.methods.arrow_hashes import offsets, once_each
+from pipelines.protection.methods.hashing import as_text, hashing
+from pipelines.protection.methods.values import OF_PATIENT, REMEMBERED, days_of, id_of, offset
 from pipelines.protection.treating import Treating
-from pipelines.protection.values import OF_PATIENT, REMEMBERED, days_of, id_of, offset
 from pipelines.rows.marks import is_beside
 from pipelines.rows.to_arrow import END
 from pipelines.wording import quoted
@@ -115,6 +115,7 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
         self._may, self._asked = may, tuple(asked)
         self._patients = patients
         self._keys = frozenset(map(letters_and_digits, keys))
+        self._looks_at_keys = bool(matcher.values) or any(rule.method is Method.TOKENIZE for rule in matcher.rules)
         self._json = frozenset(json)
         self._note_text = note_text
         self._noted: set[str] = set()
@@ -173,7 +174,7 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
         else:
             offset_of = self._patients.offset_of
             found = [treated(row, offset_of(row)) for row in rows]
-        if self._keys and self.matcher.values:
+        if self._keys and self._looks_at_keys:
             self._check_keys(rows, found)
         return found
 
@@ -181,6 +182,8 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
         for row, treated in zip(rows, found, strict=True):
             for name in row:
                 if spelled(name) in self._keys and row[name] is not None:
+                    if treated.get(name) is None:
+                        self._refuse_lost(name)
                     number = self.treating.rule_of(row[name], self.look(name))
                     if number is not None and treated.get(name) is not row[name]:
                         refuse_key(self.table, name, self.matcher.rules[number])
@@ -205,8 +208,11 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
                 columns.append(values)
                 continue
             treated = self._arrow.treated(values, state, days, is_json=field.name in self._json)
-            if letters_and_digits(field.name) in self._keys and treated is not values and self.matcher.values:
-                self._check_key(field.name, values, state)
+            if self._keys and treated is not values and letters_and_digits(field.name) in self._keys:
+                if self.matcher.values:
+                    self._check_key(field.name, values, state)
+                if treated is not None and treated.null_count > values.null_count:
+                    self._refuse_lost(field.name)
             if treated is not None:
                 fields.append(field.with_type(treated.type))
                 columns.append(treated)
@@ -226,6 +232,12 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
             number = None if value is None else self.treating.rule_of(value, state)
             if number is not None:
                 refuse_key(self.table, name, self.matcher.rules[number])
+
+    def _refuse_lost(self, name: str) -> None:
+        raise ConfigurationError(
+            f"{quoted([name])} is part of the key of {self.table}, and has a value of which source.protect can make no "
+            "token: it has fewer than a million others of its form, or signs beyond ASCII. Hash it instead."
+        )
 
     def _days(self, table: pa.Table) -> pa.Array | None:
         patients = self._patients

@@ -8,7 +8,7 @@ from typing import Any
 from connectors.sources.protection.methods import Method
 from connectors.sources.protection.rules import Rule
 from pipelines.protection.matching import Matcher, State
-from pipelines.protection.values import EMPTY, UNTREATABLE, Treat, is_a, treatment
+from pipelines.protection.methods.values import EMPTY, UNTREATABLE, Treat, is_a, treatment
 
 GONE = object()
 """What becomes of a value that does not land at all."""

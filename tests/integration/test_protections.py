@@ -10,8 +10,8 @@ import pytest
 from connectors.people import Role
 from pipelines.discovery import discover_for
 from pipelines.errors import ConfigurationError
-from pipelines.protection.hashing import hashed
 from pipelines.protection.masking import masking_key
+from pipelines.protection.methods.hashing import hashed
 from pipelines.source_test import probe_connector
 from tests.support.api_rig import BODY, CONNECTORS, TOKEN, client
 from tests.support.data_plane.platform import Platform

@@ -28,8 +28,8 @@ def refuse_unsafe(said: Protection, table: str, key: Sequence[str], alike: Calla
         of_key = next((name for name in key if alike(name, column)), None)
         if of_key is not None and of_key not in done and rule.method not in DISTINCT:
             raise refused(
-                "{field} must be hash, hash_reference or as_is for a column of a primary key, or rows can't be told "
-                "apart.",
+                "{field} must be hash, hash_reference, tokenize or as_is for a column of a primary key, or rows can't "
+                "be told apart.",
                 "protect", "rules", number, "method",
             )  # fmt: skip
         done.add(of_key or "")

@@ -10,6 +10,10 @@ class Method(ClosedSet):
     """A keyed hash, as `mask` makes it: equal values stay equal."""
     HASH_REFERENCE = "hash_reference"
     """Of a FHIR reference the hash of its id, so that `Patient/1` still leads to the patient whose id is hashed."""
+    TOKENIZE = "tokenize"
+    """Another value of the same form, enciphered by FF1: who has the installation's key can turn it back."""
+    TEXT = "text"
+    """A free text in which what recognisers find by patterns gives way to a word for it. No names are found."""
     DROP = "drop"
     """Nothing lands, not even the column."""
     REDACT = "redact"
@@ -29,11 +33,14 @@ class Method(ClosedSet):
     """The value itself, where a later rule would treat it."""
 
 
-KEYED = frozenset({Method.HASH, Method.HASH_REFERENCE, Method.SHIFT_DATES})
+KEYED = frozenset({Method.HASH, Method.HASH_REFERENCE, Method.TOKENIZE, Method.SHIFT_DATES})
 """Methods that need the installation's key."""
 
-DISTINCT = frozenset({Method.HASH, Method.HASH_REFERENCE, Method.AS_IS})
+DISTINCT = frozenset({Method.HASH, Method.HASH_REFERENCE, Method.TOKENIZE, Method.AS_IS})
 """Methods after which different values are different still, as those of a key must be."""
 
-AS_TEXT = frozenset({Method.HASH, Method.HASH_REFERENCE, Method.YEAR, Method.MONTH, Method.BIRTH_YEAR, Method.ZIP3})
+AS_TEXT = frozenset({
+    Method.HASH, Method.HASH_REFERENCE, Method.TOKENIZE, Method.TEXT, Method.YEAR, Method.MONTH, Method.BIRTH_YEAR,
+    Method.ZIP3,
+})  # fmt: skip
 """Methods of which the outcome is text, whatever the value was."""

@@ -18,8 +18,8 @@ from pipelines.loading.comparing.deleting import DELETED_AT
 from pipelines.loading.comparing.histories import NOTES, Histories
 from pipelines.loading.comparing.reading import Place
 from pipelines.loading.comparing.sessions import Session, session
-from pipelines.protection.hashing import hashed
 from pipelines.protection.masking import masking_key
+from pipelines.protection.methods.hashing import hashed
 
 ID = "id"
 

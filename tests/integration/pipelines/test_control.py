@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipelines.errors import ConfigurationError
-from pipelines.protection.hashing import hashed
 from pipelines.protection.masking import masking_key
+from pipelines.protection.methods.hashing import hashed
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR, omop
 from tests.support.servers.http_server import Asked, WebServer

@@ -13,8 +13,8 @@ from api.camel_case import in_camel_case
 from connectors.sources import Source
 from pipelines.access.secrets import Secrets
 from pipelines.load_history import Told
-from pipelines.protection.hashing import hashed
 from pipelines.protection.masking import masking_key
+from pipelines.protection.methods.hashing import hashed
 from pipelines.source_test import Probe, probe
 from tests.support.data_plane.platform import Platform, Sql
 from tests.support.data_plane.samples import omop

@@ -14,8 +14,8 @@ import pyarrow.parquet
 import pytest
 
 from pipelines.errors import ConfigurationError
-from pipelines.protection.hashing import hashed
 from pipelines.protection.masking import Mask, masking_key
+from pipelines.protection.methods.hashing import hashed
 from settings import Settings
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR

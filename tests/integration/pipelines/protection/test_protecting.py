@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 
 from connectors.sources import Source
 from pipelines.errors import ConfigurationError
-from pipelines.protection.hashing import hashed
 from pipelines.protection.masking import masking_key
-from pipelines.protection.values import offset
+from pipelines.protection.methods.hashing import hashed
+from pipelines.protection.methods.values import offset
 from pipelines.source_test import probe
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR

@@ -8,8 +8,8 @@ import pyarrow.parquet
 import pytest
 
 from pipelines.errors import RunError
-from pipelines.protection.hashing import hashed
 from pipelines.protection.masking import masking_key
+from pipelines.protection.methods.hashing import hashed
 from tests.support.data_plane.platform import Platform, Sql
 from tests.support.servers.http_server import Answer, WebServer
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.protection.arrow_hashes import hashes, offsets, once_each
-from pipelines.protection.dates import shifted
-from pipelines.protection.hashing import Hashing, as_text, hashed
-from pipelines.protection.values import OF_PATIENT, id_of, offset
+from pipelines.protection.methods.arrow_hashes import hashes, offsets, once_each
+from pipelines.protection.methods.dates import shifted
+from pipelines.protection.methods.hashing import Hashing, as_text, hashed
+from pipelines.protection.methods.values import OF_PATIENT, id_of, offset
 from tests.unit.pipelines.protection.test_treating import KEY, protecting
 
 

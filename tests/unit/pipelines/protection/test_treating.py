@@ -14,11 +14,11 @@ from connectors.sources.protection.methods import Method
 from connectors.sources.protection.rules import Condition, Kind, Op, Profile, Rule, Treatment
 from pipelines.errors import ConfigurationError
 from pipelines.protection.conditions import may_leave
-from pipelines.protection.dates import month_of, shifted, year_of
-from pipelines.protection.hashing import hashed
 from pipelines.protection.matching import finder, matcher_of, words_of
+from pipelines.protection.methods.dates import month_of, shifted, year_of
+from pipelines.protection.methods.hashing import hashed
+from pipelines.protection.methods.values import capped, is_a, offset, rounded, zip3
 from pipelines.protection.table import Patients, Protecting
-from pipelines.protection.values import capped, is_a, offset, rounded, zip3
 
 KEY = b"k"
 TODAY = date(2026, 6, 1)

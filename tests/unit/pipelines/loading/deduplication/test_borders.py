@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 
 from pipelines.loading.deduplication.borders import Landing, Layout, Standing
 from pipelines.loading.deduplication.standing_rows import Batch
-from pipelines.protection.hashing import hashed
+from pipelines.protection.methods.hashing import hashed
 
 ROWS = some.lists(
     some.tuples(some.none() | some.integers(0, 2), some.none() | some.sampled_from(["", "a", "2"])), max_size=12

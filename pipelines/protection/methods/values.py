@@ -12,8 +12,10 @@ from typing import Any
 
 from connectors.sources.protection.methods import Method
 from connectors.sources.protection.rules import PATIENT_DAYS, Kind, Rule
-from pipelines.protection.dates import OLDEST_AGE, is_date, is_old, month_of, shifted, year_of
-from pipelines.protection.hashing import as_text, hashing
+from pipelines.protection.methods.dates import OLDEST_AGE, is_date, is_old, month_of, shifted, year_of
+from pipelines.protection.methods.hashing import as_text, hashing
+from pipelines.protection.methods.texts import recogniser
+from pipelines.protection.methods.tokens import Tokens
 
 SMALL_ZIP3 = frozenset({
     "036", "059", "063", "102", "203", "556", "692", "790", "821", "823", "830", "831", "878", "879", "884", "890",
@@ -56,7 +58,9 @@ def offset(key: bytes, patient: Any, days: int) -> int:
     return place - days if place < days else place - days + 1
 
 
-def treatment(rule: Rule, key: bytes, today: date) -> Treat:
+def treatment(  # noqa: PLR0912  # a table of methods
+    rule: Rule, key: bytes, today: date
+) -> Treat:
     """What a rule makes of a single value. Whoever calls it remembers: it is the same for the same value."""
     match rule.method:
         case Method.SHIFT_DATES:
@@ -65,6 +69,10 @@ def treatment(rule: Rule, key: bytes, today: date) -> Treat:
             plain: Callable[[Any], Any] = hashing(key).of
         case Method.HASH_REFERENCE:
             plain = functools.partial(_hashed_reference, of=hashing(key).of)
+        case Method.TOKENIZE:
+            plain = Tokens(key).of
+        case Method.TEXT:
+            plain = _text
         case Method.YEAR:
             plain = year_of
         case Method.MONTH:
@@ -106,6 +114,10 @@ EMPTY = object()
 def _hashed_reference(value: Any, of: Callable[[Any], str | None]) -> str | None:
     found = _PATIENT.search(value) if isinstance(value, str) else None
     return f"{found[1]}/{of(found[2])}" if found else of(value)
+
+
+def _text(value: Any) -> str | None:
+    return recogniser()(value)
 
 
 def _birth_year(value: Any, today: date) -> Any:

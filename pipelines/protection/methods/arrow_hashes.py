@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.protection.hashing import Hashing, as_text
+from pipelines.protection.methods.hashing import Hashing, as_text
 
 _DIGITS = 64
 
