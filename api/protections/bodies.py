@@ -11,7 +11,8 @@ from connectors.sources.protection.rules import Profile
 from database.access.protections import StoredProtection
 
 _RULES = (
-    "What it does, as `protect` of a source says it: `rules`, `keep`, `patient`, and `fhir` for sources of that kind."
+    "What it does, as `protect` of a source says it: `rules`, `keep`, `patient`, `fhir` for sources of that kind, and "
+    "`hl7` for tables of such messages."
 )
 _TEAM = "Whose connectors may name it; null: everybody's."
 

@@ -376,6 +376,9 @@ class FilesSource(AnySource, FileReading, FilePlace):
                 found[f"{one.table}{CODEBOOK}"] = None
         return found
 
+    def segments(self) -> tuple[str, ...]:
+        return tuple(name for one in self.each() if one.format is FileFormat.HL7 for name in one.tables_of_parts())
+
     def tables_of_parts(self) -> dict[str, str | None]:
         """The tables with rows of a source of one table, and which part of its files each has; None: all of them."""
         if self.format not in PARTED:

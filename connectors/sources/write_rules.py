@@ -355,6 +355,10 @@ class AnySource(OfAKind):
         """Whether a table says what data mean, and has no rows of people."""
         return table.endswith(CODEBOOK)
 
+    def segments(self) -> tuple[str, ...]:
+        """The tables that have segments of HL7 messages, by name."""
+        return ()
+
     def cursors(self) -> tuple[str, ...]:
         """The names of the columns whose last value a run keeps."""
         return ()

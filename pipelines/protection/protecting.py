@@ -327,7 +327,7 @@ def _treatment_of(source: Source, profile: Profile | None) -> Treatment:
         return Treatment()
     if said.profile is not None and profile is None:
         profile = profile_of(None, source, None)
-    return combined(said, None if profile is None else profile.of(source.type))
+    return combined(said, None if profile is None else profile.of(source.type, source.segments()))
 
 
 def _protection(source: Source, treatment: Treatment, key: bytes) -> Protection:

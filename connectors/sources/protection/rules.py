@@ -5,7 +5,7 @@ a value says what becomes of it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -209,17 +209,33 @@ class Protection(Treatment):
 
 
 class Profile(Treatment):
-    """A profile: what many connectors name instead of writing it. FHIR resources may have rules of their own."""
+    """A profile: what many connectors name instead of writing it. FHIR resources and segments of HL7 messages may have
+    rules of their own."""
 
     fhir: Annotated[
         Treatment | None, Field(description="What counts instead for sources of the kind `fhir`. null: the same.")
     ] = None
 
-    def of(self, kind: str) -> Treatment:
-        """What counts for a kind of source."""
+    hl7: Annotated[
+        Treatment | None,
+        Field(description="What counts before the others for tables of HL7 messages. null: the others alone."),
+    ] = None
+
+    def of(self, kind: str, segments: Collection[str] = ()) -> Treatment:
+        """What counts for a kind of source, of which some tables are `segments` of HL7 messages."""
         if kind == "fhir" and self.fhir is not None:
             return self.fhir
-        return Treatment(rules=self.rules, keep=self.keep, patient=self.patient)
+        plain = Treatment(rules=self.rules, keep=self.keep, patient=self.patient)
+        if not segments or self.hl7 is None:
+            return plain
+        rules = tuple(rule.model_copy(update={"tables": tuple(segments)}) for rule in self.hl7.rules)
+        keep = plain.keep
+        if self.hl7.keep is not None:
+            said = self.hl7.keep
+            of_segments = {name: said.get(name, said.get(EVERY_TABLE, ())) for name in segments}
+            # Where the other tables keep all there is, that has to be said.
+            keep = {**(keep or {EVERY_TABLE: (EVERY_TABLE,)}), **of_segments}
+        return Treatment(rules=(*rules, *plain.rules), keep=keep, patient=plain.patient)
 
 
 def combined(own: Treatment, profile: Treatment | None) -> Treatment:

@@ -152,7 +152,7 @@ def _number(value: Any) -> Decimal | None:
 def _like(number: Decimal, value: Any) -> Any:
     """A number of the type that a value has."""
     if isinstance(value, str):
-        return f"{number:f}"
+        return f"{number.normalize():f}"
     if isinstance(value, int):
         return int(number) if number == number.to_integral_value() else float(number)
     return number if isinstance(value, Decimal) else float(number)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import openpyxl
 import pyarrow.parquet
 import pytest
 from prefect.client.schemas.objects import State
@@ -73,8 +74,9 @@ COLUMNS = ", ".join(f"{name} text" for name in ROW if name not in {"visit_id", "
 
 
 def found_in(text: str) -> list[str]:
-    """The canaries in a text."""
-    return [canary for canary in CANARIES.values() if canary.lower() in text.lower()]
+    """The canaries in a text, numbers and dates also without what stands between their digits."""
+    text = text.lower()
+    return [canary for canary in CANARIES.values() if canary.lower() in text or canary.lower().replace("-", "") in text]
 
 
 def text_of(path: Path) -> str:
@@ -206,6 +208,45 @@ def a_patient() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def a_trial() -> str:
+    """ODM with each class in an item named for it, in a subject's key, in what an audit says, and in a free text."""
+    items = "".join(f'<ItemData ItemOID="IT.{name.upper()}" Value="{value}"/>' for name, value in ROW.items())
+    return (
+        '<ODM xmlns="http://www.cdisc.org/ns/odm/v1.3" ODMVersion="1.3.2"><ClinicalData StudyOID="S" '
+        f'MetaDataVersionOID="M"><SubjectData SubjectKey="{CANARIES["study_code_id"]}">'
+        '<StudyEventData StudyEventOID="SE"><FormData FormOID="F"><ItemGroupData ItemGroupOID="IG.VISIT">'
+        f'<AuditRecord><UserRef UserOID="{CANARIES["patient_name"]}"/><LocationRef LocationOID="{CANARIES["city"]}"/>'
+        f"<DateTimeStamp>{CANARIES['admitted']}T08:00:00Z</DateTimeStamp>"
+        f"<ReasonForChange>{SEEN}</ReasonForChange></AuditRecord>{items}"
+        "</ItemGroupData></FormData></StudyEventData></SubjectData></ClinicalData></ODM>"
+    )
+
+
+def a_message() -> str:
+    """An HL7 message with each class in the field that is for it, and in those that are for anything."""
+    c = {name: value.replace("&", "\\T\\") for name, value in CANARIES.items()}
+    born, admitted = (c[name].replace("-", "") for name in ("birth_date", "admitted"))
+    name, place = f"{c['patient_name']}^Ann", f"{c['street_address']}^^{c['city']}^MO^{c['zip_code']}"
+    return "\r".join(
+        [
+            f"MSH|^~\\&|{c['device_serial']}|{c['city']}|EMR|KH|{admitted}080000||ORU^R01|{c['account_number']}|P|2.5",
+            f"PID|1|{c['mrn']}|{c['mrn']}^^^KH^MR~{c['ssn']}^^^SS|{c['study_code_id']}|{name}|{name}|{born}|F|{name}|2106-3|"
+            f"{place}|{c['city']}|{c['phone']}^^^{c['email']}|{c['fax']}||M||{c['account_number']}|{c['ssn']}|"
+            f"{c['license_number']}||||{c['city']}",
+            f"NK1|1|{name}|SPO|{place}|{c['phone']}",
+            f"PV1|1|I|W^{c['street_address']}||||{c['license_number']}^{name}||||MED||||||||||{c['health_plan_number']}"
+            + "|" * 25 + admitted,
+            f"OBR|1|{c['device_serial']}|{c['fingerprint']}|718-7^Hb^LN|||{admitted}0830|||{name}||||||{name}",
+            f"OBX|1|NM|718-7^Hb^LN||13.50|g/dL|12-16|N|||F|||{admitted}||{name}",
+            f"OBX|2|TX|8867-4^Pulse^LN||{SEEN}||||||F",
+            f"OBX|3|ED|x||{c['photo']}~{c['fingerprint']}||||||F",
+            f"NTE|1||{SEEN}",
+            f"ZPI|{c['license_plate']}|{c['homepage']}|{c['ip_address']}|{SEEN}",
+            "",
+        ]
+    )  # fmt: skip
+
+
 @contextlib.contextmanager
 def source(kind: str, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """A source of a kind with every canary in it, under the profile."""
@@ -252,6 +293,26 @@ def source(kind: str, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch) ->
                 token = {"env": "CAI_SECRET_REDCAP"}
                 more = {"layout": "by_instrument", "labels": True, "content": ["record"], **protect}
                 yield {"type": "redcap", "api_url": web.url + "/api/", "token": token, **more}
+        case "odm":
+            (inbox / "a.xml").write_text(a_trial())
+            parts, keys = ["IG.VISIT", "AuditRecord"], ["study_oid", "subject_key", "item_group_repeat_key"]
+            yield {
+                "type": "files", "url": str(inbox), "format": kind, "table": "trial", "parts": parts,
+                "primary_key": keys, **protect,
+            }  # fmt: skip
+        case "hl7":
+            (inbox / "a.hl7").write_text(a_message(), newline="")
+            (inbox / "a.csv").write_text(",".join(ROW) + "\n" + ",".join(f'"{value}"' for value in ROW.values()) + "\n")
+            messages = {"table": "lab", "format": "hl7", "glob": "*.hl7", "primary_key": ["message_id", "position"]}
+            beside = {"table": "visit", "format": "csv", "glob": "*.csv", "primary_key": "visit_id", "history": True}
+            messages["parts"] = ["MSH", "PID", "NK1", "PV1", "OBR", "OBX", "NTE", "ZPI"]
+            yield {"type": "files", "url": str(inbox), "tables": [messages, beside], **protect}
+        case "xlsx":
+            book = openpyxl.Workbook()
+            for row in (list(ROW), list(ROW.values())):
+                book.active.append(row)
+            book.save(inbox / "a.xlsx")
+            yield {"type": "files", "url": str(inbox), "format": kind, "table": "visit", "origin": True, **protect}
         case "fhir":
             with WebServer(FhirServer(*a_patient())) as web:
                 yield {
@@ -262,7 +323,9 @@ def source(kind: str, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch) ->
                 }
 
 
-@pytest.mark.parametrize("kind", ["sql_database", "files", "redcap", "redcap by instrument", "fhir"])
+@pytest.mark.parametrize(
+    "kind", ["sql_database", "files", "redcap", "redcap by instrument", "fhir", "odm", "hl7", "xlsx"]
+)
 def test_no_canary_of_the_eighteen_classes_is_anywhere(
     rig: Rig, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -281,7 +344,7 @@ def test_no_canary_of_the_eighteen_classes_is_anywhere(
         rig.run(connector)
     # Not because nothing landed.
     landed = rig.warehouse()
-    assert {"fhir": "8867-4", "redcap": "week_1"}.get(kind, "I10") in landed
+    assert {"fhir": "8867-4", "redcap": "week_1", "hl7": "718-7"}.get(kind, "I10") in landed
     assert "1961" in landed
     assert "945" in landed
 

@@ -74,6 +74,7 @@ def arrow(said: Any, columns: dict[str, Any], **more: Any) -> dict[str, list[Any
         ({"method": "round", "to": 5}, 72, 70),
         ({"method": "round", "to": 5}, 72.5, 70.0),
         ({"method": "round", "to": 0.1}, 0.26, 0.3),
+        ({"method": "round", "to": 1e-9}, "13.50", "13.5"),
         ({"method": "round", "to": 0.1}, Decimal("0.26"), Decimal("0.3")),
         ({"method": "round", "to": 5}, "tall", None),
         ({"method": "as_is"}, "x", "x"),
@@ -413,6 +414,19 @@ def test_a_condition_is_for_its_tables_alone() -> None:
 def test_a_profile_has_other_rules_for_fhir() -> None:
     profile = Profile(rules=(Rule(path="a", method=Method.HASH),), fhir=Treatment(keep={"*": ("id",)}))
     assert (profile.of("fhir").keep, profile.of("files").keep) == ({"*": ("id",)}, None)
+
+
+def test_a_profile_has_other_rules_for_segments_beside_other_tables() -> None:
+    lists = Treatment(rules=(Rule(path="pid_3", method=Method.HASH),), keep={"*": ("pid_3",)})
+    profile = Profile(rules=(Rule(path="pid_5", method=Method.HASH),), hl7=lists)
+    found = profile.of("files", ("lab_PID",))
+    row = {"pid_3": "1", "pid_5": "2", "x": "3"}
+    for table, lands in (("lab_PID", {"pid_3": hashed("1", KEY)}), ("visit", {**row, "pid_5": hashed("2", KEY)})):
+        step = Protecting(table, matcher_of(found, table), KEY, TODAY, may=None, patients=None, keys=(), mark=None)
+        step._marked = True
+        assert step([row]) == [lands]
+    assert profile.of("files").keep is None
+    assert Profile(rules=profile.rules).of("files", ("lab_PID",)).keep is None
 
 
 def test_numbers_that_are_none_are_no_ages_and_no_zip_codes() -> None:
