@@ -28,6 +28,7 @@ from pipelines.run import run_connector
 from pipelines.source_test import probe
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR
+from tests.support.servers.bulk import BulkServer
 from tests.support.servers.fhir import FhirServer
 from tests.support.servers.http_server import WebServer
 from tests.support.servers.prefect_server import PrefectServer
@@ -313,6 +314,16 @@ def source(kind: str, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch) ->
                 book.active.append(row)
             book.save(inbox / "a.xlsx")
             yield {"type": "files", "url": str(inbox), "format": kind, "table": "visit", "origin": True, **protect}
+        case "fhir export":
+            with WebServer(BulkServer(a_patient())) as web:
+                types = ["Patient", "Observation"]
+                yield {
+                    "type": "fhir",
+                    "base_url": web.url + "/fhir",
+                    "resource_types": types,
+                    "mode": "bulk",
+                    **protect,
+                }
         case "fhir":
             with WebServer(FhirServer(*a_patient())) as web:
                 yield {
@@ -324,7 +335,7 @@ def source(kind: str, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    "kind", ["sql_database", "files", "redcap", "redcap by instrument", "fhir", "odm", "hl7", "xlsx"]
+    "kind", ["sql_database", "files", "redcap", "redcap by instrument", "fhir", "fhir export", "odm", "hl7", "xlsx"]
 )
 def test_no_canary_of_the_eighteen_classes_is_anywhere(
     rig: Rig, emr: Sql, inbox: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -344,7 +355,7 @@ def test_no_canary_of_the_eighteen_classes_is_anywhere(
         rig.run(connector)
     # Not because nothing landed.
     landed = rig.warehouse()
-    assert {"fhir": "8867-4", "redcap": "week_1", "hl7": "718-7"}.get(kind, "I10") in landed
+    assert {"fhir": "8867-4", "fhir export": "8867-4", "redcap": "week_1", "hl7": "718-7"}.get(kind, "I10") in landed
     assert "1961" in landed
     assert "945" in landed
 
