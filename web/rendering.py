@@ -53,9 +53,9 @@ Visitor = Annotated[Person, Depends(person_of)]
 
 
 async def sent_by(request: Request) -> dict[str, str]:
-    """What a form says: the last text of each name."""
-    body = await request.body()
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20_000))
+    """What a form says: the last text of each name. What is no text, which no browser sends, is shown as such."""
+    body = (await request.body()).decode("utf-8", "replace").replace("%00", "\ufffd")
+    return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=20_000))
 
 
 Sent = Annotated[dict[str, str], Depends(sent_by)]

@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from api.access_bodies import PlainName
 from api.bodies import Body, Input
+from connectors.limits.jsonb import unstorable
 from connectors.sources.protection.rules import Profile
 from database.access.protections import StoredProtection
 
@@ -25,6 +26,13 @@ class ProtectionInput(Input):
         Field(description=_RULES, examples=[{"rules": [{"names": ["birth_date"], "method": "year"}]}]),
     ]
     team: Annotated[PlainName | None, Field(description=_TEAM)] = None
+
+    @field_validator("rules")
+    @classmethod
+    def _can_be_stored(cls, rules: Profile) -> Profile:
+        for refusal in unstorable(rules.model_dump(exclude_unset=True), "rules"):
+            raise ValueError(refusal.message)
+        return rules
 
 
 class ProtectionAnswer(Body):

@@ -55,6 +55,12 @@ async def test_wrong_rules_are_refused_by_their_place_and_shipped_profiles_stay(
     error = refused.json()["errors"][0]
     assert error["pointer"] == "/rules/rules/0/path"
     assert "names an item of a list by its number" in error["detail"]
+    for unstorable in (rb"half of a pair \ud800", rb"\u0000"):
+        body = b'{"rules": {"keep": ["id", "' + unstorable + b'"]}}'
+        headers = {"Content-Type": "application/json"}
+        refused = await admin.put(f"{PROTECTIONS}/study", content=body, headers=headers)
+        assert refused.status_code == 422, refused.text
+        assert refused.json()["errors"][0]["pointer"].startswith("/rules")
     assert (await admin.put(f"{PROTECTIONS}/safe_harbor", json={"rules": DROPS})).status_code == 409
     assert (await admin.delete(f"{PROTECTIONS}/safe_harbor")).status_code == 403
     assert (await admin.get(f"{PROTECTIONS}/safe_harbor")).json()["rules"]["fhir"]["keep"]["Patient"]
