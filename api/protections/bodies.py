@@ -30,7 +30,7 @@ class ProtectionInput(Input):
     @field_validator("rules")
     @classmethod
     def _can_be_stored(cls, rules: Profile) -> Profile:
-        for refusal in unstorable(rules.model_dump(exclude_unset=True), "rules"):
+        for refusal in unstorable(rules.model_dump(mode="json"), "rules"):
             raise ValueError(refusal.message)
         return rules
 
