@@ -3,7 +3,7 @@
 A process that has everything imported, as a warm worker has, loads the same rows by a connector with every kind of
 check and by one with none, in turns. What is compared is processor time and not the clock: of that process, and of
 the database's server, which reads and lands the rows and which checks ask. Beside it, what of the checked loads was
-spent within the checks, and what within the ledger.
+spent by the process within the checks, and what within the ledger.
 """
 
 import json
@@ -153,14 +153,14 @@ def _spending(spent: Counter[str], name: str, *, of_server: bool) -> Iterator[No
 
 
 @contextmanager
-def _timed(parts: tuple[tuple[type, str], ...], spent: Counter[str], name: str, *, of_server: bool) -> Iterator[None]:
-    """Add the processor time of these methods to what is spent under a name while this lasts."""
+def _timed(parts: tuple[tuple[type, str], ...], spent: Counter[str], name: str) -> Iterator[None]:
+    """Add the processor time of these methods in this process to what is spent under a name while this lasts."""
     originals = [(owner, method, getattr(owner, method)) for owner, method in parts]
 
     def measured(original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)
         def call(*arguments: Any, **keywords: Any) -> Any:
-            with _spending(spent, name, of_server=of_server):
+            with _spending(spent, name, of_server=False):
                 return original(*arguments, **keywords)
 
         return call
@@ -192,10 +192,10 @@ def _add(connection: Any, disposition: str, checks: Mapping[str, Any] | None, de
 def _load(connector: int) -> Counter[str]:
     """A load's seconds of processor, and those within its parts."""
     spent: Counter[str] = Counter()
-    # What the ledger asks of a server is less than what can be seen there.
+    # Of this process alone: the session by which rows were read ends as the checks begin, and its time shows only then.
     with (
-        _timed(CHECKED, spent, "checks", of_server=True),
-        _timed(LEDGER, spent, "ledger", of_server=False),
+        _timed(CHECKED, spent, "checks"),
+        _timed(LEDGER, spent, "ledger"),
         _spending(spent, "load", of_server=True),
     ):
         run_connector(connector, Options(), Settings())
