@@ -105,6 +105,7 @@ class Origin:
     primary_key: frozenset[str]
     columns: Mapping[str, Any]
     """The types of the columns that are asked for, as the source stores them."""
+    oid: int = 0
 
     def of(self, names: Collection[str]) -> "Origin":
         """The same with these columns alone."""

@@ -98,9 +98,11 @@ class Offer:
 
     def _reason(self, query: str, *, is_whole: bool) -> str:
         with self.snapshot.held() as snapshot:
-            if not is_whole and snapshot.estimate(query) < fitness.LEAST_ROWS:
+            if not is_whole and snapshot.at_most(query, self.origin.oid) < fitness.LEAST_ROWS:
                 return "few rows are new"
             self.seen = self._look(query)
+            if not is_whole and self.seen.rows < fitness.LEAST_ROWS:
+                return "few rows are new"
             self.shared = "" if is_whole else snapshot.shared()
         if not self.seen.rows:
             return "it has no rows"

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from pipelines.sources.sql.streams.fitness import Origin
 
 _FACTS = sa.text(
-    "SELECT relkind::text, relhassubclass, pg_relation_size(oid) FROM pg_class WHERE oid = to_regclass(:name)"
+    "SELECT relkind::text, relhassubclass, pg_relation_size(oid), oid::bigint FROM pg_class "
+    "WHERE oid = to_regclass(:name)"
 )
 
 
@@ -22,5 +23,5 @@ def origins_of(connection: sa.Connection, tables: Sequence[sa.Table]) -> dict[st
         if row is not None:
             columns = {column.name: column.info["stored"] for column in table.columns}
             key = frozenset(column.name for column in table.primary_key.columns)
-            found[table.name] = Origin(row[0], row[1], row[2] or 0, key, columns)
+            found[table.name] = Origin(row[0], row[1], row[2] or 0, key, columns, row[3])
     return found

@@ -135,6 +135,13 @@ def test_few_new_rows_go_through_files(
     emr("INSERT INTO visit (id, changed) SELECT 100, now()")
     assert platform.run(connector).rows == {"visit": 1}
     assert "visit goes through files, since few rows are new." in caplog.text
+    # Many do, though the server's planner knows nothing of them yet.
+    emr(
+        "INSERT INTO visit (id, changed) SELECT i, clock_timestamp() + interval '1 hour' "
+        "FROM generate_series(1000, 30000) i"
+    )
+    assert platform.run(connector).rows == {"visit": 29_001}
+    assert "visit streams: 29,001 rows" in caplog.text
 
 
 @pytest.mark.parametrize("disposition", ["append", "merge"])
