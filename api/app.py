@@ -29,6 +29,7 @@ from api.sign_in.at_the_page import install as install_sign_in
 from api.sign_in.bearer import Provider
 from api.sign_in.proxy import TrustedProxy
 from api.sources import routes as source_routes
+from api.sources.offered import Offers
 from connectors.people import NameableSecrets
 from connectors.runs import PrefectRuns
 from database.connection.engine import open_engine
@@ -113,7 +114,7 @@ async def _opened(
         app.state.engine = engine
         app.state.blocks = PrefectBlocks()
         async with open_runs() as runs:
-            app.state.service = Service.of(settings, engine, runs)
+            app.state.service = Service.of(settings, engine, runs, Offers(settings))
             app.state.sessions = Sessions(engine, [token.get_secret_value() for token in settings.api_token])
             app.state.tester = tester
             app.state.documents_of = exchange_routes.documents_of

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connectors.connector import ConnectorRow, InvalidConnectorError, validate
@@ -21,6 +22,7 @@ from connectors.limits.jsonb import unstorable
 from connectors.people import Act, Verdict, may, may_for_all
 from connectors.refusals import Refusal
 from connectors.shared_tables import clash, writer_of, writers_of
+from connectors.sources.fhir import FhirSource
 from connectors.sources.protection.profiles import SHIPPED
 from database import audit, connectors, loads
 from database.access import credentials, protections
@@ -66,6 +68,7 @@ class Service(Decisions):
         complete = _complete({**WHOSE, "team": self._person.home, **values})
         self._require_team(None, complete["team"], new=True)
         self._judge(complete, connector_id=0)  # whether an `H` is valid does not depend on the id that there is to be
+        await self._refuse_unoffered(complete["source"])
         async with self._changing(complete["name"], None) as connection:
             row = await connectors.insert(connection, complete)
             await self._require_what_is_named(connection, row)
@@ -82,6 +85,8 @@ class Service(Decisions):
             NotFoundError, ForbiddenError, StaleError, InvalidConnectorError, NameTakenError: and nothing has changed.
         """
         changes = _stripped(values)
+        if "source" in changes:
+            await self._refuse_unoffered(changes["source"], connector_id)
         async with self._changing(changes.get("name"), connector_id) as connection:
             row = await self._lock(connection, connector_id, seen)
             self._require_team(row.team, changes.get("team", row.team))
@@ -204,6 +209,20 @@ class Service(Decisions):
         if seen is not None and row.version not in seen:
             raise StaleError(row.generation)
         return row
+
+    async def _refuse_unoffered(self, source: Any, connector_id: int | None = None) -> None:
+        """Refuse what a FHIR server says that it does not offer. A source that stays as it is is not looked at again.
+
+        Raises:
+            InvalidConnectorError, NotFoundError, ForbiddenError: it was refused.
+        """
+        try:
+            found = FhirSource.model_validate(source)
+        except ValidationError:
+            return  # of another kind, or refused where everything is
+        before = None if connector_id is None else (await self.get(connector_id, Act.CHANGE)).row.source
+        if before != source and (refusals := await self._offers(found)):
+            raise InvalidConnectorError(tuple(refusals))
 
     def judged(self, values: Values) -> InvalidConnectorError | None:
         """What would keep a new connector of these values from being saved; None: nothing does. Nothing is saved."""

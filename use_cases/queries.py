@@ -5,7 +5,7 @@ Nothing is changed here, and nothing is known of SQL: `database` has the stateme
 
 import asyncio
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -36,6 +36,7 @@ from connectors.schedules.crowding import herd_warnings
 from connectors.schedules.dates import local, next_runs
 from connectors.schedules.warnings import warnings
 from connectors.schedules.wording import words
+from connectors.sources.fhir import FhirSource
 from connectors.status import Status
 from database import connectors, fleet, loads
 from database.connectors import Filter
@@ -44,6 +45,13 @@ from database.store import Store
 from settings import Settings
 
 PREVIEWED_RUNS = 5
+
+Offers = Callable[[FhirSource], Awaitable[Sequence[Refusal]]]
+"""Looks at a source's server, within seconds: what is asked for and not offered; nothing where nobody knows."""
+
+
+async def _nothing_is_looked_at(_: FhirSource) -> Sequence[Refusal]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,7 @@ class Queries:
         open_credentials: bool = True,
         follow_deployments: Sequence[str] = (),
         reason_required: bool = False,
+        offers: Offers = _nothing_is_looked_at,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
@@ -117,13 +126,16 @@ class Queries:
         self._places = places
         self._open_credentials = open_credentials
         self._follow_deployments = follow_deployments
+        self._offers = offers
         self._clock = clock
         self.reason_required = reason_required
         """Whether a change without a reason is refused."""
         self._person = PLATFORM
 
     @classmethod
-    def of(cls, settings: Settings, engine: AsyncEngine, runs: PrefectRuns) -> Self:
+    def of(
+        cls, settings: Settings, engine: AsyncEngine, runs: PrefectRuns, offers: Offers = _nothing_is_looked_at
+    ) -> Self:
         """The use cases of an installation, whichever door opens them."""
         return cls(
             Store(engine),
@@ -133,6 +145,7 @@ class Queries:
             open_credentials=settings.credentials is NameableSecrets.OPEN,
             follow_deployments=settings.follow_deployments,
             reason_required=settings.reason_required,
+            offers=offers,
         )
 
     def acting_for(self, person: Person) -> Self:

@@ -89,6 +89,23 @@ class DeniedHosts:
                 raise _refusal(host or "of this machine")
 
 
+def address_of(denied: DeniedHosts, host: str, port: int) -> str:
+    """An address of a host that has been judged, for whoever connects by it and by nothing else.
+
+    Raises:
+        ConfigurationError: it is denied.
+        OSError: the name is not known.
+    """
+    if host.lower().rstrip(".") in denied.names:
+        raise _refusal(host)
+    addresses = list(_addresses(host, port))
+    for address in addresses:
+        denied.check_address(host, str(address), port)
+    if not addresses:
+        raise OSError
+    return str(addresses[0])
+
+
 def _refusal(host: str) -> ConfigurationError:
     return ConfigurationError(
         f"The host {host} is one that no connector may reach here (the platform's own, or one of CAI_DENIED_HOSTS): "

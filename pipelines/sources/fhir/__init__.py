@@ -11,6 +11,7 @@ import dlt
 from dlt.extract import DltResource
 
 from connectors.sources.fhir import FhirSource
+from connectors.sources.fhir_offers import unoffered
 from pipelines.errors import ConfigurationError, Fields, RunError
 from pipelines.sources import Context
 from pipelines.sources.cursors.asked import Asked, place_of
@@ -65,24 +66,22 @@ def _of_types(source: FhirSource, context: Context) -> list[DltResource]:
 
 
 def refuse_unoffered(source: FhirSource, client: Client) -> None:
-    """Refuse types that the server does not search, and say of which it can't tell what was updated, by its own word.
+    """Refuse what the server does not offer, and say of which types it can't tell what was updated, by its own word.
 
     A server that gives no CapabilityStatement is asked for the resources themselves.
 
     Raises:
-        ConfigurationError: it does not offer the search of a type.
+        ConfigurationError: it does not offer a search that is wanted.
     """
     try:
-        offered = capability_of(client).searches
+        offered = capability_of(client)
     except RunError:
         return
-    if missing := [kind for kind in source.resource_types if offered and kind not in offered]:
-        raise ConfigurationError(
-            f"The server does not offer the search of {' and '.join(missing)}, by its CapabilityStatement: take them "
-            "out of source.resource_types."
-        )
+    if refusals := list(unoffered(source, offered)):
+        raise ConfigurationError(" ".join(refusal.message for refusal in refusals))
+    searches = offered.searches
     if source.patients is None and (
-        silent := [kind for kind in source.resource_types if (of := offered.get(kind)) and "_lastUpdated" not in of]
+        silent := [kind for kind in source.resource_types if (of := searches.get(kind)) and "_lastUpdated" not in of]
     ):
         client.remark(
             f"The server does not say that it offers _lastUpdated for {' and '.join(silent)}: if it heeds none, each "

@@ -17,13 +17,14 @@ import dlt
 from dlt.extract import DltResource
 
 from connectors.sources.fhir import FhirSource
+from connectors.sources.fhir_offers import Capability
 from pipelines.errors import ConfigurationError
 from pipelines.sources import Context
 from pipelines.sources.cursors.asked import Asked, place_of
 from pipelines.sources.cursors.incremental import STATE
 from pipelines.sources.cursors.values import Kind, earlier, instant_of
 from pipelines.sources.fhir.bundles import resources_in, searched
-from pipelines.sources.fhir.capability import Capability, capability_of
+from pipelines.sources.fhir.capability import capability_of
 from pipelines.sources.fhir.views import digest_of
 from pipelines.sources.http.client import Client
 from pipelines.sources.rest_api import as_tables, first_rows, paged

@@ -25,6 +25,7 @@ from prefect_api.names import FLOW_NAME
 from prefect_api.run_queries import open_runs
 from settings import Settings
 from tests.support.api_rig import BODY, CONNECTORS, assert_problem, client, create
+from tests.support.servers.http_server import Answer, WebServer
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer, free_port
 
 
@@ -551,3 +552,40 @@ async def test_a_row_that_a_back_end_holds_is_said_so_and_soon(api: httpx.AsyncC
         assert (await api.patch(f"{CONNECTORS}/{other['id']}", json={"description": "x"})).status_code == 200
     finally:
         await holder.close()
+
+
+# --- what a FHIR server offers ---------------------------------------------------------------------------------------
+
+
+def fhir(url: str, *types: str, **keys: Any) -> dict[str, Any]:
+    """A body with a FHIR source."""
+    return {**BODY, "source": {"type": "fhir", "base_url": f"{url}/fhir", "resource_types": list(types), **keys}}
+
+
+async def test_what_a_fhir_server_does_not_offer_is_refused_when_saved(api: httpx.AsyncClient) -> None:
+    parameters = [{"name": "code"}, {"name": "patient"}]
+    rest = [{"mode": "server", "resource": [{"type": "Patient"}, {"type": "Observation", "searchParam": parameters}]}]
+    statement = {"resourceType": "CapabilityStatement", "rest": rest}
+    with WebServer(lambda _: statement) as web:
+        refused = await api.post(CONNECTORS, json=fhir(web.url, "Patient", "Immunization"))
+        assert_problem(refused, 422, "/source/resource_types")
+        assert "does not offer the search of Immunization" in refused.text
+
+        made = (await api.post(CONNECTORS, json=fhir(web.url, "Patient", "Observation"))).json()
+        one = f"{CONNECTORS}/{made['id']}"
+        filters = {"mode": "bulk", "type_filters": ["Observation?status=final&code=1"]}
+        refused = await api.patch(one, json={"source": fhir(web.url, "Observation", **filters)["source"]})
+        assert "asks for Observation by status, which the server" in refused.text
+        asked = len(web.asked)
+        # What stays as it is is not looked at again.
+        assert (await api.patch(one, json={"source": made["source"]})).status_code == 200
+        assert (await api.patch(one, json={"description": "mine"})).status_code == 200
+        assert len(web.asked) == asked
+        assert "authorization" not in web.asked[-1].headers
+
+
+@pytest.mark.parametrize("answer", [Answer(b"no", 503), Answer(b"no", 401), {"resourceType": "Bundle"}, None])
+async def test_a_fhir_server_that_says_nothing_keeps_nobody_from_saving(api: httpx.AsyncClient, answer: Any) -> None:
+    with WebServer(lambda _: answer) as web:
+        url = f"http://127.0.0.1:{free_port()}" if answer is None else web.url
+        assert (await api.post(CONNECTORS, json=fhir(url, "Immunization"))).status_code == 201

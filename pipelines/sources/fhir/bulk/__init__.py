@@ -13,6 +13,7 @@ from dlt.extract import DltResource
 
 from connectors.sources.deletes import Deletes
 from connectors.sources.fhir import FhirSource, Mode
+from connectors.sources.fhir_offers import Capability
 from connectors.sources.write_rules import normalised
 from database.runs import Export
 from pipelines.errors import ConfigurationError
@@ -36,7 +37,7 @@ from pipelines.sources.fhir.bulk.asking import (
 from pipelines.sources.fhir.bulk.export import Exporting
 from pipelines.sources.fhir.bulk.files import Files, resources_of
 from pipelines.sources.fhir.bulk.manifest import File, Manifest
-from pipelines.sources.fhir.capability import Capability, capability_of
+from pipelines.sources.fhir.capability import capability_of
 from pipelines.sources.fhir.outcomes import code_of, is_bad, issues_of
 from pipelines.sources.fhir.views import digest_of
 from pipelines.sources.http.client import Client

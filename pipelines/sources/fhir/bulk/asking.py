@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from connectors.sources.fhir import ExportLevel, FhirSource
+from connectors.sources.fhir_offers import Level
 from pipelines.errors import ConfigurationError
 from pipelines.sources.cursors.values import Kind, earlier, instant_of
-from pipelines.sources.fhir.capability import Level
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from connectors.sources.fhir_offers import read
 from pipelines.errors import ConfigurationError
 from pipelines.sources.fhir.bulk.asking import Wanted, as_instant, begins_at, covers, earliest
 from pipelines.sources.fhir.bulk.manifest import File, manifest_of
 from pipelines.sources.fhir.bulk.status import Failed, Gone, Later, judged
-from pipelines.sources.fhir.capability import read
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WANTED = Wanted("host/fhir", "$export", ("Patient", "Observation"), ("Patient?active=true",), "2026-01-01T00:00:00Z")
