@@ -5,8 +5,8 @@ An export of which the server has named no address can't be ended, and goes with
 
 from alembic import op
 
-revision = "0024"
-down_revision = "0023"
+revision = "0025"
+down_revision = "0024"
 
 
 def upgrade() -> None:
