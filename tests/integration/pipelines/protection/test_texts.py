@@ -17,6 +17,11 @@ from pipelines.protection.methods.tokens import Tokens
 from pipelines.protection.methods.values import is_a
 from tests.support.data_plane.platform import Platform
 
+pytestmark = pytest.mark.skipif(
+    find_spec("presidio_analyzer") is None,
+    reason="No recognisers here: uv pip install --require-hashes -r requirements-texts.lock",
+)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_web() -> None:
