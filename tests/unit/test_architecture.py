@@ -193,3 +193,13 @@ def test_import_linter_names_folders_and_excuses_nothing() -> None:
         named = " ".join(contract.get("layers", []) + contract.get("source_modules", []) + contract.get("modules", []))
         for folder in re.findall(r"[\w.]+", named):
             assert (ROOT / folder.replace(".", "/")).is_dir(), f"{folder} is no folder"
+
+
+def test_each_migration_follows_the_one_before() -> None:
+    """Two of one number come together by a merge that no tool refuses."""
+    versions = sorted((ROOT / "database" / "migrations" / "versions").glob("0*.py"))
+    said = [
+        re.findall(r'^(?:down_)?revision(?:: .*)? = (?:"(\d+)"|None)$', each.read_text(), re.M) for each in versions
+    ]
+    numbers = [each.name[:4] for each in versions]
+    assert said == [[one, before] for one, before in zip(numbers, ["", *numbers], strict=False)]
