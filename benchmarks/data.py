@@ -51,7 +51,7 @@ BEFORE = "8b20790"
 """The last build that took a row's first version, a cast value or a short page for what was there."""
 COMPARED = (
     *("to-duckdb", "to-postgres", "merge-to-duckdb", "merge-to-postgres", "rest-to-duckdb"),
-    *("files-to-duckdb", "narrow-files-to-duckdb", "jsonl-to-duckdb"),
+    *("files-to-duckdb", "quoted-files-to-duckdb", "narrow-files-to-duckdb", "jsonl-to-duckdb"),
 )
 SLOWER = 1.05
 
@@ -60,10 +60,11 @@ PROTECTED = round(1 / 0.7, 2)
 
 FILES = {
     "wide/measurement.csv": "COPY measurement TO STDOUT (FORMAT csv, HEADER)",
+    "quoted/measurement.csv": "COPY measurement TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE *)",
     "narrow/measurement.csv": "COPY (SELECT id, value, updated_at FROM measurement) TO STDOUT (FORMAT csv, HEADER)",
     "lines/measurement.jsonl": "COPY (SELECT row_to_json(measurement) FROM measurement) TO STDOUT",
 }
-"""The small table as files, each in a directory of its own: all columns, three of them, and lines of JSON."""
+"""The small table as files, a directory each: all columns, the same in quotes, three of them, and lines of JSON."""
 
 RESULTS = Path(__file__).parent / "RESULTS-DATA.md"
 

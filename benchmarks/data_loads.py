@@ -168,6 +168,7 @@ LOADS: dict[str, Callable[[], float]] = {
     "safe-harbor-to-duckdb": _connector({**SQL, "protect": {"profile": "safe_harbor"}}, None),
     "protected-rest": _connector({**_REST, "protect": _PROTECT_REST}, None),
     "files-to-duckdb": _connector(_files("wide", "csv"), None),
+    "quoted-files-to-duckdb": _connector(_files("quoted", "csv"), None),
     "narrow-files-to-duckdb": _connector(_files("narrow", "csv"), None),
     "jsonl-to-duckdb": _connector(_files("lines", "jsonl"), None),
     "xpt-to-duckdb": _connector(_files("xpt", "xpt"), None),

@@ -8,7 +8,6 @@ import os
 from typing import Any
 
 import dlt
-import pyarrow as pa
 from dlt.extract import DltResource
 
 from connectors.connector import by_key_refusals
@@ -36,6 +35,7 @@ from pipelines.loading.summary import Summary
 from pipelines.protection.masking import Mask, mask_of
 from pipelines.protection.protecting import Protection, protection_of
 from pipelines.remarks import Remarks
+from pipelines.rows.memory import give_back
 from pipelines.rows.rejected import RejectedRows
 from pipelines.sources import Context, Window, look_first, open_source
 from pipelines.sources.as_one import source_of
@@ -123,7 +123,7 @@ class LoadPipeline:
         except NotReadyError as wait:
             self.waits = wait
         # What rows were made in is free by now, and the load wants it for the destination.
-        pa.default_memory_pool().release_unused()
+        give_back()
 
     def _context(self, **more: Any) -> Context:
         job = self.job

@@ -1,50 +1,102 @@
-"""Tables that one reading fills together: who asks for one of them gets all, each part of the reading once.
+"""Tables that one reading fills together: who asks for the first of them has all read, and what came waits on disk.
 
-A page goes to each of the tables in turn, as dlt asks its resources in turn, and is kept until the last one has it.
+So each table goes on in large pages, however many tables there are and however few rows of each come at once: dlt's
+work is by page and column, and what a load file knows of each such piece is in memory until it is closed. What waits
+stands in the run's own directory: if the process dies, it goes with that.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, Generic, TypeVar
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
+import pyarrow as pa
+import pyarrow.ipc
 from dlt.extract import DltResource
 from dlt.extract.items_transform import ItemTransform
 
-T = TypeVar("T")
+PAGE_BYTES = 4_000_000
+"""The size of the pages in which a table goes on."""
 
 
-class Shared(Generic[T]):
-    """The pages of one reading, for so many takers. It begins when the first one asks."""
+class Spool:
+    """The pages of one reading, by table. It begins when the first table is asked for."""
 
-    def __init__(self, read: Callable[[], Iterator[T]], takers: int) -> None:
+    def __init__(self, read: Callable[[], Iterator[Mapping[str, pa.Table]]], directory: Path | None) -> None:
+        """`directory`: the run's own; None for the system's."""
         self._read = read
-        self._takers = takers
-        self._pages: Iterator[T] | None = None
-        self._kept: dict[int, tuple[T, int]] = {}
-        self._count = 0
-        self._is_over = False
+        self._directory = directory
+        self._kept: dict[str, _Kept] | None = None
+        self._place: tempfile.TemporaryDirectory[str] | None = None
 
-    def pages(self) -> Iterator[T]:
-        """All pages, for one taker."""
-        number = 0
-        while (page := self._page(number)) is not None:
-            yield page
-            number += 1
+    def pages(self, table: str) -> Iterator[pa.Table]:
+        """The rows of one table, once; a table without rows where there are none but its columns."""
+        if self._kept is None:
+            self._kept = {}
+            # It goes with the spool, also where not all is asked for.
+            self._place = tempfile.TemporaryDirectory(dir=self._directory)
+            self._fill(self._kept, Path(self._place.name))
+        if (kept := self._kept.pop(table, None)) is not None:
+            yield from kept.pages()
 
-    def _page(self, number: int) -> T | None:
-        if number == self._count and not self._is_over:
-            if self._pages is None:
-                self._pages = self._read()
-            try:
-                self._kept[number] = next(self._pages), self._takers
-                self._count += 1
-            except StopIteration:
-                self._is_over = True
-        if number not in self._kept:
-            return None
-        page, left = self._kept.pop(number)
-        if left > 1:
-            self._kept[number] = page, left - 1
-        return page
+    def _fill(self, kept: "dict[str, _Kept]", directory: Path) -> None:
+        for page in self._read():
+            for name, rows in page.items():
+                if name not in kept:
+                    kept[name] = _Kept(directory / str(len(kept)))
+                kept[name].add(rows)
+
+
+class _Kept:
+    """The rows of one table on disk: a file for each set of columns that came, in turn."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files: list[Path] = []
+        self._schema = pa.schema([])
+        self._writer: Any = None
+
+    def add(self, rows: pa.Table) -> None:
+        """Write rows behind those that have come."""
+        if self._writer is None or rows.schema != self._schema:
+            self._close()
+            self._schema = rows.schema
+            self._files.append(self._path.with_suffix(f".{len(self._files)}"))
+            self._writer = pa.ipc.new_stream(str(self._files[-1]), rows.schema)
+        if rows.num_rows:
+            self._writer.write_table(rows)
+
+    def pages(self) -> Iterator[pa.Table]:
+        """All rows, once."""
+        self._close()
+        gathered: list[pa.Table] = []
+        size, is_empty = 0, True
+        for part in self._parts():
+            gathered.append(part)
+            size += part.nbytes
+            del part
+            if size >= PAGE_BYTES:
+                size, is_empty = 0, False
+                yield _joined(gathered)
+        if gathered or is_empty:
+            yield _joined(gathered) if gathered else self._schema.empty_table()
+
+    def _parts(self) -> Iterator[pa.Table]:
+        for path in self._files:
+            with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
+                yield from (pa.Table.from_batches([batch]) for batch in reader)
+            path.unlink()
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _joined(parts: list[pa.Table]) -> pa.Table:
+    """One table of these, which are given up: a reader that waits for its turn must hold none of its rows."""
+    found = pa.concat_tables(parts, promote_options="default").combine_chunks()
+    parts.clear()
+    return found
 
 
 class _Together(ItemTransform[Any, dict[str, Any]]):

@@ -44,18 +44,20 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
         self._keys = keys
         self._told = dict(fitter.known)
 
-    def __call__(self, item: Any, meta: Any = None) -> Iterator[Any]:
-        """The table fitted; what is none goes through as it is."""
+    def __call__(self, item: Any, meta: Any = None) -> Any:
+        """The table fitted, None for one of nothing; what is no table goes through as it is.
+
+        No generator: one that waits while other tables have their turn would hold the page of each.
+        """
         if isinstance(item, pa.RecordBatch):
             item = pa.Table.from_batches([item])
-        if isinstance(item, pa.Table):
-            # Known only while the source is read: a first load has no schema before.
-            self.fitter.landed_name = dlt.current.source_schema().naming.normalize_path
-            yield from self._fitted(item)
-        else:
-            yield item
+        if not isinstance(item, pa.Table):
+            return item
+        # Known only while the source is read: a first load has no schema before.
+        self.fitter.landed_name = dlt.current.source_schema().naming.normalize_path
+        return self._fitted(item)
 
-    def _fitted(self, item: pa.Table) -> Iterator[Any]:
+    def _fitted(self, item: pa.Table) -> Any:
         fitted = self.fitter.countable(self.fitter.fit(item))
         if self._rejects:
             fitted, without, reason = self._keys.split(fitted)
@@ -63,7 +65,7 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
         self._keys.check(fitted)
         self._keys.check_texts(self.fitter.nul)
         if not fitted.num_columns and not fitted.num_rows:
-            return
+            return None
         # By itself dlt makes each moment one with a zone, and JSON a text.
         known = self.fitter.known
         if untold := {
@@ -73,9 +75,8 @@ class Fitting(ItemTransform[Any, dict[str, Any]]):
         }:
             self._told |= {name: known[name] for name in untold}
             hints: Any = {name: {"name": name, **known[name].hint} for name in untold}
-            yield dlt.mark.with_hints(fitted, dlt.mark.make_hints(columns=hints))
-        else:
-            yield fitted
+            return dlt.mark.with_hints(fitted, dlt.mark.make_hints(columns=hints))
+        return fitted
 
 
 class Counting(ItemTransform[Any, dict[str, Any]]):

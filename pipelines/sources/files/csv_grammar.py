@@ -9,9 +9,9 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
 
 from pipelines.sources.cursors.values import comparable, order_of
 from pipelines.sources.files.faults import BrokenFileError
@@ -292,15 +292,14 @@ class Check:
         self._ends = (dialect.delimiter + "\r\n").encode()
         self._escape = dialect.escape.encode()
         self._escaped = re.compile(rb"%s[\s\S]" % re.escape(self._escape))
-        self._right = ""
-        if self._quote:
-            d, q = (rf"\x{ord(sign):02x}" for sign in (dialect.delimiter, dialect.quote))
-            bare, quoted = rf"[^{q}{d}\r\n]*", rf"{q}(?:[^{q}]|{q}{q})*"
-            self._right = rf"^(?:(?:{bare}|{quoted}{q})[{d}\r\n])*(?:{bare}|{quoted}{q}?)$"
+        self._beside = np.zeros(256, np.bool_)
+        """The bytes that may stand before a quote that opens a cell, and after one that closes it; two quotes within a
+        cell are one that closes and one that opens."""
+        self._beside[list(self._ends + self._quote)] = True
         self._before = b"\n"
         """Stands for all blocks before: a row's end, a bare cell, an open quote, or a quote that may be closed."""
-        self._rest = b""
         self._open_bytes = 0
+        self._rest = b""
         self.doubtful = False
 
     def __call__(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -315,10 +314,11 @@ class Check:
 
     def _look(self, block: bytes) -> None:
         text = self._before + (self._without_escapes(block) if self._escape else block)
-        quotes = text.count(self._quote)
-        # Arrow's engine for patterns takes the same time whatever the text is, and lets other threads run meanwhile.
+        signs = np.frombuffer(text, np.uint8)
+        places = np.flatnonzero(signs == self._quote[0])
+        quotes = len(places)
         if quotes and not (quotes == 1 and text.startswith(self._quote)):
-            self.doubtful = not pc.match_substring_regex(pa.array([text], pa.binary()), self._right)[0].as_py()
+            self.doubtful = not self._are_at_ends(signs, places)
             self._open_bytes = 0
         if quotes % 2:
             self._open_bytes += len(text)
@@ -328,6 +328,14 @@ class Check:
             self._before = self._quote * 2
         else:
             self._before = b"\n" if text[-1] in self._ends else b"x"
+
+    def _are_at_ends(self, signs: "np.ndarray[Any, Any]", places: "np.ndarray[Any, Any]") -> bool:
+        """Whether quotes stand only where cells begin and end. They open and close in turns."""
+        # What is before the first byte is none of this block's.
+        opening, closing = places[2 * (places[0] == 0) :: 2], places[1::2]
+        if len(closing) and closing[-1] == len(signs) - 1:
+            closing = closing[:-1]  # what follows it stands in the next block
+        return bool(self._beside[signs[opening - 1]].all() and self._beside[signs[closing + 1]].all())
 
     def _without_escapes(self, block: bytes) -> bytes:
         text = self._rest + block

@@ -16,6 +16,7 @@ from connectors.sources.deletes import Deletes
 from connectors.sources.redcap import Checkboxes, Content, Layout, RedcapSource
 from connectors.sources.write_rules import normalised
 from pipelines.errors import ConfigurationError
+from pipelines.rows.memory import give_back
 from pipelines.sources import Context
 from pipelines.sources.http.client import source_client
 from pipelines.sources.redcap.asking import FIELDS, Project
@@ -25,13 +26,10 @@ from pipelines.sources.redcap.instruments import RECORD, Instruments
 from pipelines.sources.redcap.keys import RECORD_KEYS
 from pipelines.sources.redcap.reading import Reading
 from pipelines.sources.rest_api import as_tables
-from pipelines.sources.together import Shared, read_together
+from pipelines.sources.together import Spool, read_together
 from pipelines.wording import quoted
 
 TABLES = {Content.FORM_EVENT_MAPPING: "form_event_mapping"}
-
-PAGE_BYTES = 2_000_000
-"""The size that the tables of several batches have together before they go on: dlt's own work is by page and column."""
 
 
 def resources(source: RedcapSource, context: Context) -> list[DltResource]:
@@ -118,6 +116,7 @@ def _wide(project: Project, dictionary: Dictionary, source: RedcapSource, contex
         for rows in reading.batches(state, merges=resource.write_disposition == "merge", replace=replace):
             yield [{**row, **_key(row)} for row in enriching.rows(rows[:left])]
             left = None if left is None else max(0, left - len(rows))
+            give_back()
 
     resource = dlt.resource(
         records, name=RECORD, primary_key=[dictionary.identity, *RECORD_KEYS], write_disposition="merge"
@@ -165,16 +164,21 @@ def _by_instrument(
         state: dict[str, Any] = dlt.current.resource_state(RECORD)
         merges = dlt.current.resource().write_disposition == "merge"
         batches = reading.batches(state, merges=merges, replace=lambda: replacing.append(True))
-        yield from _gathered(instruments.taken_apart(enriching.rows(rows)) for rows in batches)
+        for rows in batches:
+            yield instruments.taken_apart(enriching.rows(rows))
+            give_back()
 
-    shared = Shared(pages, len(tables))
+    spool = Spool(pages, context.directory)
+
+    def landing(page: pa.Table) -> Any:
+        if replacing:
+            dlt.current.resource().apply_hints(write_disposition="replace")
+        # A page without rows goes on only where it tells that the table is replaced.
+        return page if page.num_rows or replacing else []
 
     def of_table(table: str) -> Iterator[Any]:
-        for page in shared.pages():
-            if replacing:
-                dlt.current.resource().apply_hints(write_disposition="replace")
-            # A page without rows goes on only where it tells that the table is replaced.
-            yield page[table] if page[table].num_rows or replacing else []
+        # No page has a name here: while other tables have their turn, it would be held.
+        yield from map(landing, spool.pages(table))
 
     found = []
     types = {**dict.fromkeys(sorted(enriching.lists), "json"), **source.types}
@@ -185,22 +189,3 @@ def _by_instrument(
         found.append(as_tables(resource, table, types=types, presumed=instruments.types(), of_text=True))
     read_together(found, RECORD)
     return found
-
-
-def _gathered(batches: Iterator[dict[str, pa.Table]]) -> Iterator[dict[str, pa.Table]]:
-    """The same tables in larger pages."""
-    kept: list[dict[str, pa.Table]] = []
-    for batch in batches:
-        kept.append(batch)
-        if sum(table.nbytes for part in kept for table in part.values()) >= PAGE_BYTES:
-            yield _joined(kept)
-            kept = []
-    if kept:
-        yield _joined(kept)
-
-
-def _joined(parts: list[dict[str, pa.Table]]) -> dict[str, pa.Table]:
-    return {
-        table: pa.concat_tables([part[table] for part in parts], promote_options="default").combine_chunks()
-        for table in parts[0]
-    }

@@ -8,17 +8,19 @@ export's, with what belongs to no instrument.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from connectors.sources.write_rules import normalised
 from pipelines.sources.redcap.dictionary import GROUP, Dictionary, Field, Setup, checkbox_of
 from pipelines.sources.redcap.keys import RECORD_KEYS
 
 Row = dict[str, Any]
+Cells = Sequence[Any]
+
+_TEXTS = frozenset({str, type(None)})
 
 RECORD = "record"
 """The table of the export's rows themselves."""
@@ -75,13 +77,15 @@ class Instruments:
             if name not in self._shared:
                 columns[self.form_of(name)].append(name)
         shared = [name for name in self._shared if name in there or name in RECORD_KEYS]
-        found = {RECORD: self._table(rows, shared, columns[""])}
+        every = _columns(rows, there)
+        found = {RECORD: self._table(every, len(rows), shared, columns[""])}
         places = [self._setup.forms_at(_text(row, RECORD_KEYS[0]), _text(row, RECORD_KEYS[1])) for row in rows]
         for form, table in self.tables.items():
             chosen = [
                 row for row, forms in zip(rows, places, strict=True) if form in forms or self._holds(row, columns[form])
             ]
-            found[table] = self._table(chosen, shared, columns[form])
+            of_form = every if len(chosen) == len(rows) else _columns(chosen, [*shared, *columns[form]])
+            found[table] = self._table(of_form, len(chosen), shared, columns[form])
         return found
 
     def _holds(self, row: Row, columns: list[str]) -> bool:
@@ -92,14 +96,25 @@ class Instruments:
             if (value := row.get(name))
         )
 
-    def _table(self, rows: list[Row], shared: list[str], columns: list[str]) -> pa.Table:
-        arrays: dict[str, pa.Array] = {
-            name: pa.array([_text(row, name) for row in rows], pa.string()) for name in shared
-        }
+    def _table(self, cells: Mapping[str, Cells], rows: int, shared: list[str], columns: list[str]) -> pa.Table:
+        nothing = ("",) * rows
+        arrays = {name: pa.array([cell or "" for cell in cells.get(name, nothing)], pa.string()) for name in shared}
         for name in columns:
-            values = pa.array([_text(row, name) for row in rows], pa.string())
-            arrays[name] = pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
+            arrays[name] = pa.array([cell or None for cell in cells[name]], pa.string())
         return pa.table(arrays)
+
+
+def _columns(rows: list[Row], names: list[str]) -> dict[str, Cells]:
+    """The cells of these columns as texts, from the first row to the last."""
+    if rows and all(list(row) == names for row in rows):
+        # As REDCap answers: the same names in the same order, so that no cell is looked up.
+        found: Iterable[Cells] = zip(*map(dict.values, rows), strict=True)
+    else:
+        found = ([row.get(name) for row in rows] for name in names)
+    return {
+        name: cells if _TEXTS.issuperset(map(type, cells)) else [None if cell is None else str(cell) for cell in cells]
+        for name, cells in zip(names, found, strict=True)
+    }
 
 
 def _text(row: Row, name: str) -> str:

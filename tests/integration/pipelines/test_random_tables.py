@@ -1,7 +1,7 @@
 """Random tables of all types of PostgreSQL, MySQL and SQLite, changed at random between loads: no silent difference.
 
 A round is a table that is loaded, changed and loaded again, twice. What fails is told with the seed of its walk:
-`CAI_RANDOM_SEED=n make soak` walks it again. Ten tables share a connector, as loads cost seconds and tables do not.
+`CAI_RANDOM_SEED=n make soak` walks it again. Many tables share a connector, as loads cost seconds and tables do not.
 """
 
 import contextlib
@@ -28,12 +28,15 @@ from tests.support.data_plane.random_values import MYSQL, MYSQL_WIDER, POSTGRES,
 from tests.support.servers.peers import mysql_server
 
 SOURCE, WAREHOUSE = "CAI_SECRET_RANDOM", "CAI_SECRET_WAREHOUSE"
-TABLES, CHANGES = 10, 2
+TABLES, LONG_TABLES, CHANGES = 10, 200, 2
+"""Tables of a walk in CI and on the long one, and how often they are changed."""
 LONG_ROUNDS = int(os.environ.get("CAI_RANDOM_ROUNDS", "10000"))
 
 Cells = dict[int, dict[str, Landed | None]]
 Read = Callable[[str, str], Cells]
 """All cells of a table, given its dataset and its name."""
+Open = Callable[[], contextlib.AbstractContextManager[Read]]
+"""A connection to a destination, which is no one's while a load writes."""
 
 
 @contextlib.contextmanager
@@ -103,24 +106,30 @@ _DUCKDB = {
 }
 
 
-def of_duckdb(path: Path) -> Read:
+def of_duckdb(path: Path) -> Open:
     """Reads tables of a DuckDB file."""
 
-    def read(dataset: str, table: str) -> Cells:
+    @contextlib.contextmanager
+    def opened() -> Iterator[Read]:
         with duckdb.connect(str(path), read_only=True) as warehouse:
-            columns = warehouse.execute(
-                "SELECT column_name, data_type FROM information_schema.columns "
-                "WHERE table_schema = ? AND table_name = ?",
-                [dataset, table],
-            ).fetchall()
-            known = {
-                name: _DUCKDB.get(kind, ("number" if kind.startswith("DECIMAL") else "text", "{}::varchar"))
-                for name, kind in columns
-                if not name.startswith("_dlt")
-            }
-            return _cells(known, lambda asked: warehouse.execute(f"SELECT {asked} FROM {dataset}.{table}").fetchall())
 
-    return read
+            def read(dataset: str, table: str) -> Cells:
+                columns = warehouse.execute(
+                    "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name = ? AND table_name = ?",
+                    [dataset, table],
+                ).fetchall()
+                known = {
+                    name: _DUCKDB.get(kind, ("number" if kind.startswith("DECIMAL") else "text", "{}::varchar"))
+                    for name, kind in columns
+                    if not name.startswith("_dlt")
+                }
+                return _cells(
+                    known, lambda asked: warehouse.execute(f"SELECT {asked} FROM {dataset}.{table}").fetchall()
+                )
+
+            yield read
+
+    return opened
 
 
 _POSTGRES = {
@@ -136,30 +145,34 @@ _POSTGRES = {
 }
 
 
-def of_postgres(url: str) -> Read:
+def of_postgres(url: str) -> Open:
     """Reads tables of a PostgreSQL database."""
 
-    def read(dataset: str, table: str) -> Cells:
+    @contextlib.contextmanager
+    def opened() -> Iterator[Read]:
         with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
             cursor.execute("SET timezone TO 'UTC'")
-            cursor.execute(
-                "SELECT column_name, data_type FROM information_schema.columns "
-                "WHERE table_schema = %s AND table_name = %s",
-                (dataset, table),
-            )
-            known = {
-                name: _POSTGRES.get(kind, ("text", "{}::text"))
-                for name, kind in cursor.fetchall()
-                if not name.startswith("_dlt")
-            }
 
             def rows(asked: str) -> list[Any]:
-                cursor.execute(f"SELECT {asked} FROM {dataset}.{table}")
+                cursor.execute(asked)
                 return list(cursor.fetchall())
 
-            return _cells(known, rows)
+            def read(dataset: str, table: str) -> Cells:
+                cursor.execute(
+                    "SELECT column_name, data_type FROM information_schema.columns "
+                    "WHERE table_schema = %s AND table_name = %s",
+                    (dataset, table),
+                )
+                known = {
+                    name: _POSTGRES.get(kind, ("text", "{}::text"))
+                    for name, kind in cursor.fetchall()
+                    if not name.startswith("_dlt")
+                }
+                return _cells(known, lambda asked: rows(f"SELECT {asked} FROM {dataset}.{table}"))
 
-    return read
+            yield read
+
+    return opened
 
 
 def _cells(known: dict[str, tuple[str, str]], rows: Callable[[str], list[Any]]) -> Cells:
@@ -176,10 +189,10 @@ def _cells(known: dict[str, tuple[str, str]], rows: Callable[[str], list[Any]]) 
     return found
 
 
-def walk(seed: int, server: Server, platform: Platform, destination: dict[str, Any], read: Read) -> None:
-    """Ten tables, loaded, changed, loaded again, and compared each time."""
+def walk(seed: int, server: Server, platform: Platform, destination: dict[str, Any], opened: Open, count: int) -> None:
+    """So many tables, loaded, changed, loaded again, and compared each time."""
     rng = random.Random(seed)
-    tables = [Table(f"t{number}", server, rng) for number in range(TABLES)]
+    tables = [Table(f"t{number}", server, rng) for number in range(count)]
     for table in tables:
         table.make()
     connector = platform.add(
@@ -198,10 +211,13 @@ def walk(seed: int, server: Server, platform: Platform, destination: dict[str, A
         try:
             platform.run(connector)
         except RunError as error:
-            pytest.fail(f"Seed {seed}, load {load + 1}: {error}\n" + _told(tables))
-        for table in tables:
-            different = list(differences(table, read(f"connector_{connector}", table.name)))
-            assert not different, f"Seed {seed}, load {load + 1}:\n" + "\n".join(different[:5]) + "\n" + _told([table])
+            raise AssertionError(f"Seed {seed}, load {load + 1}: {error}\n{_told(tables)}") from error
+        with opened() as read:
+            for table in tables:
+                different = list(differences(table, read(f"connector_{connector}", table.name)))
+                told = f"Seed {seed}, load {load + 1}:\n" + "\n".join(different[:5])
+                assert not different, f"{told}\n{_told([table])}"
+        for table in tables if load < CHANGES else ():
             table.change()
 
 
@@ -223,7 +239,7 @@ ALL_WALKS = [
 
 
 def _one(
-    source: str, destination: str, seed: int, platform: Platform, postgres: EmbeddedPostgres,
+    source: str, destination: str, seed: int, count: int, platform: Platform, postgres: EmbeddedPostgres,
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     opened: Any = {
@@ -236,10 +252,12 @@ def _one(
     place: dict[str, Any] = {}
     if destination == "postgres":
         place = {"destination": {"type": "postgres", "credentials": {"env": WAREHOUSE}}}
-    read = of_postgres(warehouse) if place else of_duckdb(platform.settings.data_dir / "warehouse.duckdb")
+    file = platform.settings.data_dir / "warehouse.duckdb"
+    file.unlink(missing_ok=True)  # of the walk before
+    opens = of_postgres(warehouse) if place else of_duckdb(file)
     with opened as (url, server):
         monkeypatch.setenv(SOURCE, url)
-        walk(seed, server, platform, place, read)
+        walk(seed, server, platform, place, opens, count)
 
 
 @pytest.mark.parametrize(("source", "destination"), WALKS)
@@ -248,7 +266,7 @@ def test_the_destination_holds_what_the_source_does(
     monkeypatch: pytest.MonkeyPatch, source: str, destination: str,
 ) -> None:  # fmt: skip
     # The same walk each time: a new one that fails belongs into a soak, not into somebody's unrelated change.
-    _one(source, destination, 1, platform, postgres, request, tmp_path, monkeypatch)
+    _one(source, destination, 1, TABLES, platform, postgres, request, tmp_path, monkeypatch)
 
 
 @pytest.mark.soak
@@ -258,8 +276,14 @@ def test_the_destination_holds_what_the_source_does_on_any_walk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     first = int(os.environ.get("CAI_RANDOM_SEED", secrets.randbelow(2**31)))
-    print(f"CAI_RANDOM_SEED={first}")  # shown where it fails
-    for number in range(LONG_ROUNDS // TABLES):
+    print(f"CAI_RANDOM_SEED={first}", flush=True)
+    failed = []
+    for number in range(-(-LONG_ROUNDS // LONG_TABLES)):
         seed = first + number
         source, destination = ALL_WALKS[seed % len(ALL_WALKS)]
-        _one(source, destination, seed, platform, postgres, request, tmp_path, monkeypatch)
+        try:
+            _one(source, destination, seed, LONG_TABLES, platform, postgres, request, tmp_path, monkeypatch)
+        except AssertionError as error:
+            failed.append(str(error))
+        print(f"{source} to {destination}: {(number + 1) * LONG_TABLES} rounds, {len(failed)} walks failed", flush=True)
+    assert not failed, "\n\n".join(failed)

@@ -1,0 +1,19 @@
+"""Memory that is free, given back to the system: that of Arrow's pool, and that between what the C library still holds.
+
+Rows come and go in pieces of all sizes, so the heap keeps what it had at its fullest. A run that has made rows of one
+kind gives it back before it does something else, for both would count together.
+"""
+
+import ctypes
+
+import pyarrow as pa
+
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""glibc's; other C libraries have none, and keep less."""
+
+
+def give_back() -> None:
+    """Give back what nothing uses. It costs milliseconds, so not for each row."""
+    pa.default_memory_pool().release_unused()
+    if _trim is not None:
+        _trim(0)
