@@ -19,6 +19,10 @@ PAGE_BYTES = 4_000_000
 """The size of the pages in which a table goes on."""
 
 
+_IN_THIS_THREAD = pa.ipc.IpcReadOptions(use_threads=False)
+"""Pieces are small, and what other threads have used is not given back."""
+
+
 class Spool:
     """The pages of one reading, by table. It begins when the first table is asked for."""
 
@@ -83,7 +87,7 @@ class _Kept:
 
     def _parts(self) -> Iterator[pa.Table]:
         for path in self._files:
-            with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
+            with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file, options=_IN_THIS_THREAD) as reader:
                 yield from (pa.Table.from_batches([batch]) for batch in reader)
             path.unlink()
 

@@ -10,17 +10,15 @@ If the process dies anywhere before, old rows, old schema and old cursors stand.
 Rows are deleted and copied rather than tables renamed, as in PostgreSQL a view belongs to a table and not to a name.
 """
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from dlt import Pipeline
-from dlt.common.destination.client import FollowupJobRequest, LoadJob, RunnableLoadJob
+from dlt.common.destination.client import FollowupJobRequest, LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema.typing import TSchemaTables
-from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
 from dlt.destinations.impl.duckdb.factory import duckdb
 from dlt.destinations.impl.postgres.factory import postgres
@@ -33,9 +31,6 @@ from pipelines.loading.one_schema import OneSchemaClient, OneSchemaPostgres
 from pipelines.loading.streaming.streams import is_direct, job_of
 from pipelines.remarks import Remarks
 from pipelines.wording import quoted
-
-KEPT = "24MB"
-"""What DuckDB keeps of the blocks of a load file when it begins with the next."""
 
 Shape = dict[str, tuple[str, bool]]
 """The columns of a table as they stand: type in SQL, and whether an empty value is taken."""
@@ -89,10 +84,7 @@ class Refresh:
             self._swap = Swap(_written(pipeline))
         token = SWAP.set(self._swap if beside else None)
         try:
-            # Each job by itself would open a DuckDB file, and write a checkpoint at its end. If the process dies, what
-            # they have committed stands in the file's log.
-            with pipeline.destination_client() if kind == "duckdb" else contextlib.nullcontext():
-                pipeline.load(workers=workers_for(pipeline, kind))
+            pipeline.load(workers=workers_for(pipeline, kind))
         finally:
             SWAP.reset(token)
         for sentence in self._swap.remarks if self._swap else ():
@@ -211,21 +203,6 @@ class SwappingClient(SqlJobClientBase):
 
 class SwappingDuckDb(SwappingClient, DuckDbClient):
     """DuckDB, where a view belongs to a name: a table of another shape is made anew."""
-
-    def prepare_load_job_execution(self, job: RunnableLoadJob) -> None:
-        """Called before a load file is written, or a table merged."""
-        super().prepare_load_job_execution(job)
-        self._forget()
-
-    def _forget(self) -> None:
-        """Let go of the blocks that the jobs before have read and written: else they stay, up to the limit."""
-        limit = (self.config.credentials.global_config or {}).get("memory_limit")
-        if limit is None:
-            return
-        # DuckDB has one job at a time, so none is at work. What can't go, stays.
-        with contextlib.suppress(DatabaseException):
-            self.sql_client.execute_sql(f"SET GLOBAL memory_limit = '{KEPT}'")
-        self.sql_client.execute_sql(f"SET GLOBAL memory_limit = '{limit}'")
 
     def _shape(self, table: str, *, beside: bool = False) -> Shape:
         dataset = self.sql_client.staging_dataset_name if beside else self.sql_client.dataset_name

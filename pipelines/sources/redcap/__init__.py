@@ -171,6 +171,7 @@ def _by_instrument(
     spool = Spool(pages, context.directory)
 
     def landing(page: pa.Table) -> Any:
+        give_back()
         if replacing:
             dlt.current.resource().apply_hints(write_disposition="replace")
         # A page without rows goes on only where it tells that the table is replaced.
