@@ -74,9 +74,10 @@ async def _fill(database: str) -> None:
             """
             INSERT INTO cai_connector_status (connector_id, phase, reason, message)
             SELECT id, 'synced', 'InSync', 'Prefect holds it.' FROM cai_connectors ON CONFLICT DO NOTHING;
-            INSERT INTO cai_connector_loads (
-                connector_id, outcome, message, rows, started_at, ended_at, last_success_at)
-            SELECT id, 'completed', 'Loaded.', 42, now(), now(), now() FROM cai_connectors ON CONFLICT DO NOTHING;
+            INSERT INTO cai_loads (
+                connector_id, generation, outcome, message, rows, started_at, ended_at, is_last, last_success_at)
+            SELECT id, generation, 'completed', 'Loaded.', 42, now(), now(), true, now() FROM cai_connectors
+            ON CONFLICT DO NOTHING;
             INSERT INTO cai_connector_freshness (connector_id, schedule, timezone, promised_at)
             SELECT id, schedule, timezone, now() FROM cai_connectors ON CONFLICT DO NOTHING;
             ANALYZE

@@ -1,9 +1,9 @@
 """Load history of connectors: rows that the runs themselves write as they start and end.
 
-`cai_connector_loads` has a row a connector, its last load and its totals. The ledger, `cai_loads` and
-`cai_load_tables`, has a row a run and a row a table of it, written in the same transactions. Counted by the runs and
-not from Prefect's: each is counted once, whoever restarts, and nobody lists runs to know when a connector last
-succeeded. What is derived of it (auto-pause, freshness) is computed and never stored.
+The ledger, `cai_loads` and `cai_load_tables`, has a row a run and a row a table of it. How a connector does is on its
+last row: what that load did, and what is known of all before it (`cai_connector_loads` is a view of those rows).
+Counted by the runs and not from Prefect's: each is counted once, whoever restarts, and nobody lists runs to know when a
+connector last succeeded. What is derived of it (auto-pause, freshness) is computed and never stored.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from connectors.sources.write_rules import WriteDisposition
 
 
 class Outcome(StrEnum):
-    """The closed set of `cai_connector_loads.outcome`: how the last load went. Skipped runs leave it as it is."""
+    """The closed set of `cai_loads.outcome`: how the last load went. Skipped runs leave it as it is."""
 
     RUNNING = "running"
     """Or its process has died: then the next run counts it as a failure."""
@@ -52,7 +52,7 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One row of `cai_connector_loads`. Times are aware, in UTC."""
+    """How the loads of a connector go, by the last row of `cai_loads` that says so. Times are aware, in UTC."""
 
     connector_id: int
     generation: int = 0

@@ -117,7 +117,7 @@ async def _whole_table_is_locked(engine: AsyncEngine) -> bool:
         "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE mode = ANY(:modes) AND pid <> pg_backend_pid() "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
         "AND relation IN (to_regclass('cai_connectors'), to_regclass('cai_connector_status'), "
-        "to_regclass('cai_connector_loads'), to_regclass('cai_connector_freshness')))"
+        "to_regclass('cai_loads'), to_regclass('cai_connector_freshness')))"
     )
     async with engine.connect() as connection:
         return bool(await connection.scalar(locks, {"modes": list(WHOLE_TABLE)}))

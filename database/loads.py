@@ -1,4 +1,7 @@
-"""Loads as the runs have recorded them (`database.runs`): `cai_connector_loads`, `cai_loads` and what belongs to it."""
+"""Loads as the runs have recorded them (`database.runs`): `cai_loads` and what belongs to it.
+
+How a connector's loads go is what its last row says, which the view `cai_connector_loads` shows.
+"""
 
 from collections.abc import Collection
 from dataclasses import fields
@@ -37,7 +40,8 @@ def load_of(row: dict[str, object]) -> Load:
 
 async def forgive(engine: AsyncEngine, connector_id: int) -> None:
     """Undo an auto-pause: what failed until now counts no more."""
-    forgiven = sa.update(table).where(table.c.connector_id == connector_id).values(configuration_failures=0)
+    forgiven = sa.update(load_runs).where(load_runs.c.connector_id == connector_id, load_runs.c.is_last)
+    forgiven = forgiven.values(configuration_failures=0)
     async with engine.begin() as connection:
         await connection.execute(forgiven)
 
@@ -123,11 +127,13 @@ async def rows_of_runs(engine: AsyncEngine, run_ids: Collection[UUID]) -> dict[U
 
 
 async def prune(engine: AsyncEngine, keep: timedelta, fence: Fence) -> int:
-    """Forget runs that began longer ago than that, some at a time; how many.
+    """Forget runs that began longer ago than that, but for each connector's last, some at a time; how many.
 
     If the process dies before the commit, the next audit does it.
     """
-    old = sa.select(load_runs.c.id).where(load_runs.c.started_at < sa.func.now() - keep)
+    old = sa.select(load_runs.c.id).where(
+        load_runs.c.started_at < sa.func.now() - keep, load_runs.c.is_last.is_not(True)
+    )
     some = old.order_by(load_runs.c.started_at).limit(PRUNED_AT_ONCE).with_for_update(skip_locked=True)
     async with engine.begin() as connection:
         gone = await connection.execute(sa.delete(load_runs).where(load_runs.c.id.in_(some)))

@@ -76,85 +76,52 @@ def wake_controller(query: Query, connector_id: int) -> None:
     query("SELECT pg_notify(%(channel)s, %(name)s)", {"channel": CHANNEL, "name": str(connector_id)})
 
 
-# --- cai_connector_loads, cai_loads, cai_load_tables ------------------------------------------------------------------
+# --- cai_loads, cai_load_tables ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A load that has begun: its row in `cai_loads`, and the mark in `cai_connector_loads` that says so."""
+    """A load that has begun: its row in `cai_loads`."""
 
     connector_id: int
     load_id: int
-    started_at: datetime
     is_whole: bool
-    """It says how the connector does; one of a part, asked for by hand, has no mark."""
+    """It says how the connector does; one of a part, asked for by hand, does not."""
 
 
 def begin_load(query: Query, row: ConnectorRow, run: Mapping[str, Any], *, is_whole: bool) -> Begun | None:
-    """Mark the start of a load. Another generation counts its failures of configuration from 0.
+    """Write the start of a load. Another generation counts its failures of configuration from 0.
 
     Args:
         query: the session.
         row: the connector.
         run: of the run, its `run_id`, `actor`, `code_version` and `options` (JSON), each of which may be None.
-        is_whole: whether it says how the connector does.
-    """
-    marked = """
-        INSERT INTO cai_connector_loads AS l (connector_id, generation, run_id, outcome, started_at)
-        VALUES (%(id)s, %(generation)s, %(run_id)s, 'running', now())
-        ON CONFLICT (connector_id) DO UPDATE SET
-            generation = excluded.generation, run_id = excluded.run_id, outcome = 'running',
-            started_at = now(), ended_at = NULL,
-            configuration_failures =
-                CASE WHEN l.generation = excluded.generation THEN l.configuration_failures ELSE 0 END
-        RETURNING l.started_at
+        is_whole: whether it says how the connector does, in the place of the load before it.
     """
     found = query(
-        f"""
-        WITH marked AS ({marked if is_whole else "SELECT now() AS started_at"})
-        INSERT INTO cai_loads (connector_id, generation, run_id, actor, started_at, outcome, code_version, options)
-        SELECT %(id)s, %(generation)s, %(run_id)s, %(actor)s, started_at, 'running', %(code_version)s,
-            coalesce(%(options)s, '{{}}')::jsonb
-        FROM marked RETURNING id, started_at
-        """,  # noqa: S608  # both parts are ours
-        {"id": row.id, "generation": row.generation, **run},
+        """
+        WITH before AS (
+            UPDATE cai_loads SET is_last = NULL WHERE connector_id = %(id)s AND is_last AND %(whole)s RETURNING *
+        )
+        INSERT INTO cai_loads (connector_id, generation, run_id, actor, started_at, outcome, code_version, options,
+            is_last, said_before, last_success_at, failures, configuration_failures, loads_completed, loads_failed,
+            rows_loaded, rows_rejected)
+        SELECT %(id)s, %(generation)s, %(run_id)s, %(actor)s, now(), 'running', %(code_version)s,
+            coalesce(%(options)s, '{}')::jsonb, CASE WHEN %(whole)s THEN true END,
+            CASE WHEN b.outcome = 'running' THEN b.said_before ELSE b.message END, b.last_success_at,
+            coalesce(b.failures, 0), CASE WHEN b.generation = %(generation)s THEN b.configuration_failures ELSE 0 END,
+            coalesce(b.loads_completed, 0), coalesce(b.loads_failed, 0), coalesce(b.rows_loaded, 0),
+            coalesce(b.rows_rejected, 0)
+        FROM (SELECT) AS one LEFT JOIN before b ON true RETURNING id
+        """,
+        {"id": row.id, "generation": row.generation, "whole": is_whole, **run},
     )
-    return None if found is None else Begun(row.id, found["id"], found["started_at"], is_whole)
+    return None if found is None else Begun(row.id, found["id"], is_whole)
 
 
-STILL_OURS = """
-    SELECT 1 FROM cai_connector_loads
-    WHERE connector_id = %(id)s AND started_at = %(started)s AND outcome = 'running'
-"""
-"""Answers as long as nobody has ended the mark. Not by the run's id: a run that Prefect starts again, on another
+STILL_OURS = "SELECT 1 FROM cai_loads WHERE id = %(load)s AND outcome = 'running'"
+"""Answers as long as nobody has ended the load. Not by the run's id: a run that Prefect starts again, on another
 machine, keeps it."""
-
-_OF_THE_MARK = "l.connector_id = %(id)s AND l.started_at = %(started)s AND l.outcome = 'running'"
-
-_ENDED = {
-    "completed": f"""
-        UPDATE cai_connector_loads AS l SET outcome = 'completed', message = %(message)s, rows = %(rows)s,
-            ended_at = now(), last_success_at = now(), failures = 0, configuration_failures = 0,
-            loads_completed = l.loads_completed + 1, rows_loaded = l.rows_loaded + %(rows)s,
-            rows_rejected = l.rows_rejected + %(rejected)s
-        FROM cai_connector_loads AS old WHERE old.connector_id = l.connector_id AND {_OF_THE_MARK}
-        RETURNING old.failures, old.configuration_failures
-    """,  # noqa: S608  # all parts are ours
-    "failed": f"""
-        UPDATE cai_connector_loads AS l SET outcome = 'failed', message = %(message)s, rows = 0, ended_at = now(),
-            failures = failures + 1, loads_failed = loads_failed + 1,
-            configuration_failures = CASE WHEN %(kind)s = 'configuration' THEN configuration_failures + 1 ELSE 0 END
-        WHERE {_OF_THE_MARK} RETURNING failures, configuration_failures
-    """,  # noqa: S608  # all parts are ours
-    **{
-        outcome: f"""
-        UPDATE cai_connector_loads AS l SET outcome = '{outcome}', message = %(message)s, rows = 0, ended_at = now()
-        WHERE {_OF_THE_MARK} RETURNING failures, configuration_failures
-    """  # noqa: S608  # all parts are ours
-        for outcome in ("cancelled", "waiting")
-    },
-}
-"""What each outcome makes of the mark. Of a success, the failures are those before it; of a failure, with it."""
 
 _OF_TABLES = """
     table_name text, read bigint, written bigint, rejected bigint, repeated bigint, new bigint, changed bigint,
@@ -162,10 +129,26 @@ _OF_TABLES = """
 """
 
 
+_TOTALS = """
+    last_success_at = CASE WHEN l.is_last AND %(outcome)s = 'completed' THEN now() ELSE l.last_success_at END,
+    failures = CASE WHEN l.is_last AND %(outcome)s = 'completed' THEN 0
+        WHEN l.is_last AND %(outcome)s = 'failed' THEN l.failures + 1 ELSE l.failures END,
+    configuration_failures = CASE WHEN l.is_last AND %(outcome)s = 'failed' AND %(kind)s = 'configuration'
+        THEN l.configuration_failures + 1
+        WHEN l.is_last AND %(outcome)s IN ('completed', 'failed') THEN 0 ELSE l.configuration_failures END,
+    loads_completed = l.loads_completed + coalesce(l.is_last AND %(outcome)s = 'completed', false)::int,
+    loads_failed = l.loads_failed + coalesce(l.is_last AND %(outcome)s = 'failed', false)::int,
+    rows_loaded = l.rows_loaded + CASE WHEN l.is_last THEN coalesce(%(rows)s, 0) ELSE 0 END,
+    rows_rejected = l.rows_rejected + CASE WHEN l.is_last THEN coalesce(%(rejected)s, 0) ELSE 0 END
+"""
+"""What each outcome makes of what is known of the connector's loads. Of a success, the failures that are told are those
+before it; of a failure, with it."""
+
+
 def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any]) -> dict[str, Any] | None:
     """End a load, once: its failures and configuration failures; None where it isn't ours any more.
 
-    One whose mark another run has ended writes nothing, here or there.
+    One that another run has ended writes nothing.
 
     Args:
         query: the session.
@@ -177,21 +160,24 @@ def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any
             loaded anew, so none of them waits any more) and `settled` (tables whose checks let the load through: nobody
             decides on them any more); None for what is not known.
     """
-    ended = _ENDED[outcome] if begun.is_whole else "SELECT 0 AS failures, 0 AS configuration_failures"
     return query(
         f"""
-        WITH ended AS ({ended}),
-        load AS (
-            UPDATE cai_loads SET outcome = %(outcome)s, kind = %(kind)s, message = %(message)s, ended_at = now(),
+        WITH load AS (
+            UPDATE cai_loads AS l SET outcome = %(outcome)s, kind = %(kind)s, message = %(message)s, ended_at = now(),
                 rows = coalesce(%(rows)s, 0), bytes = coalesce(%(bytes)s, 0),
                 seconds = coalesce(%(seconds)s, '{{}}')::jsonb,
                 destination = %(destination)s, dataset_name = %(dataset_name)s,
-                to_follow = CASE WHEN %(whole)s AND %(outcome)s = 'completed' THEN true END
-            WHERE id = %(load)s AND outcome = 'running' AND EXISTS (SELECT 1 FROM ended) RETURNING id
+                to_follow = CASE WHEN l.is_last AND %(outcome)s = 'completed' THEN true END,
+                {_TOTALS}
+            FROM cai_loads AS old
+            WHERE l.id = %(load)s AND old.id = l.id AND l.outcome = 'running'
+            RETURNING l.id, CASE %(outcome)s WHEN 'completed' THEN old.failures ELSE l.failures END AS failures,
+                CASE %(outcome)s WHEN 'completed' THEN old.configuration_failures ELSE l.configuration_failures END
+                AS configuration_failures
         ),
         let_through AS (
             DELETE FROM cai_held_loads WHERE connector_id = %(id)s AND %(outcome)s = 'completed'
-                AND (%(whole)s OR table_name = ANY(%(settled)s)) AND EXISTS (SELECT 1 FROM load)
+                AND (%(whole)s OR table_name = ANY(%(settled)s)) AND EXISTS (SELECT FROM load)
         ),
         tables AS (
             INSERT INTO cai_load_tables
@@ -211,13 +197,12 @@ def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any
             SELECT %(id)s, table_name, gone, rows FROM swept WHERE withheld
             ON CONFLICT (connector_id, table_name) DO UPDATE SET gone = excluded.gone, rows = excluded.rows
         )
-        SELECT failures, configuration_failures FROM ended
+        SELECT failures, configuration_failures FROM load
         """,  # noqa: S608  # all parts are ours
         {
             **end,
             "id": begun.connector_id,
             "load": begun.load_id,
-            "started": begun.started_at,
             "outcome": outcome.value,
             "whole": begun.is_whole,
         },
@@ -227,17 +212,18 @@ def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any
 def close_dead_loads(query: Query, connector_id: int, message: str) -> dict[str, Any] | None:
     """End what its run never ended, as a failure. Needs the connector's lock.
 
-    Returns the failures with it; None where there is no mark, as where only a load of a part was begun.
+    Returns the failures with it; None where there is none, or only one of a part.
     """
     return query(
         """
-        WITH loads AS (
-            UPDATE cai_loads SET outcome = 'failed', kind = 'died', message = %(died)s, ended_at = now()
-            WHERE connector_id = %(id)s AND outcome = 'running'
+        WITH closed AS (
+            UPDATE cai_loads SET outcome = 'failed', kind = 'died', message = %(died)s, ended_at = now(),
+                failures = CASE WHEN is_last THEN failures + 1 ELSE failures END,
+                loads_failed = CASE WHEN is_last THEN loads_failed + 1 ELSE loads_failed END,
+                configuration_failures = 0
+            WHERE connector_id = %(id)s AND outcome = 'running' RETURNING is_last, failures
         )
-        UPDATE cai_connector_loads SET outcome = 'failed', message = %(died)s, rows = 0, ended_at = now(),
-            failures = failures + 1, loads_failed = loads_failed + 1, configuration_failures = 0
-        WHERE connector_id = %(id)s AND outcome = 'running' RETURNING failures, configuration_failures
+        SELECT failures, 0 AS configuration_failures FROM closed WHERE is_last
         """,
         {"id": connector_id, "died": message},
     )

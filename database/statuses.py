@@ -97,8 +97,11 @@ async def _write(connection: AsyncConnection, records: Sequence[StatusRecord]) -
         for key in both:
             held |= await held_rows(connection, key, gone, to_delete=True)
         free_ids = [each for each in gone if each not in held]
-        for key in both:
-            await connection.execute(sa.delete(key.table).where(key == any_of(free_ids)))
+        status, loads = tables.status.c, tables.load_runs.c
+        await connection.execute(sa.delete(tables.status).where(status.connector_id == any_of(free_ids)))
+        # The load history is kept, and says of no connector any more how it does.
+        last = (loads.connector_id == any_of(free_ids), loads.is_last)
+        await connection.execute(sa.update(tables.load_runs).where(*last).values(is_last=None))
     return [each for each in records if each.connector_id in held]
 
 

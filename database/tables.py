@@ -1,8 +1,8 @@
 """The tables, as SQLAlchemy Core sees them: what users ask for, how it stands, and what controllers need of each other.
 
-`cai_connectors` belongs to the people and back ends that write it, `cai_connector_loads`, `cai_loads`,
-`cai_load_tables` and `cai_exports` to the runs, all others to the controller. The triggers, constraints and the
-adoption of a back end's older table live in the migrations.
+`cai_connectors` belongs to the people and back ends that write it, `cai_loads`, `cai_load_tables` and
+`cai_exports` to the runs, all others to the controller. The triggers, constraints and the adoption of a back end's
+older table live in the migrations.
 """
 
 import sqlalchemy as sa
@@ -75,7 +75,7 @@ events = sa.Table(
 loads = sa.Table(
     "cai_connector_loads",
     metadata,
-    # Written by the runs, each at its start and end. No foreign key: a run may end after its connector was deleted.
+    # A view: of each connector the last row of `cai_loads`.
     sa.Column("connector_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("generation", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("run_id", UUID(as_uuid=True)),
@@ -115,6 +115,16 @@ load_runs = sa.Table(
     sa.Column("bytes", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("seconds", JSONB(none_as_null=True), nullable=False, server_default=sa.text("'{}'::jsonb")),
     sa.Column("to_follow", sa.Boolean),
+    # Of a connector's last load that says how it does: true, and then what is known of all of them.
+    sa.Column("is_last", sa.Boolean),
+    sa.Column("said_before", sa.Text),
+    sa.Column("last_success_at", TIMESTAMP(timezone=True)),
+    sa.Column("failures", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("configuration_failures", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("loads_completed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("loads_failed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("rows_loaded", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("rows_rejected", sa.BigInteger, nullable=False, server_default=sa.text("0")),
 )
 
 load_tables = sa.Table(

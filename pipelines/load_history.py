@@ -1,8 +1,8 @@
-"""Load history, as a run writes it into `cai_connector_loads`: a mark when it starts, and at its end how it went.
+"""Load history, as a run writes it into `cai_loads`: a row when it starts, and at its end how it went.
 
-The mark is what tells of a run that died without a word (out of memory, a lost machine): whoever has the connector's
+That row is what tells of a run that died without a word (out of memory, a lost machine): whoever has the connector's
 turn next finds it, counts a failure and tells it. It also proves to a run that lost its lock whether it may go on: not
-when somebody has ended its mark meanwhile. Keeping this record never harms a load: what cannot be written is a line in
+when somebody has ended its row meanwhile. Keeping this record never harms a load: what cannot be written is a line in
 the log.
 """
 
@@ -101,7 +101,7 @@ class LoadRecord:
             self._tell = nobody
         self._begun = _written(lambda: runs.begin_load(self._locks.query, self._row, about, is_whole=run.is_whole))
         if self._begun is not None and run.is_whole:
-            self._locks.prove_by(runs.STILL_OURS, {"id": self._row.id, "started": self._begun.started_at})
+            self._locks.prove_by(runs.STILL_OURS, {"load": self._begun.load_id})
 
     def noted(self, summary: Summary) -> Summary:
         """Note what was compared and what has changed at the source, and tell once what nobody has heard of.
@@ -203,7 +203,7 @@ _OF_THE_END = (
 def count_the_dead(locks: Locks, row: ConnectorRow, tell: Tell) -> None:
     """Count and tell a run that marked its start and never its end. Needs the connector's lock.
 
-    It died, or it lives and lost its lock: without its mark it writes nothing more.
+    It died, or it lives and lost its lock: once its row is ended it writes nothing more.
     """
     found = _written(lambda: runs.close_dead_loads(locks.query, row.id, DIED))
     if found is not None:

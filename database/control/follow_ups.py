@@ -94,10 +94,8 @@ async def _note(connection: AsyncConnection, loads: Sequence[Any]) -> None:
     if not followed:
         return
     names = sorted({name for leader in followed for each in leader.then for name in (leader.name, *each.with_all)})
-    ended = (
-        "SELECT c.name, l.last_success_at FROM cai_connector_loads l JOIN cai_connectors c ON c.id = l.connector_id "
-    )
-    ended += "WHERE c.name = ANY(:names) AND l.last_success_at IS NOT NULL"
+    ended = "SELECT c.name, l.last_success_at FROM cai_loads l JOIN cai_connectors c ON c.id = l.connector_id "
+    ended += "WHERE l.is_last AND c.name = ANY(:names) AND l.last_success_at IS NOT NULL"
     completed = {row.name: row.last_success_at for row in await connection.execute(sa.text(ended), {"names": names})}
     before = "SELECT leader_id, follower, max(loaded_at) AS loaded_at FROM cai_follow_ups "
     before += "WHERE leader_id = ANY(:ids) GROUP BY 1, 2"

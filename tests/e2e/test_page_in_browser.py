@@ -547,14 +547,10 @@ def test_no_page_is_wider_than_a_phone(installation: Installation, web: str, chr
 
 def _broken(cursor: Any, number: int) -> None:
     """A connector that failed, and deletes that wait."""
+    cursor.execute("UPDATE cai_loads SET is_last = NULL WHERE connector_id = %s", [number])
     cursor.execute(
-        "INSERT INTO cai_connector_loads (connector_id, outcome, message, failures, started_at, ended_at) "
-        "VALUES (%s, 'failed', 'The source can''t be reached.', 3, now(), now())",
-        [number],
-    )
-    cursor.execute(
-        "INSERT INTO cai_loads (connector_id, generation, actor, started_at, ended_at, outcome, message) "
-        "VALUES (%s, 1, 'schedule', now(), now(), 'failed', 'The source can''t be reached.')",
+        "INSERT INTO cai_loads (connector_id, generation, actor, started_at, ended_at, outcome, message, is_last, "
+        "failures) VALUES (%s, 1, 'schedule', now(), now(), 'failed', 'The source can''t be reached.', true, 3)",
         [number],
     )
     cursor.execute(

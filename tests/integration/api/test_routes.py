@@ -18,13 +18,13 @@ from api.middleware import LONGEST_BODY
 from api.sources.asking import looks_of
 from connectors.connector import ConnectorRow
 from connectors.status import Phase, Reason, Status
-from database import tables
 from database.statuses import StatusRecord
 from database.store import Store
 from prefect_api.names import FLOW_NAME
 from prefect_api.run_queries import open_runs
 from settings import Settings
 from tests.support.api_rig import BODY, CONNECTORS, assert_problem, client, create
+from tests.support.control_plane.last_loads import record_last_load
 from tests.support.servers.http_server import Answer, WebServer
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer, free_port
 
@@ -86,8 +86,7 @@ async def test_a_list_says_what_loads_and_what_does_not(api: httpx.AsyncClient, 
     await record(store, status)
     async with store.engine.begin() as connection:
         loaded = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-        values = {"connector_id": made["id"], "failures": 2, "last_success_at": loaded}
-        await connection.execute(sa.insert(tables.loads).values(**values))
+        await record_last_load(connection, made["id"], failures=2, last_success_at=loaded)
     (listed,) = (await api.get(CONNECTORS, params={"freshness": "failing"})).json()["items"]
     shown = (await api.get(f"{CONNECTORS}/{made['id']}")).json()
     for answer in (listed, shown):

@@ -130,7 +130,10 @@ async def test_a_downgrade_that_would_delete_for_good_is_refused_and_changes_not
     try:
         await connection.execute("INSERT INTO cai_connectors (name, source) VALUES ('a', $1)", SOURCE)
         if target == "0002":
-            await connection.execute("INSERT INTO cai_connector_loads (connector_id) VALUES (1)")
+            await connection.execute(
+                "INSERT INTO cai_loads (connector_id, generation, started_at, outcome, is_last) "
+                "VALUES (1, 1, now(), 'completed', true)"
+            )
         if target == "base":
             await connection.execute("DELETE FROM cai_database")
         if target != "0006":

@@ -1,4 +1,4 @@
-"""What runs leave in `cai_connector_loads`, and whom they tell."""
+"""What runs leave in the ledger, and whom they tell."""
 
 import threading
 import time
@@ -181,7 +181,7 @@ def test_another_generation_and_another_kind_of_error_end_the_count(platform: Pl
 def test_a_load_whose_record_cannot_be_written_is_a_load_all_the_same(platform: Platform, locks: Locks) -> None:
     row = row_of(locks, platform.add(FILES))
     with platform.connection.cursor() as cursor:
-        cursor.execute("DROP TABLE cai_connector_loads")
+        cursor.execute("DROP TABLE cai_loads CASCADE")
     told: list[Told] = []
     count_the_dead(locks, row, told.append)
     with recorded(locks, row, RunPolicy(), Started(), told.append) as record:

@@ -33,6 +33,7 @@ from database.runs import CHANNEL
 from database.statuses import StatusRecord
 from database.store import Store
 from database.tables import connectors, lease
+from tests.support.control_plane.last_loads import record_last_load
 from tests.support.known_runs import DEPLOYMENT, NOW, RUN, KnownRuns
 from use_cases.connectors import DEFAULTS, WHOSE, Service
 
@@ -342,7 +343,7 @@ async def test_a_list_says_which_of_its_connectors_load(service: Service, store:
         promise = {"connector_id": number, "promised_at": yesterday - timedelta(days=2)}
         async with store.engine.begin() as connection:
             if loads is not None:
-                await connection.execute(sa.insert(tables.loads).values(connector_id=number, **loads))
+                await record_last_load(connection, number, **loads)
                 await connection.execute(sa.insert(tables.freshness).values(**promise))
     shown = (await service.page(Filter(), limit=20)).entries
     assert [f"{service.freshness(entry)}" for entry in shown] == [entry.row.name[:-2] for entry in shown]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from connectors.freshness import Judgement
 from database.store import Store
-from database.tables import connectors, loads
+from database.tables import connectors
 from deployments.leadership.lease import Lease
 from deployments.monitoring.fleet_watch import Watch
 from deployments.monitoring.silence_recovery import SilenceRecovery
@@ -24,6 +24,7 @@ from prefect_api.client import open_client
 from prefect_api.errors import ServerUnavailableError
 from prefect_api.event_feed import Events
 from rigs.control_plane import FILES_SOURCE, Clock
+from tests.support.control_plane.last_loads import record_last_load
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer
 
 CONNECTORS = 300
@@ -118,7 +119,7 @@ async def test_300_connectors_are_in_the_table_and_only_what_happens_is_written(
 
     async with store.engine.begin() as connection:
         values = {"outcome": "completed", "rows": 5, "started_at": clock(), "ended_at": clock()}
-        await connection.execute(sa.insert(loads).values(connector_id=ids[3], last_success_at=clock(), **values))
+        await record_last_load(connection, ids[3], last_success_at=clock(), **values)
     await watch.look()
     assert artifacts._prefect.calls["artifact"] == calls + 2
     assert counted(api) == before

@@ -9,12 +9,10 @@ from uuid import UUID
 
 import httpx
 import pytest
-import sqlalchemy as sa
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import PrefectClient
 
 from database.store import Store
-from database.tables import loads
 from deployments.automations import notifications
 from deployments.leadership.lease import Lease
 from deployments.monitoring.fleet_watch import Watch
@@ -27,6 +25,7 @@ from prefect_api.event_feed import Events, sending
 from prefect_api.names import connector_resource_id
 from rigs.control_plane import Clock, insert
 from settings import Settings
+from tests.support.control_plane.last_loads import record_last_load
 from tests.support.servers.prefect_server import AsyncPatient, PrefectServer
 from tests.support.waiting import until
 
@@ -115,7 +114,7 @@ async def test_one_alert_for_a_connector_that_never_loads_and_one_recovery(
 
     await until("the alert is heard", alerted, 90)
     async with store.engine.begin() as connection:
-        await connection.execute(sa.insert(loads).values(connector_id=number, last_success_at=clock()))
+        await record_last_load(connection, number, last_success_at=clock())
     async with leader(store, client, clock) as (watch, _):
         for _ in range(3):
             await watch.look()

@@ -22,6 +22,7 @@ from prefect_api.errors import OverloadedError, ReconcileError, RefusedError, Se
 from prefect_api.event_feed import Events
 from rigs.control_plane import insert, rig
 from rigs.fake_prefect import FakePrefect
+from tests.support.control_plane.last_loads import record_last_load
 from tests.support.servers.prefect_server import free_port
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -163,17 +164,10 @@ async def test_the_fleet_is_read_in_a_few_numbers(store: Store) -> None:
     async with store.engine.begin() as connection:
         await connection.execute(sa.delete(tables.connectors).where(tables.connectors.c.id == gone))
     await leave(store, tables.status, conflict, phase="conflict", last_transition_at=now - 2 * hour)
-    await leave(
-        store,
-        tables.loads,
-        good,
-        outcome="completed",
-        loads_completed=3,
-        rows_loaded=30,
-        rows_rejected=2,
-        ended_at=now - day,
-    )
-    await leave(store, tables.loads, new, outcome="running", loads_failed=1, started_at=now)
+    ended: dict[str, Any] = {"loads_completed": 3, "rows_loaded": 30, "rows_rejected": 2, "ended_at": now - day}
+    async with store.engine.begin() as connection:
+        await record_last_load(connection, good, **ended)
+        await record_last_load(connection, new, outcome="running", loads_failed=1, started_at=now)
 
     read = await totals(store.engine, None)
     assert read.phases == {Phase.SYNCED: 1, Phase.PAUSED: 1, Phase.PENDING: 1, Phase.CONFLICT: 1, Phase.DELETING: 1}

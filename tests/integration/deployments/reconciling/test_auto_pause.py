@@ -5,18 +5,17 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from connectors.loads import Load, Outcome
 from connectors.status import Phase, Reason
 from database.store import Store
-from database.tables import loads
 from deployments.planning.plan import Create, Observation, Policy, desire, plan
 from prefect_api.deployment import Observed, Patch, Spec
 from prefect_api.names import deployment_name
 from prefect_api.run_queries import NoPrefect
 from rigs.control_plane import PLATFORM, Rig, rig
 from rigs.fake_prefect import FakePrefect
+from tests.support.control_plane.last_loads import record_last_load
 from tests.support.control_plane.samples import NOW, TAG, held, row, spec
 from use_cases.connectors import Service
 
@@ -32,8 +31,7 @@ async def fails(store: Store, number: int, times: int, generation: int = 1) -> N
         "configuration_failures": times,
     }
     async with store.engine.begin() as connection:
-        statement = insert(loads).values(connector_id=number, **values)
-        await connection.execute(statement.on_conflict_do_update(index_elements=["connector_id"], set_=values))
+        await record_last_load(connection, number, **values)
 
 
 def deployment(controller: Rig, number: int) -> Observed:

@@ -16,12 +16,12 @@ from connectors.status import Phase, Reason
 from database.connection.engine import open_engine
 from database.control.cycle_requests import CycleResult, Requests
 from database.store import Store
-from database.tables import loads
 from deployments.monitoring import alerts as alerts_module
 from deployments.monitoring.alerts import Alerts
 from deployments.monitoring.database_health import DatabaseHealth
 from rigs.control_plane import Rig, insert, rig
 from rigs.fake_prefect import FakePrefect
+from tests.support.control_plane.last_loads import record_last_load
 from tests.support.servers.webhook import Webhook
 
 LEFT_OPEN = [
@@ -143,7 +143,8 @@ async def test_what_is_left_of_a_deleted_connector_goes_once_its_rows_are_free(
         held, other = [await parts.insert(name=f"c{number}") for number in range(2)]
         await parts.cycle()
         async with store.engine.begin() as connection:
-            await connection.execute(sa.insert(loads), [{"connector_id": held}, {"connector_id": other}])
+            for number in (held, other):
+                await record_last_load(connection, number)
         await parts.remove(held, other)
         async with left_open(database_url, f"SELECT * FROM {table} WHERE connector_id = {held} FOR UPDATE"):
             await parts.cycle()
