@@ -32,6 +32,7 @@ from benchmarks.data_peers import PEERS, Peer, installed
 from benchmarks.data_sides import COLUMNS
 from benchmarks.figures import LONG_ROUNDS, ROUNDS, Figure, in_turns, median_ratio, shown, table
 from benchmarks.redcap_project import TOKEN
+from benchmarks.sweeping import sweeping
 from local.embedded_postgres import EmbeddedPostgres
 from rigs.migrated import migrate
 from settings import ROOT
@@ -433,6 +434,7 @@ def main() -> int:
     )
     parser.add_argument("--redcap", type=int, help="only the REDCap figures, for a project of so many records")
     parser.add_argument("--fhir", type=int, help="only the figures of a FHIR export, of so many resources")
+    parser.add_argument("--sweep", type=int, help="only the figures of sweeps and of one lost row, for so many rows")
     parser.add_argument("--checks", action="store_true", help="only the figures of checks and of the ledger")
     parser.add_argument(
         "--files", type=int, help="only the figures of a workbook and a transport file, of so many rows"
@@ -447,6 +449,9 @@ def main() -> int:
         return 0
     if given.fhir:
         print(table(fhir(given.fhir)))
+        return 0
+    if given.sweep:
+        print(table(sweeping(given.sweep)))
         return 0
     if given.checks:
         print(table(checking()))

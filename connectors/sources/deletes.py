@@ -47,17 +47,36 @@ def refuse_time_without_deletes(deletes: Deletes, every: str) -> None:
         raise refused("{field} needs deletes, which says what happens to the rows: mark or remove.", "deletes_every")
 
 
-class LandingWithDeletes(LandingWithChecks):
-    """How the rows of a table are written whose keys a run can ask for alone or page by page."""
+class Deleting(LandingWithChecks):
+    """How the rows of a table are written of which some may be gone."""
 
     deletes: Annotated[
         Deletes,
         Field(
-            description="What happens to rows whose key is gone at the source: `remove` deletes them, `mark` puts the "
-            "moment into their column `_deleted_at`, `ignore` leaves them."
+            description="What happens to rows whose key, or in `files` whose file, is gone at the source: `remove` "
+            "deletes them, `mark` puts the moment into their column `_deleted_at`, `ignore` leaves them."
         ),
     ] = Deletes.IGNORE
     deletes_every: Every = EVERY_LOAD
+
+    @model_validator(mode="after")
+    def _no_time_without_deletes(self) -> Self:
+        refuse_time_without_deletes(self.deletes, self.deletes_every)
+        return self
+
+
+def refuse_deletes_without_files(how: Deleting, *, origin: bool) -> None:
+    """Refuse deletes by file of a table that is replaced, or whose rows do not say which file they are of."""
+    if how.deletes is Deletes.IGNORE:
+        return
+    if how.write_disposition is WriteDisposition.REPLACE:
+        raise refused("{field} mean nothing for a table that is replaced: a load has only what is there.", "deletes")
+    if not origin:
+        raise refused("{field} go by the file that each row came from: set origin to true.", "deletes")
+
+
+class LandingWithDeletes(Deleting):
+    """How the rows of a table are written whose keys a run can ask for alone or page by page."""
 
     @model_validator(mode="after")
     def _deletes_go_by_key(self) -> Self:
@@ -67,5 +86,4 @@ class LandingWithDeletes(LandingWithChecks):
                 "replaced has none of the rows that are gone.",
                 "deletes",
             )
-        refuse_time_without_deletes(self.deletes, self.deletes_every)
         return self

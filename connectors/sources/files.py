@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, model_validator
 
-from connectors.sources.checks import LandingWithChecks
+from connectors.sources.deletes import Deleting, refuse_deletes_without_files
 from connectors.sources.file_formats import (
     DESCRIBED,
     ENDINGS,
@@ -23,7 +23,15 @@ from connectors.sources.file_formats import (
     FileFormat,
 )
 from connectors.sources.secret_references import Credential, Name, PlainUrl, Strict, refused
-from connectors.sources.write_rules import CODEBOOK, AnySource, Columns, Landing, TableName, distinct, normalised
+from connectors.sources.write_rules import (
+    CODEBOOK,
+    AnySource,
+    Columns,
+    Landing,
+    TableName,
+    distinct,
+    normalised,
+)
 
 FILE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "sftp")
 """Schemes that a `files` source reads; a plain absolute path is `file`."""
@@ -182,7 +190,7 @@ class FilePlace(Strict):
         return self
 
 
-class FileReading(LandingWithChecks):
+class FileReading(Deleting):
     """Which files, what they are, and how they are read into a table."""
 
     glob: Annotated[
@@ -304,6 +312,11 @@ class FileReading(LandingWithChecks):
             "OIDs of item groups and `AuditRecord`."
         ),
     ] = ()
+
+    @model_validator(mode="after")
+    def _deletes_go_by_file(self) -> Self:
+        refuse_deletes_without_files(self, origin=self.origin)
+        return self
 
     @model_validator(mode="after")
     def _the_format_has_what_it_needs(self) -> Self:

@@ -117,6 +117,7 @@ class LoadPipeline:
         self._attempts += 1
         self.remarks = Remarks()
         self._exports.found, self._exports.gone, self.waits = None, {}, None
+        self._after.listed.clear()
         try:
             look_first(self.job.connector.source, self._context())
             self._extract()
@@ -161,6 +162,7 @@ class LoadPipeline:
             states=states_of(self.pipeline, job.name),
             rejected=(rejected := RejectedRows()),
             snapshot=self._streams.snapshot,
+            listed=self._after.listed,
         )
         # A connector that names no destination has the platform's, which was not known when it was saved.
         if refusals := by_key_refusals(job.connector.source, job.destination):

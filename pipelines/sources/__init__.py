@@ -89,6 +89,8 @@ class Context:
     """The states of all loads before, by resource."""
     snapshot: "Snapshot | None" = None
     """The moment at which rows of PostgreSQL are read that stream; None where each row goes through this program."""
+    listed: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Takes the names of all files of a table, as rows have them, where its rows go with their files."""
     rejected: RejectedRows = field(default_factory=RejectedRows)
     """Takes lines that are no rows, where the connector rejects them."""
 

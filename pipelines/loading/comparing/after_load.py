@@ -34,6 +34,8 @@ class AfterLoad:
         self._swept: list[Deleted] = []
         self._compared: list[TableComparison] = []
         self._histories = Histories(job.connector.source)
+        self.listed: dict[str, frozenset[str]] = {}
+        """Of tables whose rows go with their files, the names of these, as the load found them."""
         self.named: dict[str, int] = {}
         """How many rows were deleted or marked before the load, since the source said so, by table."""
 
@@ -74,7 +76,7 @@ class AfterLoad:
 
     def sweep(self, place: Place, remarks: Remarks) -> None:
         """Look for rows that are gone, and say which are kept because they are too many."""
-        self._swept = sweep_tables(place, self._job.connector, self._job.options, self._histories)
+        self._swept = sweep_tables(place, self._job.connector, self._job.options, self._histories, self.listed)
         for found in self._swept:
             if sentence := found.remark(self._job.settings.max_delete_fraction):
                 remarks.add(sentence)

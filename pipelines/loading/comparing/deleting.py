@@ -97,7 +97,8 @@ def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard, together:
     session.ask(f"CREATE TEMP TABLE gone_rows AS SELECT t.{place} AS place FROM {name} t WHERE {is_gone}")  # noqa: S608
     ((gone,),) = session.ask("SELECT count(*) FROM gone_rows")
     rows = session.ask(f"SELECT count(*) FROM {name} t WHERE {live}")[0][0] if gone else None  # noqa: S608
-    withheld = rows is not None and guard.withholds(gone, rows)
+    missed, before = (gone, rows) if rows is None or not keys.appended else _replaced(session, keys, live, rows)
+    withheld = before is not None and guard.withholds(missed, before)
     now = datetime.now(UTC).isoformat()
     if gone and not withheld:
         change = f"UPDATE {name} AS t SET {mark} = '{now}'" if mode is Deletes.MARK else f"DELETE FROM {name} AS t"  # noqa: S608
@@ -108,8 +109,20 @@ def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard, together:
     session.ask("DROP TABLE gone_rows")
     if files:
         session.ask("DROP TABLE swept_keys")
-    before = _note(session, table, now, withheld=withheld)
-    return Deleted(table, rows, gone, withheld, before, mode, back)
+    told = _note(session, table, now, withheld=withheld)
+    return Deleted(table, before, missed if withheld else gone, withheld, told, mode, back)
+
+
+def _replaced(session: Session, keys: Reread, live: str, rows: int) -> tuple[int, int]:
+    """Rows that are gone and in whose place none came, of how many before: a file that came anew is not gone."""
+    name, key = session.table(keys.table), ", ".join(f"t.{session.column(part)}" for part in keys.key)
+    ((missed, came),) = session.ask(
+        "SELECT coalesce(sum(CASE WHEN gone > came THEN gone - came ELSE 0 END), 0)::bigint, "  # noqa: S608
+        "coalesce(sum(came), 0)::bigint FROM (SELECT count(g.place) AS gone, count(*) - count(g.place) AS came "
+        f"FROM {name} t LEFT JOIN gone_rows g ON g.place = t.{session.row_place} WHERE {live} "
+        f"GROUP BY {key} HAVING count(g.place) > 0) f"
+    )
+    return missed, rows - came
 
 
 def _left_behind(session: Session, together: str, key: Sequence[str]) -> str:

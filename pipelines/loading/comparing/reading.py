@@ -46,6 +46,8 @@ class Reread:
     """Parquet, one row for each key."""
     part: str | None = None
     """A condition on the rows `t` in the destination, where only those were compared: all others are at the source."""
+    appended: bool = False
+    """Rows of a key that come again stand beside those before, and not in their place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Read after the rows, so that no row which came meanwhile is taken for gone. If t
 and the sweep is due again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
 from connectors.connector import Connector
@@ -12,7 +12,8 @@ from connectors.runs import Options
 from connectors.schedules.cron import parse
 from connectors.schedules.dates import next_runs
 from connectors.sources import Source
-from connectors.sources.deletes import EVERY_LOAD, Deletes, LandingWithDeletes
+from connectors.sources.deletes import EVERY_LOAD, Deletes, Deleting
+from connectors.sources.files import FilesSource
 from connectors.sources.redcap import Content, RedcapSource
 from connectors.sources.rest_api import RestApiSource
 from connectors.sources.sql_database import SqlDatabaseSource
@@ -22,6 +23,7 @@ from pipelines.errors import Step
 from pipelines.loading.comparing.deleting import Deleted, Guard, last_sweeps, refuse_own_column, sweep
 from pipelines.loading.comparing.hashed_keys import differing
 from pipelines.loading.comparing.histories import Histories
+from pipelines.loading.comparing.listed_files import listed_files
 from pipelines.loading.comparing.reading import Place, Reread, read_again
 from pipelines.loading.comparing.sessions import session
 
@@ -31,7 +33,7 @@ RECORD = Content.RECORD.value
 WITHOUT_CURSOR = {"initial_value": None, "lag": None, "cursor_type": None}
 
 
-Rule = LandingWithDeletes | RedcapSource
+Rule = Deleting | RedcapSource
 """What says what happens to rows that are gone, and when."""
 
 
@@ -42,7 +44,7 @@ def swept(source: Source) -> dict[str, Rule]:
     return {
         name: how
         for name, how in source.landings().items()
-        if isinstance(how, LandingWithDeletes) and how.deletes is not Deletes.IGNORE
+        if isinstance(how, Deleting) and how.deletes is not Deletes.IGNORE
     }
 
 
@@ -51,8 +53,12 @@ def wants_sweep(connector: Connector, options: Options) -> bool:
     return bool(swept(connector.source)) and not (options.partial or options.row_limit or options.full_refresh)
 
 
-def sweep_tables(place: Place, connector: Connector, options: Options, histories: Histories) -> list[Deleted]:
+def sweep_tables(
+    place: Place, connector: Connector, options: Options, histories: Histories, listed: Mapping[str, Collection[str]]
+) -> list[Deleted]:
     """Compare the keys of all tables that are due, and delete or mark what is gone.
+
+    `listed`: of tables whose rows go with their files, the names of these.
 
     Raises:
         RunError: the source could not be read to its end, and then nothing is deleted; or the destination fails.
@@ -71,12 +77,10 @@ def sweep_tables(place: Place, connector: Connector, options: Options, histories
     if not tables:
         return []
     with as_fault(place.job.secrets.redact, Step.EXTRACT):
-        hashed = differing(place, connector.source, tables)
-        read = [*hashed.values()]
-        if others := tables.keys() - hashed.keys():
-            read += read_again(place, _keys_alone(connector.source, others), keys_alone=True)
+        read = _read(place, connector.source, tables, listed)
     guard = Guard(place.job.settings.max_delete_fraction, lifted=options.allow_mass_delete)
     modes = {normalised(name): how.deletes for name, how in tables.items()}
+    by_file = isinstance(connector.source, FilesSource)
     together = landed_table(RECORD) if RECORD in tables and isinstance(connector.source, RedcapSource) else None
     if together is not None:
         # All others go by the rows of this one, so it is the last that loses any.
@@ -84,8 +88,29 @@ def sweep_tables(place: Place, connector: Connector, options: Options, histories
         modes = dict.fromkeys((normalised(table.table) for table in read), modes[normalised(RECORD)])
     with as_fault(place.job.secrets.redact, Step.LOAD), place.alone():
         return [
-            _swept(place, table, modes[normalised(table.table)], guard, histories, together=together) for table in read
+            _swept(
+                place,
+                table,
+                modes[normalised(table.table)],
+                guard,
+                histories,
+                together=table.table if by_file else together,
+            )
+            for table in read
         ]
+
+
+def _read(
+    place: Place, source: Source, tables: Mapping[str, Rule], listed: Mapping[str, Collection[str]]
+) -> list[Reread]:
+    """What the source has of these tables."""
+    if isinstance(source, FilesSource):
+        return listed_files(place, listed, tables.keys())
+    hashed = differing(place, source, tables)
+    read = [*hashed.values()]
+    if others := tables.keys() - hashed.keys():
+        read += read_again(place, _keys_alone(source, others), keys_alone=True)
+    return read
 
 
 def _swept(

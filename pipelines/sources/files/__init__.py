@@ -20,6 +20,7 @@ import pyarrow as pa
 from dlt.common.schema.typing import TWriteDisposition
 from dlt.extract import DltResource
 
+from connectors.sources.deletes import Deletes
 from connectors.sources.file_formats import (
     CSV_SETTINGS,
     DESCRIBED,
@@ -42,7 +43,7 @@ from pipelines.sources.files.documents.odm import odm_codebook, odm_tables
 from pipelines.sources.files.documents.parts import Parts
 from pipelines.sources.files.documents.xml_rows import xml_tables
 from pipelines.sources.files.faults import BrokenFileError, UnsettledFileError
-from pipelines.sources.files.finding import Choice, find, waiting_sentence
+from pipelines.sources.files.finding import OF_THE_SYSTEM, Choice, find, waiting_sentence
 from pipelines.sources.files.fixed_rows import fixed_tables
 from pipelines.sources.files.holding import WholeFiles
 from pipelines.sources.files.json_rows import json_pages
@@ -85,6 +86,10 @@ def _resources(source: FilesSource, context: Context) -> list[DltResource]:
             f"{source.table} is read from files, which a backfill can't choose among by time: run a full refresh."
         )
     found = find(source, context)
+    store, choice = found
+    if source.deletes is not Deletes.IGNORE and not set(store.denied) - {OF_THE_SYSTEM}:
+        names = frozenset(file.shown for file in choice.there)
+        context.listed.update(dict.fromkeys(source.tables_of_parts(), names))
     read = [_resource(source, context, found, name, part) for name, part in source.tables_of_parts().items()]
     if source.format in DESCRIBED:
         read.append(_resource(source, context, found, f"{source.table}{CODEBOOK}", of_codebook=True))
@@ -170,6 +175,11 @@ class _Reading:
         if waiting := [file for file in self.choice.waiting if seen.get(_known_by(file)) != file.mark]:
             self.unsettled.append(f"{waiting_sentence(waiting, self.source)}.")
         left = self.context.row_limit
+        if self.source.deletes is Deletes.REMOVE:
+            # The rows of a file that is gone go after this load, so one that comes again is read again.
+            there = {_known_by(file) for file in self.choice.there}
+            for key in seen.keys() - there:
+                del seen[key]
         for file in self.choice.files:
             key = _known_by(file)
             if seen.get(key) == file.mark:

@@ -24,7 +24,7 @@ _UNFINISHED = re.compile(
 )
 """Ends of names that programs give to what is being written, to copies and to locks."""
 
-_OF_THE_SYSTEM = "lost+found"
+OF_THE_SYSTEM = "lost+found"
 """A directory of file systems themselves, which nobody else may read."""
 
 _SHOWN = 3
@@ -39,6 +39,11 @@ class Choice:
     remarks: tuple[str, ...] = ()
     waiting: tuple[Found, ...] = ()
     """Files that are not read, for their markers are not there, or are older."""
+
+    @property
+    def there(self) -> tuple[Found, ...]:
+        """The files of the table, whether or not they are read."""
+        return (*self.files, *self.waiting)
 
 
 def chosen(files: Iterable[Found], source: FilesSource, only: str | None = None) -> Choice:
@@ -185,7 +190,7 @@ def find(source: FilesSource, context: Context) -> tuple[Store, Choice]:
     choice = chosen(listed, source, store.only)
     if "." in store.denied:
         raise ConfigurationError("source.url names a directory that the worker may not read: give it the right to.")
-    if denied := sorted(set(store.denied) - {_OF_THE_SYSTEM}):
+    if denied := sorted(set(store.denied) - {OF_THE_SYSTEM}):
         sentence = f"The worker may not look into {', '.join(denied[:_SHOWN])}{' and more' * (len(denied) > _SHOWN)}, "
         choice = replace(choice, remarks=(*choice.remarks, sentence + "so what is there is not read."))
     if store.only is not None and not choice.files and choice.remarks:
