@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -444,24 +445,25 @@ def main() -> int:
     if given.serve:
         serve()
         return 0
-    if given.redcap:
-        print(table(redcap(given.redcap)))
-        return 0
-    if given.fhir:
-        print(table(fhir(given.fhir)))
-        return 0
-    if given.sweep:
-        print(table(sweeping(given.sweep)))
-        return 0
-    if given.checks:
-        print(table(checking()))
-        return 0
-    if given.files:
-        print(table(files(given.files)))
-        return 0
+    alone: list[tuple[Any, Callable[[], list[Figure]]]] = [
+        (given.redcap, lambda: redcap(given.redcap)),
+        (given.fhir, lambda: fhir(given.fhir)),
+        (given.sweep, lambda: sweeping(given.sweep)),
+        (given.checks, checking),
+        (given.files, lambda: files(given.files)),
+    ]
+    for asked, figures in alone:
+        if asked:
+            print(table(figures()))
+            return 0
     began = time.monotonic()
     shown_table = table(
-        checking() + data(given.rows) + files(given.rows) + redcap(REDCAP_RECORDS) + fhir(FHIR_RESOURCES)
+        checking()
+        + data(given.rows)
+        + files(given.rows)
+        + sweeping(given.rows)
+        + redcap(REDCAP_RECORDS)
+        + fhir(FHIR_RESOURCES)
     )
     print(shown_table)
     if given.rows == parser.get_default("rows"):
