@@ -17,7 +17,7 @@ ROLE = "cai_api"
 async def test_the_api_works_with_a_role_that_owns_nothing_and_cannot_touch_the_history(database_url: str) -> None:
     page = (ROOT / "docs" / "access.md").read_text()
     statements = re.findall(r"^    ((?:CREATE ROLE|GRANT) .*;)$", page, re.MULTILINE)
-    assert len(statements) == 6
+    assert len(statements) == 7
     owner = await asyncpg.connect(database_url)
     try:
         for statement in statements:
