@@ -141,8 +141,22 @@ _TOTALS = """
     rows_loaded = l.rows_loaded + CASE WHEN l.is_last THEN coalesce(%(rows)s, 0) ELSE 0 END,
     rows_rejected = l.rows_rejected + CASE WHEN l.is_last THEN coalesce(%(rejected)s, 0) ELSE 0 END
 """
-"""What each outcome makes of what is known of the connector's loads. Of a success, the failures that are told are those
-before it; of a failure, with it."""
+"""What each outcome makes of what is known of the connector's loads."""
+
+_ENDED = f"""
+    UPDATE cai_loads AS l SET outcome = %(outcome)s, kind = %(kind)s, message = %(message)s, ended_at = now(),
+        rows = coalesce(%(rows)s, 0), bytes = coalesce(%(bytes)s, 0),
+        seconds = coalesce(%(seconds)s, '{{}}')::jsonb,
+        destination = %(destination)s, dataset_name = %(dataset_name)s,
+        to_follow = CASE WHEN l.is_last AND %(outcome)s = 'completed' THEN true END,
+        {_TOTALS}
+    FROM cai_loads AS old
+    WHERE l.id = %(load)s AND old.id = l.id AND l.outcome = 'running'
+    RETURNING l.id, CASE %(outcome)s WHEN 'completed' THEN old.failures ELSE l.failures END AS failures,
+        CASE %(outcome)s WHEN 'completed' THEN old.configuration_failures ELSE l.configuration_failures END
+        AS configuration_failures
+"""  # noqa: S608  # all parts are ours
+"""Ends the row of a load that runs, and gives its failures: of a success, those before it; of a failure, with it."""
 
 
 def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -162,19 +176,7 @@ def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any
     """
     return query(
         f"""
-        WITH load AS (
-            UPDATE cai_loads AS l SET outcome = %(outcome)s, kind = %(kind)s, message = %(message)s, ended_at = now(),
-                rows = coalesce(%(rows)s, 0), bytes = coalesce(%(bytes)s, 0),
-                seconds = coalesce(%(seconds)s, '{{}}')::jsonb,
-                destination = %(destination)s, dataset_name = %(dataset_name)s,
-                to_follow = CASE WHEN l.is_last AND %(outcome)s = 'completed' THEN true END,
-                {_TOTALS}
-            FROM cai_loads AS old
-            WHERE l.id = %(load)s AND old.id = l.id AND l.outcome = 'running'
-            RETURNING l.id, CASE %(outcome)s WHEN 'completed' THEN old.failures ELSE l.failures END AS failures,
-                CASE %(outcome)s WHEN 'completed' THEN old.configuration_failures ELSE l.configuration_failures END
-                AS configuration_failures
-        ),
+        WITH load AS ({_ENDED}),
         let_through AS (
             DELETE FROM cai_held_loads WHERE connector_id = %(id)s AND %(outcome)s = 'completed'
                 AND (%(whole)s OR table_name = ANY(%(settled)s)) AND EXISTS (SELECT FROM load)
