@@ -200,8 +200,7 @@ class LoadPipeline:
 
     def check(self) -> None:
         """Judge what was read, before one row of it is visible."""
-        read = Read(self._opened, [*self._prepared.fitters], self.since)
-        self._checking.check(read, self.remarks)
+        self._checking.check(Read(self._opened, [*self._prepared.fitters], self.since), self.remarks)
 
     def normalize(self) -> None:
         """Make load files of what was read."""
