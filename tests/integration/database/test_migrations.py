@@ -162,3 +162,34 @@ async def test_doubled_names_are_refused_with_the_way_out(postgres: EmbeddedPost
     with pytest.raises(subprocess.CalledProcessError) as failed:
         migrate(url)
     assert "several connectors of one name (Labs): rename them first" in failed.value.stderr
+
+
+async def test_how_loads_go_is_the_same_before_and_after_there_was_one_ledger(postgres: EmbeddedPostgres) -> None:
+    url = postgres.create_database("one_ledger")
+    migrate(url, "upgrade", "0023")
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            """
+            INSERT INTO cai_loads (connector_id, generation, started_at, ended_at, outcome, message, rows) VALUES
+                (1, 1, '2026-01-01', '2026-01-01', 'failed', 'No.', 0),
+                (1, 2, '2026-01-02', '2026-01-02', 'completed', 'Loaded 3 rows.', 3),
+                (1, 2, '2026-01-03', '2026-01-03', 'completed', 'A part of it.', 1),
+                (2, 5, '2026-01-04', NULL, 'running', NULL, 0);
+            INSERT INTO cai_connector_loads (connector_id, generation, outcome, message, rows, started_at, ended_at,
+                last_success_at, failures, configuration_failures, loads_completed, loads_failed, rows_loaded,
+                rows_rejected) VALUES
+                (1, 2, 'completed', 'Loaded 3 rows.', 3, '2026-01-02', '2026-01-02', '2026-01-02', 0, 0, 1, 1, 3, 0),
+                (2, 5, 'running', 'It failed before.', 0, '2026-01-04', NULL, '2025-12-01', 2, 1, 7, 9, 70, 4),
+                (3, 1, 'failed', 'Pruned since.', 0, '2024-01-01', '2024-01-01', NULL, 1, 1, 0, 1, 0, 0)
+            """
+        )
+        shown = "SELECT * FROM cai_connector_loads ORDER BY connector_id"
+        before = [dict(row) for row in await connection.fetch(shown)]
+        migrate(url)
+        assert [dict(row) for row in await connection.fetch(shown)] == before
+        assert await connection.fetchval("SELECT count(*) FROM cai_loads") == 5, "one for what had no row any more"
+        migrate(url, "downgrade", "0023")
+        assert [dict(row) for row in await connection.fetch(shown)] == before
+    finally:
+        await connection.close()
