@@ -83,9 +83,11 @@ class Reader:
         self._thread.join(timeout=30)
 
 
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("refreshes", [5, pytest.param(20, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("destination", ["duckdb", "postgres"])
 def test_who_reads_through_a_view_finds_all_rows_during_refreshes(
-    platform: Platform, emr: Sql, warehouse: Sql, destination: str
+    platform: Platform, emr: Sql, warehouse: Sql, destination: str, refreshes: int
 ) -> None:
     names = ("visit", "labs", "drug")
     fill(emr, *names)
@@ -104,17 +106,20 @@ def test_who_reads_through_a_view_finds_all_rows_during_refreshes(
         for name in names:
             connection.cursor().execute(f"CREATE VIEW v_{name} AS SELECT * FROM connector_{connector}.{name}")
     with Reader(connect, [f"SELECT count(*) FROM v_{name}" for name in names]) as reader:
-        for number in range(5):
+        for number in range(refreshes):
             emr(f"INSERT INTO visit VALUES ({ROWS + number + 1}, 'new', '2023-01-01')")  # no cursor finds it
             summary = platform.run(connector, full_refresh=True)
             assert summary.rows == {"visit": ROWS + number + 1, "labs": ROWS, "drug": ROWS}
     assert reader.errors == []
     assert len(reader.seen) > 10
     assert min(reader.seen) >= ROWS
+    for number in range(len(names)):
+        of_view = reader.seen[number :: len(names)]
+        assert of_view == sorted(of_view), "never fewer rows than before"
     with closing(connect()) as connection:
         cursor = connection.cursor()
         cursor.execute("SELECT count(*), count(DISTINCT id) FROM v_visit")
-        assert cursor.fetchone() == (ROWS + 5, ROWS + 5)
+        assert cursor.fetchone() == (ROWS + refreshes, ROWS + refreshes)
 
 
 KILLS = [(point, destination) for point in (*POINTS, *SWAP_POINTS) for destination in ("duckdb", "postgres")]
