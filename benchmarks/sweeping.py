@@ -69,11 +69,11 @@ def sweeping(rows: int) -> list[Figure]:
         return [
             figure
             for name, destination in (("PostgreSQL", POSTGRES), ("DuckDB", None))
-            for figure in _figures(f"{rows:,} rows PostgreSQL to {name}", environment, _add(own, destination), rows)
+            for figure in _figures(f"{rows:,} rows PostgreSQL to {name}", environment, _add(own, destination))
         ]
 
 
-def _figures(name: str, environment: dict[str, str], connector: int, rows: int) -> Iterator[Figure]:
+def _figures(name: str, environment: dict[str, str], connector: int) -> Iterator[Figure]:
     taken: dict[str, list[dict[str, float]]] = defaultdict(list)
 
     def act(what: str) -> dict[str, float]:
@@ -85,8 +85,8 @@ def _figures(name: str, environment: dict[str, str], connector: int, rows: int) 
 
     for number in range(ROUNDS):
         act("refresh")
-        gone = f"DELETE FROM measurement WHERE id % {max(rows // GONE, 2)} = {number + 1}"
-        _ask(environment[SOURCE], gone)
+        some = f"SELECT id FROM measurement ORDER BY random() LIMIT {GONE}"
+        _ask(environment[SOURCE], f"DELETE FROM measurement WHERE id IN ({some})")
         left = act("sweep")["deleted"]
         assert left > 0, "a sweep found nothing of what is gone"
         act("scan")
