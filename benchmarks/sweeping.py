@@ -83,7 +83,7 @@ def _figures(name: str, environment: dict[str, str], connector: int) -> Iterator
         taken[what].append(found)
         return found
 
-    for number in range(ROUNDS):
+    for _ in range(ROUNDS):
         act("refresh")
         some = f"SELECT id FROM measurement ORDER BY random() LIMIT {GONE}"
         _ask(environment[SOURCE], f"DELETE FROM measurement WHERE id IN ({some})")
