@@ -166,7 +166,7 @@ async def test_doubled_names_are_refused_with_the_way_out(postgres: EmbeddedPost
 
 async def test_how_loads_go_is_the_same_before_and_after_there_was_one_ledger(postgres: EmbeddedPostgres) -> None:
     url = postgres.create_database("one_ledger")
-    migrate(url, "upgrade", "0024")
+    migrate(url, "upgrade", "0025")
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
@@ -189,7 +189,7 @@ async def test_how_loads_go_is_the_same_before_and_after_there_was_one_ledger(po
         migrate(url)
         assert [dict(row) for row in await connection.fetch(shown)] == before
         assert await connection.fetchval("SELECT count(*) FROM cai_loads") == 5, "one for what had no row any more"
-        migrate(url, "downgrade", "0024")
+        migrate(url, "downgrade", "0025")
         assert [dict(row) for row in await connection.fetch(shown)] == before
     finally:
         await connection.close()

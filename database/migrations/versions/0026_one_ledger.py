@@ -6,8 +6,8 @@ version before that is under way can't write its end there; the next run counts 
 
 from alembic import op
 
-revision = "0025"
-down_revision = "0024"
+revision = "0026"
+down_revision = "0025"
 
 TOTALS = (
     "last_success_at", "failures", "configuration_failures", "loads_completed", "loads_failed", "rows_loaded",
