@@ -13,8 +13,8 @@ import pyarrow.parquet
 from connectors.sources.write_rules import landed_table, letters_and_digits
 from pipelines.errors import ConfigurationError
 from pipelines.loading.comparing.reading import Place, Reread
-from pipelines.protection.hashing import hashed
 from pipelines.protection.masking import masking_key
+from pipelines.protection.methods.hashing import hashed
 from pipelines.protection.protecting import protection_of
 from pipelines.sources.files.origin import FILE
 
