@@ -401,15 +401,23 @@ def test_a_connector_that_searches_from_now_on_ends_its_export(
     assert asked(platform, "SELECT options FROM cai_loads ORDER BY id DESC LIMIT 1") == [({},)]
 
 
-@pytest.mark.parametrize("refusal", [None, Answer(outcome("exception"), 503)], ids=["at once", "later"])
+@pytest.mark.parametrize(
+    ("deletion", "refusal"),
+    [
+        ("DELETE FROM cai_connectors", None),
+        ("TRUNCATE cai_connectors", None),
+        ("DELETE FROM cai_connectors", Answer(outcome("exception"), 503)),
+    ],
+    ids=["at once", "truncated", "later"],
+)
 def test_the_export_of_a_deleted_connector_is_ended_by_another_ones_run(
-    platform: Platform, server: BulkServer, web: WebServer, refusal: Answer | None
+    platform: Platform, server: BulkServer, web: WebServer, deletion: str, refusal: Answer | None
 ) -> None:
     server.looks, server.retry_after = 2, "86000"
     server.at_end = [] if refusal is None else [refusal]
     deleted = platform.add(source(web))
     waits(platform, deleted)
-    asked(platform, f"DELETE FROM cai_connectors WHERE id = {deleted}")
+    asked(platform, deletion)
     (platform.settings.data_dir.parent / "a.csv").write_text("id\n1\n")
     files = {"type": "files", "url": str(platform.settings.data_dir.parent), "format": "csv", "table": "a"}
     other = platform.add(files)
