@@ -158,8 +158,8 @@ def test_a_header_of_years_days_or_codes_is_one(header: str) -> None:
 
 
 def test_a_header_of_any_length_is_read() -> None:
-    names = [f"column number {number}" for number in range(120_000)]
-    assert read(";".join(names) + "\n" + ";".join(map(str, range(120_000))))[0] == names
+    names = [f"column number {number}" for number in range(50_000)]
+    assert read(";".join(names) + "\n" + ";".join(map(str, range(50_000))))[0] == names
 
 
 def test_a_cell_larger_than_a_block_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
