@@ -87,6 +87,8 @@ class Begun:
     load_id: int
     is_whole: bool
     """It says how the connector does; one of a part, asked for by hand, does not."""
+    sees_left_export: bool = False
+    """A deleted connector has left an export that is to be ended now (`left_export`)."""
 
 
 def begin_load(query: Query, row: ConnectorRow, run: Mapping[str, Any], *, is_whole: bool) -> Begun | None:
@@ -112,11 +114,12 @@ def begin_load(query: Query, row: ConnectorRow, run: Mapping[str, Any], *, is_wh
             coalesce(b.failures, 0), CASE WHEN b.generation = %(generation)s THEN b.configuration_failures ELSE 0 END,
             coalesce(b.loads_completed, 0), coalesce(b.loads_failed, 0), coalesce(b.rows_loaded, 0),
             coalesce(b.rows_rejected, 0)
-        FROM (SELECT) AS one LEFT JOIN before b ON true RETURNING id
+        FROM (SELECT) AS one LEFT JOIN before b ON true
+        RETURNING id, EXISTS (SELECT FROM cai_exports WHERE left_by IS NOT NULL AND look_at <= now()) AS left_export
         """,
         {"id": row.id, "generation": row.generation, "whole": is_whole, **run},
     )
-    return None if found is None else Begun(row.id, found["id"], is_whole)
+    return None if found is None else Begun(row.id, found["id"], is_whole, sees_left_export=found["left_export"])
 
 
 STILL_OURS = "SELECT 1 FROM cai_loads WHERE id = %(load)s AND outcome = 'running'"

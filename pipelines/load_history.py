@@ -103,6 +103,11 @@ class LoadRecord:
         if self._begun is not None and run.is_whole:
             self._locks.prove_by(runs.STILL_OURS, {"load": self._begun.load_id})
 
+    @property
+    def sees_left_export(self) -> bool:
+        """Whether a deleted connector has left an export that is to be ended now."""
+        return self._begun is not None and self._begun.sees_left_export
+
     def noted(self, summary: Summary) -> Summary:
         """Note what was compared and what has changed at the source, and tell once what nobody has heard of.
 

@@ -97,9 +97,11 @@ def run_connector(
             if isinstance(found, Connector) and isinstance(found.source, FhirSource) and found.source.exports:
                 options = asked_before(locks.query, connector_id, options)
             with contextlib.ExitStack() as stack:
-                stack.callback(end_left_export, locks.query, settings)
+                afterwards = stack.enter_context(contextlib.ExitStack())
                 started = Started(host.run_id, host.actor, settings.code_version, options.asked, options.of_everything)
                 record = stack.enter_context(recorded(locks, row, _policy(found), started, listeners.tell))
+                if record.sees_left_export:
+                    afterwards.callback(end_left_export, locks.query, settings)
                 if isinstance(found, ConfigurationError):
                     raise found
                 connector = found
