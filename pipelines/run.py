@@ -94,8 +94,7 @@ def run_connector(
             # Of a part, too: a run that lives and has lost the turn must find out that it isn't alone.
             count_the_dead(locks, row, listeners.tell)
             found = _trusted(row)
-            if isinstance(found, Connector) and isinstance(found.source, FhirSource) and found.source.exports:
-                options = asked_before(locks.query, connector_id, options)
+            options = _asked(locks, found, options)
             with contextlib.ExitStack() as stack:
                 afterwards = stack.enter_context(contextlib.ExitStack())
                 started = Started(host.run_id, host.actor, settings.code_version, options.asked, options.of_everything)
@@ -104,22 +103,21 @@ def run_connector(
                     afterwards.callback(end_left_export, locks.query, settings)
                 if isinstance(found, ConfigurationError):
                     raise found
-                connector = found
                 stack.enter_context(as_fault(secrets.redact, Step.PREPARE))
                 secrets.permit(rules_of(locks.query, row.team, settings), uses_of(row.source, row.destination))
-                refuse_other_writers(locks, connector, settings, full_refresh=options.full_refresh)
+                refuse_other_writers(locks, found, settings, full_refresh=options.full_refresh)
                 directory = stack.enter_context(working_directory(settings.data_dir / "runs" / str(connector_id)))
                 job = Job(
-                    connector,
-                    destination_of(connector, settings),
+                    found,
+                    destination_of(found, settings),
                     options,
                     settings,
                     secrets,
                     locks,
                     directory,
                     report=listeners.report,
-                    names=names_of_source(connector),
-                    profile=profile_of(locks.query, connector.source, row.team),
+                    names=names_of_source(found),
+                    profile=profile_of(locks.query, found.source, row.team),
                 )
                 outcome = _in_time(job, host)
                 if isinstance(outcome, Waiting):
@@ -129,6 +127,13 @@ def run_connector(
                     outcome = record.noted(outcome)
                     record.succeeded(outcome)
                 return outcome
+
+
+def _asked(locks: Locks, found: Connector | ConfigurationError, options: Options) -> Options:
+    """What the run is asked for: of an export that is under way, what it was begun for."""
+    if isinstance(found, Connector) and isinstance(found.source, FhirSource) and found.source.exports:
+        return asked_before(locks.query, found.id, options)
+    return options
 
 
 def _in_time(job: Job, host: RunHost) -> Waiting | Summary:
