@@ -236,8 +236,12 @@ async def test_an_export_that_takes_long_is_waited_for_by_nobody(platform: Platf
         insert = "INSERT INTO cai_connectors (name, source) VALUES ('Export', $1) RETURNING id"
         number = await platform.database.fetchval(insert, orjson.dumps(source).decode())
         made = await until("the row became a deployment", lambda: platform.deployment(number), 60)
-        asked = await platform.api.post(f"/deployments/{made['id']}/create_flow_run", json={})
-        first = asked.raise_for_status().json()["id"]
+
+        async def begun() -> Any:
+            asked = await platform.api.post(f"/deployments/{made['id']}/create_flow_run", json={})
+            return asked.json()["id"] if asked.is_success else None  # 503: its SQLite is locked for the moment
+
+        first = await until("Prefect has made a run", begun, 60)
 
         async def runs(*names: str) -> list[dict[str, Any]]:
             body = {"deployments": {"id": {"any_": [made["id"]]}}, "flow_runs": {"state": {"name": {"any_": names}}}}
