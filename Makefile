@@ -19,9 +19,10 @@ run: $(if $(wildcard .venv/installed),,ports) venv
 ports:
 	@$(PYTHON) local/ports.py
 
-# What needs no process, no database and no server: in half a minute, whoever changes a line knows.
+# What needs no process, no database and no server: in half a minute, whoever changes a line knows. The fixtures of the
+# other rungs are not even imported (--confcutdir).
 unit: venv
-	$(BIN)/python -m pytest tests/unit -q -n 2 --dist loadfile -p no:schemathesis
+	$(BIN)/python -m pytest tests/unit -q -n 2 --dist loadfile -p no:schemathesis --confcutdir=tests/unit
 
 # On both cores, a file's tests together, for they share a server; then whole platforms, one at a time.
 test: venv
