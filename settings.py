@@ -233,7 +233,9 @@ class Settings(ApiSettings):
     )
 
     poll_interval_seconds: float = Field(10, gt=0, description="Seconds between two polls of the table.")
-    audit_interval_seconds: float = Field(600, gt=0, description="Seconds between two full listings of Prefect.")
+    audit_interval_seconds: float = Field(
+        600, gt=0, description="Seconds between two audits of Prefect. Of over 1,000 deployments one in six lists all."
+    )
     apply_concurrency: int = Field(25, ge=1, le=200, description="Most Prefect calls in flight.")
     max_delete_fraction: float = Field(
         0.25,

@@ -1,10 +1,11 @@
 """Observation of Prefect: of single connectors by name, and in an audit of all of them.
 
-A full listing costs Prefect a millisecond of its processor a deployment. So of a large fleet most audits ask what has
-changed since the last one, by the server's own clock, and look at that, at what Prefect takes for no change but tells
-cheaply (concurrency limits), and at every connector that is not known to be in line. What they rest on is checked each
-time: the number of deployments, the last change, and the clock. Where one of these is not as it must be, and in every
-sixth audit anyway, everything is listed. docs/scale.md says what is seen when.
+A full listing costs Prefect most of a millisecond of its processor a deployment. So of a large fleet most audits ask
+what has changed since the last one, by the server's own clock, and look at that, at what Prefect takes for no change
+but tells cheaply (concurrency limits), and at every connector that is not known to be in line. What they rest on is
+checked each time: the number of deployments, the last change, and the clock. Where one of these is not as it must be,
+in every sixth audit and in any that comes an hour after the last full listing, everything is listed: docs/scale.md says
+why.
 """
 
 import logging
@@ -28,6 +29,9 @@ SMALL = 1000
 
 FULL_LISTING_EVERY = 6
 """Audits of a large fleet, of which one lists everything: an hour, at ten minutes each."""
+
+FULL_LISTING_SECONDS = 3600.0
+"""The age of a full listing at which the next audit makes another one, however few there were between."""
 
 FEW = 10
 """Deployments to be deleted that are read like all others."""
@@ -59,8 +63,14 @@ class _Seen:
     asked: Asked
     here: float
     """The same moment by our own clock, in seconds."""
-    audits: int
-    """How many there were since the last full listing."""
+    listed: float
+    """When everything was listed last, by our own clock, in seconds."""
+    audits: int = 0
+    """How many there were since then."""
+
+    def lists_next(self, here: float) -> bool:
+        """Whether an audit at this moment of our own clock lists everything again, whatever has changed."""
+        return self.audits + 1 >= FULL_LISTING_EVERY or here - self.listed >= FULL_LISTING_SECONDS
 
 
 class Observer:
@@ -119,7 +129,7 @@ class Observer:
         found |= await self._by_name(scope - found.keys())
         self._seen = None
         if listing.complete and listing.asked is not None:
-            self._seen = _Seen(frozenset(held.id for held in listing.deployments), listing.asked, here, 0)
+            self._seen = _Seen(frozenset(held.id for held in listing.deployments), listing.asked, here, here)
         holding = tuple(held for held in found.values() if held.active_slots)
         return Sight(Observation(found, listing.complete), frozenset(scope | found.keys()), holding)
 
@@ -141,10 +151,9 @@ class Observer:
             pressing: those that are looked at in any case.
             whole: whether to list everything.
         """
-        seen = self._seen
-        if whole or seen is None or len(seen.ids) <= self._small or seen.audits + 1 >= FULL_LISTING_EVERY:
+        seen, here = self._seen, self._clock()
+        if whole or seen is None or len(seen.ids) <= self._small or seen.lists_next(here):
             return await self.list_all(scope)
-        here = self._clock()
         changed = await self._gateway.list_changed(seen.asked.at - OVERLAP)
         doubt = "pages shifted" if changed is None else _doubt(seen, changed, here - seen.here)
         if changed is None or doubt:
@@ -157,7 +166,7 @@ class Observer:
         found = _by_connector(changed.deployments) | found
         restless = {i for i in scope if i in pressing or not is_in_line(desired.get(i), known.get(i), ids)}
         found |= await self._by_name(restless - found.keys())
-        self._seen = _Seen(ids, changed.asked, here, seen.audits + 1)
+        self._seen = _Seen(ids, changed.asked, here, seen.listed, seen.audits + 1)
         holding = tuple(held for held in found.values() if held.active_slots)
         return Sight(Observation(found), frozenset(restless | found.keys()), holding)
 

@@ -187,6 +187,16 @@ async def test_what_prefect_takes_for_no_change_is_found_within_six_audits(fleet
     assert sight.observation.deployments[5].fields.schedules == ()
 
 
+async def test_an_audit_an_hour_after_the_last_listing_lists_everything_however_few_came_between(fleet: Fleet) -> None:
+    number = fleet.ids[5]
+    fleet.server.remove_schedule(number, fleet.server.observed(number).schedule_ids[0])
+    fleet.wait(1200)
+    assert 5 not in (await fleet.audit()).scope
+    fleet.wait(1800)
+    assert 5 in (await fleet.audit()).scope
+    assert fleet.prefect.listings == 2
+
+
 async def test_of_many_that_are_to_go_only_whose_they_are_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployments.reconciling.observing.FEW", 2)
     fleet = await Fleet().make()
