@@ -47,7 +47,8 @@ def _refusal(root: str, kind: str, loc: tuple[int | str, ...], message: str, con
         parts.append("type")
     path = [root, *parts] if root else parts
     if not path:
-        return Refusal("", "The body must be a JSON object.")
+        said = message.replace("{field}", "The body") if kind == "refused" else "The body must be a JSON object."
+        return Refusal("", said)
     field = ".".join(path)
     pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
     return Refusal(pointer, _sentence(kind, field, message, context))

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from connectors.credentials import CredentialKind, is_nobodys
 from connectors.errors import CredentialNameTakenError, ForbiddenError, NoSuchCredentialError
 from connectors.history import Action
+from connectors.limits.jsonb import is_text
 from connectors.people import Act, Person, Verdict, may, may_for_all
 from database import audit
 from database.access import credentials
@@ -108,7 +109,7 @@ class Credentials:
             ForbiddenError: the role is too low, or only an admin for all teams could register it again.
             ReasonRequiredError: none is given, and one is asked for.
         """
-        known = await credentials.one(self._engine, name)
+        known = await credentials.one(self._engine, name) if is_text(name) else None
         if known is None or may(self._person, Act.SEE_CREDENTIALS, known.team) is Verdict.HIDDEN:
             raise NoSuchCredentialError
         made = known.kind is CredentialKind.SECRET and known.reference.startswith(MADE)

@@ -12,6 +12,7 @@ from connectors.destinations import Destination
 from connectors.discovery import Column, Discovery, Item, ItemKind
 from connectors.errors import ForbiddenError, SourceError
 from connectors.history import Action
+from connectors.limits.jsonb import unstorable
 from connectors.people import Act, Person, Verdict, may
 from connectors.refusals import from_pydantic
 from connectors.sources import Source
@@ -34,6 +35,9 @@ def askable(
     Raises:
         InvalidConnectorError: its address, login or another setting is wrong, or one of its destination.
     """
+    asked = {"source": source, "destination": destination, "team": team}
+    if refusals := [refusal for name, value in asked.items() for refusal in unstorable(value, name)]:
+        raise InvalidConnectorError(tuple(refusals))
     said = {**_STAND_IN.get(str(source.get("type")), {}), **{key: each for key, each in source.items() if each != []}}
     unions: list[tuple[str, Any, Any]] = [("source", Source, said), ("destination", Destination, destination)]
     for field, union, value in unions:

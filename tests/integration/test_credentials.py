@@ -137,6 +137,7 @@ async def _history(admin: httpx.AsyncClient) -> str:
         {"reference": "no block", "kind": "secret"},
         {"value": "x", "hosts": ["https://emr.example.org"]},
         {"value": "x", "name": "a/b"},
+        {"value": "x\0"},
     ],
 )
 async def test_what_is_no_credential_is_refused_without_its_value(
@@ -144,6 +145,11 @@ async def test_what_is_no_credential_is_refused_without_its_value(
 ) -> None:
     answer = await admin.post(CREDENTIALS, json={"name": "emr", **body})
     assert answer.status_code == 422, answer.text
+    assert "JSON object" not in answer.json()["detail"]  # it is one: what is wrong with it is said
+
+
+async def test_a_name_that_nothing_can_have_names_no_credential(admin: httpx.AsyncClient) -> None:
+    assert (await admin.delete(f"{CREDENTIALS}/a%00b")).status_code == 404
 
 
 # --- run -------------------------------------------------------------------------------------------------------------

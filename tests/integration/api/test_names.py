@@ -1,5 +1,6 @@
 """Names that are refused at the doors: by the REST API, and of rows written by SQL."""
 
+import json
 from collections.abc import AsyncIterator
 
 import httpx
@@ -33,6 +34,21 @@ async def test_the_api_refuses_them_in_a_sentence(api: httpx.AsyncClient) -> Non
         ):
             problem = assert_problem(answer, 422, pointer)
             assert pointer[1:] in problem["detail"]
+
+
+@pytest.mark.parametrize("route", ["discover", "test"])
+async def test_what_no_database_holds_is_refused_before_a_source_is_asked(api: httpx.AsyncClient, route: str) -> None:
+    source = {"type": "fhir", "base_url": "http://127.0.0.1:9", "resource_types": ["Patient"]}
+    for character in ("\0", "\ud800"):
+        for change, pointer in (
+            ({"team": f"a{character}b"}, "/team"),
+            ({"source": {**source, "base_url": f"http://a{character}b.example"}}, "/source/base_url"),
+        ):
+            sent = json.dumps({"source": source, **change})
+            answer = await api.post(
+                f"/api/v1/sources/{route}", content=sent, headers={"Content-Type": "application/json"}
+            )
+            assert "cannot be stored" in assert_problem(answer, 422, pointer)["detail"]
 
 
 @pytest.mark.parametrize(
