@@ -20,7 +20,7 @@ from pipelines.sources.cursors.windows import MOMENT
 from pipelines.sources.fhir import bulk
 from pipelines.sources.fhir.bulk import CURSOR
 from pipelines.sources.fhir.bundles import resources_in, searched
-from pipelines.sources.fhir.capability import capability_of
+from pipelines.sources.fhir.capability import Offered, asked_once
 from pipelines.sources.fhir.pages import by_last_updated
 from pipelines.sources.fhir.patients import Patients
 from pipelines.sources.fhir.views import digest_of, with_views
@@ -54,18 +54,19 @@ def resources(source: FhirSource, context: Context) -> list[DltResource]:
 
 def _of_types(source: FhirSource, context: Context) -> list[DltResource]:
     client = client_of(source, context)
-    if bulk.is_wanted(source, client, context):
-        return bulk.resources(source, client, context)
+    offered = asked_once(client)
+    if bulk.is_wanted(source, offered, context):
+        return bulk.resources(source, client, offered, context)
     if context.exports is not None:
         bulk.end_left_over(client, context.exports)
     if context.rehearsal:
-        refuse_unoffered(source, client)
+        refuse_unoffered(source, client, offered)
     if source.patients is not None:
-        return Patients(source, client, context).resources()
+        return Patients(source, client, offered, context).resources()
     return [_resource(client, source, kind, context) for kind in source.resource_types]
 
 
-def refuse_unoffered(source: FhirSource, client: Client) -> None:
+def refuse_unoffered(source: FhirSource, client: Client, offered: Offered) -> None:
     """Refuse what the server does not offer, and say of which types it can't tell what was updated, by its own word.
 
     A server that gives no CapabilityStatement is asked for the resources themselves.
@@ -74,12 +75,12 @@ def refuse_unoffered(source: FhirSource, client: Client) -> None:
         ConfigurationError: it does not offer a search that is wanted.
     """
     try:
-        offered = capability_of(client)
+        capability = offered()
     except RunError:
         return
-    if refusals := list(unoffered(source, offered)):
+    if refusals := list(unoffered(source, capability)):
         raise ConfigurationError(" ".join(refusal.message for refusal in refusals))
-    searches = offered.searches
+    searches = capability.searches
     if source.patients is None and (
         silent := [kind for kind in source.resource_types if (of := searches.get(kind)) and "_lastUpdated" not in of]
     ):

@@ -24,7 +24,7 @@ from pipelines.sources.cursors.asked import Asked, place_of
 from pipelines.sources.cursors.incremental import STATE
 from pipelines.sources.cursors.values import Kind, earlier, instant_of
 from pipelines.sources.fhir.bundles import resources_in, searched
-from pipelines.sources.fhir.capability import capability_of
+from pipelines.sources.fhir.capability import Offered
 from pipelines.sources.fhir.views import digest_of
 from pipelines.sources.http.client import Client
 from pipelines.sources.rest_api import as_tables, first_rows, paged
@@ -80,9 +80,10 @@ def way_of(kind: str, offered: Capability, *, by_date: bool) -> Way:
 class Patients:
     """The patients of a connector, and their resources. One for a run."""
 
-    def __init__(self, source: FhirSource, client: Client, context: Context) -> None:
+    def __init__(self, source: FhirSource, client: Client, offered: Offered, context: Context) -> None:
         self._source = source
         self._client = client
+        self._offered = offered
         self._context = context
 
     @cached_property
@@ -112,10 +113,6 @@ class Patients:
                 ids[name] = None
         return list(ids)
 
-    @cached_property
-    def _offered(self) -> Capability:
-        return capability_of(self._client)
-
     def resources(self) -> list[DltResource]:
         """One resource for each type.
 
@@ -123,7 +120,7 @@ class Patients:
             RunError: the server can't be asked, or does not offer a search.
         """
         by_date = self._source.overlap is not None
-        ways = {kind: way_of(kind, self._offered, by_date=by_date) for kind in self._source.resource_types}
+        ways = {kind: way_of(kind, self._offered(), by_date=by_date) for kind in self._source.resource_types}
         return [self._resource(kind, way) for kind, way in ways.items()]
 
     def _resource(self, kind: str, way: Way) -> DltResource:

@@ -5,7 +5,6 @@ since then. So a run that dies leaves nothing behind but the export itself, with
 """
 
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Any
 
 import dlt
@@ -13,7 +12,6 @@ from dlt.extract import DltResource
 
 from connectors.sources.deletes import Deletes
 from connectors.sources.fhir import FhirSource, Mode
-from connectors.sources.fhir_offers import Capability
 from connectors.sources.write_rules import normalised
 from database.runs import Export
 from pipelines.errors import ConfigurationError
@@ -37,7 +35,7 @@ from pipelines.sources.fhir.bulk.asking import (
 from pipelines.sources.fhir.bulk.export import Exporting
 from pipelines.sources.fhir.bulk.files import Files, resources_of
 from pipelines.sources.fhir.bulk.manifest import File, Manifest
-from pipelines.sources.fhir.capability import capability_of
+from pipelines.sources.fhir.capability import Offered
 from pipelines.sources.fhir.outcomes import code_of, is_bad, issues_of
 from pipelines.sources.fhir.views import digest_of
 from pipelines.sources.http.client import Client
@@ -51,7 +49,7 @@ PAGE_ROWS = 3_000
 """Resources that go through a pipe together: nested as they are, each takes kilobytes until it is a row."""
 
 
-def is_wanted(source: FhirSource, client: Client, context: Context) -> bool:
+def is_wanted(source: FhirSource, offered: Offered, context: Context) -> bool:
     """Whether a connector has its server export, which `auto` leaves to what the server offers.
 
     Raises:
@@ -61,9 +59,9 @@ def is_wanted(source: FhirSource, client: Client, context: Context) -> bool:
         return source.mode is Mode.BULK
     if context.exports is not None and context.exports.current() is not None:
         return True
-    offered = capability_of(client).exports
-    level = level_of(source, offered)
-    if level in offered:
+    exports = offered().exports
+    level = level_of(source, exports)
+    if level in exports:
         return True
     for name in ("group", "export_level", "type_filters"):
         if getattr(source, name):
@@ -95,29 +93,26 @@ def end_left_over(client: Client, exports: Exports) -> None:
         exports.forget(export.id)
 
 
-def resources(source: FhirSource, client: Client, context: Context) -> list[DltResource]:
+def resources(source: FhirSource, client: Client, offered: Offered, context: Context) -> list[DltResource]:
     """One resource for each type, which reads what the server has exported of it.
 
     Raises:
         NotReadyError: the export is not complete.
         RunError: the server refuses or has given it up, or the run is asked for what no export can do.
     """
-    return _Reading(source, client, context).resources()
+    return _Reading(source, client, offered, context).resources()
 
 
 class _Reading:
     """The reading of one run."""
 
-    def __init__(self, source: FhirSource, client: Client, context: Context) -> None:
+    def __init__(self, source: FhirSource, client: Client, offered: Offered, context: Context) -> None:
         self._source = source
         self._client = client
+        self._offered = offered
         self._context = context
         wanted = {normalised(name) for name in context.tables}
         self._types = [kind for kind in source.resource_types if not wanted or normalised(kind) in wanted]
-
-    @cached_property
-    def _capability(self) -> Capability:
-        return capability_of(self._client)
 
     def resources(self) -> list[DltResource]:
         exports = self._context.exports
@@ -136,7 +131,7 @@ class _Reading:
             )
         if exports is None or not self._types:
             return [self._resource(kind, iter(())) for kind in self._source.resource_types]
-        exporting = Exporting(self._client, exports, lambda: self._capability.posts)
+        exporting = Exporting(self._client, exports, lambda: self._offered().posts)
         export = exports.current()
         if export is not None and any(self._kept(kind).get("export") == str(export.id) for kind in self._types):
             # The run before died between its load and this.
@@ -151,8 +146,9 @@ class _Reading:
 
     def _rehearsed(self) -> list[DltResource]:
         """No rows: nobody has a server export everything to see ten."""
-        level = level_of(self._source, self._capability.exports)
-        offers = "says" if level in self._capability.exports else "does not say"
+        exports = self._offered().exports
+        level = level_of(self._source, exports)
+        offers = "says" if level in exports else "does not say"
         self._client.remark(
             f"A test begins no export, so it shows no rows; the server {offers} that it offers one on the level "
             f"'{level}'."
@@ -175,7 +171,7 @@ class _Reading:
         narrowed = self._source.group or self._source.export_level
         if export is not None and not narrowed and export.asked.get("path") in {"$export", "Patient/$export"}:
             return str(export.asked["path"])
-        offered = frozenset() if narrowed else self._capability.exports
+        offered = frozenset() if narrowed else self._offered().exports
         return path_of(self._source, level_of(self._source, offered))
 
     def _kept(self, kind: str) -> dict[str, Any]:

@@ -243,6 +243,15 @@ def test_a_test_refuses_what_the_server_does_not_offer(
     assert (found.ok, words in found.message) == (is_fine, True), found.message
 
 
+@pytest.mark.parametrize("keys", [{"mode": "auto"}, {"patients": {"list": ["1"]}}], ids=["auto", "patients"])
+def test_a_server_is_asked_once_what_it_can(platform: Platform, keys: dict[str, Any]) -> None:
+    said = statement(Patient=["_id", "_lastUpdated"], Observation=["patient", "_lastUpdated"])
+    server = FhirServer(patient(1, "2024-01-01T00:00:00Z"))
+    with WebServer(lambda asked: said if asked.path.endswith("/metadata") else server(asked)) as web:
+        assert probe(FhirSource.model_validate(source(web.url, **keys)), platform.settings).ok
+    assert [asked.path for asked in web.asked].count("/fhir/metadata") == 1
+
+
 def test_a_next_page_on_another_host_of_the_server_is_read_where_the_connector_names_it(platform: Platform) -> None:
     server = FhirServer(*(patient(number, "2024-01-01T00:00:00Z") for number in range(15)))
     with WebServer(server) as other:
