@@ -7,13 +7,12 @@ does not leave.
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from connectors.sources.protection.rules import Condition, Op
 from connectors.sources.write_rules import normalised
 from pipelines.protection.matching import finder
-from pipelines.protection.methods.hashing import as_text
+from pipelines.protection.methods.hashing import as_number, as_text
 
 _ORDERS: dict[Op, Callable[[Any, Any], bool]] = {
     Op.BELOW: operator.lt, Op.AT_MOST: operator.le, Op.ABOVE: operator.gt, Op.AT_LEAST: operator.ge,
@@ -46,7 +45,7 @@ def _check(condition: Condition) -> May:
 
 def _meets(op: Op, wanted: tuple[Any, ...], value: Any) -> bool:
     if op in _ORDERS:
-        mine, other = _number(value), _number(wanted[0])
+        mine, other = as_number(value), as_number(wanted[0])
         if mine is not None and other is not None:
             return _ORDERS[op](mine, other)
         # A number and a text have no order.
@@ -56,7 +55,7 @@ def _meets(op: Op, wanted: tuple[Any, ...], value: Any) -> bool:
 
 
 def _same(value: Any, wanted: Any) -> bool:
-    mine, other = _number(value), _number(wanted)
+    mine, other = as_number(value), as_number(wanted)
     if mine is not None and other is not None and not (isinstance(value, str) and isinstance(wanted, str)):
         return mine == other
     return _text(value) == _text(wanted)
@@ -64,13 +63,3 @@ def _same(value: Any, wanted: Any) -> bool:
 
 def _text(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else as_text(value)
-
-
-def _number(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        return None
-    try:
-        found = Decimal(value.strip() if isinstance(value, str) else as_text(value))
-    except InvalidOperation:
-        return None
-    return found if found.is_finite() else None

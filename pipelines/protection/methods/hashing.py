@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 _BLOCK = 64
@@ -58,3 +58,14 @@ def as_text(value: Any) -> str:
             digits = f"{value:f}"
             return digits.rstrip("0").rstrip(".") if "." in digits else digits
     return str(value)
+
+
+def as_number(value: Any) -> Decimal | None:
+    """A value as the number that it is or that its text says; None for what is no number, infinite or none at all."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return None
+    try:
+        number = Decimal(value.strip() if isinstance(value, str) else as_text(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None

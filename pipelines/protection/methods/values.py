@@ -13,7 +13,7 @@ from typing import Any
 from connectors.sources.protection.methods import Method
 from connectors.sources.protection.rules import PATIENT_DAYS, Kind, Rule
 from pipelines.protection.methods.dates import OLDEST_AGE, is_date, is_old, month_of, shifted, year_of
-from pipelines.protection.methods.hashing import as_text, hashing
+from pipelines.protection.methods.hashing import as_number, as_text, hashing
 from pipelines.protection.methods.texts import recogniser
 from pipelines.protection.methods.tokens import Tokens
 
@@ -139,16 +139,6 @@ def zip3(value: Any) -> str | None:
     return "000" if text[:3] in SMALL_ZIP3 else text[:3]
 
 
-def _number(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        return None
-    try:
-        number = Decimal(value.strip() if isinstance(value, str) else as_text(value))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
-
-
 def _like(number: Decimal, value: Any) -> Any:
     """A number of the type that a value has."""
     if isinstance(value, str):
@@ -160,7 +150,7 @@ def _like(number: Decimal, value: Any) -> Any:
 
 def capped(value: Any) -> Any:
     """An age, and 90 for all above 89; None for what is no number."""
-    number = _number(value)
+    number = as_number(value)
     if number is None:
         return None
     return _like(Decimal(OLDEST_AGE + 1), value) if number > OLDEST_AGE else value
@@ -168,7 +158,7 @@ def capped(value: Any) -> Any:
 
 def rounded(value: Any, to: Decimal) -> Any:
     """The nearest multiple, of two equally near ones the even one; None for what is no number."""
-    number = _number(value)
+    number = as_number(value)
     if number is None:
         return None
     try:
