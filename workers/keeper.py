@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.code_version import code_version
+from workers.messages import Order
+from workers.run_process import RunProcess
 from workers.server_process import ForkServerError, ServerProcess
 
 logger = logging.getLogger("prefect.workers.warm")
@@ -72,6 +74,29 @@ class Keeper:
                 logger.info("The fork server %s %s: another one is made.", current.pid, why)
                 self._renewal = asyncio.create_task(self._renew())
             return current
+
+    async def fork(self, order: Order) -> RunProcess:
+        """A new process that runs what the order says, forked from the fork server of now.
+
+        Asked for at the very moment of the order, for any server that was looked up earlier may have been replaced
+        meanwhile and takes no more. One that has died without anybody's knowing is replaced, and the order is given
+        again: nothing ran.
+
+        Raises:
+            ForkServerError: none can be made, or a new one died at once too.
+            ForkRefusedError: a run may have begun.
+        """
+        server = await self.server()
+        try:
+            return await server.fork(order)
+        except ForkServerError as error:
+            logger.warning("The fork server %s takes no orders: another one is asked. %s", server.pid, error)
+        async with self._lock:
+            if self._current is server:
+                server.retire()
+                self._retired.append(server)
+                self._current = None
+        return await (await self.server()).fork(order)
 
     def _worn(self, server: ServerProcess) -> str | None:
         return self._wear.why_replaced(time.monotonic() - server.started_at, server.memory_bytes)

@@ -7,8 +7,8 @@ import anyio
 import anyio.abc
 from prefect.settings import get_current_settings
 
+from workers.keeper import Keeper
 from workers.messages import Order
-from workers.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, WorkPool
@@ -31,11 +31,11 @@ def learnt_from(client: Any) -> dict[str, str]:
 
 
 class ForkStarter:
-    """Starts one run from a fork server."""
+    """Starts one run from the fork server that its keeper has."""
 
     def __init__(
         self,
-        server: ServerProcess,
+        keeper: Keeper,
         control: "ControlChannel",
         configuration: "ProcessJobConfiguration",
         entrypoint: str,
@@ -45,7 +45,7 @@ class ForkStarter:
         memory_bytes: int | None,
     ) -> None:
         """`learnt` are settings that spare the run questions (`learnt_from`)."""
-        self._server = server
+        self._keeper = keeper
         self._control = control
         self._configuration = configuration
         self._entrypoint = entrypoint
@@ -56,10 +56,10 @@ class ForkStarter:
     async def start(
         self, flow_run: "FlowRun", task_status: anyio.abc.TaskStatus[Any] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Fork, say what process it is, and wait for its end. Raises what `ServerProcess.fork` does."""
+        """Fork, say what process it is, and wait for its end. Raises what `Keeper.fork` does."""
         environment = self._environment(flow_run)
         try:
-            run = await self._server.fork(self._order(flow_run, environment))
+            run = await self._keeper.fork(self._order(flow_run, environment))
         except BaseException:
             self._control.unregister(flow_run.id)
             raise

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import logging
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -75,9 +76,30 @@ COLUMNS = ", ".join(f"{name} text" for name in ROW if name not in {"visit_id", "
 
 
 def found_in(text: str) -> list[str]:
-    """The canaries in a text, numbers and dates also without what stands between their digits."""
+    """The canaries in a text, numbers and dates also without what stands between their digits.
+
+    One that is all digits does not count inside a longer number or hash: five of them in a row are in every megabyte
+    of ids, hashes and times.
+    """
     text = text.lower()
-    return [canary for canary in CANARIES.values() if canary.lower() in text or canary.lower().replace("-", "") in text]
+    return [canary for canary in CANARIES.values() if any(_stands(form, text) for form in _forms(canary))]
+
+
+def _forms(canary: str) -> set[str]:
+    return {canary.lower(), canary.lower().replace("-", "")}
+
+
+def _stands(form: str, text: str) -> bool:
+    if not form.replace("-", "").isdigit():
+        return form in text
+    return form in text and re.search(rf"(?<![0-9a-f.]){re.escape(form)}(?![0-9a-f])", text) is not None
+
+
+def test_a_canary_of_digits_is_found_as_a_value_and_not_inside_an_id() -> None:
+    for value in ("94563", "zip 94563.", '{"zip":"94563"}', "MRN-5550123", "mrn5550123", "2019-03-14T08", "(20190314)"):
+        assert found_in(value), value
+    for chance in ("4f94563c-9a1e", "1764571034.94563", "0.94563", "id 1945631"):
+        assert found_in(chance) == [], chance
 
 
 def text_of(path: Path) -> str:
