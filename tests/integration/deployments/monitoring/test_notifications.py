@@ -83,7 +83,6 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
 ) -> None:
     url, told = heard
     process, metrics = controller
-    process.start()
     settings = Settings(notification_block="custom-webhook/on-call", heartbeat_seconds=2)
     events = Events(settings.instance)
     with temporary_settings({PREFECT_API_URL: own_prefect_server.url}):
@@ -91,6 +90,8 @@ async def test_one_alert_when_a_trouble_begins_and_one_when_it_ends(
         await block.asave("on-call")
         for _ in range(2):
             await bootstrap(settings, pool_type="process", base_job_template=None)
+        # Only now: a silence is told of one that was heard since there is somebody to be told.
+        process.start()
         api = httpx.AsyncClient(base_url=own_prefect_server.url, timeout=120, transport=AsyncPatient())
         async with open_client() as client, sending(events, client), api:
 
