@@ -9,7 +9,7 @@ PACKAGES := settings.py logs.py flows api web use_cases database prefect_api con
 # Where it is set, each of the hundreds of processes that tests and runs start would compile its thousand modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: ports run unit test soak pythons bench bench-data lint image venv
+.PHONY: ports run unit test test-together test-alone soak pythons bench bench-data lint image venv
 
 # A taken port is said before anything is installed; later the platform itself looks, once it has ended what an earlier
 # start left behind.
@@ -24,9 +24,14 @@ ports:
 unit: venv
 	$(BIN)/python -m pytest tests/unit -q -n 2 --dist loadfile -p no:schemathesis --confcutdir=tests/unit
 
-# On both cores, a file's tests together, for they share a server; then whole platforms, one at a time.
-test: venv
+# On both cores, a file's tests together, for they share a server; then whole platforms, one at a time. With `make -k`
+# the second part is run even if the first has failed.
+test: test-together test-alone
+
+test-together: venv
 	$(BIN)/python -m pytest -m "not soak and not alone" -n 2 --dist loadfile --no-loadscope-reorder
+
+test-alone: venv
 	$(BIN)/python -m pytest -m "alone and not soak"
 
 # What follows a version: the control plane's suite, one life of a connector with its load, and every type of a load.
