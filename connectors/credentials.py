@@ -174,7 +174,9 @@ def _uses(value: Any, pointer: str, host: str | None) -> Iterator[Use]:
         below = hostname(value.get("access_token_url")) or host
         for key, item in value.items():
             escaped = str(key).replace("~", "~0").replace("/", "~1")
-            yield from _uses(item, f"{pointer}/{escaped}", below)
+            # The key of a tunnel opens the SSH server, and not the database behind it.
+            tunnel = item.get("host") if key == "ssh" and isinstance(item, Mapping) else None
+            yield from _uses(item, f"{pointer}/{escaped}", tunnel.strip() if isinstance(tunnel, str) else below)
     elif isinstance(value, list | tuple):
         for place, item in enumerate(value):
             yield from _uses(item, f"{pointer}/{place}", host)

@@ -29,6 +29,7 @@ from connectors.sources.checks import checks_of
 from connectors.sources.fhir import FhirSource
 from connectors.sources.write_rules import normalised
 from database import runs
+from pipelines.access import tunnels
 from pipelines.access.credential_rules import rules_of
 from pipelines.access.secrets import Secrets
 from pipelines.connector_lock import Locks, connector_key
@@ -228,7 +229,7 @@ def load(job: Job, host: RunHost) -> Waiting | Summary:
                 seconds[step.value] = seconds.get(step.value, 0.0) + time.monotonic() - started
 
     policy = job.connector.run_policy
-    with postgres_sessions.kept(), contextlib.closing(pipeline):
+    with tunnels.kept(), postgres_sessions.kept(), contextlib.closing(pipeline):
         if job.options.reconcile is not None:
             wanted = job.options.reconcile
             host.in_step(Step.VERIFY, policy, lambda: do(Step.VERIFY, lambda: pipeline.verify(wanted)))

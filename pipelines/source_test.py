@@ -15,6 +15,7 @@ from connectors.connector import ConnectorRow, validate
 from connectors.credentials import CredentialRules, Use, uses_of
 from connectors.sources import Source
 from connectors.sources.protection.rules import Profile
+from pipelines.access import tunnels
 from pipelines.access.credential_rules import rules_of_test
 from pipelines.access.redaction import cleaned
 from pipelines.access.secrets import Secrets
@@ -78,7 +79,7 @@ def probe(
     secrets = Secrets()
     with secrets.guard():
         try:
-            with as_fault(secrets.redact, Step.EXTRACT):
+            with as_fault(secrets.redact, Step.EXTRACT), tunnels.kept():
                 secrets.permit(rules or CredentialRules(), uses)
                 mask, protection = mask_of(source, settings), protection_of(source, settings, profile)
                 remarks = Remarks()

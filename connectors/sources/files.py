@@ -40,7 +40,8 @@ FIRST_USE = "first_use"
 """Accept the key that an SFTP server presents first, and no other later."""
 
 
-def _host_key(value: str) -> str:
+def checked_host_key(value: str) -> str:
+    """A fingerprint of a server's key, or `first_use`; anything else is refused."""
     if value != FIRST_USE and not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", value):
         raise refused(
             "{field} must be a fingerprint as ssh-keygen -l writes it, such as "
@@ -50,7 +51,7 @@ def _host_key(value: str) -> str:
 
 
 HostKey = Annotated[
-    Annotated[Name, AfterValidator(_host_key)] | None,
+    Annotated[Name, AfterValidator(checked_host_key)] | None,
     Field(
         description="Of an `sftp://` address: the fingerprint of the server's key, as `SHA256:...`, or `first_use`, "
         "which accepts the key that comes first and no other later. null: a key that the worker's known_hosts holds."

@@ -47,9 +47,8 @@ def bucket_of(url: str, value: Any, setting: str, *, host_key: str | None, known
     if scheme == "sftp":
         bucket = _sftp(url, value, setting)
         side = setting.partition(".")[0]
-        return replace(
-            bucket, options=bucket.options | {"host_key_policy": host_key_policy(host_key, known_hosts, side)}
-        )
+        policy = host_key_policy(host_key, known_hosts, f"{side}.host_key", f"the {side}'s SFTP server")
+        return replace(bucket, options=bucket.options | {"host_key_policy": policy})
     if scheme in {"az", "abfs", "abfss"}:
         return _azure(url, value)
     if isinstance(value, dict) and "service_account_info" in value:
@@ -96,7 +95,7 @@ def _sftp(url: str, value: Any, setting: str) -> Bucket:
     }
     options = {}
     if "private_key" in keys:
-        options["pkey"] = _private_key(keys["private_key"], keys.get("passphrase"), setting)
+        options["pkey"] = private_key(keys["private_key"], keys.get("passphrase"), setting)
     if not credentials["sftp_username"] or not (keys.get("password") or options):
         raise ConfigurationError(
             f'{setting} must hold JSON with "username" and "password" or "private_key", for an sftp:// address.'
@@ -105,7 +104,12 @@ def _sftp(url: str, value: Any, setting: str) -> Bucket:
     return Bucket(urlunsplit(parts._replace(netloc=parts.hostname or "")), given, options)
 
 
-def _private_key(text: str, passphrase: str | None, setting: str) -> Any:
+def private_key(text: str, passphrase: str | None, setting: str) -> Any:
+    """A private key, as paramiko has it.
+
+    Raises:
+        ConfigurationError: it is none, or its passphrase is another.
+    """
     import paramiko  # noqa: PLC0415  # an extra
 
     for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):

@@ -1,4 +1,4 @@
-"""Host keys of SFTP servers: a login is sent only to the server that is meant.
+"""Host keys of SFTP and SSH servers: a login is sent only to the server that is meant.
 
 A key is expected by its fingerprint (`host_key` of the connector), or known to the worker (`known_hosts`, as ssh has),
 or, where the connector says `first_use`, accepted once and remembered below the data directory. Whatever is presented
@@ -25,13 +25,14 @@ def fingerprint(key: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
-def host_key_policy(host_key: str | None, remembered: Path, side: str) -> Any:
+def host_key_policy(host_key: str | None, remembered: Path, field: str, server: str) -> Any:
     """What judges each key that a server presents, as paramiko and the file system on it take it.
 
     Args:
         host_key: a fingerprint, `first_use`, or None: what the worker knows already.
         remembered: the file of keys that were accepted at first use; it is made when it is needed.
-        side: `source` or `destination`, for the sentence of a refusal.
+        field: of the connector that names the key, such as `source.host_key`: for the sentence of a refusal.
+        server: what the server is, in such a sentence.
     """
     import paramiko  # noqa: PLC0415  # an extra
 
@@ -48,25 +49,25 @@ def host_key_policy(host_key: str | None, remembered: Path, side: str) -> Any:
             presented = fingerprint(key.asbytes())
             if host_key not in {None, FIRST_USE}:
                 if presented != host_key:
-                    raise _refusal(side, f"is not the one that {side}.host_key names", presented)
+                    raise _refusal(server, field, f"is not the one that {field} names", presented)
                 return
             files = [remembered, *(path.expanduser() for path in SYSTEM_FILES)]
             known = [keys for path in files if path.is_file() for keys in [_keys_of(path, hostname)] if keys]
             if any(presented == fingerprint(each.asbytes()) for keys in known for each in keys):
                 return
             if any(each.get_name() == key.get_name() for keys in known for each in keys):
-                raise _refusal(side, "is not the one that this worker knows", presented)
+                raise _refusal(server, field, "is not the one that this worker knows", presented)
             if host_key is None:
-                raise _refusal(side, "is not known to this worker", presented)
+                raise _refusal(server, field, "is not known to this worker", presented)
             _remember(remembered, hostname, key)
 
     return HostKeyPolicy()
 
 
-def _refusal(side: str, what: str, presented: str) -> ConfigurationError:
+def _refusal(server: str, field: str, what: str, presented: str) -> ConfigurationError:
     return ConfigurationError(
-        f"The key of the {side}'s SFTP server {what}, so no login was sent: it has the fingerprint {presented}. "
-        f"Compare that with what the people who run the server say, and set {side}.host_key to it."
+        f"The key of {server} {what}, so no login was sent: it has the fingerprint {presented}. "
+        f"Compare that with what the people who run the server say, and set {field} to it."
     )
 
 

@@ -16,6 +16,7 @@ from connectors.connector import ConnectorRow
 from connectors.credentials import CredentialRules, Use, uses_of
 from connectors.discovery import Discovery
 from connectors.sources import Source
+from pipelines.access import tunnels
 from pipelines.access.credential_rules import rules_of_test
 from pipelines.access.secrets import Secrets
 from pipelines.error_causes.classification import as_fault
@@ -86,4 +87,5 @@ def discover(
         secrets.permit(rules or CredentialRules(), uses)
         context = Context.of(settings, secrets, rehearsal=True)
         module = cast(DiscoveryModule, importlib.import_module(f"{__name__}.{source.type}"))
-        return module.discover(source, context, cursor)
+        with tunnels.kept():
+            return module.discover(source, context, cursor)

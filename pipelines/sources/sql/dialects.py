@@ -70,7 +70,7 @@ _GEOMETRIES = (
 )  # fmt: skip
 
 
-def sync_url(address: str) -> sa.URL:
+def sync_url(address: str | sa.URL) -> sa.URL:
     """The address with a driver that works without an event loop; one that is named and not known here stays."""
     url = sa.make_url(address)
     dialect, _, driver = url.drivername.partition("+")
@@ -80,7 +80,7 @@ def sync_url(address: str) -> sa.URL:
     return url
 
 
-def open_engine(address: str) -> sa.Engine:
+def open_engine(address: str | sa.URL) -> sa.Engine:
     """An engine without a pool: one connection a table, closed with it. A SQLite file is only ever read.
 
     Raises:

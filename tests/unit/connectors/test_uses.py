@@ -16,3 +16,12 @@ def test_a_credential_goes_to_each_host_of_the_server() -> None:
         ("emr", "files.example.org"),
         ("emr", "other.example.org"),
     ]
+
+
+def test_the_key_of_a_tunnel_goes_to_the_ssh_server_and_the_database_is_named_by_its_secret() -> None:
+    ssh = {"host": "bastion.example.org", "user": "u", "private_key": {"secret": "key"}}
+    source = {"type": "sql_database", "credentials": {"secret": "emr"}, "ssh": ssh}
+    assert [(use.reference, use.host) for use in uses_of(source, None)] == [
+        ("emr", None),
+        ("key", "bastion.example.org"),
+    ]

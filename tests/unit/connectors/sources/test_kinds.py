@@ -156,6 +156,11 @@ def fhir(**keys: Any) -> dict[str, Any]:
     return {"type": "fhir", "base_url": "http://f", **keys}
 
 
+def tunnelled(**keys: Any) -> dict[str, Any]:
+    ssh = {"host": "bastion", "user": "u", "private_key": {"secret": "k"}} | keys
+    return {"type": "sql_database", "credentials": {"secret": "x"}, "tables": [{"name": "t"}], "ssh": ssh}
+
+
 SENTENCES: list[tuple[Any, str, str]] = [
     (
         "x",
@@ -202,6 +207,9 @@ SENTENCES: list[tuple[Any, str, str]] = [
     (fhir(mode="bulk", patients={"group": "g"}), "/source/patients", "are of a search"),
     (fhir(patients={"group": "g", "list": ["p"]}), "/source/patients", "must have one of group, list and search"),
     (fhir(patients={}), "/source/patients", "must have one of group, list and search"),
+    (tunnelled(host="bastion:22"), "/source/ssh/host", "its port goes into port"),
+    (tunnelled(host_key="ab:cd"), "/source/ssh/host_key", "must be a fingerprint as ssh-keygen -l writes it"),
+    (tunnelled(private_key=f"-----BEGIN {CANARY}"), "/source/ssh/private_key", "create a Secret block"),
     (fhir(overlap=3), "/source/overlap", "needs patients"),
     *(
         (

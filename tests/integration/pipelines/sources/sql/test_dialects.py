@@ -3,6 +3,7 @@
 SQL Server and Oracle have no server here: of them the driver, what is asked of the server, and the errors are tested.
 """
 
+import io
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,12 +12,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pymysql
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import dialects
 
 from connectors.sources.sql_database import SqlDatabaseSource
+from pipelines.access.host_keys import fingerprint
 from pipelines.access.secrets import Secrets
 from pipelines.error_causes.classification import classify
 from pipelines.errors import ConfigurationError, RunError, Step, TransientError
@@ -24,6 +27,7 @@ from pipelines.sources import Context, sql_database
 from pipelines.sources.sql.dialects import _asked, adapt, open_engine, plain, sync_url
 from tests.support.data_plane.platform import Platform
 from tests.support.servers.peers import mysql_server
+from tests.support.servers.ssh_gate import ssh_gate
 
 Sql = Callable[[str], Any]
 mssql: Any = dialects.mssql
@@ -98,6 +102,24 @@ MYSQL_TYPES: dict[str, tuple[str, str, str, Any]] = {
     "s": ("set('x','y')", "'x,y'", "VARCHAR", "x,y"),
     "j": ("json", """'{"a": [1, "ü"]}'""", "VARCHAR", '{"a": [1, "ü"]}'),
 }  # fmt: skip
+
+
+def test_mysql_is_read_through_an_ssh_server_by_its_own_name(
+    platform: Platform, mysql_emr: Sql, mysql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mysql_emr("CREATE TABLE behind (id int PRIMARY KEY)")
+    mysql_emr("INSERT INTO behind VALUES (1), (2)")
+    key, text = paramiko.ECDSAKey.generate(), io.StringIO()
+    key.write_private_key(text)
+    monkeypatch.setenv("CAI_SECRET_SSH", text.getvalue())
+    url = sync_url(mysql_url)
+    monkeypatch.setenv("CAI_SECRET_OTHER", url.set(host="emr.clinic.test").render_as_string(hide_password=False))
+    with ssh_gate(key, {"emr.clinic.test": str(url.host)}) as gate:
+        ssh = {"host": "127.0.0.1", "port": gate.port, "user": "clinic", "private_key": {"env": "CAI_SECRET_SSH"}}
+        connector = platform.add(table("behind") | {"ssh": ssh | {"host_key": fingerprint(gate.host_key.asbytes())}})
+        assert platform.run(connector).total_rows == 2
+        assert {host for host, _ in gate.asked} == {"emr.clinic.test"}
+    assert landed(platform, connector, "behind", "id") == [(1,), (2,)]
 
 
 def test_every_type_of_mysql_lands_as_it_is(platform: Platform, mysql_emr: Sql) -> None:
