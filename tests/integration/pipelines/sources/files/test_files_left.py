@@ -14,11 +14,12 @@ import pytest
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.sources import Context
-from pipelines.sources.files import _Reading, holding
+from pipelines.sources.files import holding
 from pipelines.sources.files.finding import Choice, find
 from pipelines.sources.files.holding import Held, WholeFiles
-from pipelines.sources.files.json_rows import PAGE_ROWS
+from pipelines.sources.files.reading import Reading
 from pipelines.sources.files.stores import Found, Store
+from pipelines.sources.files.text.json_rows import PAGE_ROWS
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import files_source
 
@@ -136,7 +137,7 @@ def left(inbox: Path, names: list[str], *, young: bool = False, **keys: Any) -> 
     context = Context(Secrets(), local_file_roots=(inbox,), rehearsal=True)
     asked = files_source(url=str(inbox), write_disposition="replace", **keys)
     store, choice = find(asked, context)
-    reading = _Reading(asked, context, Restless(store.root, roots=store.roots), choice, whole_files())
+    reading = Reading(asked, context, Restless(store.root, roots=store.roots), choice, whole_files())
     rows: list[Any] = []
     with contextlib.suppress(TransientError):
         for page in reading.pages():
@@ -171,7 +172,7 @@ def test_a_table_is_not_replaced_as_long_as_a_file_is_written(inbox: Path) -> No
     os.utime(inbox / "read.csv", (1, 1))
     asked = files_source(url=str(inbox), write_disposition="replace")
     store, choice = find(asked, Context(Secrets(), local_file_roots=(inbox,)))
-    reading = _Reading(asked, Context(Secrets()), Restless(store.root, roots=store.roots), choice, whole_files())
+    reading = Reading(asked, Context(Secrets()), Restless(store.root, roots=store.roots), choice, whole_files())
     with pytest.raises(TransientError, match="the next run reads it"):
         list(reading.pages())
 
@@ -204,7 +205,7 @@ def test_a_parquet_file_with_a_damaged_page_is_named(tmp_path: Path) -> None:
     asked = files_source(url=str(tmp_path), format="parquet", write_disposition="replace")
     context = Context(Secrets(), local_file_roots=(tmp_path,))
     with pytest.raises(ConfigurationError, match=r"a\.parquet is no whole parquet file"):
-        list(_Reading(asked, context, *find(asked, context), whole_files()).pages())
+        list(Reading(asked, context, *find(asked, context), whole_files()).pages())
 
 
 def test_what_does_not_fit_into_memory_comes_back_in_its_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_a_broken_file_leaves_no_trace_in_names_and_types(platform: Platform, in
 
 def test_a_run_that_finds_nothing_new_says_nothing_of_it(inbox: Path) -> None:
     asked = files_source(url=str(inbox), write_disposition="replace")
-    assert list(_Reading(asked, Context(Secrets()), Store(str(inbox)), Choice(), whole_files()).pages()) == []
+    assert list(Reading(asked, Context(Secrets()), Store(str(inbox)), Choice(), whole_files()).pages()) == []
 
 
 def test_a_file_is_read_once_its_marker_is_there(platform: Platform, inbox: Path) -> None:

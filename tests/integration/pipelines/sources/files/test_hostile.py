@@ -140,7 +140,7 @@ import json, sys
 from pathlib import Path
 from pipelines.access.secrets import Secrets
 from pipelines.sources import Context
-from pipelines.sources.files import _Reading
+from pipelines.sources.files.reading import Reading
 from pipelines.sources.files.finding import find
 from pipelines.sources.files.holding import WholeFiles
 from tests.support.data_plane.samples import files_source
@@ -149,7 +149,7 @@ path, keys = Path(sys.argv[1]), json.loads(sys.argv[2])
 source = files_source(url=str(path), glob=path.name, **keys).model_copy(update={"url": str(path.parent)})
 context = Context(Secrets(), local_file_roots=(path.parent,))
 store, choice = find(source, context)
-reading = _Reading(source, context, store, choice, WholeFiles(None), next(iter(source.parts), None))
+reading = Reading(source, context, store, choice, WholeFiles(None), next(iter(source.parts), None))
 for file in choice.files:
     for _ in reading._tried(file, None):
         pass

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from connectors.sources.files import FilesSource
-from pipelines.sources.files import csv_rows
-from pipelines.sources.files.csv_grammar import Check, CsvSettings, Dialect, beginning, diagnosis, rows
-from pipelines.sources.files.csv_rows import AnotherWayError, Way, csv_tables
 from pipelines.sources.files.faults import BrokenFileError
+from pipelines.sources.files.text import csv_rows
+from pipelines.sources.files.text.csv_grammar import Check, CsvSettings, Dialect, beginning, diagnosis, rows
+from pipelines.sources.files.text.csv_rows import AnotherWayError, Way, csv_tables
 
 Rows = list[tuple[str | None, ...]]
 

@@ -13,7 +13,7 @@ from pipelines.sources.files.documents.dataset_json import dataset_codebook, dat
 from pipelines.sources.files.documents.odm import odm_codebook, odm_tables
 from pipelines.sources.files.documents.xml_rows import xml_tables
 from pipelines.sources.files.faults import BrokenFileError
-from pipelines.sources.files.fixed_rows import fixed_tables
+from pipelines.sources.files.text.fixed_rows import fixed_tables
 from tests.support.data_plane.documents import DATASET, ODM_13, VALUES, XML
 from tests.support.data_plane.samples import files_source
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from connectors.sources.files import FilesSource
 from pipelines.rows.json_values import dump
 from pipelines.sources.files.faults import BrokenFileError
-from pipelines.sources.files.json_rows import json_pages
+from pipelines.sources.files.text.json_rows import json_pages
 
 
 def read(content: str | bytes, **keys: Any) -> list[bytes]:

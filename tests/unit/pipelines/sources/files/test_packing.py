@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.sources.files.csv_rows import Way, csv_tables
 from pipelines.sources.files.faults import BrokenFileError
 from pipelines.sources.files.packing import members
+from pipelines.sources.files.text.csv_rows import Way, csv_tables
 from tests.support.data_plane.samples import files_source
 
 CSV = b"id,v\n" + b"".join(b"%d,%d\n" % (number, number * 7919 % 10007) for number in range(60_000))

@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.csv
 
 from connectors.sources.files import FilesSource
-from pipelines.sources.files.csv_grammar import (
+from pipelines.sources.files.decoding import Utf8, unpacked
+from pipelines.sources.files.faults import BrokenFileError
+from pipelines.sources.files.text.csv_grammar import (
     Beginning,
     Check,
     CsvSettings,
@@ -24,8 +26,6 @@ from pipelines.sources.files.csv_grammar import (
     diagnosis,
     rows,
 )
-from pipelines.sources.files.decoding import Utf8, unpacked
-from pipelines.sources.files.faults import BrokenFileError
 
 LONGEST_HEADER_BYTES = 16 * 1024 * 1024
 CSV_BLOCK_BYTES = 8 * 1024 * 1024

@@ -1,0 +1,1 @@
+"""Text files as rows: CSV, lines of fixed width, and lines of JSON."""
