@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from connectors.discovery import Item, chosen
+from connectors.discovery import Item
+from connectors.discovery.choosing import chosen, left_out
+from connectors.discovery.files import FileTable, name_of, named_file, offered, spread
 from web.when import cron_of
 
 
@@ -45,7 +47,7 @@ COLUMNS = frozenset({"schedule", "timezone", *NAMED, *CARRIED})
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What was said so far, as columns of the connector."""
+    """What was said so far, as columns of the connector. What all tables of files say alike is said once."""
 
     source: Mapping[str, Any] = field(default_factory=dict)
     destination: Mapping[str, Any] | None = None
@@ -73,7 +75,7 @@ class Draft:
 
     def columns(self) -> dict[str, Any]:
         """The connector, as the use cases take it."""
-        return {"timezone": "UTC", **self.rest, "source": dict(self.source), "destination": self.destination}
+        return {"timezone": "UTC", **self.rest, "source": spread(self.source), "destination": self.destination}
 
     def with_items(self, picked: Sequence[Mapping[str, Any]], mask: Sequence[str]) -> Self:
         """The same with what is to be loaded, and the columns that are hashed on the way."""
@@ -100,6 +102,8 @@ class Offer:
     cursor_column: str
     masked: frozenset[str]
     left_out: frozenset[str]
+    label: str = ""
+    """What it is called for people."""
 
 
 def offers(items: Sequence[Item], draft: Draft) -> list[Offer]:
@@ -107,11 +111,22 @@ def offers(items: Sequence[Item], draft: Draft) -> list[Offer]:
 
     Columns that may identify a person are proposed to be hashed: whoever wants them in clear must untick them.
     """
-    before = {str(each.get("name")): each for each in draft.source.get("tables") or [] if isinstance(each, Mapping)}
-    named = {*before, *(draft.source.get("resource_types") or []), *(draft.source.get("forms") or [])}
-    fresh = not named
-    masked = set(draft.source.get("mask") or [])
-    return [_offer(item, before.get(item.name, {}), item.name in named, masked, fresh=fresh) for item in items]
+    source = draft.source
+    of_files = draft.kind == "files"
+    tables = [each for each in source.get("tables") or [] if isinstance(each, Mapping)]
+    before = {name_of(each, source) if of_files else str(each.get("name")): each for each in tables}
+    named = {*before, *(source.get("resource_types") or []), *(source.get("forms") or [])}
+    fresh = not (named or source.get("mask"))
+    if of_files and not tables and (file := named_file(source)):
+        # Its only table, said without a choice.
+        before, named = {file: source} if source.get("primary_key") else {}, {file}
+    masked, gone = set(source.get("mask") or []), left_out(source)
+    shown = offered(items) if of_files else [FileTable(item, item.name) for item in items]
+    found = []
+    for item, label in ((one.item, one.label) for one in shown):
+        offer = _offer(item, before.get(item.name, {}), item.name in named, masked, fresh=fresh)
+        found.append(replace(offer, label=label, left_out=offer.left_out | (gone & _names(item))))
+    return found
 
 
 def _offer(item: Item, said: Mapping[str, Any], ticked: bool, masked: set[str], *, fresh: bool) -> Offer:
@@ -137,8 +152,9 @@ def picked(sent: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[str]]:
     """What a form has ticked: the items with their settings, and the columns that are hashed.
 
     Controls are `item.N` (the name, when ticked), `item.N.key`, `item.N.cursor`, and of each column `item.N.in.C`
-    (its name, when it is to be loaded), `item.N.mask.C` (its name, when it is hashed) and `item.N.all` (how many
-    columns the item has: all of them ticked is no choice, and so takes in what the source will have tomorrow).
+    (its name, when it is to be loaded), `item.N.mask.C` (its name, when it is hashed), `item.N.has.C` (its name) and
+    `item.N.all` (how many columns the item has: all of them ticked is no choice, and so takes in what the source will
+    have tomorrow).
     """
     items: list[dict[str, Any]] = []
     mask: dict[str, None] = {}
@@ -153,6 +169,10 @@ def picked(sent: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[str]]:
                 "primary_key": [each.strip() for each in sent.get(f"{of}key", "").split(",") if each.strip()],
                 "cursor_column": sent.get(f"{of}cursor", "").strip(),
                 "columns": [] if every else columns,
+                "has": [text for name, text in sent.items() if name.startswith(f"{of}has.")],
+                "left_out": [
+                    text for name, text in sent.items() if name.startswith(f"{of}has.") and text not in columns
+                ],
             }
         )
         mask |= {text: None for name, text in sent.items() if name.startswith(f"{of}mask.") and text in columns}

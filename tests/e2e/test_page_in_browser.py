@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openpyxl
 import psycopg2  # type: ignore[import-untyped]
 import pymysql
 import pytest
@@ -280,8 +281,36 @@ WALKS = {
         rows=2,
         required=("source.url",),
     ),
+    "sheets": Walk(
+        "files",
+        {"source.url": "{files}/study"},
+        ticks=("study.xlsx/Labs", "study.xlsx/Visits"),
+        source={
+            "type": "files",
+            "url": "{files}/study",
+            "tables": [
+                {"table": "labs", "glob": "study.xlsx", "sheet": "Labs"},
+                {"table": "visits", "glob": "study.xlsx", "sheet": "Visits"},
+            ],
+            "mask": ["email"],
+        },
+        rows=3,
+        required=("source.url",),
+    ),
 }
 """A walk for each kind of source that there is."""
+
+
+def _study(directory: Path) -> None:
+    """A directory with a workbook of two sheets."""
+    directory.mkdir(exist_ok=True)
+    book = openpyxl.Workbook()
+    for name, rows in (("Labs", [["id", "email"], [1, "a@example.org"], [2, None]]), ("Visits", [["id"], [7]])):
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    del book["Sheet"]
+    book.save(directory / "study.xlsx")
 
 
 class Person:
@@ -292,6 +321,7 @@ class Person:
         self.installation = installation
         self.places = {"{web}": web, "{files}": str(installation.sources)}
         (installation.sources / "labs.csv").write_text("id,value\n1,3.5\n2,4.5\n")
+        _study(installation.sources / "study")
 
     def go(self, path: str) -> None:
         """Open a page."""

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request, Response
 from connectors.connector import InvalidConnectorError
 from connectors.destinations import Destination
 from connectors.discovery import Item
+from connectors.discovery.files import gathered
 from connectors.errors import RequestError
 from connectors.limits.ids import parse_id
 from connectors.people import Act, Person
@@ -35,8 +36,11 @@ router = APIRouter(route_class=PageRoute)
 LATER = ("tables", "resources", "resource_types", "forms", "mask", "schema_contract", "types")
 """Fields of a source that the step of what to load is about."""
 
-DISCOVERED = ("sql_database", "fhir", "redcap")
+DISCOVERED = ("sql_database", "fhir", "redcap", "files")
 """Kinds whose items are ticked; of the others the fields say it all."""
+
+OFFERED = "offered"
+"""The control that says that the items of the source were there to be ticked."""
 
 ORDER = tuple(Step)
 
@@ -55,7 +59,7 @@ async def duplicate(request: Request, number: str, service: UseCases, person: Vi
     row = (await service.get(parse_id(number) or 0, Act.CHANGE)).row
     said = {name: getattr(row, name) for name in COLUMNS if name != "dataset_name"}
     copy = {**{name: each for name, each in said.items() if each is not None}, "name": f"Copy of {row.name}"[:200]}
-    draft = Draft(dict(row.source or {}), row.destination, {**copy, "schedule": row.schedule})
+    draft = Draft(gathered(row.source or {}), row.destination, {**copy, "schedule": row.schedule})
     return await _show(request, service, person, Step.WHEN, draft)
 
 
@@ -122,11 +126,13 @@ def _taken(step: Step, draft: Draft, sent: Mapping[str, str]) -> Draft:
         case Step.LOGIN:
             kept = {key: draft.source[key] for key in (*LATER, "type") if key in draft.source}
             return replace(draft, source={**kept, **said(_login_fields(draft), sent)})
-        case Step.TABLES if draft.kind in DISCOVERED:
-            return draft.with_items(*picked(sent))
         case Step.TABLES:
-            kept = {key: value for key, value in draft.source.items() if key not in _names(_table_fields(draft))}
-            return replace(draft, source={**kept, **said(_table_fields(draft), sent)})
+            # Where the source could not be asked, the fields have said what is to be loaded.
+            ticked = OFFERED in sent
+            fields = _table_fields(draft, beside=ticked)
+            kept = {key: value for key, value in draft.source.items() if key not in _names(fields)}
+            taken = replace(draft, source={**kept, **said(fields, sent)})
+            return taken.with_items(*picked(sent)) if ticked else taken
         case Step.DESTINATION:
             kind = sent.get("destination", "")
             if not kind:
@@ -150,8 +156,10 @@ def _login_fields(draft: Draft) -> list[Field]:
     return [each for each in _source_fields(draft) if each.name.rpartition(".")[2] not in LATER]
 
 
-def _table_fields(draft: Draft) -> list[Field]:
-    return [each for each in _source_fields(draft) if each.name.rpartition(".")[2] in LATER]
+def _table_fields(draft: Draft, *, beside: bool) -> list[Field]:
+    """The fields of what to load: all of them, or those `beside` items that are ticked."""
+    fields = [each for each in _source_fields(draft) if each.name.rpartition(".")[2] in LATER]
+    return [each for each in fields if each.control is Control.CHOICE] if beside else fields
 
 
 def _destination_fields(draft: Draft) -> list[Field]:
@@ -177,7 +185,11 @@ def _here(refused: Mapping[str, list[str]]) -> dict[str, list[str]]:
 
 def _refused(service: Service, step: Step, draft: Draft) -> dict[str, list[str]]:
     """What is wrong with what this step says; what later steps will say is not missed yet."""
-    found = by_field(error) if (error := service.judged(draft.columns())) is not None else {}
+    columns = draft.columns()
+    if step is Step.LOGIN and draft.kind == "files":
+        # How files are read is asked here, and said by each table later.
+        columns["source"] = {key: value for key, value in draft.source.items() if key != "tables"}
+    found = by_field(error) if (error := service.judged(columns)) is not None else {}
     if step is Step.LOGIN:
         later = tuple(f"source.{name}" for name in LATER)
         return {name: said for name, said in found.items() if name.startswith("source") and not name.startswith(later)}
@@ -205,9 +217,7 @@ async def _show(
         case Step.TABLES:
             items, values["trouble"] = await _discovered(request, person, draft)
             values["offers"] = None if items is None else offers(items, draft)
-            values["fields"] = [
-                each for each in _table_fields(draft) if items is None or each.control is Control.CHOICE
-            ]
+            values["fields"] = _table_fields(draft, beside=items is not None)
         case Step.DESTINATION:
             values["fields"] = _destination_fields(draft)
         case Step.WHEN if previewed or draft.rest:
@@ -256,7 +266,7 @@ async def _discovered(request: Request, person: Person, draft: Draft) -> tuple[S
 async def _tried(request: Request, person: Person, draft: Draft) -> Any:
     """What a test of the source and the destination says; nothing is loaded, and nothing saved."""
     sources: Sources = request.app.state.sources
-    row = await sources.to_test(draft.source, person, draft.rest.get("team"), draft.destination)
+    row = await sources.to_test(draft.columns()["source"], person, draft.rest.get("team"), draft.destination)
     return await request.app.state.tester(row, both=True)
 
 

@@ -1,5 +1,6 @@
 """Parquet files as Arrow tables, each column as its file has it: what differs between files is fitted further on."""
 
+import contextlib
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,12 +21,23 @@ def parquet_tables(reopen: Callable[[], Any]) -> Iterator[pa.Table]:
     Raises:
         BrokenFileError: when it is none.
     """
-    stream = unpacked(reopen())
+    with _whole(reopen()) as file:
+        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            yield pa.Table.from_batches([batch])
+
+
+def parquet_schema(stream: Any) -> pa.Schema:
+    """The columns of a file, as its end says them. Raises what `parquet_tables` does."""
+    with _whole(stream) as file:
+        return file.schema_arrow
+
+
+@contextlib.contextmanager
+def _whole(stream: Any) -> Iterator[pyarrow.parquet.ParquetFile]:
     broken = False
     try:
-        with pyarrow.parquet.ParquetFile(stream) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                yield pa.Table.from_batches([batch])
+        with pyarrow.parquet.ParquetFile(unpacked(stream)) as file:
+            yield file
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, EOFError, zlib.error):
         broken = True
     except OSError as error:

@@ -186,6 +186,16 @@ class Reading:
             else:
                 return count
 
+    def first_page(self, file: Found) -> Any:
+        """The first page of a file, of which nothing is remembered; None where it has no rows."""
+        way = Way(escape=self.source.escape or "")
+        while True:
+            try:
+                with contextlib.ExitStack() as opened:
+                    return next(iter(self._rows(file, opened, way)), None)
+            except AnotherWayError as other:
+                way = other.way
+
     def _settle(self, file: Found) -> None:
         """Leave a file that grows. One that has just changed is looked at again, after a moment."""
         if self.store.atomic or file.changed <= time.time() - YOUNG_SECONDS:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import openpyxl
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import sqlalchemy as sa
 from pydantic import TypeAdapter
@@ -207,6 +209,48 @@ def test_sheets_of_workbooks_are_shown_with_their_columns(tmp_path: Path, monkey
     ]
     assert items["a.xlsx/Labs"].identifying == ("MRN",)
     assert "007" not in repr(items)
+
+
+def test_files_are_shown_with_the_columns_that_they_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAI_LOCAL_FILE_ROOTS", str(tmp_path))
+    (tmp_path / "labs.csv").write_text("MRN;value;taken;note\n007;7,5;2024-02-29;\n008;8,5;2024-03-01;Muster\n")
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "broken.csv").write_text('id;note\n1;"open\n')
+    labs = {"type": "files", "url": str(tmp_path), "format": "csv", "decimal": ","}
+    page = found(labs)
+    columns = {item.name: [(each.name, each.type) for each in item.columns] for item in page.items}
+    assert columns == {
+        "broken.csv": [],
+        "empty.csv": [],
+        "labs.csv": [("MRN", "text"), ("value", "number"), ("taken", "date"), ("note", "text")],
+    }
+    assert by_name(page)["labs.csv"].identifying == ("MRN",)
+    assert "Muster" not in repr(page)
+    table = pa.table({"id": pa.array([1], pa.int32()), "at": pa.array([None], pa.timestamp("us", "UTC"))})
+    pyarrow.parquet.write_table(table, tmp_path / "visit.parquet")
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "visit.parquet").read_bytes()[:-4])
+    items = by_name(found({"type": "files", "url": str(tmp_path), "format": "parquet"}))
+    assert items["cut.parquet"].columns == ()
+    assert [(each.name, each.type) for each in items["visit.parquet"].columns] == [
+        ("id", "int32"),
+        ("at", "timestamp[us, tz=UTC]"),
+    ]
+    (tmp_path / "e.jsonl").write_text('{"id": null, "code": {"a": 1}}\n{"id": 2, "seen": true}\n')
+    (item,) = found({"type": "files", "url": str(tmp_path), "format": "jsonl"}).items
+    assert [(each.name, each.type) for each in item.columns] == [("id", "number"), ("code", "json"), ("seen", "bool")]
+
+
+def test_where_nothing_was_said_of_formats_and_none_is_taken_for_granted_all_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAI_LOCAL_FILE_ROOTS", str(tmp_path))
+    openpyxl.Workbook().save(tmp_path / "a.xlsx")
+    (tmp_path / "b.jsonl").write_text('{"id": 1}\n')
+    (tmp_path / "c.xml").write_text("<a/>")
+    assert {"a.xlsx", "b.jsonl", "c.xml"} <= by_name(found({"type": "files", "url": str(tmp_path)})).keys()
+    assert found({"type": "files", "url": str(tmp_path), "format": "csv"}).items == ()
+    (tmp_path / "d.csv").write_text("id\n1\n")
+    assert list(by_name(found({"type": "files", "url": str(tmp_path)}))) == ["d.csv"]
 
 
 def test_files_and_fields_of_a_web_api_are_shown_without_a_value(

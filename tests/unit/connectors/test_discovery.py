@@ -2,7 +2,8 @@
 
 import pytest
 
-from connectors.discovery import chosen, cursor_order, may_identify
+from connectors.discovery import cursor_order, may_identify
+from connectors.discovery.choosing import chosen
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,16 @@ def test_ticked_columns_are_the_table_and_all_of_them_are_no_choice() -> None:
     sent = {"item.0": "visit", "item.0.key": "id", "item.0.cursor": "updated_at", "item.0.all": "3"}
     every = {"item.0.in.0": "id", "item.0.in.1": "name", "item.0.in.2": "updated_at", "item.0.mask.1": "name"}
     assert picked(sent | every) == (
-        [{"name": "visit", "primary_key": ["id"], "cursor_column": "updated_at", "columns": []}],
+        [
+            {
+                "name": "visit",
+                "primary_key": ["id"],
+                "cursor_column": "updated_at",
+                "columns": [],
+                "has": [],
+                "left_out": [],
+            }
+        ],
         ["name"],
     )
     some = {"item.0.in.0": "id", "item.0.in.2": "updated_at", "item.0.mask.1": "name"}
@@ -49,6 +58,40 @@ def test_what_was_picked_is_offered_again() -> None:
     assert offer.ticked
     assert (offer.cursor_column, offer.left_out, offer.masked) == ("", frozenset({"updated_at"}), frozenset({"name"}))
     assert Draft.read(draft.written()) == draft
+
+
+def test_a_form_says_which_columns_it_leaves_out_and_shows_it_again() -> None:
+    sent = {"item.0": "baseline", "item.0.all": "2", "item.0.in.0": "record_id", "item.0.mask.1": "nick"}
+    sent |= {"item.0.has.0": "record_id", "item.0.has.1": "nick"}
+    items, mask = picked(sent)
+    assert (items[0]["left_out"], mask) == (["nick"], [])
+    draft = Draft({"type": "redcap"}).with_items(items, mask)
+    assert draft.source["protect"] == {"rules": [{"path": "nick", "method": "drop"}]}
+    form = Item("baseline", ItemKind.FORM, (Column("record_id", "text"), Column("nick", "text", identifying=True)))
+    (offer,) = offers([form], draft)
+    assert (offer.ticked, offer.left_out) == (True, frozenset({"nick"}))
+
+
+def test_files_are_offered_as_the_tables_that_they_become_and_shown_again_as_they_were_ticked() -> None:
+    items = [
+        Item(f"labs_{month}.csv", ItemKind.FILE, (Column("id", "number"), Column("email", "text", identifying=True)))
+        for month in ("01", "02")
+    ]
+    (offer,) = offers(items, Draft({"type": "files", "url": "/in"}))
+    assert (offer.ticked, offer.label, offer.masked) == (
+        False,
+        "labs_02.csv and another file like it",
+        frozenset({"email"}),
+    )
+    sent = {"item.0": offer.item.name, "item.0.key": "id"}
+    draft = Draft({"type": "files", "url": "/in", "encoding": "cp1252"}).with_items(*picked(sent))
+    assert draft.columns()["source"]["tables"] == [
+        {"table": "labs", "glob": "labs_[0-9]*.csv", "primary_key": ["id"], "encoding": "cp1252"}
+    ]
+    (again,) = offers(items, draft)
+    assert (again.ticked, again.primary_key, again.masked) == (True, "id", frozenset())
+    (only,) = offers(items[:1], Draft({"type": "files", "url": "/in/labs_01.csv"}))
+    assert (only.ticked, only.masked) == (True, frozenset({"email"}))
 
 
 def test_an_item_that_is_not_ticked_is_not_loaded() -> None:

@@ -14,3 +14,12 @@ def test_what_is_to_be_loaded_stays_when_the_address_is_corrected() -> None:
         "resources": resources,
         "mask": ["name"],
     }
+
+
+def test_what_is_to_be_loaded_is_filled_in_where_the_source_cannot_be_asked() -> None:
+    draft = Draft({"type": "sql_database", "credentials": {"secret": "x"}})
+    written = _taken(Step.TABLES, draft, {"source.tables.0.name": "visit", "source.schema_contract": "freeze"})
+    assert written.source["tables"] == [{"name": "visit"}]
+    ticked = _taken(Step.TABLES, draft, {"offered": "1", "item.0": "visit", "source.schema_contract": "freeze"})
+    assert ticked.source["tables"] == [{"name": "visit"}]
+    assert written.source["schema_contract"] == ticked.source["schema_contract"] == "freeze"

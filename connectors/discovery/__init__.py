@@ -3,14 +3,13 @@
 Tables, types, forms or files are told with their columns. What is found is offered, never taken for granted: keys come
 from constraints, cursors from indexes and types, and whether a column identifies a person from its name or the source's
 own flag. No value of a row is ever in it.
-This module is pure; `pipelines.discovery` asks the sources.
+This room is pure; `pipelines.discovery` asks the sources, and `choosing` says what a choice among the items is.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from connectors.limits.closed_sets import ClosedSet
 
@@ -125,30 +124,3 @@ def cursor_order(names: Iterable[str]) -> tuple[str, ...]:
         return next((place for place, word in enumerate(_CURSOR_NAMES) if word in low), len(_CURSOR_NAMES)), low
 
     return tuple(sorted(names, key=rank))
-
-
-def chosen(source: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """A source's JSON with these of its items, as the source's kind names them.
-
-    Args:
-        source: the JSON of a source, whatever it names so far.
-        items: what is to be loaded: `name`, and as wished `primary_key`, `cursor_column` and `columns`.
-
-    Returns:
-        A new JSON. Settings of an item that it had before under the same name, and that are not given, stay.
-    """
-    said, chosen_items = dict(source), list(items)
-    match source.get("type"):
-        case "sql_database":
-            before = {each.get("name"): each for each in source.get("tables") or [] if isinstance(each, Mapping)}
-            said["tables"] = [
-                {**before.get(each["name"], {}), **{key: value for key, value in each.items() if value}}
-                for each in chosen_items
-            ]
-        case "fhir":
-            said["resource_types"] = [each["name"] for each in chosen_items]
-        case "redcap":
-            said["forms"] = [each["name"] for each in chosen_items]
-        case _:
-            pass
-    return said
