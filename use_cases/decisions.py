@@ -7,7 +7,7 @@ from connectors.people import Act
 from connectors.runs import Run
 from database import audit
 from database.decisions import by_people as decisions
-from use_cases.queries import Entry
+from use_cases.queries import Entry, require_reason
 from use_cases.runs import Runs
 
 ACTIONS = {Decision.APPROVED: Action.APPROVE, Decision.REFUSED: Action.REFUSE}
@@ -44,11 +44,12 @@ class Decisions(Runs):
         """Approve a change at the source, so that the next run lands it, or refuse it.
 
         Raises:
-            NotFoundError, ForbiddenError: and
+            NotFoundError, ForbiddenError, ReasonRequiredError: and
             NoSuchChangeError: nobody was asked about such a change.
         """
         entry = await self.get(connector_id, Act.CHANGE)
         actor = self._person.actor
+        require_reason(actor, self.reason_required)
         async with self._engine.begin() as connection:
             change = await decisions.decide_change(connection, connector_id, change_id, decision, actor.name)
             if change is None:
@@ -66,11 +67,12 @@ class Decisions(Runs):
         check waits anew. If the process dies after the decision, the connector's next run lands it.
 
         Raises:
-            NotFoundError, ForbiddenError: and
+            NotFoundError, ForbiddenError, ReasonRequiredError: and
             NoSuchHeldLoadError: it does not wait any more.
         """
         entry = await self.get(connector_id, Act.CHANGE)
         actor = self._person.actor
+        require_reason(actor, self.reason_required)
         async with self._engine.begin() as connection:
             held = await decisions.decide_held(connection, connector_id, held_id, decision, actor.name)
             if held is None:

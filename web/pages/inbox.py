@@ -32,6 +32,8 @@ class Button:
     address: str
     form: Mapping[str, str] | None = None
     """What is sent along; None: it leads to a page."""
+    decides: bool = False
+    """It asks for a reason where one is required."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,10 @@ async def _held(service: Service, person: Person) -> list[Section]:
     cards = []
     for entry, held in found[:MOST]:
         where, form = f"/connectors/{entry.row.id}", {"held": str(held.id)}
-        buttons = [Button("Let it through", f"{where}/approve", form), Button("Refuse it", f"{where}/refuse", form)]
+        buttons = [
+            Button("Let it through", f"{where}/approve", form, decides=True),
+            Button("Refuse it", f"{where}/refuse", form, decides=True),
+        ]
         may_decide = _may(person, Act.CHANGE, entry.row.team)
         sentence = f"Nothing was loaded, since checks failed {ago(held.held_at, now())}: {held.sentence}."
         cards.append(Card(entry, sentence, buttons if may_decide else ()))
@@ -102,7 +107,10 @@ async def _changed(service: Service, person: Person) -> list[Section]:
     cards = []
     for entry, change in found[:MOST]:
         where, form = f"/connectors/{entry.row.id}", {"change": str(change.id)}
-        buttons = [Button("Approve it", f"{where}/approve", form), Button("Refuse it", f"{where}/refuse", form)]
+        buttons = [
+            Button("Approve it", f"{where}/approve", form, decides=True),
+            Button("Refuse it", f"{where}/refuse", form, decides=True),
+        ]
         sentence = f"Of table {change.table_name}, {change_words(change)}, since {ago(change.first_seen_at, now())}."
         cards.append(Card(entry, sentence, buttons if _may(person, Act.CHANGE, entry.row.team) else ()))
     return [Section("source changed", "warn", cards, len(found) > MOST, "Nothing of it lands until it is approved.")]

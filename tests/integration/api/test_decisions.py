@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.runs import Held, Pool
 from database.tables import audit, connectors, held_loads, schema_changes
-from tests.support.api_rig import CONNECTORS, assert_problem, client, create
+from tests.support.api_rig import BODY, CONNECTORS, assert_problem, client, create
 from tests.support.known_runs import DEPLOYMENT, RUN, KnownRuns
 
 SENTENCE = "table 'visit': 1 row without 'mrn' (not_null)"
@@ -123,3 +123,43 @@ async def test_a_change_at_the_source_is_approved_or_refused(
     assert await decisions(engine) == [("refuse", about), ("approve", about)]
     problem = assert_problem(await api.post(f"{CONNECTORS}/{made}/schema-changes/{applied['id']}/approve"), 404)
     assert problem["type"].endswith(":no-such-change")
+
+
+async def test_a_decision_needs_a_reason_where_one_is_required(
+    database_url: str, prefect: KnownRuns, engine: AsyncEngine
+) -> None:
+    @asynccontextmanager
+    async def runs() -> AsyncIterator[Any]:
+        yield prefect
+
+    why = {"X-Reason": "a new study"}
+    async with client(database_url, open_runs=runs, reason_required=True) as http:
+        number = (await http.post(CONNECTORS, json=BODY, headers=why)).json()["id"]
+        async with engine.begin() as connection:
+            held = {"connector_id": number, "table_name": "visit", "marks": "not_null(mrn)", "sentence": SENTENCE}
+            change = {"connector_id": number, "table_name": "visit", "column_name": "extra", "kind": "new"}
+            await connection.execute(sa.insert(held_loads).values(**held))
+            await connection.execute(sa.insert(schema_changes).values(**change, type_after="text", state="waiting"))
+        for listed in ("held-loads", "schema-changes"):
+            (waiting,) = (await http.get(f"{CONNECTORS}/{number}/{listed}")).json()["items"]
+            where = f"{CONNECTORS}/{number}/{listed}/{waiting['id']}"
+            for act in ("approve", "refuse"):
+                refused = await http.post(f"{where}/{act}")
+                assert (refused.status_code, "needs a reason" in refused.text) == (422, True)
+                assert (await http.post(f"{where}/{act}", headers=why)).status_code == 200
+        async with engine.begin() as connection:
+            await connection.execute(sa.update(held_loads).values(state="waiting"))
+            await connection.execute(sa.update(schema_changes).values(state="waiting"))
+        for address in ("/for-you", f"/connectors/{number}"):
+            page = (await http.get(address)).text
+            forms = re.findall(r"<form[^>]*/(?:approve|refuse)\".*?</form>", page, re.DOTALL)
+            assert len(forms) == 4
+            assert all('name="reason"' in form for form in forms)
+        hidden = dict(re.findall(r'name="(csrf|held)" value="([^"]*)"', page))
+        refused = await http.post(f"/connectors/{number}/refuse", data=hidden)
+        assert "needs a reason" in refused.text
+        done = await http.post(f"/connectors/{number}/refuse", data={**hidden, "reason": "half of it is missing"})
+        assert done.status_code == 303
+    async with engine.connect() as connection:
+        said = await connection.execute(sa.select(audit.c.reason).order_by(audit.c.id.desc()).limit(1))
+        assert said.scalar_one() == "half of it is missing"
