@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from connectors.runs import Options
+from connectors.sources.write_rules import Comparison
 from pipelines.errors import Step
 from tests.support.data_plane.canaries import CANARIES, COLUMNS, ROW, Rig
 from tests.support.data_plane.platform import Platform, Sql
@@ -103,5 +104,5 @@ def test_a_comparison_names_keys_as_they_landed(rig: Rig, emr: Sql) -> None:
     rig.run(connector)
     emr(f"UPDATE visit SET icd = 'J45' WHERE mrn = '{CANARIES['mrn']}'")
     emr("DELETE FROM visit WHERE mrn = 'other'")
-    rig.run(connector, options=Options(reconcile="sums"))
+    rig.run(connector, options=Options(reconcile=Comparison.SUMS))
     assert "differ" in json.dumps(told(rig, "cai_comparisons"))
