@@ -21,7 +21,7 @@ import orjson
 import psycopg2  # type: ignore[import-untyped]
 import pyarrow as pa
 
-from benchmarks.data_loads import SOURCE, SQL, TABLE, WAREHOUSE, change_a_tenth, measured, scratch
+from benchmarks.data_loads import SOURCE, SQL, TABLE, WAREHOUSE, begin, change_a_tenth, measured, scratch
 from connectors.destinations.duckdb import DuckdbDestination
 from connectors.sources.sql_database import SqlDatabaseSource
 from pipelines.access.secrets import Secrets
@@ -35,7 +35,7 @@ def scanner() -> float:
     """DuckDB's own postgres scanner."""
     with duckdb.connect(str(scratch("scanner.duckdb"))) as warehouse:
         warehouse.execute("LOAD postgres")
-        started = time.perf_counter()
+        started = begin()
         warehouse.execute(f"ATTACH '{os.environ[SOURCE]}' AS clinic (TYPE postgres, READ_ONLY)")
         warehouse.execute(f"CREATE TABLE {TABLE} AS SELECT * FROM clinic.public.{TABLE}")
     return time.perf_counter() - started
@@ -43,7 +43,7 @@ def scanner() -> float:
 
 def adbc() -> float:
     """ADBC into DuckDB, nothing between: what stands in where the scanner can't be installed."""
-    started = time.perf_counter()
+    started = begin()
     with (
         adbc_driver_postgresql.dbapi.connect(os.environ[SOURCE]) as clinic,
         clinic.cursor() as cursor,
@@ -66,7 +66,7 @@ def copy() -> float:
         writing.execute(f"DROP TABLE IF EXISTS copied; CREATE TABLE copied ({COLUMNS})")
         # A load's table is there before its rows; in one transaction with them, PostgreSQL could leave out its log.
         warehouse.commit()
-        started = time.perf_counter()
+        started = begin()
         _piped(TABLE, writing, "copied")
         warehouse.commit()
         return time.perf_counter() - started
@@ -101,7 +101,7 @@ def merge() -> float:
         newest = cursor.fetchone()[0]
     change_a_tenth()
     names = [column.split()[0] for column in COLUMNS.split(", ")]
-    started = time.perf_counter()
+    started = begin()
     with warehouse, warehouse.cursor() as cursor:
         cursor.execute("DROP TABLE IF EXISTS changed; CREATE TABLE changed (LIKE copied)")
         _piped(f"(SELECT * FROM {TABLE} WHERE updated_at > '{newest.isoformat()}')", cursor, "changed")
@@ -122,7 +122,7 @@ COLUMNS = (
 
 def script() -> float:
     """What one writes by hand for a REST API: httpx, orjson, pyarrow, DuckDB."""
-    started = time.perf_counter()
+    started = begin()
     tables, number = [], 0
     with httpx.Client() as client:
         while True:
@@ -141,7 +141,7 @@ def script() -> float:
 
 def ndjson() -> float:
     """What one writes by hand for the files of a FHIR export: httpx, orjson, pyarrow, DuckDB, a part at a time."""
-    home, started = os.environ["BENCH_FHIR"], time.perf_counter()
+    home, started = os.environ["BENCH_FHIR"], begin()
     with httpx.Client() as client, duckdb.connect(str(scratch("ndjson.duckdb"))) as warehouse:
         for number, file in enumerate(client.get(f"{home}/job").json()["output"]):
             with client.stream("GET", file["url"]) as response:
@@ -151,9 +151,9 @@ def ndjson() -> float:
                             if isinstance(value, dict | list):
                                 row[name] = orjson.dumps(value).decode()
                     warehouse.register("rows", pa.Table.from_pylist(rows))
-                    begin = "INSERT INTO observation" if number or part else "CREATE TABLE observation AS"
+                    into = "INSERT INTO observation" if number or part else "CREATE TABLE observation AS"
                     moment = "effectiveDateTime::timestamptz AS effectiveDateTime"
-                    warehouse.execute(f"{begin} SELECT * REPLACE ({moment}) FROM rows")
+                    warehouse.execute(f"{into} SELECT * REPLACE ({moment}) FROM rows")
     return time.perf_counter() - started
 
 
@@ -174,7 +174,7 @@ def plain() -> float:
     """The same reader, writer and settings as a plain dlt script: what locks, ledger and cleaning up cost on top."""
     scratch("plain.duckdb")
     shutil.rmtree(Path(os.environ["CAI_DATA_DIR"]) / "plain", ignore_errors=True)
-    started = time.perf_counter()
+    started = begin()
     engine.configure()
     secrets, data_dir = Secrets(), Path(os.environ["CAI_DATA_DIR"])
     target = open_target(DuckdbDestination(type="duckdb", path="plain.duckdb"), 0, secrets, data_dir)
@@ -191,7 +191,7 @@ def pyreadstat_xpt() -> float:
     """The reader of transport files alone: the rows land nowhere."""
     import pyreadstat  # noqa: PLC0415  # no other side's
 
-    started = time.perf_counter()
+    started = begin()
     pyreadstat.read_xport(f"{os.environ['BENCH_FILES']}/xpt/advs.xpt", output_format="dict")
     return time.perf_counter() - started
 
@@ -200,7 +200,7 @@ def openpyxl_xlsx() -> float:
     """The reader of workbooks alone, which streams: the rows land nowhere."""
     import openpyxl  # noqa: PLC0415  # no other side's
 
-    started = time.perf_counter()
+    started = begin()
     book = openpyxl.load_workbook(f"{os.environ['BENCH_FILES']}/xlsx/advs.xlsx", read_only=True)
     for _ in book.worksheets[0].iter_rows(values_only=True):
         pass

@@ -95,12 +95,12 @@ class Variable:
 
 
 def page(columns: list[tuple[Variable, Any, list[str | None] | None]], clock: Clock) -> pa.Table:
-    """The columns of a page: of texts lists, of numbers arrays of float64 (NaN for none), and special missing ones."""
+    """The columns of a page: texts, or arrays of float64 (NaN for none) for numbers, and special missing ones."""
     arrays: dict[str, pa.Array] = {}
     beside: list[str] = []
     for variable, values, missing in columns:
         if variable.is_text:
-            arrays[variable.name] = pa.array(values, pa.string())
+            arrays[variable.name] = values if isinstance(values, pa.Array) else pa.array(values, pa.string())
             continue
         found, misfits = _numbers(variable, values, clock)
         arrays[variable.name] = found

@@ -4,6 +4,8 @@ pyreadstat reads each chunk from the beginning of the file, and makes one missin
 The format has no number of rows: a file that was cut is told by its length alone, which is a multiple of 80.
 """
 
+import codecs
+import contextlib
 import io
 import re
 import struct
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.sources.files.faults import BrokenFileError
 from pipelines.sources.files.statistics.variables import SAS, Kind, Variable, page, sas_kind
@@ -22,6 +25,12 @@ PAGE_BYTES = 8 * 1024 * 1024
 MOST_VARIABLES = 100_000
 _NAMESTR = struct.Struct(">hhhh8s40s8shhh2s8shhl32sh18x")
 _MEMBER = re.compile(rb"HEADER RECORD\*{7}(MEMBER  |MEMBV8  )HEADER RECORD!{7}")
+_ANY_MEMBER = b"HEADER RECORD*******MEMB"
+"""How each of these begins; looking for it alone is much faster."""
+_EIGHT = np.dtype(">u8")
+_FACTORS = np.ldexp(np.repeat([1.0, -1.0], 128), np.tile(4 * (np.arange(128) - 64) - 56, 2))
+"""By what the 56 bits of a number are multiplied, by its first byte: the sign, and a power of 16. All are powers of 2,
+so no digit is lost."""
 _NOT_ONE = "is no SAS transport file that can be read: it is cut or damaged, or made by PROC CPORT; bring it again"
 
 
@@ -30,6 +39,11 @@ class _Field:
     variable: Variable
     width: int
     start: int
+
+
+def _is_full(field: _Field) -> bool:
+    """Whether a number has all of its eight bytes."""
+    return not field.variable.is_text and field.width == 8
 
 
 class Transport:
@@ -42,6 +56,7 @@ class Transport:
     def __init__(self, stream: Any, encoding: str | None) -> None:
         self._stream = io.BufferedReader(stream, 1024 * 1024) if isinstance(stream, io.RawIOBase) else stream
         self._encoding = encoding or "utf-8"
+        self._is_utf8 = codecs.lookup(self._encoding).name == "utf-8"
         try:
             self._begin()
         except (ValueError, struct.error):
@@ -84,6 +99,9 @@ class Transport:
         told = header[48:63].strip() if header[20:25] == b"OBSV8" else b""
         self._told = int(told) if told.strip(b"0") else None
         self._width = sum(field.width for field in self._fields)
+        if any(field.start + field.width > self._width for field in self._fields):
+            raise BrokenFileError(_NOT_ONE)
+        self._forms = [_EIGHT if _is_full(field) else np.dtype(f"V{field.width}") for field in self._fields]
 
     def _field(self, raw: bytes) -> _Field:
         kind, _, width, _, name, label, form, length, decimals, *_rest, start, long_name, _ = _NAMESTR.unpack(raw)
@@ -130,7 +148,7 @@ class Transport:
         while block := self._stream.read(size):
             read += len(block)
             text = rest + block
-            if _MEMBER.search(text):
+            if _ANY_MEMBER in text and _MEMBER.search(text):
                 raise BrokenFileError("holds several data sets: save each by itself")
             # What may be the padding of the last record is looked at when its end is known.
             count = max(len(text) - RECORD, 0) // self._width
@@ -153,21 +171,30 @@ class Transport:
             yield self._page(rest[: count * self._width], count)
 
     def _page(self, raw: bytes, count: int) -> pa.Table:
-        rows = np.frombuffer(raw, np.uint8).reshape(count, self._width)
         columns: list[tuple[Variable, Any, list[str | None] | None]] = []
-        for field in self._fields:
-            cells = np.ascontiguousarray(rows[:, field.start : field.start + field.width])
+        for place, field in enumerate(self._fields):
+            cells = np.ndarray(count, self._forms[place], raw, field.start, (self._width,))
             if field.variable.is_text:
                 columns.append((field.variable, self._texts(cells, field.width), None))
             else:
                 columns.append((field.variable, *_numbers(cells)))
         return page(columns, SAS)
 
-    def _texts(self, cells: Any, width: int) -> list[str | None]:
-        # numpy takes zeros at the end away, and blanks mean the same.
-        values = cells.view(f"S{width}").ravel().tolist()
-        known = {value: self._text(value.rstrip(b" ")) or None for value in set(values)}
-        return [known[value] for value in values]
+    def _texts(self, cells: Any, width: int) -> pa.Array:
+        """Texts of a width. Each distinct one is decoded once."""
+        raw = pa.py_buffer(np.ascontiguousarray(cells))
+        found = pa.Array.from_buffers(pa.binary(width), len(cells), [None, raw]).dictionary_encode()
+        return self._decoded(found.dictionary).take(found.indices)
+
+    def _decoded(self, cells: pa.Array) -> pa.Array:
+        """Without zeros, and then blanks, at their end: they mean nothing, and a text of nothing else is none."""
+        if self._is_utf8:
+            with contextlib.suppress(pa.ArrowInvalid):
+                texts = pc.ascii_rtrim(pc.ascii_rtrim(cells.cast(pa.binary()).cast(pa.string()), "\0"), " ")
+                return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+        return pa.array(
+            [self._text(cell.rstrip(b"\0").rstrip(b" ")) or None for cell in cells.to_pylist()], pa.string()
+        )
 
     def _text(self, raw: bytes) -> str:
         try:
@@ -181,17 +208,20 @@ class Transport:
 
 def _numbers(cells: Any) -> tuple[Any, list[str | None] | None]:
     """Numbers of IBM's mainframes as doubles, NaN for missing ones, and which of those are special."""
-    count, width = cells.shape
-    whole = np.zeros((count, 8), np.uint8)
-    whole[:, :width] = cells
-    bits = whole.view(">u8").ravel().astype(np.uint64)
-    first = whole[:, 0]
-    mantissa = bits & np.uint64(0x00FFFFFFFFFFFFFF)
-    sixteens = ((bits >> np.uint64(56)) & np.uint64(0x7F)).astype(np.int64)
-    numbers = np.ldexp(mantissa.astype(np.float64), 4 * (sixteens - 64) - 56)
-    numbers = np.where(bits >> np.uint64(63), -numbers, numbers)
-    letters = ((first >= 65) & (first <= 90)) | (first == 95) | (first == 46)
-    missing = (mantissa == 0) & letters
+    if cells.dtype == _EIGHT:
+        bits = cells.astype(np.uint64)
+    else:
+        whole = np.zeros((len(cells), 8), np.uint8)
+        whole[:, : cells.dtype.itemsize] = np.ascontiguousarray(cells).view(np.uint8).reshape(len(cells), -1)
+        bits = whole.view(_EIGHT).ravel().astype(np.uint64)
+    first = (bits >> np.uint64(56)).astype(np.uint8)
+    mantissa = (bits & np.uint64(0x00FFFFFFFFFFFFFF)).view(np.int64)
+    numbers = mantissa.astype(np.float64)
+    numbers *= _FACTORS[first]
+    none = mantissa == 0
+    if not none.any():
+        return numbers, None
+    missing = none & (((first >= 65) & (first <= 90)) | (first == 95) | (first == 46))
     numbers[missing] = np.nan
     special = missing & (first != 46)
     if not special.any():

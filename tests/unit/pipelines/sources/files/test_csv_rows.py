@@ -4,6 +4,7 @@ import bz2
 import csv
 import gzip
 import io
+import random
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from pydantic import TypeAdapter
 
 from connectors.sources.files import FilesSource
 from pipelines.sources.files.faults import BrokenFileError
-from pipelines.sources.files.text import csv_rows
+from pipelines.sources.files.text import csv_grammar, csv_rows
 from pipelines.sources.files.text.csv_grammar import Check, CsvSettings, Dialect, beginning, diagnosis, rows
 from pipelines.sources.files.text.csv_rows import AnotherWayError, Way, csv_tables
 
@@ -222,3 +223,35 @@ def test_blocks_may_be_cut_anywhere() -> None:
         check = Check(start.dialect)
         assert b"".join(check(blocks)) == content[start.offset :]
         assert not check.doubtful
+
+
+def in_doubt(body: bytes) -> bool:
+    """Whether a quote stands within a cell or is never closed, sign by sign."""
+    open_, beside = False, b',\r\n"'
+    for at, sign in enumerate(body):
+        if sign != ord('"'):
+            continue
+        neighbour = body[at + 1 : at + 2] if open_ else body[max(at - 1, 0) : at]
+        if neighbour and neighbour not in beside:
+            return True
+        open_ = not open_
+    return open_
+
+
+@pytest.mark.parametrize("piece", [7, 64, 200, 256 * 1024])
+def test_quotes_are_found_in_doubt_wherever_they_stand(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr(csv_grammar, "_PIECE_BYTES", piece)
+    draw = random.Random(11)
+    met = set()
+    for _ in range(1_500):
+        cells = [draw.choice(['""', '"a"', '"x, ""y"""', "b", "", '"two\r\nlines"', "7" * 61]) for _ in range(40)]
+        body = "".join(cell + draw.choice(",\n\r") for cell in cells).encode()
+        if draw.random() < 0.5:
+            at = draw.randrange(len(body))
+            body = body[:at] + draw.choice([b'"', b"x", b""]) + body[at + 1 :]
+        cut = draw.randrange(len(body))
+        check = Check(Dialect(","))
+        assert b"".join(check([body[:cut], body[cut:]])) == body
+        assert check.doubtful == in_doubt(body), body
+        met.add(check.doubtful)
+    assert met == {False, True}

@@ -165,3 +165,34 @@ def test_text_in_another_encoding_is_told_and_read_with_the_setting() -> None:
     with pytest.raises(BrokenFileError, match="set encoding"):
         read(content, "xpt")
     assert read(content, "xpt", encoding="cp1252")["T"].to_pylist() == ["Müller"]
+
+
+@pytest.mark.parametrize("encoding", [None, "cp1252"])
+def test_texts_end_where_blanks_and_zeros_begin(encoding: str | None) -> None:
+    cells = [
+        b"ab      ",
+        b"ab\0\0\0\0\0\0",
+        b" a b  \0\0",
+        b"a \0 \0\0\0\0",
+        b"        ",
+        bytes(8),
+        b"\0\0a     ",
+        b"12345678",
+    ]
+    found = read(transport([("T", "", 8)], [[cell] for cell in cells * 50]), "xpt", encoding=encoding)["T"]
+    assert found.to_pylist() == ["ab", "ab", " a b", "a \0", None, None, "\0\0a", "12345678"] * 50
+
+
+def test_short_numbers_are_read_and_a_field_beyond_its_row_is_told() -> None:
+    content = bytearray(transport([("X", "", 0), ("T", "", 3)], [[ibm(1.5), b"abc"]] * 30))
+    at = content.index((8).to_bytes(2) + (1).to_bytes(2) + b"X  ")
+    content[at : at + 2] = (4).to_bytes(2)  # the number has its first four bytes alone, and a row seven of eleven
+    with pytest.raises(BrokenFileError, match="cut or damaged"):
+        read(bytes(content), "xpt")
+    short = transport([("X", "", 0)], [[ibm(value)[:4] + b"    "] for value in (1.5, -2.25, 0.0)])
+    narrow = bytearray(short)
+    at = narrow.index((8).to_bytes(2) + (1).to_bytes(2) + b"X  ")
+    narrow[at : at + 2] = (4).to_bytes(2)
+    rows = b"".join(ibm(value)[:4] for value in (1.5, -2.25, 0.0, 7.0))
+    table = read(bytes(narrow[: len(narrow) - 80]) + rows.ljust(80), "xpt")
+    assert table["X"].to_pylist() == [1.5, -2.25, 0.0, 7.0]
