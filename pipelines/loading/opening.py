@@ -12,6 +12,7 @@ from connectors.sources.fhir import FhirSource
 from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.connector_lock import name_key
 from pipelines.loading import unfinished_loads
+from pipelines.loading.columns.kept_schema import keep_schemas
 from pipelines.loading.columns.known_columns import Known, known_columns
 from pipelines.loading.columns.widening import Widening
 from pipelines.loading.destinations import Target, open_target
@@ -68,6 +69,7 @@ def open_destination(job: Job, directory: Path, *, full_refresh: bool) -> Opened
         repeats_refresh = unfinished_loads.recover(pipeline, job.name)
         full_refresh = repeats_refresh or full_refresh
         pipeline.sync_destination()
+        keep_schemas(pipeline)
         known = Known() if full_refresh else known_columns(pipeline)
         widening = Widening(pipeline, lambda: alone(job, target))
     return Opened(pipeline, target, known, widening, full_refresh, repeats_refresh)
