@@ -1,7 +1,7 @@
 """Tables of a PostgreSQL source that change at random, and what must stand in a destination after each load.
 
-Rows come, change, go, get another key and come again; columns come and become wider. There is a table of each mode of
-`deletes`, with and without a cursor and a history; what a load has to leave of each is known here, row by row.
+Rows come, change, go, get another key and come again; columns come, go and become wider. There is a table of each
+mode of `deletes`, with and without a cursor and a history; what a load has to leave of each is known here, row by row.
 """
 
 import json
@@ -43,6 +43,8 @@ class Changing:
     seen: list[tuple[datetime, Rows]] = field(default_factory=list)
     """After each load: a moment, and the rows that stood there."""
     statements: list[str] = field(default_factory=list)
+    _came: int = 2
+    """How many columns there have been."""
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -61,7 +63,8 @@ class Changing:
         for _ in range(self.rng.randrange(0, 5)):
             self.rng.choice(
                 [self._some_come, self._some_change, self._some_go, self._some_have_other_keys, self._all_go,
-                 self._some_come_again, self._some_change, self._a_column_comes, self._a_column_becomes_wider]
+                 self._some_come_again, self._some_change, self._a_column_comes, self._a_column_becomes_wider,
+                 self._a_column_goes]
             )()  # fmt: skip
 
     def source(self) -> Rows:
@@ -118,12 +121,20 @@ class Changing:
 
     def _a_column_comes(self) -> None:
         if len(self.columns) < 9:
-            name, kind = f"c{len(self.columns)}", self.rng.choice(NEW_KINDS)
+            name, kind = f"c{self._came}", self.rng.choice(NEW_KINDS)
+            self._came += 1
             self._do(f"ALTER TABLE {self.name} ADD COLUMN {name} {kind}")
             self.columns[name] = kind
             self._do(
                 f"UPDATE {self.name} SET {name} = {self._value(kind)}, changed = clock_timestamp() WHERE {self._some()}"
             )
+
+    def _a_column_goes(self) -> None:
+        # Rows that a cursor does not read again keep what they had.
+        if not self.cursor and len(self.columns) > 1:
+            name = self.rng.choice([*self.columns])
+            del self.columns[name]
+            self._do(f"ALTER TABLE {self.name} DROP COLUMN {name}")
 
     def _a_column_becomes_wider(self) -> None:
         if narrow := [name for name, kind in self.columns.items() if kind in WIDER]:
