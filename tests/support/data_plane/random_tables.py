@@ -13,6 +13,9 @@ from tests.support.data_plane.random_values import Family, Kind, Random
 
 Execute = Callable[..., Any]
 
+PART = "part"
+"""The column that a key may have beside `id`."""
+
 COLUMNS, ROWS = 5, 6
 """The most that a table has at first."""
 
@@ -23,6 +26,8 @@ class Server:
 
     execute: Execute
     kinds: Sequence[Kind]
+    keys: Sequence[Kind]
+    """Types that are part of a key as well."""
     wider: Mapping[str, Sequence[str]] = field(default_factory=dict)
     alter: str = "ALTER TABLE {table} ALTER COLUMN {column} TYPE {kind}"
     as_text: str = "({})::text"
@@ -43,16 +48,29 @@ class Table:
     rows: int = 0
     cursor: bool = False
     """Only rows that changed are read again."""
+    part: Kind | None = None
+    """The type of a column that the key has beside `id`."""
     statements: list[str] = field(default_factory=list)
     _made: int = 0
     _changes: int = 0
 
+    @property
+    def key(self) -> list[str]:
+        """The columns by which rows merge."""
+        return ["id"] if self.part is None else ["id", PART]
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The types of all columns whose values are compared."""
+        return self.columns if self.part is None else {PART: self.part, **self.columns}
+
     def make(self) -> None:
         """Create it, with some rows."""
         self.cursor = self.rng.random() < 0.5
+        self.part = self.rng.choice(self.server.keys) if self.rng.random() < 0.3 else None
         for _ in range(self.rng.randint(1, COLUMNS)):
             self._new_column()
-        columns = "".join(f", {name} {kind.declared}" for name, kind in self.columns.items())
+        columns = "".join(f", {name} {kind.declared}" for name, kind in self.kinds.items())
         self._execute(f"CREATE TABLE {self.name} (id int PRIMARY KEY, changed bigint{columns})")
         for _ in range(self.rng.randint(0, ROWS)):
             self._insert()
@@ -64,6 +82,8 @@ class Table:
             self._update,
             self._update,
             self._delete,
+            self._another_id,
+            self._another_row,
             self._add,
             self._drop,
             self._retype,
@@ -76,10 +96,10 @@ class Table:
         """All cells, by the row's key: texts; of SQLite, values of the driver."""
         asked = [
             self.server.as_text.format(kind.asked.format(name)) if kind.family is not Family.ANY else name
-            for name, kind in self.columns.items()
+            for name, kind in self.kinds.items()
         ]
         rows = self.server.execute(f"SELECT {', '.join(['id', *asked])} FROM {self.name}")
-        return {row[0]: dict(zip(self.columns, row[1:], strict=True)) for row in rows}
+        return {row[0]: dict(zip(self.kinds, row[1:], strict=True)) for row in rows}
 
     # --- changes --------------------------------------------------------------------------------------------------
 
@@ -95,10 +115,20 @@ class Table:
 
     def _insert(self) -> None:
         self.rows += 1
+        self._insert_at(self.rows)
+
+    def _insert_at(self, row: int) -> None:
         self._changes += 1
-        self._execute(f"INSERT INTO {self.name} (id, changed) VALUES ({self.rows}, {self._changes})")
+        names, values = ["id", "changed"], [str(row), str(self._changes)]
+        given: list[Any] = []
+        if self.part is not None:
+            value = self.part.value(self.rng)
+            names.append(PART)
+            values.append("?" if self.part.family is Family.ANY else value)
+            given = [value] if self.part.family is Family.ANY else []
+        self._execute(f"INSERT INTO {self.name} ({', '.join(names)}) VALUES ({', '.join(values)})", *given)
         for name in self.columns:
-            self._fill(name, self.rows)
+            self._fill(name, row)
 
     def _fill(self, column: str, row: int) -> None:
         kind = self.columns[column]
@@ -118,6 +148,21 @@ class Table:
     def _delete(self) -> None:
         if self.rows:
             self._execute(f"DELETE FROM {self.name} WHERE id = {self.rng.randint(1, self.rows)}")
+
+    def _another_id(self) -> None:
+        """A row gets another key: at the destination the one of before stays, as one that is gone does."""
+        if self.rows:
+            row = self.rng.randint(1, self.rows)
+            self.rows += 1
+            self._changes += 1
+            self._execute(f"UPDATE {self.name} SET id = {self.rows}, changed = {self._changes} WHERE id = {row}")
+
+    def _another_row(self) -> None:
+        """Another row under the `id` of one that is there or was."""
+        if self.rows:
+            row = self.rng.randint(1, self.rows)
+            self._execute(f"DELETE FROM {self.name} WHERE id = {row}")
+            self._insert_at(row)
 
     def _add(self) -> None:
         name, kind = self._new_column()
@@ -162,34 +207,55 @@ class Landed:
     text: str
 
 
-def differences(table: Table, landed: Mapping[int, Mapping[str, Landed | None]]) -> Iterator[str]:
-    """Each cell that is other than in the source, in a sentence."""
-    found = table.found()
-    for row, cells in found.items():
-        if row not in landed:
+def differences(table: Table, landed: Mapping[int, Sequence[Mapping[str, Landed | None]]]) -> Iterator[str]:
+    """Each row and each cell that is other than in the source, in a sentence."""
+    for row, cells in table.found().items():
+        standing = [*landed.get(row, ())]
+        if table.part is not None:
+            # Rows of this `id` that are gone are told from it by the rest of the key.
+            standing = [each for each in standing if _has(table.part, cells[PART], PART, each)]
+        if not standing:
             yield f"{table.name}: row {row} is missing"
-            continue
-        expected: set[str] = {"id", "changed"}
-        for column, value in cells.items():
-            there = {
-                name: cell
-                for name, cell in landed[row].items()
-                if cell is not None and (name == column or name.startswith(f"{column}__v_"))
-            }
-            expected |= there.keys()
-            kind = table.columns[column]
-            if value is None and there:
-                yield f"{table.name}.{column} ({kind.declared}), row {row}: NULL is there as {there}"
-            elif value is not None and not there:
-                yield f"{table.name}.{column} ({kind.declared}), row {row}: {value!r} is not there"
-            elif value is not None and len(there) > 1:
-                yield f"{table.name}.{column} ({kind.declared}), row {row}: {value!r} is there twice, as {there}"
-            elif value is not None and not same(kind.family, value, *there.values()):
-                yield f"{table.name}.{column} ({kind.declared}), row {row}: {value!r} is there as {there}"
-        for name, cell in landed[row].items():
-            # A row that is not read again keeps what its table has lost.
-            if cell is not None and name not in expected and not table.cursor:
-                yield f"{table.name}: column {name}, which the source has no more, still holds a value in row {row}"
+        elif len(standing) > 1:
+            yield f"{table.name}: row {row} is there {len(standing)} times"
+        else:
+            yield from _differences(table, row, cells, standing[0])
+
+
+def _differences(
+    table: Table, row: int, cells: Mapping[str, Any], landed: Mapping[str, Landed | None]
+) -> Iterator[str]:
+    expected: set[str] = {"id", "changed"}
+    for column, value in cells.items():
+        there = _beside(column, landed)
+        expected |= there.keys()
+        kind = table.kinds[column]
+        told = f"{table.name}.{column} ({kind.declared}), row {row}"
+        if value is None and there:
+            yield f"{told}: NULL is there as {there}"
+        elif value is not None and not there:
+            yield f"{told}: {value!r} is not there"
+        elif value is not None and len(there) > 1:
+            yield f"{told}: {value!r} is there twice, as {there}"
+        elif value is not None and not same(kind.family, value, *there.values()):
+            yield f"{told}: {value!r} is there as {there}"
+    for name, cell in landed.items():
+        # A row that is not read again keeps what its table has lost.
+        if cell is not None and name not in expected and not table.cursor:
+            yield f"{table.name}: column {name}, which the source has no more, still holds a value in row {row}"
+
+
+def _beside(column: str, landed: Mapping[str, Landed | None]) -> dict[str, Landed]:
+    """The values of a column, where it is and in those beside it."""
+    return {
+        name: cell
+        for name, cell in landed.items()
+        if cell is not None and (name == column or name.startswith(f"{column}__v_"))
+    }
+
+
+def _has(kind: Kind, value: Any, column: str, landed: Mapping[str, Landed | None]) -> bool:
+    return any(same(kind.family, value, cell) for cell in _beside(column, landed).values())
 
 
 def same(family: Family, value: Any, cell: Landed) -> bool:

@@ -196,6 +196,20 @@ POSTGRES = (
     Kind("pair", _F.TEXT, _one_of("ROW(1,'x')", "ROW(NULL,'a b')")),
 )
 
+POSTGRES_KEYS = (
+    Kind("text", _F.TEXT, _quoted(text)),
+    Kind("varchar(20)", _F.TEXT, _quoted(text)),
+    Kind("char(5)", _F.TEXT, _quoted(lambda rng: text(rng, 5)), "rpad({}::text, 5)"),
+    Kind("bigint", _F.NUMBER, _whole(64)),
+    Kind("numeric(30,10)", _F.NUMBER, _decimal(30, 10)),
+    Kind("numeric(30,0)", _F.NUMBER, _one_of("123456789012345678901", "123456789012345678902", "0", "-1")),
+    Kind("uuid", _F.TEXT, lambda rng: quote(rng.randbytes(16).hex())),
+    Kind("date", _F.MOMENT, _quoted(day)),
+    Kind("timestamptz", _F.MOMENT, _quoted(_moment(2, 9998))),
+    Kind("boolean", _F.TRUTH, _one_of("true", "false")),
+    Kind("mood", _F.TEXT, _one_of("'calm'", "'tense'")),
+)
+
 POSTGRES_TYPES = (
     "CREATE DOMAIN age AS int; CREATE TYPE mood AS ENUM ('calm', 'tense'); CREATE TYPE pair AS (a int, b text)"
 )
@@ -254,6 +268,15 @@ MYSQL = (
     Kind("inet6", _F.TEXT, _one_of("'::1'", "'10.0.0.1'")),
 )
 
+MYSQL_KEYS = (
+    Kind("varchar(50)", _F.TEXT, _quoted(text)),
+    Kind("bigint unsigned", _F.NUMBER, _whole(64, signed=False)),
+    Kind("decimal(38,10)", _F.NUMBER, _decimal(38, 10)),
+    Kind("date", _F.MOMENT, _quoted(day)),
+    Kind("datetime(6)", _F.MOMENT, _quoted(_moment())),
+    Kind("enum('a','b')", _F.TEXT, _one_of("'a'", "'b'")),
+)
+
 MYSQL_WIDER = {
     "tinyint": ("int", "bigint", "decimal(10,2)"),
     "int": ("bigint", "decimal(38,10)"),
@@ -304,4 +327,9 @@ SQLITE = (
     _of_sqlite("time", clock),
     _of_sqlite("json", _json),
     _of_sqlite("", _anything),
+)
+
+SQLITE_KEYS = (
+    Kind("integer", _F.ANY, lambda rng: int(_whole(64)(rng))),
+    Kind("text", _F.ANY, text),
 )
