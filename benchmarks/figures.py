@@ -33,11 +33,12 @@ class Figure:
 
 
 def in_turns(
-    ours: Callable[[], float], baseline: Callable[[], float], rounds: int = ROUNDS
+    ours: Callable[[], float], baseline: Callable[[], float], rounds: int = ROUNDS, *, warm: bool = True
 ) -> tuple[list[float], list[float]]:
-    """Seconds of both sides, measured alternately after one round that does not count."""
-    ours()
-    baseline()
+    """Seconds of both sides, measured alternately after one round that does not count, unless it is not `warm`."""
+    if warm:
+        ours()
+        baseline()
     pairs = [(ours(), baseline()) for _ in range(rounds)]
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pipelines.rows import csv_to_arrow
 from pipelines.rows.csv_to_arrow import typed
 from pipelines.rows.table import Table
 
@@ -126,3 +127,44 @@ def test_two_columns_that_would_be_one_both_land() -> None:
     found = typed(pa.table({"CD4+": ["1"], "CD4-": ["2"], "имя": ["a"], "пол": ["b"]}), Table()).to_pydict()
     assert list(found.values()) == [[1], [2], ["a"], ["b"]]
     assert [name.rpartition("_")[0] or name for name in found] == ["cd4x", "cd4x", "imya", "pol"]
+
+
+_WRITTEN = (
+    *(
+        "5",
+        "5.0",
+        "-0",
+        "0",
+        "7.25",
+        "1e5",
+        "1e+15",
+        "999999999999999",
+        "1e-100",
+        "0.00001",
+        "1e-05",
+        "inf",
+        "+5",
+        "05",
+    ),
+    *("2024-02-29", "0001-01-01", "2023-02-29", "2024-02-29 10:00:00", "2024-02-29T10:00:00", "2024-02-29 10:00:00.5"),
+    *("9999-12-31 23:59:59", "2024-02-29 10:00:00Z", "0000-00-00 00:00:00", "2024-02-29 10:00", "x"),
+)
+VALUES = st.one_of(
+    st.sampled_from(_WRITTEN),
+    st.floats().map(repr),
+    st.integers().map(str),
+    st.datetimes().map(lambda moment: moment.isoformat(" ", "seconds")),
+)
+
+
+@given(st.lists(st.one_of(*(st.lists(st.none() | st.just(one) | VALUES, max_size=4) for one in _WRITTEN)), max_size=3))
+def test_the_faster_ways_give_what_the_patterns_give(pages: list[list[str | None]]) -> None:
+    def landed() -> list[Any]:
+        table = Table()
+        return [typed(pa.table({"x": pa.array(page, pa.string())}), table) for page in pages]
+
+    fast = landed()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(csv_to_arrow, "_as_written", lambda *_: None)
+        patched.setattr(csv_to_arrow.Doubles, "_plain", lambda *_: None)
+        assert fast == landed()
