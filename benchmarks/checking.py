@@ -28,6 +28,7 @@ from benchmarks.figures import ROUNDS, Figure, spread
 from connectors.runs import Options
 from local.embedded_postgres import EmbeddedPostgres
 from pipelines.load_history import LoadRecord
+from pipelines.loading.checking.passing import Passing
 from pipelines.loading.measures.row_counts import RowCounts, RowsRead
 from pipelines.loading.measures.table_loads import Measured
 from pipelines.loading.pipeline import LoadPipeline
@@ -62,7 +63,7 @@ SERVER = "BENCH_SERVER"
 """The id of the process of PostgreSQL's server."""
 POSTGRES = {"type": "postgres", "credentials": {"env": WAREHOUSE}}
 
-CHECKED: tuple[tuple[type, str], ...] = ((LoadPipeline, "check"),)
+CHECKED: tuple[tuple[type, str], ...] = ((LoadPipeline, "check"), (Passing, "take"))
 LEDGER: tuple[tuple[type, str], ...] = (
     (LoadRecord, "started"),
     (LoadRecord, "noted"),

@@ -461,6 +461,7 @@ def main() -> int:
     parser.add_argument("--redcap", type=int, help="only the REDCap figures, for a project of so many records")
     parser.add_argument("--fhir", type=int, help="only the figures of a FHIR export, of so many resources")
     parser.add_argument("--sweep", type=int, help="only the figures of sweeps and of one lost row, for so many rows")
+    parser.add_argument("--rounds", type=int, default=LONG_ROUNDS, help="how often, of --sweep")
     parser.add_argument("--checks", action="store_true", help="only the figures of checks and of the ledger")
     parser.add_argument(
         "--files", type=int, help="only the figures of a workbook and a transport file, of so many rows"
@@ -473,7 +474,7 @@ def main() -> int:
     alone: list[tuple[Any, Callable[[], list[Figure]]]] = [
         (given.redcap, lambda: redcap(given.redcap)),
         (given.fhir, lambda: fhir(given.fhir)),
-        (given.sweep, lambda: sweeping(given.sweep)),
+        (given.sweep, lambda: sweeping(given.sweep, given.rounds)),
         (given.checks, checking),
         (given.files, lambda: files(given.files)),
     ]

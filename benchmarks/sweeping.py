@@ -19,6 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ SWEPT, SWEPT_MB = 0.2, 450
 """Of a full refresh, what a sweep may take; and its memory."""
 PROVED = 2.0
 """Times as long as reading both sides that finding one lost row may take."""
+FILLED_AT_ONCE = 1_000_000
 GONE = 10
 """Rows that are gone in each round."""
 
@@ -48,14 +50,18 @@ QUIET = {"autovacuum": "off"}
 """What a server does for itself would fall to whoever is measured just then."""
 
 
-def sweeping(rows: int) -> list[Figure]:
+def sweeping(rows: int, rounds: int = ROUNDS) -> list[Figure]:
     """The figures for a table of so many rows, from PostgreSQL to PostgreSQL and to DuckDB."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", throwaway=True, settings=QUIET))
         source, warehouse, own = (postgres.create_database(name) for name in ("source", "warehouse", "platform"))
         migrate(own)
-        _ask(source, f"CREATE TABLE measurement ({COLUMNS})", _filled(rows))
+        _ask(source, f"CREATE TABLE measurement ({COLUMNS})")
+        for first in range(1, rows + 1, FILLED_AT_ONCE):
+            last = min(first + FILLED_AT_ONCE - 1, rows)
+            _ask(source, _filled(first, last))
+            _say(f"{last:,} of {rows:,} rows made")
         _ask(source, "ALTER TABLE measurement ADD PRIMARY KEY (id)", "VACUUM ANALYZE measurement")
         environment = {
             **os.environ,
@@ -69,11 +75,16 @@ def sweeping(rows: int) -> list[Figure]:
         return [
             figure
             for name, destination in (("PostgreSQL", POSTGRES), ("DuckDB", None))
-            for figure in _figures(f"{rows:,} rows PostgreSQL to {name}", environment, _add(own, destination))
+            for figure in _figures(f"{rows:,} rows PostgreSQL to {name}", environment, _add(own, destination), rounds)
         ]
 
 
-def _figures(name: str, environment: dict[str, str], connector: int) -> Iterator[Figure]:
+def _say(words: str) -> None:
+    """A line for whoever waits: the figures come at the very end, after an hour where rows are many."""
+    print(f"{datetime.now(UTC):%H:%M:%S} {words}", file=sys.stderr, flush=True)
+
+
+def _figures(name: str, environment: dict[str, str], connector: int, rounds: int) -> Iterator[Figure]:
     taken: dict[str, list[dict[str, float]]] = defaultdict(list)
 
     def act(what: str) -> dict[str, float]:
@@ -81,9 +92,10 @@ def _figures(name: str, environment: dict[str, str], connector: int) -> Iterator
         done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
         found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         taken[what].append(found)
+        _say(f"{name}: {what} " + ", ".join(f"{value:.1f} {unit}" for unit, value in found.items()))
         return found
 
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         act("refresh")
         some = f"SELECT id FROM measurement ORDER BY random() LIMIT {GONE}"
         _ask(environment[SOURCE], f"DELETE FROM measurement WHERE id IN ({some})")
@@ -110,12 +122,12 @@ def _beside(name: str, ours: list[dict[str, float]], what: str, theirs: list[dic
     return Figure(name, shown(mine), f"{what} {shown(other)}", of_clock, f"at most {bar}", of_clock <= bar, note)
 
 
-def _filled(rows: int) -> str:
+def _filled(first: int, last: int) -> str:
     return (
         "INSERT INTO measurement SELECT i, mod(i, 50000), mod(i, 3000), date '2020-01-01' + mod(i, 1000), "
         "timestamp '2020-01-01' + i * interval '1 minute', random() * 100, random() * 100, mod(i, 7), "
         "'unit' || mod(i, 20), md5(i::text), mod(i, 2) = 0, 'note ' || mod(i, 1000), "
-        f"timestamptz '2021-01-01' + i * interval '1 second' FROM generate_series(1, {rows}) i"
+        f"timestamptz '2021-01-01' + i * interval '1 second' FROM generate_series({first}, {last}) i"
     )
 
 

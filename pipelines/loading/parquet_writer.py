@@ -2,7 +2,7 @@
 
 dlt's writer takes the compression from the destination, and it says nothing about dictionaries, which cost half of the
 time that writing takes. There is no setting for them in dlt, so this one method of its writer is replaced, for those
-destinations alone that asked for uncompressed files.
+destinations alone that asked for uncompressed files. Here, too, is where rows are counted as they are written.
 """
 
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 from dlt.common.data_writers.writers import ParquetDataWriter
+
+from pipelines.loading.checking import passing
 
 CONSTANT = ["_dlt_load_id"]
 """The column whose value is the same in each row: here a dictionary saves more than it costs."""
@@ -23,6 +25,10 @@ def install() -> None:
 
 
 def _create_writer(self: ParquetDataWriter, schema: pa.Schema) -> Any:
+    return passing.watched(self._f.name, _made(self, schema))
+
+
+def _made(self: ParquetDataWriter, schema: pa.Schema) -> Any:
     wanted = self.parquet_format
     if wanted.compression != "none":
         return _original(self, schema)

@@ -1,14 +1,19 @@
 """The checks of one load: after its rows were read, before one of them is visible in the destination.
 
-They look at the rows as they would land: masked, typed, the newest of each key. What fails ends the run, and with it
-its files, so that nothing of the load is ever seen; whether it waits for a person stands in the platform's database.
-If the process dies here, nothing was written anywhere.
+They are counted as the rows are written to files, as they would land: masked, typed, the newest of each key. What fails
+ends the run, and with it its files, so that nothing of the load is ever seen; whether it waits for a person stands in
+the platform's database. If the process dies here, nothing was written anywhere.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.extract import DltResource
 
 from connectors.loads import Decision
 from connectors.sources.checks import Checks, OnFailure, checks_of
@@ -18,10 +23,14 @@ from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ChecksError, Held, HeldError, Step
 from pipelines.loading.checking import rows_of_load, standing
 from pipelines.loading.checking.findings import Finding, marks, of_age, of_counts, sentence_of
+from pipelines.loading.checking.passing import Passing
 from pipelines.loading.checking.rows_of_load import Duck, RowsOfLoad
+from pipelines.loading.columns.fitting_step import key_of
+from pipelines.loading.columns.known_columns import landed_name
 from pipelines.loading.job import Job
 from pipelines.loading.opening import Opened
 from pipelines.remarks import Remarks
+from pipelines.rows.to_arrow import table_name_of
 from pipelines.wording import counted, quoted
 
 
@@ -34,6 +43,22 @@ class Read:
     """The tables that the run was asked for, as they land."""
     since: Mapping[str, str]
     """Where the cursors of tables began."""
+    hints: Mapping[str, Any]
+    """What dlt's schema says of the tables. It reads its schema anew each time that it is asked for it."""
+
+    def disposition(self, table: str) -> str:
+        """How the rows of a table are written."""
+        return str(self.hints.get(table, {}).get("write_disposition", ""))
+
+    def replaces(self, table: str) -> bool:
+        """Whether nothing is left of the rows that stand there."""
+        return self.opened.full_refresh or self.disposition(table) == WriteDisposition.REPLACE
+
+    def key(self, table: str) -> tuple[str, ...]:
+        """The columns by which the rows are merged: no two of the load have the same; none where they are not."""
+        if self.disposition(table) != WriteDisposition.MERGE:
+            return ()
+        return tuple(column for column, hint in self.hints[table]["columns"].items() if hint.get("primary_key"))
 
 
 class Checking:
@@ -42,8 +67,20 @@ class Checking:
     def __init__(self, job: Job, clock: Callable[[], float] = time.time) -> None:
         self._job = job
         self._clock = clock
+        self._checks = checks_of(job.connector.source)
+        self._passing = Passing({}, clock)
         self.settled: tuple[str, ...] = ()
         """The tables whose checks were all judged, and let the load through."""
+
+    def counting(self, pipeline: dlt.Pipeline, resources: Sequence[DltResource]) -> AbstractContextManager[None]:
+        """Count the rows of resources while they are written and this lasts."""
+        self._passing = Passing(self._checks, self._clock)
+        schema = pipeline.default_schema if pipeline.default_schema_name else None
+        for resource in resources if self._checks else ():
+            merges = resource.write_disposition == "merge"
+            key = key_of(resource, landed_name(pipeline)) if merges else ()
+            self._passing.expect(table_name_of(resource, schema), key)
+        return self._passing.counting()
 
     def check(self, read: Read, remarks: Remarks) -> None:
         """Judge the rows of a load.
@@ -52,7 +89,7 @@ class Checking:
             ChecksError: one failed that ends the load.
             HeldError: one failed that a person must let through.
         """
-        checks = {name: each for name, each in checks_of(self._job.connector.source).items() if name in read.tables}
+        checks = {name: each for name, each in self._checks.items() if name in read.tables}
         found: dict[str, list[Finding]] = {name: [] for name in checks}
         with rows_of_load.lazily(self._job.directory) as duck:
             files = _files(read.opened)
@@ -76,7 +113,7 @@ class Checking:
         if not self._is_part:
             yield from of_counts(table, checks, rows.rows, self._earlier(read, table, checks))
         now = self._clock()
-        rows.count(checks, self._key(read, table), now)
+        rows.count(checks, read.key(table), now, self._passing)
         yield from rows.failing(checks)
         # The words of an error are the destination's here, though nothing is being loaded yet.
         with as_fault(self._job.secrets.redact, Step.LOAD, lambda: self._job.names):
@@ -86,7 +123,7 @@ class Checking:
         """What must be known of rows in the destination that this load leaves there: values that may not come twice,
         and moments, where those of the load are old."""
         table = rows.table
-        columns, replaces = self._compared(read, rows, checks), self._replaces(read, table)
+        columns, replaces = self._compared(read, rows, checks), read.replaces(table)
         is_judged = checks.freshness is not None and not self._is_part
         newest = rows.newest(checks.freshness.column, now) if checks.freshness and is_judged else None
         is_old = is_judged and bool(list(of_age(table, checks, newest, now)))
@@ -102,7 +139,7 @@ class Checking:
     def _compared(self, read: Read, rows: RowsOfLoad, checks: Checks) -> dict[tuple[str, ...], tuple[str, ...]]:
         """The columns of which a row that stands there may have the same values, by how they are named."""
         known, found = read.opened.known.tables.get(rows.table, {}), {}
-        key = self._key(read, rows.table)
+        key = read.key(rows.table)
         for names in checks.unique if rows.rows else ():
             columns = tuple(dict.fromkeys(normalised(name) for name in names))
             is_json = any(known[name].kind == "json" for name in columns if name in known)
@@ -113,7 +150,7 @@ class Checking:
     def _doubled(
         self, read: Read, rows: RowsOfLoad, columns: Mapping[tuple[str, ...], tuple[str, ...]], there: standing.Asked
     ) -> Iterator[Finding]:
-        landing = standing.Landing(rows.table, self._key(read, rows.table))
+        landing = standing.Landing(rows.table, read.key(rows.table))
         counts = standing.doubled(there, landing, list(columns.values()), rows)
         for names, count in zip(columns, counts, strict=True):
             if count:
@@ -137,21 +174,6 @@ class Checking:
         return by_runs.earlier_rows(
             job.locks.query, job.connector.id, table, from_cursor=table in read.since, increments=of_files
         )
-
-    def _replaces(self, read: Read, table: str) -> bool:
-        return read.opened.full_refresh or self._disposition(read, table) == WriteDisposition.REPLACE
-
-    def _key(self, read: Read, table: str) -> tuple[str, ...]:
-        """The columns by which the rows are merged: no two of the load have the same; none where they are not."""
-        if self._disposition(read, table) != WriteDisposition.MERGE:
-            return ()
-        columns = read.opened.pipeline.default_schema.tables[table]["columns"]
-        return tuple(column for column, hint in columns.items() if hint.get("primary_key"))
-
-    @staticmethod
-    def _disposition(read: Read, table: str) -> str:
-        schema = read.opened.pipeline.default_schema if read.opened.pipeline.default_schema_name else None
-        return str(schema.tables.get(table, {}).get("write_disposition", "")) if schema is not None else ""
 
     def _judge(self, checks: Mapping[str, Checks], found: Mapping[str, list[Finding]], remarks: Remarks) -> None:
         def of(how: OnFailure) -> list[Finding]:

@@ -1,23 +1,25 @@
 """Rows of a load as they would land, looked at in the files that were extracted.
 
-The columns that are checked are read once, batch by batch, and counted in Arrow (`tallies`). What can't be counted so,
-a value's look of a rare type or the columns of very many rows, DuckDB counts, with a limit on memory.
+What is checked was counted in Arrow (`tallies`) while the files were written; else the columns are read once, batch by
+batch. What can't be counted so, a value's look of a rare type or the columns of very many rows, DuckDB counts, with a
+limit on memory.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
 from connectors.sources.checks import Checks
-from connectors.sources.write_rules import BESIDE, normalised
-from pipelines.loading.checking import tallies
+from connectors.sources.write_rules import normalised
+from pipelines.loading.checking.counts import Counts, counts_of, places_of
 from pipelines.loading.checking.findings import Finding
-from pipelines.loading.checking.tallies import A_DAY, Doubled, Empty, Newest, Others, Tally, number, shown
+from pipelines.loading.checking.passing import Passing
+from pipelines.loading.checking.tallies import A_DAY, number, shown
 from pipelines.wording import counted, quoted
 
 MEMORY = "200MB"
@@ -25,35 +27,12 @@ MEMORY = "200MB"
 
 THREADS = 2
 
-MOST_BYTES = 32_000_000
-"""Of the columns whose values are compared in memory, as their files have them."""
-
 BATCH_ROWS = 65_536
 
 Duck = Callable[[], Any]
 """Opens a DuckDB in memory, or gives the one that is open."""
 
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT", "UINTEGER", "FLOAT", "DOUBLE", "DECIMAL")
-
-
-@dataclass
-class _Counts:
-    """What counts the checks of a table; None: DuckDB does."""
-
-    empty: dict[str, Empty] = field(default_factory=dict)
-    others: dict[str, Others | None] = field(default_factory=dict)
-    doubled: dict[tuple[str, ...], Doubled | None] = field(default_factory=dict)
-    newest: Newest | None = None
-
-    def all(self) -> list[Tally]:
-        """All of them."""
-        found: tuple[Tally | None, ...] = (
-            *self.empty.values(),
-            *self.others.values(),
-            *self.doubled.values(),
-            self.newest,
-        )
-        return [each for each in found if each is not None]
 
 
 class RowsOfLoad:
@@ -73,33 +52,26 @@ class RowsOfLoad:
             for column in footer.schema.to_arrow_schema():
                 known = self.types.setdefault(column.name, column.type)
                 self.types[column.name] = column.type if known == column.type else None
-        self._counts = _Counts()
+        self._counts = Counts()
 
-    def count(self, checks: Checks, key: Sequence[str], now: float) -> None:
-        """Read the columns that are checked, once.
+    def count(self, checks: Checks, key: Sequence[str], now: float, passing: Passing | None = None) -> None:
+        """Count the checks: as it was done while the rows were written, or by reading the columns once.
 
         Args:
             checks: of the table.
             key: what no two rows of the load have the same values of.
             now: in seconds since 1970.
+            passing: has counted them, perhaps.
         """
         if not self.rows:
             return
-        counts = self._counts = _Counts()
-        for name in checks.not_null:
-            if of_name := self._places(name):
-                counts.empty[name] = Empty(of_name)
-        for name, values in checks.accepted.items():
-            counts.others[name] = tallies.others(self._places(name), self.types, values)
-        kept = 0
-        for names in checks.unique:
-            if self.has(names) and not (key and set(key) <= set(map(normalised, names))):
-                places: Sequence[Sequence[str]] = [self._places(name) for name in names]
-                kept += self._bytes(place for found in places for place in found)
-                counts.doubled[names] = tallies.doubled(places, self.types) if kept <= MOST_BYTES else None
-        if checks.freshness is not None:
-            counts.newest = tallies.newest(normalised(checks.freshness.column), self.types, now)
-        self._pass(counts.all())
+        by_name = {path.name: footer for path, footer in zip(self.files, self._footers, strict=True)}
+        counted_along = None if passing is None else passing.counts(self.table, key, by_name)
+        if counted_along is None:
+            self._counts = counts_of(checks, self.types, key, now)
+            self._pass()
+        else:
+            self._counts = counted_along
 
     def failing(self, checks: Checks) -> Iterator[Finding]:
         """The checks of columns that fail among these rows alone, of those that were counted."""
@@ -116,7 +88,8 @@ class RowsOfLoad:
                 words = f"{counted(count, 'row')} whose {quoted([name])} is none of the accepted values"
                 yield Finding(self.table, "accepted", (name,), words)
         for names, of_doubled in self._counts.doubled.items():
-            if count := of_doubled.count if of_doubled else self._doubled_in_duckdb(names):
+            count = of_doubled.count if of_doubled else None
+            if count := self._doubled_in_duckdb(names) if count is None else count:
                 words = f"{counted(count, 'row')} whose {quoted(names)} another row of the load has too (unique)"
                 yield Finding(self.table, "unique", names, words)
 
@@ -159,10 +132,24 @@ class RowsOfLoad:
             ]
         )
 
-    def _pass(self, wanted: Sequence[Tally]) -> None:
-        """Show the rows to tallies. A file without a column has no value of it."""
-        names = list(dict.fromkeys(name for tally in wanted for name in tally.columns))
-        if not wanted:
+    def gapless(self, name: str) -> tuple[int, int] | None:
+        """The least and the greatest of a key of whole numbers that has all between them; None for any other.
+
+        No two rows may have the same value of it.
+        """
+        kind = self.types[name]
+        if kind is None or not pa.types.is_integer(kind):
+            return None
+        column = self.column(name)
+        bounds = pc.min_max(column).as_py()
+        if column.null_count or bounds["min"] is None or bounds["max"] - bounds["min"] + 1 != len(column):
+            return None
+        return bounds["min"], bounds["max"]
+
+    def _pass(self) -> None:
+        """Show the rows to what counts. A file without a column has no value of it."""
+        names = self._counts.columns
+        if not names:
             return
         for path, footer in zip(self.files, self._footers, strict=True):
             there = set(footer.schema.to_arrow_schema().names)
@@ -174,23 +161,7 @@ class RowsOfLoad:
                     for name in names:
                         if name not in there:
                             rows = rows.append_column(name, pa.nulls(batch.num_rows, self.types[name] or pa.null()))
-                    for tally in wanted:
-                        tally.take(rows)
-
-    def _bytes(self, names: Iterator[str]) -> int:
-        wanted = set(names)
-        return sum(
-            column.total_uncompressed_size
-            for footer in self._footers
-            for group in map(footer.row_group, range(footer.num_row_groups))
-            for column in map(group.column, range(group.num_columns))
-            if column.path_in_schema in wanted
-        )
-
-    def _places(self, name: str) -> list[str]:
-        """The columns that hold a column's values: itself, and those beside it."""
-        column = normalised(name)
-        return [found for found in self.types if found == column or found.startswith(f"{column}{BESIDE}")]
+                    self._counts.take(rows)
 
     @property
     def _source(self) -> str:
@@ -207,11 +178,11 @@ class RowsOfLoad:
         return str(described.fetchall()[0][1])
 
     def _other_in_duckdb(self, name: str, values: Sequence[Any]) -> int:
-        parts = [_none_of(_name(place), self._kind(place), values) for place in self._places(name)]
+        parts = [_none_of(_name(place), self._kind(place), values) for place in places_of(name, self.types)]
         return int(self._ask(f"count(*) FILTER (WHERE {' OR '.join(f'({part})' for part in parts)})"))
 
     def _doubled_in_duckdb(self, names: Sequence[str]) -> int:
-        places = [self._places(name) for name in names]
+        places = [places_of(name, self.types) for name in names]
         there = " AND ".join(f"({' OR '.join(f'{_name(place)} IS NOT NULL' for place in found)})" for found in places)
         columns = ", ".join(_name(place) for found in places for place in found)
         ((count,),) = (

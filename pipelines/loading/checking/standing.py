@@ -125,11 +125,18 @@ def doubled(there: Asked, landing: Landing, names: Sequence[tuple[str, ...]], ro
 def _replaces_all(there: Asked, landing: Landing, alive: Sequence[str], rows: RowsOfLoad) -> bool:
     """Whether the load replaces every row that stands there, as one of a whole table does, found out by keys alone.
 
-    No more rows are read than the load has, and one: False also when that says nothing.
+    Where the load has all numbers between two, the destination is asked for a key beyond these. Else no more rows are
+    read than the load has, and one: False also when that says nothing.
     """
-    if len(landing.key) != 1 or rows.rows > MOST_KEYS:
+    if len(landing.key) != 1 or not rows.has(landing.key):
         return False
     (key,) = landing.key
+    if (bounds := rows.gapless(key)) is not None:
+        beyond = f"(t.{there.column(key)} BETWEEN {bounds[0]} AND {bounds[1]}) IS NOT TRUE"
+        where = " AND ".join([*alive, beyond])
+        return not there.ask(f"SELECT 1 FROM {there.table(landing.table)} t WHERE {where} LIMIT 1")  # noqa: S608
+    if rows.rows > MOST_KEYS:
+        return False
     condition = f" WHERE {' AND '.join(alive)}" if alive else ""
     asked = f"SELECT t.{there.column(key)} FROM {there.table(landing.table)} t{condition} LIMIT {rows.rows + 1}"  # noqa: S608
     standing = there.read(asked)

@@ -5,12 +5,16 @@ makes a tally gets None for those, and asks DuckDB (`rows_of_load`), whose answe
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+MOST_BYTES = 32_000_000
+"""Of the values that are compared in memory."""
 
 A_DAY = 86_400
 """A moment that lies further ahead than this says nothing of how old the data is."""
@@ -87,28 +91,47 @@ class Newest:
             self._found = found
 
 
+@dataclass
+class Room:
+    """The memory that values of a table may take which are compared with each other."""
+
+    left: int = MOST_BYTES
+
+
 class Doubled:
     """Rows whose values of some columns another row has too. It keeps these columns, of all rows, in memory.
 
     Args:
         places: by column that is named, where its values stand: a row without any is of no interest.
+        room: what it may take for that.
     """
 
-    def __init__(self, places: Sequence[Sequence[str]]) -> None:
+    def __init__(self, places: Sequence[Sequence[str]], room: Room) -> None:
         self._places = places
         self.columns = tuple(name for names in places for name in names)
-        self._kept: list[pa.Table] = []
+        self._room = room
+        self._kept: list[pa.Table] | None = []
 
     def take(self, rows: pa.Table) -> None:
+        if self._kept is None:
+            return
         rows = rows.select(list(self.columns))
         if any(rows[name].null_count for name in self.columns):
             for names in self._places:
                 rows = rows.filter(_any_valid(rows, names))
-        self._kept.append(rows)
+        self._room.left -= rows.nbytes
+        if self._room.left < 0:
+            self._kept = None
+        else:
+            self._kept.append(rows)
 
     @property
-    def count(self) -> int:
-        """How many."""
+    def count(self) -> int | None:
+        """How many; None: the values are too many to be kept."""
+        if self._kept is None:
+            return None
+        if not self._kept:
+            return 0
         rows = pa.concat_tables(self._kept)
         names = list(self.columns)
         if len(names) == 1 and (_ascends(rows[names[0]]) or len(pc.unique(rows[names[0]])) == rows.num_rows):
@@ -133,11 +156,11 @@ def others(places: Sequence[str], types: Types, values: Sequence[Any]) -> Others
     return Others(found) if len(found) == len(accepted) else None
 
 
-def doubled(places: Sequence[Sequence[str]], types: Types) -> Doubled | None:
+def doubled(places: Sequence[Sequence[str]], types: Types, room: Room) -> Doubled | None:
     """What counts the rows whose values of these columns come several times."""
     kinds = [types[name] for names in places for name in names]
     # Of floating point numbers two zeros are one value, and several kinds of NaN are.
-    return Doubled(places) if all(kind and _is_plain(kind) for kind in kinds) else None
+    return Doubled(places, room) if all(kind and _is_plain(kind) for kind in kinds) else None
 
 
 def _is_plain(kind: pa.DataType) -> bool:

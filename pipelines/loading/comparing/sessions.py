@@ -16,6 +16,7 @@ import pyarrow.parquet
 from connectors.destinations import Destination
 from connectors.destinations.duckdb import DuckdbDestination
 from connectors.destinations.postgres import PostgresDestination
+from pipelines.access import postgres_sessions
 from pipelines.access.database_urls import checked
 
 BATCH_ROWS = 50_000
@@ -74,16 +75,14 @@ def session(pipeline: dlt.Pipeline, destination: Destination) -> Iterator[Sessio
             with client.begin_transaction():
                 yield _DuckDb(client)
             return
-        from adbc_driver_manager import dbapi  # noqa: PLC0415  # only in a run
-        from dlt.destinations.impl.postgres.factory import get_adbc_driver_location  # noqa: PLC0415
-
         credentials: Any = client.credentials
         url = checked(credentials.to_native_representation(), "destination.credentials")
-        with dbapi.connect(driver=get_adbc_driver_location(), db_kwargs={"uri": url}) as connection:
+        with postgres_sessions.adbc(url) as connection:
             there = _Postgres(client, connection)
             # Moments as text are the same wherever the database is.
             there.ask("SET LOCAL TimeZone = 'UTC'")
             yield there
+            there.ask("DISCARD TEMP")  # the session is used again
             connection.commit()
 
 
