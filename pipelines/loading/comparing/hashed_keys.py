@@ -1,8 +1,8 @@
 """Keys compared by hashes, which two PostgreSQL servers make alike: only keys of parts that differ are read.
 
-Each side hashes its keys where they are. Equal hashes of all of them say that nothing is gone; else each side answers
-with a number of rows and a hash for each of some thousand parts, by ranges of the key where it is a number. Of a table
-from which little is gone nearly all are equal, and no key of those is read, sent or joined. What is deleted is decided
+Each side hashes its keys where they are, in one pass, and answers with a number of rows and a hash for each of some
+thousand parts, by ranges of the key where it is a number. Of a table from which little is gone nearly all are equal,
+and no key of those is read, sent or joined. What is deleted is decided
 by the keys themselves, as in every sweep: a hash only says where nothing has to be looked for. Whatever is in its way
 (a server without these functions, a key that lands as another value, too much that differs) leaves the table to the
 reading of all keys. If the process dies here, nothing was changed.
@@ -40,6 +40,9 @@ PARTS_BITS = 12
 """2 to the power of this: the parts of a table's keys."""
 MOST = 0.25
 """Of the source's rows in parts that differ, above which all keys are read at once."""
+
+MOST_RANGES = 200
+"""That a condition names."""
 
 Sums = Mapping[int, tuple[int, int]]
 """Of each part its number of rows and the exclusive or of its hashes."""
@@ -117,6 +120,29 @@ class _At:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """The least and the greatest number of a key at the source, between which its ranges lie."""
+
+    least: int = 0
+    most: int = 0
+
+    @property
+    def width(self) -> int:
+        """Of a range, as a power of 2; negative where there are fewer numbers than parts."""
+        return (self.most - self.least).bit_length() - PARTS_BITS
+
+    def ranges(self, parts: Sequence[int]) -> list[tuple[int, int]]:
+        """The ranges of these parts, which are in order: neighbours are one."""
+        found: list[tuple[int, int]] = []
+        for part in parts:
+            least, most = part << self.width, ((part + 1) << self.width) - 1
+            if found and found[-1][1] + 1 == least:
+                least = found.pop()[0]
+            found.append((least, most))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """A key as both sides hash it, in SQL."""
 
@@ -124,21 +150,27 @@ class Key:
     first: str | None
     """Its first column, where that is a number."""
 
-    def sums(self, table: str) -> str:
-        """A query: number, hash and bounds of all keys of a table."""
-        bounds = f"min({self.first})::bigint, max({self.first})::bigint" if self.first else "0, 0"
-        return f"SELECT count(*), count({self.hashed}), bit_xor({self.hashed}), {bounds} FROM {table}"  # noqa: S608
-
-    def part(self, least: int, most: int) -> str:
+    def part(self, bounds: Bounds) -> str:
         """The part that a key is in: a range, or one by its hash where there are few numbers."""
-        width = (most - least).bit_length() - PARTS_BITS
-        if self.first is None or width < 0:
+        if self.first is None or bounds.width < 0:
             return f"({self.hashed} & {2**PARTS_BITS - 1})"
-        return f"(least(greatest({self.first}::bigint, {least}), {most}) >> {width})"
+        return f"(least(greatest({self.first}::bigint, {bounds.least}), {bounds.most}) >> {bounds.width})"
 
-    def sums_of_parts(self, part: str, table: str) -> str:
-        """A query: each part with its number and hash."""
-        return f"SELECT {part}, count(*), bit_xor({self.hashed}) FROM {table} GROUP BY 1"  # noqa: S608
+    def sums_of_parts(self, bounds: Bounds, table: str) -> str:
+        """A query: each part with the number of its rows, of those with a key, and its hash."""
+        counted = f"count(*), count({self.hashed}), bit_xor({self.hashed})"
+        return f"SELECT {self.part(bounds)}, {counted} FROM {table} GROUP BY 1"  # noqa: S608  # names, escaped
+
+    def within(self, bounds: Bounds, parts: Sequence[int]) -> str:
+        """The condition that a key is in one of some parts, for an index where these are few ranges."""
+        ranges = [] if self.first is None or bounds.width < 0 else bounds.ranges(parts)
+        if not 0 < len(ranges) <= MOST_RANGES:
+            return f"{self.part(bounds)} = ANY('{{{','.join(map(str, parts))}}}'::bigint[])"
+        named = [(f"{self.first} >= {least}", f"{self.first} <= {most}") for least, most in ranges]
+        # Beyond the bounds there are rows in the destination, and those that came to the source meanwhile.
+        named[0] = ("TRUE", named[0][1]) if ranges[0][0] <= bounds.least else named[0]
+        named[-1] = (named[-1][0], "TRUE") if ranges[-1][1] >= bounds.most else named[-1]
+        return f"({' OR '.join(f'({least} AND {most})' for least, most in named)})"
 
 
 def _compared(place: Place, source: _At, table: SqlTable) -> Reread | None:
@@ -152,30 +184,31 @@ def _compared(place: Place, source: _At, table: SqlTable) -> Reread | None:
         if keys is None or there.ask(_ENCODING) != source.ask(_ENCODING):
             return None
         at_source, in_table = keys
-        live = _live(there, landing, standing)
-        ((rows, with_key, hashed, least, most),) = source.ask(at_source.sums(source.name))
-        ((rows_there, with_key_there, hashed_there, *_),) = there.ask(in_table.sums(live))
-        if rows != with_key or rows_there != with_key_there:
+        live, bounds = _live(there, landing, standing), Bounds()
+        if at_source.first is not None:
+            asked = f"SELECT min({at_source.first})::bigint, max({at_source.first})::bigint FROM {source.name}"  # noqa: S608
+            ((least, most),) = source.ask(asked)
+            if least is None:
+                return None
+            bounds = Bounds(least, most)
+        mine = _sums(source.ask(at_source.sums_of_parts(bounds, source.name)))
+        others = _sums(there.ask(in_table.sums_of_parts(bounds, live)))
+        if mine is None or others is None or not mine:
             return None
-        of_source = place.pipeline.default_schema.tables.get(landing, {}).get("columns", {})
-        read = Reread(landing, tuple(names), tuple(of_source), (), "FALSE")
-        if (rows, hashed) == (rows_there, hashed_there):
-            return read
-        if not rows:
-            return None
-        part, part_there = at_source.part(least, most), in_table.part(least, most)
-        mine = _sums(source.ask(at_source.sums_of_parts(part, source.name)))
-        parts = unequal(mine, _sums(there.ask(in_table.sums_of_parts(part_there, live))))
-    if sum(mine.get(each, (0, 0))[0] for each in parts) > MOST * rows:
+    of_source = place.pipeline.default_schema.tables.get(landing, {}).get("columns", {})
+    read = Reread(landing, tuple(names), tuple(of_source), (), "FALSE")
+    parts = unequal(mine, others)
+    if not parts:
+        return read
+    if sum(mine.get(each, (0, 0))[0] for each in parts) > MOST * sum(rows for rows, _ in mine.values()):
         return None
-    some = f"ANY('{{{','.join(map(str, parts))}}}'::bigint[])"
     columns = ", ".join(
         f"{column}{'' if kind in _WHOLE else '::text'} AS {source.quoted(name)}"
         for (column, kind), name in zip(here, names, strict=True)
     )
     path = place.job.directory / f"{uuid.uuid4().hex}.parquet"
-    _save(source.batches(f"SELECT {columns} FROM {source.name} WHERE {part} = {some}"), path)  # noqa: S608  # names
-    return replace(read, files=(path,) if path.exists() else (), part=f"{part_there} = {some}")
+    _save(source.batches(f"SELECT {columns} FROM {source.name} WHERE {at_source.within(bounds, parts)}"), path)  # noqa: S608  # names
+    return replace(read, files=(path,) if path.exists() else (), part=in_table.within(bounds, parts))
 
 
 def _live(there: Session, table: str, columns: Mapping[str, str]) -> str:
@@ -212,8 +245,14 @@ def keys_of(
     )
 
 
-def _sums(rows: Iterable[tuple[Any, ...]]) -> Sums:
-    return {part: (count, hashed) for part, count, hashed in rows}
+def _sums(rows: Iterable[tuple[Any, ...]]) -> Sums | None:
+    """What a side has answered; None where rows have no key."""
+    found = {}
+    for part, count, with_key, hashed in rows:
+        if count != with_key:
+            return None
+        found[part] = (count, hashed)
+    return found
 
 
 def unequal(one: Sums, other: Sums) -> list[int]:

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.loading.comparing import sweeping
 from pipelines.loading.comparing.deleting import sweep
+from pipelines.loading.comparing.hashed_keys import Bounds, Key
 from pipelines.loading.comparing.reading import Reread
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR
@@ -15,6 +16,7 @@ from tests.support.data_plane.samples import EMR
 Sql = Callable[[str], list[tuple[Any, ...]]]
 POSTGRES = {"type": "postgres", "credentials": {"env": "CAI_SECRET_WAREHOUSE"}}
 ROWS = 9_000
+GREATEST = 2**63 - 1
 
 KEYS = {
     "numbers": ("id bigint", "id", "i - 4000"),
@@ -96,3 +98,20 @@ def test_what_can_not_be_compared_by_hashes_is_compared_by_keys(
     else:
         platform.run(connector)
     assert warehouse(count) == [(left,)]
+
+
+@pytest.mark.parametrize(("least", "most"), [(-40_000, 90_000), (0, 10), (-GREATEST, GREATEST)])
+def test_ranges_hold_the_keys_of_their_parts_and_those_beyond(emr: Sql, least: int, most: int) -> None:
+    bounds, key = Bounds(least, most), Key("hashint8extended(k, 0)", "k")
+    drawn = random.Random(7)
+    keys = {
+        least,
+        most,
+        *(drawn.randint(max(least - 50_000, -(2**63)), min(most + 50_000, 2**63 - 1)) for _ in range(400)),
+    }
+    emr(f"CREATE TABLE keys AS SELECT * FROM unnest(ARRAY{sorted(keys)}::bigint[]) k")
+    part = dict(emr(f"SELECT k, {key.part(bounds)} FROM keys"))
+    known = sorted(set(part.values()))
+    for some in (known[:1], known[-1:], sorted(drawn.sample(known, min(len(known), 60))), known):
+        within = {k for (k,) in emr(f"SELECT k FROM keys WHERE {key.within(bounds, some)}")}
+        assert within == {k for k, of_key in part.items() if of_key in some}

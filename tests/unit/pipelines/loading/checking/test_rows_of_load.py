@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from connectors.sources.checks import Checks
 from pipelines.loading.checking import rows_of_load, tallies
 from pipelines.loading.checking.findings import Finding
+from pipelines.loading.checking.passing import Passing
 from pipelines.loading.checking.rows_of_load import RowsOfLoad
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
@@ -54,6 +55,14 @@ def duck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rows_of_load.Duck
         yield opened
 
 
+def write(passing: Passing, path: Path, rows: pa.Table) -> None:
+    """Write rows in two pieces, and let them be counted."""
+    with pyarrow.parquet.ParquetWriter(path, rows.schema) as writer:
+        passing.watched(str(path), writer)
+        for piece in (rows.slice(0, 2), rows.slice(2)):
+            writer.write_table(piece)
+
+
 @given(
     files(),
     st.lists(st.sampled_from(ACCEPTED), min_size=1, max_size=4),
@@ -76,18 +85,19 @@ def test_arrow_and_duckdb_count_the_same(
             "freshness": {"column": "b", "max_age": 60},
         }
     )
-    paths = []
-    for number, columns in enumerate(tables):
-        path = tmp_path / f"{number}.parquet"
-        pyarrow.parquet.write_table(pa.table({n: pa.array(v, k) for n, (k, v) in columns.items()}), path)
-        paths.append(path)
+    passing = Passing({"t": checks}, lambda: NOW)
+    passing.expect("t", ())
+    paths = [tmp_path / f"t.{number}.parquet" for number, _ in enumerate(tables)]
+    for path, columns in zip(paths, tables, strict=True):
+        write(passing, path, pa.table({n: pa.array(v, k) for n, (k, v) in columns.items()}))
 
-    def found() -> tuple[list[Finding], float | None]:
+    def found(counted: Passing | None = None) -> tuple[list[Finding], float | None]:
         rows = RowsOfLoad(duck, "t", paths, tmp_path)
-        rows.count(checks, (), NOW)
+        rows.count(checks, (), NOW, counted)
         return list(rows.failing(checks)), rows.newest("b", NOW)
 
     in_arrow = found()
+    assert found(passing) == in_arrow
     with monkeypatch.context() as patch:
         patch.setattr(tallies, "others", lambda *_: None)
         patch.setattr(tallies, "doubled", lambda *_: None)
@@ -107,3 +117,32 @@ def test_rows_of_an_ordered_key_and_of_one_that_comes_again_are_told_apart(tmp_p
         ]
         rows.count(checks, ("id",), NOW)  # merged by it: nothing comes twice, and nothing is counted
         assert list(rows.failing(checks)) == []
+
+
+def test_what_was_counted_holds_for_the_files_that_were_written_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = Checks.model_validate({"not_null": ["a"], "unique": ["a"]})
+    passing = Passing({"t": checks, "u": checks})
+    passing.expect("t", ("id",))
+    first, second = tmp_path / "t.1.parquet", tmp_path / "t.2.parquet"
+    write(passing, first, pa.table({"id": [1, 2, 3], "a": ["x", "x", None]}))
+    write(passing, second, pa.table({"id": [4, 5], "a": ["y", None]}))
+    write(passing, tmp_path / "u.1.parquet", pa.table({"id": [1], "a": ["x"]}))  # nobody has asked for it
+
+    def findings(*files: Path, key: tuple[str, ...] = ("id",)) -> tuple[list[str], bool]:
+        read = []
+        with rows_of_load.lazily(tmp_path) as duck, monkeypatch.context() as patch:
+            patch.setattr(RowsOfLoad, "_pass", lambda self, original=RowsOfLoad._pass: (read.append(1), original(self)))
+            rows = RowsOfLoad(duck, "t", files, tmp_path)
+            rows.count(checks, key, NOW, passing)
+            return [each.words for each in rows.failing(checks)], bool(read)
+
+    whole = (["2 rows without 'a' (not_null)", "2 rows whose 'a' another row of the load has too (unique)"], False)
+    assert findings(first, second) == whole
+    assert findings(first, second, key=("a",)) == (["2 rows without 'a' (not_null)"], True), "merged by another key"
+    assert findings(first) == (["1 row without 'a' (not_null)", whole[0][1]], True), "a file is gone"
+    pyarrow.parquet.write_table(pa.table({"id": [2], "a": ["x"]}), first)  # written anew without older versions
+    assert findings(first, second) == (["1 row without 'a' (not_null)"], True)
+    pyarrow.parquet.write_table(pa.table({"id": [1, 2, 3], "a": [1, 1, 1]}), first)
+    assert findings(first)[1], "as many rows, of another type"
