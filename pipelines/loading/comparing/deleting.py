@@ -19,6 +19,11 @@ DELETED_AT = "_deleted_at"
 SWEEPS = "_cai_sweeps"
 """The table of the dataset that holds when each of its tables was last swept."""
 
+PARTS = 4096
+"""Of a table's keys, by their hashes."""
+MOST = 0.25
+"""Of the keys of a source in parts that differ, above which all are compared at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:
@@ -83,17 +88,17 @@ def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard, together:
         columns = [*columns, DELETED_AT]
     name, mark = session.table(table), session.column(DELETED_AT)
     same = " AND ".join(f"k.{session.column(part)} = t.{session.column(part)}" for part in key)
-    found = f"EXISTS (SELECT 1 FROM swept_keys k WHERE {same})"  # noqa: S608  # names, escaped
-    if files:
+    found = f"EXISTS (SELECT 1 FROM swept_keys k WHERE {same})" if files else "FALSE"  # noqa: S608  # names, escaped
+    live = f"t.{mark} IS NULL" if DELETED_AT in columns else "TRUE"
+    narrowed = _narrowed(session, keys, live) if files and keys.part is None and together is None else None
+    if files and narrowed is None:
         session.put("swept_keys", files, key)
-    else:
-        found = "FALSE"
+    part = narrowed or keys.part or "TRUE"
     if together is not None:
         found = f"({found} AND NOT {_left_behind(session, together, key)})"
-    live = f"t.{mark} IS NULL" if DELETED_AT in columns else "TRUE"
     # Looked for once, and then found by their places, which hold as long as the transaction.
     place = session.row_place
-    is_gone = f"{live} AND {keys.part or 'TRUE'} AND NOT {found}"
+    is_gone = f"{live} AND {part} AND NOT {found}"
     session.ask(f"CREATE TEMP TABLE gone_rows AS SELECT t.{place} AS place FROM {name} t WHERE {is_gone}")  # noqa: S608
     ((gone,),) = session.ask("SELECT count(*) FROM gone_rows")
     rows = session.ask(f"SELECT count(*) FROM {name} t WHERE {live}")[0][0] if gone else None  # noqa: S608
@@ -111,6 +116,35 @@ def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard, together:
         session.ask("DROP TABLE swept_keys")
     told = _note(session, table, now, withheld=withheld)
     return Deleted(table, before, missed if withheld else gone, withheld, told, mode, back)
+
+
+def _narrowed(session: Session, keys: Reread, live: str) -> str | None:
+    """Make `swept_keys` of those keys alone that stand in parts in which both sides differ, by hashes of them.
+
+    Of a table from which little is gone that is next to nothing, where a join of all keys takes memory by row.
+
+    Returns:
+        the condition on rows `t` of these parts; None where all keys have to be compared, and nothing was made.
+    """
+    columns = [session.column(part) for part in keys.key]
+    here, there = (session.hashed([f"{side}.{column}" for column in columns]) for side in ("k", "t"))
+    if keys.appended or here is None or there is None:
+        return None
+    session.show("all_swept_keys", keys.files, keys.key)
+    sums = "SELECT {0} % {1}, count(*), bit_xor({0}) FROM {2} GROUP BY 1"
+    mine, others = (
+        {number: tuple(of_part) for number, *of_part in session.ask(sums.format(hashed, PARTS, rows))}
+        for hashed, rows in ((here, "all_swept_keys k"), (there, f"{session.table(keys.table)} t WHERE {live}"))
+    )
+    parts = sorted(number for number in mine.keys() | others.keys() if mine.get(number) != others.get(number))
+    if sum(mine[number][0] for number in parts if number in mine) > MOST * sum(rows for rows, _ in mine.values()):
+        session.ask("DROP VIEW all_swept_keys")
+        return None
+    some = f"% {PARTS} IN ({', '.join(map(str, parts)) or 'NULL'})"
+    chosen = f"SELECT {', '.join(columns)} FROM all_swept_keys k WHERE {here} {some}"  # noqa: S608  # names, escaped
+    session.ask(f"CREATE TEMP TABLE swept_keys AS {chosen}")
+    session.ask("DROP VIEW all_swept_keys")
+    return f"{there} {some}"
 
 
 def _replaced(session: Session, keys: Reread, live: str, rows: int) -> tuple[int, int]:

@@ -40,6 +40,9 @@ class Session(Protocol):
     def show(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
         """Let statements of this session read these columns of Parquet files under a name."""
 
+    def hashed(self, columns: Sequence[str]) -> str | None:
+        """The hash of columns, the same for values of files and of tables; None where files are not read in place."""
+
     def read(self, query: str) -> pa.Table:
         """The rows of a query."""
 
@@ -126,6 +129,9 @@ class _DuckDb(_Named):
             f"CREATE TEMP VIEW {name} AS SELECT {wanted} FROM read_parquet([{places}])"  # noqa: S608  # names, escaped
         )
 
+    def hashed(self, columns: Sequence[str]) -> str | None:
+        return f"hash({', '.join(columns)})"
+
     def read(self, query: str) -> pa.Table:
         return self._client.native_connection.sql(query).to_arrow_table()
 
@@ -166,6 +172,10 @@ class _Postgres(_Named):
         self.ask(f"ANALYZE {name}")
 
     show = put
+
+    def hashed(self, columns: Sequence[str]) -> str | None:
+        del columns
+        return None
 
     def read(self, query: str) -> pa.Table:
         with self._connection.cursor() as cursor:
