@@ -149,6 +149,8 @@ class Key:
     hashed: str
     first: str | None
     """Its first column, where that is a number."""
+    is_single: bool = False
+    """It has no other."""
 
     def part(self, bounds: Bounds) -> str:
         """The part that a key is in: a range, or one by its hash where there are few numbers."""
@@ -158,7 +160,9 @@ class Key:
 
     def sums_of_parts(self, bounds: Bounds, table: str) -> str:
         """A query: each part with the number of its rows, of those with a key, and its hash."""
-        counted = f"count(*), count({self.hashed}), bit_xor({self.hashed})"
+        # A server makes the hash anew for each mention of it.
+        with_key = self.first if self.is_single and self.first else self.hashed
+        counted = f"count(*), count({with_key}), bit_xor({self.hashed})"
         return f"SELECT {self.part(bounds)}, {counted} FROM {table} GROUP BY 1"  # noqa: S608  # names, escaped
 
     def within(self, bounds: Bounds, parts: Sequence[int]) -> str:
@@ -240,8 +244,8 @@ def keys_of(
         ]
     numbered = bool(source) and source[0][1] in _WHOLE
     return (
-        Key(hashes[0], source[0][0] if numbered else None),
-        Key(hashes[1], standing[0][0] if numbered else None),
+        Key(hashes[0], source[0][0] if numbered else None, len(source) == 1),
+        Key(hashes[1], standing[0][0] if numbered else None, len(source) == 1),
     )
 
 
