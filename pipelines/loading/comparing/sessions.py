@@ -47,7 +47,7 @@ class Session(Protocol):
         """The rows of a query."""
 
     def save(self, query: str, path: Path) -> None:
-        """Write the rows of a query to a Parquet file, batch by batch."""
+        """Write the rows of a query to a Parquet file, batch by batch, which is read once or twice: so, as it is."""
 
     def table(self, name: str) -> str:
         """A table of the dataset, as a statement names it."""
@@ -137,7 +137,9 @@ class _DuckDb(_Named):
 
     def save(self, query: str, path: Path) -> None:
         place = str(path).replace("'", "''")
-        self._client.native_connection.execute(f"COPY ({query}) TO '{place}' (FORMAT parquet, COMPRESSION zstd)")
+        self._client.native_connection.execute(
+            f"COPY ({query}) TO '{place}' (FORMAT parquet, COMPRESSION uncompressed)"
+        )
 
     def kinds(self, table: str) -> dict[str, str]:
         found = self._client.native_connection.execute(
@@ -186,7 +188,8 @@ class _Postgres(_Named):
         with self._connection.cursor() as cursor:
             cursor.execute(query)
             rows = cursor.fetch_record_batch()
-            with pa.parquet.ParquetWriter(path, rows.schema) as writer:
+            plain: dict[str, Any] = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+            with pa.parquet.ParquetWriter(path, rows.schema, **plain) as writer:
                 for batch in rows:
                     writer.write_batch(batch)
 

@@ -110,7 +110,7 @@ def test_ranges_hold_the_keys_of_their_parts_and_those_beyond(emr: Sql, least: i
         *(drawn.randint(max(least - 50_000, -(2**63)), min(most + 50_000, 2**63 - 1)) for _ in range(400)),
     }
     emr(f"CREATE TABLE keys AS SELECT * FROM unnest(ARRAY{sorted(keys)}::bigint[]) k")
-    part = dict(emr(f"SELECT k, {key.part(bounds)} FROM keys"))
+    part: dict[int, int] = dict(emr(f"SELECT k, {key.part(bounds)} FROM keys"))
     known = sorted(set(part.values()))
     for some in (known[:1], known[-1:], sorted(drawn.sample(known, min(len(known), 60))), known):
         within = {k for (k,) in emr(f"SELECT k FROM keys WHERE {key.within(bounds, some)}")}

@@ -131,9 +131,15 @@ def test_what_was_counted_holds_for_the_files_that_were_written_alone(
     write(passing, tmp_path / "u.1.parquet", pa.table({"id": [1], "a": ["x"]}))  # nobody has asked for it
 
     def findings(*files: Path, key: tuple[str, ...] = ("id",)) -> tuple[list[str], bool]:
-        read = []
+        read: list[RowsOfLoad] = []
+        original = RowsOfLoad._pass
+
+        def passed(self: RowsOfLoad) -> None:
+            read.append(self)
+            original(self)
+
         with rows_of_load.lazily(tmp_path) as duck, monkeypatch.context() as patch:
-            patch.setattr(RowsOfLoad, "_pass", lambda self, original=RowsOfLoad._pass: (read.append(1), original(self)))
+            patch.setattr(RowsOfLoad, "_pass", passed)
             rows = RowsOfLoad(duck, "t", files, tmp_path)
             rows.count(checks, key, NOW, passing)
             return [each.words for each in rows.failing(checks)], bool(read)
