@@ -5,7 +5,6 @@ Imported only by a run that really loads: dlt costs seconds.
 
 import gc
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import dlt
@@ -180,8 +179,7 @@ class LoadPipeline:
         )
         for resource in resources:
             self._prepared.prepare(resource)
-        counting = self._checking.counting(self.pipeline, resources)
-        with row_counts.counting_rejected(self._measured.counts), counting:
+        with row_counts.counting_rejected(self._measured.counts), self._checking.counting(self.pipeline, resources):
             extracted = self.pipeline.extract(
                 source_of(job.name, resources, contract_of(job)),
                 loader_file_format=self._opened.target.file_format,  # type: ignore[arg-type]
@@ -202,8 +200,7 @@ class LoadPipeline:
 
     def check(self) -> None:
         """Judge what was read, before one row of it is visible."""
-        hints: Mapping[str, Any] = self.pipeline.default_schema.tables if self.pipeline.default_schema_name else {}
-        self._checking.check(Read(self._opened, [*self._prepared.fitters], self.since, hints), self.remarks)
+        self._checking.check(Read.of(self._opened, [*self._prepared.fitters], self.since), self.remarks)
 
     def normalize(self) -> None:
         """Make load files of what was read."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dlt
 from dlt.extract import DltResource
@@ -45,6 +45,12 @@ class Read:
     """Where the cursors of tables began."""
     hints: Mapping[str, Any]
     """What dlt's schema says of the tables. It reads its schema anew each time that it is asked for it."""
+
+    @classmethod
+    def of(cls, opened: Opened, tables: Sequence[str], since: Mapping[str, str]) -> Self:
+        """The same with what the pipeline knows by now."""
+        pipeline = opened.pipeline
+        return cls(opened, tables, since, pipeline.default_schema.tables if pipeline.default_schema_name else {})
 
     def disposition(self, table: str) -> str:
         """How the rows of a table are written."""

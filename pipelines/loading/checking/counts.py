@@ -1,4 +1,4 @@
-"""What counts the checks of one table, as its rows pass by: while they are written, or from the files afterwards."""
+"""Counts of the checks of one table, as its rows pass by: while they are written, or from the files afterwards."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
