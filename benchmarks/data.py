@@ -497,13 +497,15 @@ def main() -> int:
             f"{name} {version(name)}" for name in ("dlt", "duckdb", "pyarrow", "adbc-driver-postgresql")
         )
         minutes = (time.monotonic() - began) / 60
+        # What was measured alone, under a heading of its own, stays.
+        alone_before = "".join(RESULTS.read_text().partition("\n## ")[1:])
         RESULTS.write_text(
             f"# Results of the data plane\n\n{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, "
             f"Python {platform.python_version()}, {packages}, PostgreSQL 18.\n"
             f"Made by `make bench-data` in {minutes:.0f} minutes; medians of {ROUNDS} rounds with their spread, of "
             f"{LONG_ROUNDS} beside peers and for the large\ntable. Both sides of a figure take turns; a ratio is the "
             "median of the rounds' own. Where the time goes:\ndocs/sources.md, *How fast*.\n\n"
-            f"{shown_table}\n"
+            f"{shown_table}\n{alone_before}"
         )
     return 0
 
