@@ -160,6 +160,18 @@ def uses_of(source: Any, destination: Any) -> list[Use]:
     return [*of_source, *_uses(destination, "/destination", host_of(destination))]
 
 
+def uses_of_policy(run_policy: Any) -> list[Use]:
+    """Every reference in what follows a connector's loads, as it stands in the table."""
+    said = run_policy.get("then") if isinstance(run_policy, Mapping) else None
+    webhooks = enumerate(said if isinstance(said, list | tuple) else ())
+    return [
+        use
+        for place, each in webhooks
+        if isinstance(each, Mapping) and "webhook" in each
+        for use in _uses(each.get("secret"), f"/run_policy/then/{place}/secret", hostname(each["webhook"]) or UNKNOWN)
+    ]
+
+
 def _without_port(host: object) -> str:
     return str(host).partition(":")[0].strip().lower()
 

@@ -1,4 +1,4 @@
-"""Follow-ups: what starts when a connector has loaded, another connector or a deployment of Prefect. Pure.
+"""Follow-ups: what comes when a connector has loaded: another one, a deployment of Prefect, or a signed webhook. Pure.
 
 Who follows whom is judged by name, on the connectors as they stand: when a connector is saved, and again when a load
 has ended, for rows are also written by SQL.
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from connectors.refusals import Refusal
-from connectors.sources.secret_references import Name, Strict, refused
+from connectors.sources.secret_references import Credential, HttpUrl, Name, Strict, refused
 
 
 def _deployment(value: str) -> str:
@@ -24,12 +24,19 @@ def _deployment(value: str) -> str:
 
 
 class FollowUp(Strict):
-    """What starts when the connector has loaded: another connector, or a deployment of Prefect."""
+    """What comes when the connector has loaded: another connector, a deployment of Prefect, or a webhook."""
 
     connector: Annotated[Name | None, Field(description="The name of a connector.")] = None
     deployment: Annotated[
         Annotated[Name, AfterValidator(_deployment)] | None,
         Field(description="A deployment in Prefect, as `flow/deployment`: one that CAI_FOLLOW_DEPLOYMENTS allows."),
+    ] = None
+    webhook: Annotated[
+        HttpUrl | None,
+        Field(description="An address that is told of each load, signed as Standard Webhooks says."),
+    ] = None
+    secret: Annotated[
+        Credential | None, Field(description="What the webhook is signed with: `whsec_` and 24 to 64 bytes as base64.")
     ] = None
     parameters: Annotated[
         dict[str, Any], Field(default_factory=dict, description="Of the deployment's run, beside its own.")
@@ -41,15 +48,23 @@ class FollowUp(Strict):
 
     @model_validator(mode="after")
     def _is_one_thing(self) -> Self:
-        if (self.connector is None) == (self.deployment is None):
-            raise refused("{field} must name a connector or a deployment, and not both.")
+        if sum(each is not None for each in (self.connector, self.deployment, self.webhook)) != 1:
+            raise refused("{field} must name a connector, a deployment or a webhook, and one of them only.")
         if self.parameters and self.deployment is None:
-            raise refused("{field} are a deployment's: a connector has its own settings.", "parameters")
+            raise refused("{field} are a deployment's: leave them out.", "parameters")
+        if self.webhook is not None and self.secret is None:
+            raise refused(
+                '{field} must refer to what the webhook is signed with, such as {"secret": "its-name"}.', "secret"
+            )
+        if self.secret is not None and self.webhook is None:
+            raise refused("{field} is a webhook's: leave it out.", "secret")
         return self
 
     @property
     def key(self) -> str:
         """What tells one follow-up of a connector from its others."""
+        if self.webhook is not None:
+            return f"webhook:{self.webhook}"
         return f"connector:{self.connector}" if self.deployment is None else f"deployment:{self.deployment}"
 
 

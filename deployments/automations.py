@@ -17,6 +17,7 @@ from prefect_api.names import (
     Alert,
     ControllerEvent,
     DeploymentEvent,
+    FollowUpEvent,
     FreshnessEvent,
     LoadEvent,
     connector_resource_id,
@@ -146,6 +147,13 @@ def _of_connectors(settings: Settings) -> list[Described]:
             "Checks of a connector's rows failed, and its load waits for a person: told once.",
             _once(LoadEvent.HELD, connectors, None),
             _SAID,
+        ),
+        (
+            "connector follow-up failed",
+            "Something that should follow a connector's load did not start, or was not taken for a day: told once.",
+            _once(FollowUpEvent.FAILED, connectors, None),
+            "{{ event.resource['prefect.resource.name'] }}, {{ event.payload['follower'] }}: "
+            "{{ event.payload['message'] }}",
         ),
         (
             "connector invalid",

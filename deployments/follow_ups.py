@@ -19,7 +19,10 @@ from connectors.follow_ups import may_start
 from database.connection.engine import DATABASE_ERRORS, Fence
 from database.control import follow_ups
 from database.control.follow_ups import Waiting
+from deployments.outgoing import Post, tell
 from prefect_api.errors import LeaseLostError
+from prefect_api.event_feed import Events
+from prefect_api.names import FollowUpEvent
 from prefect_api.run_queries import NoPrefect, PrefectClientRuns, open_runs
 
 LOOK_SECONDS = 1.0
@@ -34,25 +37,29 @@ logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def following(engine: AsyncEngine, fence: Fence, allowed: Sequence[str]) -> AsyncIterator[None]:
-    """Start what follows loads, beside the cycles, as long as we lead.
+async def following(post: Post, allowed: Sequence[str]) -> AsyncIterator[None]:
+    """Start what follows loads, and send what is to be sent, beside the cycles, as long as we lead.
 
     `allowed`: patterns of the deployments that may be started.
     """
-    task = asyncio.create_task(_follow(engine, fence, allowed))
+    tasks = [
+        asyncio.create_task(_follow(post.engine, post.fence, post.events, allowed)),
+        asyncio.create_task(post.keep()),
+    ]
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _follow(engine: AsyncEngine, fence: Fence, allowed: Sequence[str]) -> None:
+async def _follow(engine: AsyncEngine, fence: Fence, events: Events, allowed: Sequence[str]) -> None:
     async with open_runs() as runs:
         while True:
             try:
                 if await follow_ups.is_anything_due(engine):
-                    await turn(engine, fence, runs, allowed)
+                    await turn(engine, fence, runs, allowed, events)
             except LeaseLostError:
                 return
             except DATABASE_ERRORS as error:
@@ -61,7 +68,13 @@ async def _follow(engine: AsyncEngine, fence: Fence, allowed: Sequence[str]) -> 
             await asyncio.sleep(LOOK_SECONDS)
 
 
-async def turn(engine: AsyncEngine, fence: Fence, runs: PrefectClientRuns | NoPrefect, allowed: Sequence[str]) -> None:
+async def turn(
+    engine: AsyncEngine,
+    fence: Fence,
+    runs: PrefectClientRuns | NoPrefect,
+    allowed: Sequence[str],
+    events: Events,
+) -> None:
     """Note what follows the loads that have ended, and start what waits.
 
     Raises:
@@ -76,6 +89,7 @@ async def turn(engine: AsyncEngine, fence: Fence, runs: PrefectClientRuns | NoPr
         except Refused as refused:
             logger.warning("What follows connector %s was not started: %s", each.leader_name, refused)
             await follow_ups.note_refused(engine, fence, each.id, str(refused))
+            tell(events, FollowUpEvent.FAILED, each, str(refused))
         except PrefectUnavailableError:
             delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(each.tries, 10))
             await follow_ups.note_later(engine, fence, each.id, delay)
@@ -94,6 +108,8 @@ async def _started(each: Waiting, runs: PrefectClientRuns | NoPrefect, allowed: 
         Refused: it is not started.
         PrefectUnavailableError: it must be tried again.
     """
+    if each.leader_name is None:
+        raise Refused("the connector that it follows is gone.")
     actor, key = f"follow-up of {each.leader_name}", f"follow-up {each.key}"
     deployment = each.follow_up.deployment
     if deployment is not None:

@@ -45,6 +45,7 @@ from deployments.monitoring.metrics import served
 from deployments.planning.spec import HEARTBEAT_SECONDS, Platform, job_variables
 from flows.dlt_pipeline_flow import run_connector_pipeline
 from logs import show_logs
+from pipelines.telling import carriers_of
 from prefect_api.errors import ReconcileError, WrongInstanceError
 from prefect_api.event_feed import Events
 from prefect_api.names import CONTROLLER_DEPLOYMENT, CONTROLLER_FLOW
@@ -83,7 +84,7 @@ def controller_of(settings: Settings) -> Controller:
     )
     events = Events(settings.instance)
     heartbeat = Heartbeat(events, settings.data_dir / ALIVE_FILE, settings.heartbeat_seconds)
-    return Controller(settings, platform, heartbeat=heartbeat, events=events)
+    return Controller(settings, platform, heartbeat=heartbeat, events=events, carriers=carriers_of(settings))
 
 
 @flow(name=CONTROLLER_FLOW, persist_result=False)

@@ -155,6 +155,15 @@ class FreshnessEvent(StrEnum):
     RECOVERED = "connector.freshness.recovered"
 
 
+class FollowUpEvent(StrEnum):
+    """Events about what follows a connector's loads."""
+
+    FAILING = "connector.follow-up.failing"
+    """It was not taken, and is tried again."""
+    FAILED = "connector.follow-up.failed"
+    """It did not start, or was not taken, and is not tried any more."""
+
+
 ALERT = "cai.alert"
 """The label by which automations notify people: once when something begins, once when it is over."""
 

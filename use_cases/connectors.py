@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from connectors.connector import ConnectorRow, InvalidConnectorError, validate
-from connectors.credentials import CredentialRules, is_nobodys, refuse_uses, uses_of
+from connectors.credentials import CredentialRules, is_nobodys, refuse_uses, uses_of, uses_of_policy
 from connectors.destinations.places import outside
 from connectors.errors import ForbiddenError, NotFoundError, StaleError
 from connectors.history import Action, restorable, team_of
@@ -95,7 +95,7 @@ class Service(Decisions):
                 self._judge({**_user_values(row), **changes}, connector_id)
             if changes:
                 row = await connectors.update(connection, connector_id, changes)
-            if changes.keys() & {"source", "destination", "team"}:
+            if changes.keys() & {"source", "destination", "run_policy", "team"}:
                 await self._require_what_is_named(connection, row)
             if judged:
                 await self._refuse_shared(connection, row)
@@ -260,7 +260,7 @@ class Service(Decisions):
         Raises:
             InvalidConnectorError: with each reference that it may not name. No secret was looked at.
         """
-        uses = uses_of(row.source, row.destination)
+        uses = [*uses_of(row.source, row.destination), *uses_of_policy(row.run_policy)]
         known = await credentials.registered(connection, {use.reference for use in uses})
         if not self._open_credentials and may_for_all(self._person, Act.REGISTER_CREDENTIALS):
             have = {(each.kind, each.reference) for each in known}

@@ -82,6 +82,20 @@ class Draft:
         source = {**chosen(self.source, picked), "mask": list(mask)}
         return replace(self, source={key: value for key, value in source.items() if value != []})
 
+    @property
+    def profile(self) -> str:
+        """The profile of what may land; empty where none is named."""
+        said = self.source.get("protect")
+        return str(said.get("profile") or "") if isinstance(said, Mapping) else ""
+
+    def with_profile(self, name: str) -> Self:
+        """The same with the profile of what may land; an empty name for none. Rules of its own stay."""
+        said = self.source.get("protect")
+        rules = {key: value for key, value in said.items() if key != "profile"} if isinstance(said, Mapping) else {}
+        protect = {**rules, "profile": name} if name else rules
+        source = {key: value for key, value in self.source.items() if key != "protect"}
+        return replace(self, source={**source, "protect": protect} if protect else source)
+
     def with_schedule(self, sent: Mapping[str, str]) -> Self:
         """The same with when it runs, and under which name."""
         said: dict[str, Any] = {name: self.rest[name] for name in CARRIED if name in self.rest}

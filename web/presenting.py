@@ -36,6 +36,12 @@ CREDENTIALS = {
 }
 """Where the secret of a credential is, in words."""
 
+PROFILES = {
+    "safe_harbor": "Safe Harbor: nothing of the 18 kinds of values that tell who a person is",
+    "limited_data_set": "Limited data set: dates and towns stay, names and numbers do not",
+}
+"""What a shipped profile of what may land means. One that people here keep is shown by its own name."""
+
 PHASES = {
     Phase.PENDING: ("waits for the controller", "calm"),
     Phase.SYNCED: ("is planned in Prefect", "good"),

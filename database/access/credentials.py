@@ -56,7 +56,8 @@ async def one(engine: AsyncEngine, name: str) -> StoredCredential | None:
 _NAMED = sa.text("""
     SELECT DISTINCT kind, named #>> '{}' AS reference, c.id, c.name
     FROM cai_connectors c CROSS JOIN (VALUES ('secret'), ('block'), ('env')) AS kinds (kind),
-        jsonb_path_query(jsonb_build_array(c.source, c.destination), ('$.**.' || kind)::jsonpath) AS named
+        jsonb_path_query(
+            jsonb_build_array(c.source, c.destination, c.run_policy::jsonb), ('$.**.' || kind)::jsonpath) AS named
     WHERE jsonb_typeof(named) = 'string' AND (c.team IS NULL OR CAST(:every AS boolean) OR c.team = ANY(:teams))
     ORDER BY c.name, c.id
 """)

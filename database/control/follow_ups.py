@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from connectors.follow_ups import FollowUp, Leader, circle, due
 from database.connection.engine import Fence
+from database.control import outbox
 
 AT_ONCE = 100
 """Loads, and follow-ups, that are looked at together."""
@@ -31,6 +32,25 @@ _ENDED = """
     WHERE l.to_follow ORDER BY l.id LIMIT :limit FOR UPDATE OF l SKIP LOCKED
 """
 
+_SAID = """
+    SELECT jsonb_build_object(
+        'connector', jsonb_build_object('id', c.id, 'name', c.name),
+        'load', jsonb_build_object('id', l.id, 'run_id', l.run_id, 'started_at', l.started_at, 'ended_at', l.ended_at,
+            'dataset', l.dataset_name, 'rows', l.rows, 'tables', (
+                SELECT coalesce(jsonb_agg(jsonb_build_object('name', t.table_name, 'written', t.written,
+                    'deleted', t.deleted, 'rows_after', t.rows_after) ORDER BY t.table_name), '[]')
+                FROM cai_load_tables t WHERE t.load_id = l.id)))
+    FROM cai_loads l JOIN cai_connectors c ON c.id = l.connector_id WHERE l.id = :load
+"""
+"""What a webhook says of a load: written once, so that each try sends the same."""
+
+_NOTE = f"""
+    INSERT INTO cai_follow_ups (load_id, leader_id, follower, follow_up, loaded_at, error, kind, said)
+    VALUES (:load, :leader, :follower, cast(:follow_up AS jsonb), :loaded_at, :error, :kind,
+        CASE WHEN :kind = 'webhook' THEN ({_SAID}) END)
+    ON CONFLICT DO NOTHING
+"""  # noqa: S608  # ours
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -40,7 +60,9 @@ class Waiting:
     key: UUID
     """Its own in Prefect: numbers come again in a database that was made anew."""
     follow_up: FollowUp
-    leader_name: str
+    leader_id: int
+    leader_name: str | None
+    """None: it is gone."""
     leader_team: str | None
     tries: int
     loaded_at: datetime
@@ -49,6 +71,11 @@ class Waiting:
     follower_team: str | None
     is_active: bool | None
     deployment_id: UUID | None
+
+    @property
+    def follower(self) -> str:
+        """What tells it from the leader's others."""
+        return self.follow_up.key
 
 
 async def leaders(connection: AsyncConnection) -> list[Leader]:
@@ -67,7 +94,7 @@ async def is_anything_due(engine: AsyncEngine) -> bool:
     """Whether a load has ended since the last look, or a follow-up waits whose time has come."""
     query = (
         "SELECT EXISTS (SELECT FROM cai_loads WHERE to_follow) OR EXISTS (SELECT FROM cai_follow_ups "
-        "WHERE started_at IS NULL AND error IS NULL AND next_try_at <= now())"
+        "WHERE kind = 'start' AND started_at IS NULL AND error IS NULL AND next_try_at <= now())"
     )
     async with engine.connect() as connection:
         return bool(await connection.scalar(sa.text(query)))
@@ -102,10 +129,6 @@ async def _note(connection: AsyncConnection, loads: Sequence[Any]) -> None:
     ids = [leader.connector_id for leader in followed]
     found = await connection.execute(sa.text(before), {"ids": ids})
     started = {(row.leader_id, row.follower): row.loaded_at for row in found}
-    note = sa.text(
-        "INSERT INTO cai_follow_ups (load_id, leader_id, follower, follow_up, loaded_at, error) "
-        "VALUES (:load, :leader, :follower, cast(:follow_up AS jsonb), :loaded_at, :error) ON CONFLICT DO NOTHING"
-    )
     for load in loads:
         for leader, each in due(followed, load.name, completed, started):
             way = circle(leader.name, followed)
@@ -116,19 +139,22 @@ async def _note(connection: AsyncConnection, loads: Sequence[Any]) -> None:
                 "leader": leader.connector_id,
                 "follower": each.key,
                 "loaded_at": load.ended_at,
+                "kind": "start" if each.webhook is None else "webhook",
             }
-            await connection.execute(note, {**values, "follow_up": json.dumps(each.model_dump(mode="json"))})
+            await connection.execute(sa.text(_NOTE), {**values, "follow_up": json.dumps(each.model_dump(mode="json"))})
             started[leader.connector_id, each.key] = load.ended_at
 
 
 async def waiting(engine: AsyncEngine) -> list[Waiting]:
     """The follow-ups whose time to be started has come, the oldest first."""
     query = f"""
-        SELECT f.id, f.key, f.follow_up, l.name AS leader_name, l.team AS leader_team, f.tries, f.loaded_at,
-            c.id AS follower_id, c.team AS follower_team, c.is_active, c.prefect_deployment_id AS deployment_id
-        FROM cai_follow_ups f JOIN cai_connectors l ON l.id = f.leader_id
+        SELECT f.id, f.key, f.follow_up, f.leader_id, l.name AS leader_name, l.team AS leader_team, f.tries,
+            f.loaded_at, c.id AS follower_id, c.team AS follower_team, c.is_active,
+            c.prefect_deployment_id AS deployment_id
+        FROM cai_follow_ups f LEFT JOIN cai_connectors l ON l.id = f.leader_id
         LEFT JOIN cai_connectors c ON c.name = f.follow_up ->> 'connector'
-        WHERE f.started_at IS NULL AND f.error IS NULL AND f.next_try_at <= now() ORDER BY f.id LIMIT {AT_ONCE}
+        WHERE f.kind = 'start' AND f.started_at IS NULL AND f.error IS NULL AND f.next_try_at <= now()
+        ORDER BY f.id LIMIT {AT_ONCE}
     """  # noqa: S608  # a number of ours
     async with engine.connect() as connection:
         found = (await connection.execute(sa.text(query))).mappings().all()
@@ -137,23 +163,15 @@ async def waiting(engine: AsyncEngine) -> list[Waiting]:
 
 async def note_started(engine: AsyncEngine, fence: Fence, number: int, run_id: UUID) -> None:
     """A follow-up was started, as this run."""
-    await _written(engine, fence, "run_id = :value, started_at = now(), error = NULL", number, run_id)
+    await outbox.written(engine, fence, "run_id = :value, started_at = now(), error = NULL", number, run_id)
 
 
 async def note_refused(engine: AsyncEngine, fence: Fence, number: int, why: str) -> None:
     """A follow-up is not started, and why."""
-    await _written(engine, fence, "error = :value", number, why)
+    await outbox.written(engine, fence, "error = :value", number, why)
 
 
 async def note_later(engine: AsyncEngine, fence: Fence, number: int, seconds: float) -> None:
     """A follow-up could not be started now: it is tried again in so many seconds."""
-    await _written(
-        engine, fence, "tries = tries + 1, next_try_at = now() + make_interval(secs => :value)", number, seconds
-    )
-
-
-async def _written(engine: AsyncEngine, fence: Fence, what: str, number: int, value: Any) -> None:
-    async with engine.begin() as connection:
-        statement = f"UPDATE cai_follow_ups SET {what} WHERE id = :id AND started_at IS NULL"  # noqa: S608  # ours
-        await connection.execute(sa.text(statement), {"id": number, "value": value})
-        await fence(connection)
+    later = "tries = tries + 1, next_try_at = now() + make_interval(secs => :value)"
+    await outbox.written(engine, fence, later, number, seconds)

@@ -10,7 +10,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +22,7 @@ from database.connection.engine import DATABASE_ERRORS, open_engine
 from database.connection.notifications import listen
 from database.control.cycle_requests import CHANNEL as CONTROLLER_CHANNEL
 from database.control.cycle_requests import GIVE_WAY, Requests
+from database.control.outbox import Carry, Kind
 from database.runs import CHANNEL as CONNECTORS_CHANNEL
 from database.store import Store
 from deployments.follow_ups import following
@@ -35,6 +36,7 @@ from deployments.monitoring.database_health import DatabaseHealth
 from deployments.monitoring.fleet_counts import count_fleet
 from deployments.monitoring.fleet_watch import watching
 from deployments.monitoring.metrics import Metrics
+from deployments.outgoing import Post
 from deployments.planning.spec import Platform
 from deployments.reconciling.reconciler import Options, Reconciler, assemble
 from deployments.reconciling.server_health import ServerHealth
@@ -64,10 +66,12 @@ class Controller:
         heartbeat: BeatsHeart,
         events: Events,
         metrics: Metrics | None = None,
+        carriers: Mapping[Kind, Carry] | None = None,
     ) -> None:
         """`heartbeat` is called as long as the loop moves; `events` takes what goes to Prefect's event feed.
 
-        `transport` carries the requests to Prefect's deployment API. `metrics` counts for whoever scrapes it.
+        `transport` carries the requests to Prefect's deployment API, `carriers` what is sent after loads. `metrics`
+        counts for whoever scrapes it.
         """
         self._events = events
         self.metrics = metrics if metrics is not None else Metrics(events)
@@ -80,6 +84,7 @@ class Controller:
             observe=self.metrics.called,
             transport=transport,
         )
+        self._carriers = carriers or {}
         self._heartbeat = heartbeat
         self._url = settings.resolved_database_url()
         self._rng = random.Random()  # noqa: S311 - jitter
@@ -199,7 +204,6 @@ class Controller:
             await wait_for_claim(gateway, store, self._settings.instance, stop, lambda: self._heartbeat(leading=False))
 
     def _alerts(self, engine: AsyncEngine) -> Alerts:
-        """Alerts to operations, with their rows there."""
         return Alerts(self._settings.alert_urls, self._settings.instance, self._events, engine, self._open_alerts)
 
     @asynccontextmanager
@@ -238,8 +242,8 @@ class Controller:
         """Lead until stopped, expired or no longer in possession of the lease, which is given back at the end."""
         keeper = asyncio.create_task(lease.keep())
         stopper = asyncio.create_task(stop.wait())
-        counting = count_fleet(store.engine, self.metrics, scraped=bool(self._settings.metrics_port))
-        watcher = asyncio.create_task(counting)
+        scraped = bool(self._settings.metrics_port)
+        watcher = asyncio.create_task(count_fleet(store.engine, self.metrics, scraped=scraped))
         self.metrics.leads(lambda: lease.held)
         alerts = self._alerts(store.engine)
         try:
@@ -261,8 +265,8 @@ class Controller:
                 if not start_options.once:
                     self._events.of_controller(ControllerEvent.STARTED, {"token": lease.token})
                     await watched.enter_async_context(self._watching(lease, store, reconciler))
-                    follows = following(store.engine, lease.fence, self._settings.follow_deployments)
-                    await watched.enter_async_context(follows)
+                    post = Post(store.engine, lease.fence, self._events, self._carriers)
+                    await watched.enter_async_context(following(post, self._settings.follow_deployments))
                 worker = asyncio.create_task(leader.once() if start_options.once else leader.lead())
                 try:
                     await asyncio.wait({worker, keeper, stopper}, return_when=asyncio.FIRST_COMPLETED)
@@ -276,10 +280,9 @@ class Controller:
         except LeaseLostError:
             return Conclusion(Ending.LOST)
         finally:
-            keeper.cancel()
-            stopper.cancel()
-            watcher.cancel()
-            await asyncio.gather(keeper, stopper, watcher, return_exceptions=True)
+            for task in (beside := (keeper, stopper, watcher)):
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             self.metrics.leads_no_more()
             with contextlib.suppress(*DATABASE_ERRORS):
                 await lease.release()
@@ -290,7 +293,6 @@ class Controller:
     def _watching(
         self, lease: Lease, store: Store, reconciler: Reconciler
     ) -> contextlib.AbstractAsyncContextManager[None]:
-        """The watch over freshness and what operations are shown, while we lead."""
         return watching(
             self._settings,
             store=store,

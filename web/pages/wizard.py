@@ -21,8 +21,10 @@ from connectors.people import Act, Person
 from connectors.sources import Source
 from connectors.sources.unions import models_of
 from use_cases.connectors import Service
+from use_cases.protections import Protections
 from use_cases.queries import Preview
 from use_cases.sources import Sources
+from web import presenting
 from web.draft import COLUMNS, TITLES, Draft, Step, offers, picked
 from web.fields import Control, Field, fields_of, said
 from web.pages.editing import by_field, model_of
@@ -33,7 +35,7 @@ from web.when import SAID, form_of
 
 router = APIRouter(route_class=PageRoute)
 
-LATER = ("tables", "resources", "resource_types", "forms", "mask", "schema_contract", "types")
+LATER = ("tables", "resources", "resource_types", "forms", "mask", "protect", "schema_contract", "types")
 """Fields of a source that the step of what to load is about."""
 
 DISCOVERED = ("sql_database", "fhir", "redcap", "files")
@@ -127,12 +129,7 @@ def _taken(step: Step, draft: Draft, sent: Mapping[str, str]) -> Draft:
             kept = {key: draft.source[key] for key in (*LATER, "type") if key in draft.source}
             return replace(draft, source={**kept, **said(_login_fields(draft), sent)})
         case Step.TABLES:
-            # Where the source could not be asked, the fields have said what is to be loaded.
-            ticked = OFFERED in sent
-            fields = _table_fields(draft, beside=ticked)
-            kept = {key: value for key, value in draft.source.items() if key not in _names(fields)}
-            taken = replace(draft, source={**kept, **said(fields, sent)})
-            return taken.with_items(*picked(sent)) if ticked else taken
+            return _with_tables(draft, sent).with_profile(sent.get("source.protect.profile", draft.profile))
         case Step.DESTINATION:
             kind = sent.get("destination", "")
             if not kind:
@@ -141,6 +138,15 @@ def _taken(step: Step, draft: Draft, sent: Mapping[str, str]) -> Draft:
             return replace(draft, destination={"type": kind, **said(_destination_fields(chosen), sent)})
         case _:
             return draft.with_schedule(sent)
+
+
+def _with_tables(draft: Draft, sent: Mapping[str, str]) -> Draft:
+    # Where the source could not be asked, the fields have said what is to be loaded.
+    ticked = OFFERED in sent
+    fields = _table_fields(draft, beside=ticked)
+    kept = {key: value for key, value in draft.source.items() if key not in _names(fields)}
+    taken = replace(draft, source={**kept, **said(fields, sent)})
+    return taken.with_items(*picked(sent)) if ticked else taken
 
 
 def _names(fields: Sequence[Field]) -> set[str]:
@@ -157,8 +163,12 @@ def _login_fields(draft: Draft) -> list[Field]:
 
 
 def _table_fields(draft: Draft, *, beside: bool) -> list[Field]:
-    """The fields of what to load: all of them, or those `beside` items that are ticked."""
-    fields = [each for each in _source_fields(draft) if each.name.rpartition(".")[2] in LATER]
+    """The fields of what to load: all of them, or those `beside` items that are ticked.
+
+    What may land is chosen by the name of its profile.
+    """
+    names = {*LATER} - {"protect"}
+    fields = [each for each in _source_fields(draft) if each.name.rpartition(".")[2] in names]
     return [each for each in fields if each.control is Control.CHOICE] if beside else fields
 
 
@@ -210,7 +220,14 @@ async def _show(
     status: int = 200,
 ) -> Response:
     """The page of one step."""
-    values: dict[str, Any] = {"offers": None, "trouble": "", "fields": [], "preview": None, "tried": tried}
+    values: dict[str, Any] = {
+        "offers": None,
+        "trouble": "",
+        "fields": [],
+        "preview": None,
+        "tried": tried,
+        "profiles": {},
+    }
     match step:
         case Step.LOGIN:
             values["fields"] = _login_fields(draft)
@@ -218,6 +235,8 @@ async def _show(
             items, values["trouble"] = await _discovered(request, person, draft)
             values["offers"] = None if items is None else offers(items, draft)
             values["fields"] = _table_fields(draft, beside=items is not None)
+            kept = await Protections(request.app.state.engine, person).listed()
+            values["profiles"] = {each.name: presenting.PROFILES.get(each.name, each.name) for each in kept}
         case Step.DESTINATION:
             values["fields"] = _destination_fields(draft)
         case Step.WHEN if previewed or draft.rest:

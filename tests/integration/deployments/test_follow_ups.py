@@ -2,83 +2,29 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from connectors.connector import ConnectorRow
 from connectors.errors import PrefectUnavailableError
 from connectors.loads import Outcome
 from connectors.runs import EVERYTHING, Options, Run
-from database import runs
 from database.store import Store
 from deployments import follow_ups
-from pipelines.connector_lock import Locks
+from prefect_api.event_feed import Events
 from prefect_api.names import STARTED_BY
 from prefect_api.run_queries import open_runs
 from tests.support.api_rig import CONNECTORS, assert_problem, client, create
+from tests.support.control_plane.ended_loads import Rows, fence
 from tests.support.known_runs import RUN
 from tests.support.servers.prefect_server import PrefectServer
 
 ALLOWED = ["dbt/*"]
-END: Mapping[str, Any] = {
-    **dict.fromkeys(("message", "kind", "bytes", "seconds", "destination", "dataset_name", "tables", "sweeps")),
-    **dict.fromkeys(("anew", "settled")),
-    "rows": 0,
-    "rejected": 0,
-}
-
-
-async def fence(connection: AsyncConnection) -> None:
-    """Everybody may write."""
-
-
-class Rows:
-    """Connectors, and loads of them as runs record them."""
-
-    def __init__(self, database_url: str) -> None:
-        self.url = database_url
-
-    async def sql(self, statement: str, *values: Any) -> list[Any]:
-        connection = await asyncpg.connect(self.url)
-        try:
-            return list(await connection.fetch(statement, *values))
-        finally:
-            await connection.close()
-
-    async def add(self, name: str, then: str = "[]", *, team: str | None = None, deployment: UUID | None = None) -> int:
-        (row,) = await self.sql(
-            "INSERT INTO cai_connectors (name, source, run_policy, team, prefect_deployment_id) VALUES ($1, "
-            """'{"type": "fhir", "base_url": "https://f", "resource_types": ["Patient"]}', """
-            "jsonb_build_object('then', $2::jsonb), $3, $4) RETURNING id",
-            name, then, team, deployment,
-        )  # fmt: skip
-        return int(row["id"])
-
-    async def load(self, number: int, outcome: Outcome = Outcome.COMPLETED, *, is_whole: bool = True) -> None:
-        """A load that begins and ends."""
-        (row,) = await self.sql("SELECT * FROM cai_connectors WHERE id = $1", number)
-        connector = ConnectorRow(**{name: row[name] for name in ConnectorRow.__slots__ if name in row.keys()})  # noqa: SIM118
-        about = {"run_id": None, "actor": None, "code_version": None, "options": "{}"}
-
-        def written() -> None:
-            with Locks.open(self.url, str) as locks:
-                begun = runs.begin_load(locks.query, connector, about, is_whole=is_whole)
-                assert begun is not None
-                runs.end_load(locks.query, begun, outcome, END)
-
-        await asyncio.to_thread(written)
-
-    async def notes(self) -> list[tuple[str, bool, str | None]]:
-        query = "SELECT follower, started_at IS NOT NULL AS started, error FROM cai_follow_ups ORDER BY id"
-        return [(row["follower"], row["started"], row["error"]) for row in await self.sql(query)]
 
 
 @pytest.fixture
@@ -111,8 +57,11 @@ class MortalPrefect:
         return RUN
 
 
+EVENTS = Events("clinic")
+
+
 async def turn(store: Store, prefect: Any) -> None:
-    await follow_ups.turn(store.engine, fence, prefect, ALLOWED)
+    await follow_ups.turn(store.engine, fence, prefect, ALLOWED, EVENTS)
 
 
 async def test_each_follower_starts_once_for_each_load_whatever_dies(store: Store, rows: Rows) -> None:
@@ -208,10 +157,10 @@ async def test_a_deployment_of_prefect_starts_with_its_parameters_once(
     labs = await rows.add("labs", f'[{{"deployment": "{name}/nightly", "parameters": {{"select": "labs+"}}}}]')
     await rows.load(labs)
     async with open_runs() as prefect:
-        await follow_ups.turn(store.engine, fence, prefect, ["dbt-*"])
+        await follow_ups.turn(store.engine, fence, prefect, ["dbt-*"], EVENTS)
         # As if the process had died before the note.
         await rows.sql("UPDATE cai_follow_ups SET started_at = NULL, run_id = NULL")
-        await follow_ups.turn(store.engine, fence, prefect, ["dbt-*"])
+        await follow_ups.turn(store.engine, fence, prefect, ["dbt-*"], EVENTS)
     (run,) = await found()
     assert run.parameters == {"select": "labs+"}
     assert run.labels[STARTED_BY] == "follow-up of labs"

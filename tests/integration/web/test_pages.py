@@ -106,6 +106,25 @@ async def test_deletes_that_are_withheld_wait_for_somebody(browser: Browser, dat
     assert re.findall(r'name="(\S+)" value="(\S+)"', form)[-2:] == [("table.0", "visit"), ("allow_mass_delete", "on")]
 
 
+async def test_the_wizard_offers_the_profiles_of_what_may_land_and_carries_the_chosen_one(browser: Browser) -> None:
+    body = {"rules": {"rules": [{"names": ["note"], "method": "drop"}]}}
+    assert (await browser.put("/api/v1/protections/research", json=body)).status_code in {200, 201}
+    source = {"type": "files", "url": "labs", "table": "labs", "protect": {"profile": "research"}}
+    draft = json.dumps({"source": source, "destination": None, "rest": {}})
+    form = {"step": "destination", "draft": draft, "go": "back"}
+    page = (await browser.send_form("/connectors/new", "/connectors/new", **form)).text
+    assert re.findall(r'<option value="(\w+)"( selected)?>', page.partition("source.protect.profile")[2])[:4] == [
+        ("limited_data_set", ""),
+        ("research", " selected"),
+        ("safe_harbor", ""),
+    ]
+    (kept,) = re.findall(r'name="draft" value="([^"]*)"', page)
+    form = {"step": "tables", "draft": html.unescape(kept), "source.protect.profile": "safe_harbor"}
+    page = (await browser.send_form("/connectors/new", "/connectors/new", **form)).text
+    (kept,) = re.findall(r'name="draft" value="([^"]*)"', page)
+    assert json.loads(html.unescape(kept))["source"]["protect"] == {"profile": "safe_harbor"}
+
+
 async def test_the_wizard_shows_first_rows_and_whether_they_can_land(browser: Browser) -> None:
     source = {"type": "sql_database", "credentials": {"env": "CAI_SECRET_EMR"}, "tables": [{"name": "visit"}]}
     draft = json.dumps({"source": source, "destination": None, "rest": {}})

@@ -23,3 +23,16 @@ def test_what_is_to_be_loaded_is_filled_in_where_the_source_cannot_be_asked() ->
     ticked = _taken(Step.TABLES, draft, {"offered": "1", "item.0": "visit", "source.schema_contract": "freeze"})
     assert ticked.source["tables"] == [{"name": "visit"}]
     assert written.source["schema_contract"] == ticked.source["schema_contract"] == "freeze"
+
+
+def test_a_profile_is_chosen_with_the_tables_and_rules_of_its_own_stay() -> None:
+    rules = {"rules": [{"names": ["note"], "method": "drop"}]}
+    draft = Draft({"type": "sql_database", "tables": [{"name": "visit"}], "protect": rules})
+    sent = {"offered": "1", "item.0": "visit", "source.protect.profile": "safe_harbor"}
+    chosen = _taken(Step.TABLES, draft, sent)
+    assert chosen.source["protect"] == {**rules, "profile": "safe_harbor"}
+    assert chosen.profile == "safe_harbor"
+    assert _taken(Step.LOGIN, chosen, {}).source["protect"] == chosen.source["protect"], "an address says nothing of it"
+    assert _taken(Step.TABLES, chosen, {**sent, "source.protect.profile": ""}).source["protect"] == rules
+    plain = _taken(Step.TABLES, Draft({"type": "files"}), {"source.table": "labs", "source.protect.profile": ""})
+    assert "protect" not in plain.source

@@ -1,0 +1,102 @@
+"""Outbox of what is sent: the rows of `cai_follow_ups` that are webhooks, notices or lineage.
+
+Each has a key, which stays the same however often it is sent, and what is said, which was written down when it was
+noted. If the process dies between a delivery and the note of it, the next leader delivers it once more, under that key.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from database.connection.engine import Fence
+
+
+class Kind(StrEnum):
+    """What is sent."""
+
+    WEBHOOK = "webhook"
+    NOTICE = "notice"
+    LINEAGE = "lineage"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One thing to be sent."""
+
+    id: int
+    kind: Kind
+    key: UUID
+    follower: str
+    follow_up: dict[str, Any]
+    said: dict[str, Any]
+    tries: int
+    loaded_at: datetime
+    leader_id: int
+    leader_name: str | None
+    """None: the connector is gone."""
+    leader_team: str | None
+
+
+class NotTakenError(Exception):
+    """It was not taken. The message is a sentence without a secret; `final`: another try is not wanted."""
+
+    def __init__(self, sentence: str, *, final: bool = False) -> None:
+        super().__init__(sentence)
+        self.final = final
+
+
+Carry = Callable[[Outgoing], None]
+"""Delivers one thing once, in a thread of its own. Raises `NotTakenError`."""
+
+_DUE = "started_at IS NULL AND error IS NULL AND next_try_at <= now() AND kind = ANY(:kinds)"
+
+
+async def due(
+    engine: AsyncEngine, under_way: Collection[tuple[int, str]], kinds: Collection[Kind], limit: int
+) -> list[Outgoing]:
+    """What of these kinds is to be sent now, the oldest first and one to each address: none where one is under way."""
+    query = f"""
+        SELECT f.id, f.kind, f.key, f.follower, f.follow_up, coalesce(f.said, '{{}}') AS said, f.tries, f.loaded_at,
+            f.leader_id, c.name AS leader_name, c.team AS leader_team
+        FROM (
+            SELECT DISTINCT ON (leader_id, follower) * FROM cai_follow_ups
+            WHERE {_DUE} AND NOT leader_id || ' ' || follower = ANY(:under_way) ORDER BY leader_id, follower, id
+        ) AS f LEFT JOIN cai_connectors c ON c.id = f.leader_id ORDER BY f.id LIMIT {limit}
+    """  # noqa: S608  # words of ours, and a number
+    busy = [f"{leader} {follower}" for leader, follower in under_way]
+    async with engine.connect() as connection:
+        values = {"under_way": busy, "kinds": [kind.value for kind in kinds]}
+        found = (await connection.execute(sa.text(query), values)).mappings().all()
+    return [Outgoing(**{**row, "kind": Kind(row["kind"])}) for row in found]
+
+
+async def note_delivered(engine: AsyncEngine, fence: Fence, number: int) -> None:
+    """It was taken."""
+    await written(engine, fence, "started_at = now(), problem = :value", number, None)
+
+
+async def note_problem(engine: AsyncEngine, fence: Fence, number: int, why: str, seconds: float | None) -> None:
+    """It was not taken, and why; it is tried again in so many seconds. None: not any more."""
+    if seconds is None:
+        await written(engine, fence, "tries = tries + 1, error = :value, problem = NULL", number, why)
+        return
+    later = f"tries = tries + 1, problem = :value, next_try_at = now() + make_interval(secs => {seconds:.3f})"
+    await written(engine, fence, later, number, why)
+
+
+async def written(engine: AsyncEngine, fence: Fence, what: str, number: int, value: Any) -> None:
+    """Change a row of `cai_follow_ups` that is not done, as long as we lead.
+
+    Raises:
+        LeaseLostError: another controller leads, and nothing was written.
+    """
+    async with engine.begin() as connection:
+        statement = f"UPDATE cai_follow_ups SET {what} WHERE id = :id AND started_at IS NULL"  # noqa: S608  # ours
+        await connection.execute(sa.text(statement), {"id": number, "value": value})
+        await fence(connection)

@@ -1,0 +1,113 @@
+"""Outgoing mail of loads, delivered: each thing until somebody has taken it, for a day, under a key of its own.
+
+Nothing here waits for anything else: a receiver that is slow holds up what goes to it and nothing besides. A delivery
+that fails harms no load; it is told in its row, and as an event when that begins and when it is given up.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from uuid import uuid5
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from database.connection.engine import DATABASE_ERRORS, Fence
+from database.control import outbox
+from database.control.follow_ups import Waiting
+from database.control.outbox import Carry, Kind, NotTakenError, Outgoing
+from prefect_api.errors import LeaseLostError
+from prefect_api.event_feed import Events
+from prefect_api.names import FollowUpEvent
+
+LOOK_SECONDS = 1.0
+
+FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 5.0, 3600.0
+
+GIVEN_UP_AFTER = timedelta(days=1)
+"""Time after the load at which what nobody has taken is not sent any more."""
+
+MOST_UNDER_WAY = 8
+
+logger = logging.getLogger(__name__)
+
+
+class Post:
+    """Delivers what waits in the outbox, as long as we lead."""
+
+    def __init__(self, engine: AsyncEngine, fence: Fence, events: Events, carriers: Mapping[Kind, Carry]) -> None:
+        self.engine = engine
+        self.fence = fence
+        self.events = events
+        self._carriers = carriers
+        self._under_way: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._threads = ThreadPoolExecutor(MOST_UNDER_WAY, "outgoing")
+
+    async def keep(self) -> None:
+        """Look again and again, until cancelled, or another controller leads."""
+        try:
+            while True:
+                try:
+                    await self.turn()
+                except LeaseLostError:
+                    return
+                except DATABASE_ERRORS as error:
+                    logger.debug("What is to be sent waits for the database (%s).", type(error).__name__)
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            # If we go here, or die, before a delivery is noted, the next leader delivers it again, under its key.
+            for task in self._under_way.values():
+                task.cancel()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def turn(self) -> None:
+        """Begin to deliver what is due.
+
+        Raises:
+            LeaseLostError: another controller leads.
+            One of DATABASE_ERRORS: the database does not answer.
+        """
+        for where, task in [*self._under_way.items()]:
+            if task.done():
+                del self._under_way[where]
+                task.result()
+        if (free := MOST_UNDER_WAY - len(self._under_way)) > 0:
+            for item in await outbox.due(self.engine, [*self._under_way], [*self._carriers], free):
+                self._under_way[item.leader_id, item.follower] = asyncio.create_task(self._deliver(item))
+
+    async def settled(self) -> None:
+        """Wait for what is under way."""
+        await asyncio.gather(*self._under_way.values())
+
+    async def _deliver(self, item: Outgoing) -> None:
+        if item.leader_name is None:
+            await self._put_off(item, "The connector that it follows is gone.", final=True)
+            return
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._carriers[item.kind], item)
+        except NotTakenError as error:
+            await self._put_off(item, str(error), final=error.final)
+        except Exception as error:  # a fault of ours, or of a library's, must not keep the others from going out
+            logger.exception("A %s of connector %s could not be sent.", item.kind, item.leader_id)
+            await self._put_off(item, f"It could not be sent ({type(error).__name__}).", final=False)
+        else:
+            await outbox.note_delivered(self.engine, self.fence, item.id)
+
+    async def _put_off(self, item: Outgoing, why: str, *, final: bool) -> None:
+        delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(item.tries, 20))
+        if final or datetime.now(UTC) + timedelta(seconds=delay) > item.loaded_at + GIVEN_UP_AFTER:
+            logger.warning("A %s of connector %s is given up: %s", item.kind, item.leader_name, why)
+            await outbox.note_problem(self.engine, self.fence, item.id, why, None)
+            tell(self.events, FollowUpEvent.FAILED, item, why)
+            return
+        await outbox.note_problem(self.engine, self.fence, item.id, why, delay)
+        if item.tries == 0:
+            logger.warning("A %s of connector %s is tried again: %s", item.kind, item.leader_name, why)
+            tell(self.events, FollowUpEvent.FAILING, item, why)
+
+
+def tell(events: Events, event: FollowUpEvent, item: Outgoing | Waiting, why: str) -> None:
+    """Tell Prefect's feed, once, that something does not follow a connector's load, or not yet."""
+    payload = {"message": why, "follower": item.follower}
+    events.of_connector(event, item.leader_id, title=item.leader_name, payload=payload, event_id=uuid5(item.key, event))

@@ -1,0 +1,17 @@
+"""Telling others of loads: what the controller sends for connectors, and by which way (`cai_follow_ups`)."""
+
+from collections.abc import Mapping
+
+from database.control.outbox import Carry, Kind, Outgoing
+from settings import Settings
+
+
+def carriers_of(settings: Settings) -> Mapping[Kind, Carry]:
+    """Who delivers what. Each is imported when there is something for it: most controllers send nothing."""
+
+    def post(item: Outgoing) -> None:
+        from pipelines.telling import webhooks  # noqa: PLC0415
+
+        webhooks.post(item, settings)
+
+    return {Kind.WEBHOOK: post}
