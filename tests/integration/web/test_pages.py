@@ -123,6 +123,10 @@ async def test_the_wizard_offers_the_profiles_of_what_may_land_and_carries_the_c
     page = (await browser.send_form("/connectors/new", "/connectors/new", **form)).text
     (kept,) = re.findall(r'name="draft" value="([^"]*)"', page)
     assert json.loads(html.unescape(kept))["source"]["protect"] == {"profile": "safe_harbor"}
+    bare = json.dumps({"source": {"type": "files", "url": "labs"}, "destination": None, "rest": {}})
+    form = {"step": "destination", "draft": bare, "go": "back"}
+    shown = await browser.send_form("/connectors/new", "/connectors/new", **form)
+    assert (shown.status_code, "What of a person may land" in shown.text) == (200, True), "none is named yet"
 
 
 async def test_the_wizard_shows_first_rows_and_whether_they_can_land(browser: Browser) -> None:
