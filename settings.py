@@ -270,6 +270,11 @@ class Settings(ApiSettings):
         description="Deployments in Prefect that may be started after a load (`run_policy.then`), separated by commas: "
         "`flow/deployment`, or patterns such as `dbt/*`. Empty: none.",
     )
+    owner_blocks: dict[str, str] = Field(
+        default_factory=dict,
+        description='Where owners of connectors are told of them, as JSON: {"alice": "slack-webhook/alice"}, each a '
+        "notification block of Prefect. For connectors without `run_policy.notify`. Unset: nowhere.",
+    )
     alert_urls: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list, description="Apprise URLs, comma separated, that operations are told through."
     )

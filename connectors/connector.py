@@ -19,6 +19,7 @@ from connectors.destinations import Destination
 from connectors.destinations.duckdb import DuckdbDestination
 from connectors.destinations.postgres import PostgresDestination
 from connectors.follow_ups import FollowUp
+from connectors.judging.notices import Notify
 from connectors.limits.jsonb import DEEPEST, Unreadable
 from connectors.limits.names import why_no_name, why_no_pool
 from connectors.refusals import Refusal, from_pydantic
@@ -73,6 +74,10 @@ class RunPolicy(BaseModel):
         tuple[FollowUp, ...],
         Field(description="What starts each time the connector has loaded all that it should: see docs/follow-ups.md."),
     ] = ()
+    notify: Annotated[
+        tuple[Notify, ...] | None,
+        Field(max_length=20, description="Who is told of what. null: the owner, if operations know where to."),
+    ] = None
     auto_pause_after: Annotated[
         Annotated[int, Field(ge=0, le=1000)] | None,
         Field(

@@ -161,15 +161,15 @@ def uses_of(source: Any, destination: Any) -> list[Use]:
 
 
 def uses_of_policy(run_policy: Any) -> list[Use]:
-    """Every reference in what follows a connector's loads, as it stands in the table."""
-    said = run_policy.get("then") if isinstance(run_policy, Mapping) else None
-    webhooks = enumerate(said if isinstance(said, list | tuple) else ())
-    return [
-        use
-        for place, each in webhooks
-        if isinstance(each, Mapping) and "webhook" in each
-        for use in _uses(each.get("secret"), f"/run_policy/then/{place}/secret", hostname(each["webhook"]) or UNKNOWN)
-    ]
+    """Every reference in what follows a connector's loads and whom it tells, as it stands in the table."""
+    found: list[Use] = []
+    for name, key in (("then", "secret"), ("notify", "to")):
+        said = run_policy.get(name) if isinstance(run_policy, Mapping) else None
+        for place, each in enumerate(said if isinstance(said, list | tuple) else ()):
+            if isinstance(each, Mapping) and (name == "notify" or "webhook" in each):
+                host = None if name == "notify" else hostname(each["webhook"]) or UNKNOWN
+                found += _uses(each.get(key), f"/run_policy/{name}/{place}/{key}", host)
+    return found
 
 
 def _without_port(host: object) -> str:

@@ -151,7 +151,8 @@ _ENDED = f"""
         rows = coalesce(%(rows)s, 0), bytes = coalesce(%(bytes)s, 0),
         seconds = coalesce(%(seconds)s, '{{}}')::jsonb,
         destination = %(destination)s, dataset_name = %(dataset_name)s,
-        to_follow = CASE WHEN l.is_last AND %(outcome)s = 'completed' THEN true END,
+        to_follow = CASE WHEN l.is_last AND %(outcome)s IN ('completed', 'failed') THEN true END,
+        failures_before = CASE WHEN l.is_last THEN l.failures END,
         {_TOTALS}
     FROM cai_loads AS old
     WHERE l.id = %(load)s AND old.id = l.id AND l.outcome = 'running'
@@ -223,6 +224,7 @@ def close_dead_loads(query: Query, connector_id: int, message: str) -> dict[str,
         """
         WITH closed AS (
             UPDATE cai_loads SET outcome = 'failed', kind = 'died', message = %(died)s, ended_at = now(),
+                to_follow = is_last, failures_before = failures,
                 failures = CASE WHEN is_last THEN failures + 1 ELSE failures END,
                 loads_failed = CASE WHEN is_last THEN loads_failed + 1 ELSE loads_failed END,
                 configuration_failures = 0

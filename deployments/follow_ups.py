@@ -12,18 +12,17 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from connectors.errors import PrefectUnavailableError
 from connectors.follow_ups import may_start
-from database.connection.engine import DATABASE_ERRORS, Fence
+from database.connection.engine import DATABASE_ERRORS
 from database.control import follow_ups
 from database.control.follow_ups import Waiting
+from database.control.notices import Whom
 from deployments.outgoing import Post, tell
 from prefect_api.errors import LeaseLostError
-from prefect_api.event_feed import Events
 from prefect_api.names import FollowUpEvent
 from prefect_api.run_queries import NoPrefect, PrefectClientRuns, open_runs
+from settings import Settings
 
 LOOK_SECONDS = 1.0
 """Time between two looks at what has ended: one query of an index that is nearly always empty."""
@@ -37,15 +36,9 @@ logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def following(post: Post, allowed: Sequence[str]) -> AsyncIterator[None]:
-    """Start what follows loads, and send what is to be sent, beside the cycles, as long as we lead.
-
-    `allowed`: patterns of the deployments that may be started.
-    """
-    tasks = [
-        asyncio.create_task(_follow(post.engine, post.fence, post.events, allowed)),
-        asyncio.create_task(post.keep()),
-    ]
+async def following(post: Post, settings: Settings) -> AsyncIterator[None]:
+    """Start what follows loads, and send what is to be sent, beside the cycles, as long as we lead."""
+    tasks = [asyncio.create_task(each) for each in (_follow(post, settings), post.keep())]
     try:
         yield
     finally:
@@ -54,12 +47,13 @@ async def following(post: Post, allowed: Sequence[str]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _follow(engine: AsyncEngine, fence: Fence, events: Events, allowed: Sequence[str]) -> None:
+async def _follow(post: Post, settings: Settings) -> None:
+    whom = Whom(settings.owner_blocks, settings.alert_after_failures)
     async with open_runs() as runs:
         while True:
             try:
-                if await follow_ups.is_anything_due(engine):
-                    await turn(engine, fence, runs, allowed, events)
+                if await follow_ups.is_anything_due(post.engine):
+                    await turn(post, runs, settings.follow_deployments, whom)
             except LeaseLostError:
                 return
             except DATABASE_ERRORS as error:
@@ -68,20 +62,21 @@ async def _follow(engine: AsyncEngine, fence: Fence, events: Events, allowed: Se
             await asyncio.sleep(LOOK_SECONDS)
 
 
-async def turn(
-    engine: AsyncEngine,
-    fence: Fence,
-    runs: PrefectClientRuns | NoPrefect,
-    allowed: Sequence[str],
-    events: Events,
-) -> None:
+async def turn(post: Post, runs: PrefectClientRuns | NoPrefect, allowed: Sequence[str], whom: Whom) -> None:
     """Note what follows the loads that have ended, and start what waits.
+
+    Args:
+        post: where what is to be sent goes out.
+        runs: of Prefect.
+        allowed: patterns of the deployments that may be started.
+        whom: who is told of how loads end.
 
     Raises:
         LeaseLostError: another controller leads.
         One of DATABASE_ERRORS: the database does not answer.
     """
-    while await follow_ups.expand(engine, fence) == follow_ups.AT_ONCE:
+    engine, fence = post.engine, post.fence
+    while await follow_ups.expand(engine, fence, whom) == follow_ups.AT_ONCE:
         pass
     for each in await follow_ups.waiting(engine):
         try:
@@ -89,7 +84,7 @@ async def turn(
         except Refused as refused:
             logger.warning("What follows connector %s was not started: %s", each.leader_name, refused)
             await follow_ups.note_refused(engine, fence, each.id, str(refused))
-            tell(events, FollowUpEvent.FAILED, each, str(refused))
+            tell(post.events, FollowUpEvent.FAILED, each, str(refused))
         except PrefectUnavailableError:
             delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(each.tries, 10))
             await follow_ups.note_later(engine, fence, each.id, delay)

@@ -37,6 +37,7 @@ class Post:
     """Delivers what waits in the outbox, as long as we lead."""
 
     def __init__(self, engine: AsyncEngine, fence: Fence, events: Events, carriers: Mapping[Kind, Carry]) -> None:
+        """`carriers` deliver each kind; what has none waits."""
         self.engine = engine
         self.fence = fence
         self.events = events
@@ -74,7 +75,7 @@ class Post:
                 task.result()
         if (free := MOST_UNDER_WAY - len(self._under_way)) > 0:
             for item in await outbox.due(self.engine, [*self._under_way], [*self._carriers], free):
-                self._under_way[item.leader_id, item.follower] = asyncio.create_task(self._deliver(item))
+                self._under_way[item.leader_id, item.address] = asyncio.create_task(self._deliver(item))
 
     async def settled(self) -> None:
         """Wait for what is under way."""

@@ -265,6 +265,7 @@ class Settings(Part):
     fork_server_max_age_seconds: Annotated[float, Field(ge=1)] | None = None
     fork_server_max_megabytes: Annotated[int, Field(ge=1)] | None = None
     notification_block: str | None = None
+    owner_blocks: dict[str, str]
     log_format: LogFormat | None = None
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from connectors.follow_ups import FollowUp, Leader, circle, due
 from database.connection.engine import Fence
 from database.control import outbox
+from database.control.notices import Whom, note_of_loads
 
 AT_ONCE = 100
 """Loads, and follow-ups, that are looked at together."""
@@ -28,7 +29,7 @@ _LEADERS = """
 """
 
 _ENDED = """
-    SELECT l.id, l.ended_at, c.name FROM cai_loads l JOIN cai_connectors c ON c.id = l.connector_id
+    SELECT l.id, l.ended_at, l.outcome, c.name FROM cai_loads l JOIN cai_connectors c ON c.id = l.connector_id
     WHERE l.to_follow ORDER BY l.id LIMIT :limit FOR UPDATE OF l SKIP LOCKED
 """
 
@@ -100,13 +101,15 @@ async def is_anything_due(engine: AsyncEngine) -> bool:
         return bool(await connection.scalar(sa.text(query)))
 
 
-async def expand(engine: AsyncEngine, fence: Fence) -> int:
-    """Note what follows the loads that have ended; how many loads were looked at."""
+async def expand(engine: AsyncEngine, fence: Fence, whom: Whom) -> int:
+    """Note what follows the loads that have ended, and whom to tell of it; how many loads were looked at."""
     async with engine.begin() as connection:
         loads = (await connection.execute(sa.text(_ENDED), {"limit": AT_ONCE})).all()
         ids = [load.id for load in loads]
+        if completed := [load for load in loads if load.outcome == "completed"]:
+            await _note(connection, completed)
         if loads:
-            await _note(connection, loads)
+            await note_of_loads(connection, ids, whom)
         # A connector that is gone has nobody that follows it.
         gone = "UPDATE cai_loads l SET to_follow = NULL WHERE to_follow AND (id = ANY(:ids) OR NOT EXISTS "
         gone += "(SELECT FROM cai_connectors c WHERE c.id = l.connector_id))"

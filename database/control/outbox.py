@@ -33,6 +33,8 @@ class Outgoing:
     kind: Kind
     key: UUID
     follower: str
+    address: str
+    """The follower, without what it is told of."""
     follow_up: dict[str, Any]
     said: dict[str, Any]
     tries: int
@@ -54,6 +56,7 @@ class NotTakenError(Exception):
 Carry = Callable[[Outgoing], None]
 """Delivers one thing once, in a thread of its own. Raises `NotTakenError`."""
 
+_ADDRESS = "CASE WHEN kind = 'webhook' THEN follower ELSE split_part(follower, '#', 1) END"
 _DUE = "started_at IS NULL AND error IS NULL AND next_try_at <= now() AND kind = ANY(:kinds)"
 
 
@@ -62,11 +65,11 @@ async def due(
 ) -> list[Outgoing]:
     """What of these kinds is to be sent now, the oldest first and one to each address: none where one is under way."""
     query = f"""
-        SELECT f.id, f.kind, f.key, f.follower, f.follow_up, coalesce(f.said, '{{}}') AS said, f.tries, f.loaded_at,
-            f.leader_id, c.name AS leader_name, c.team AS leader_team
+        SELECT f.id, f.kind, f.key, f.follower, f.address, f.follow_up, coalesce(f.said, '{{}}') AS said, f.tries,
+            f.loaded_at, f.leader_id, c.name AS leader_name, c.team AS leader_team
         FROM (
-            SELECT DISTINCT ON (leader_id, follower) * FROM cai_follow_ups
-            WHERE {_DUE} AND NOT leader_id || ' ' || follower = ANY(:under_way) ORDER BY leader_id, follower, id
+            SELECT DISTINCT ON (leader_id, {_ADDRESS}) *, {_ADDRESS} AS address FROM cai_follow_ups
+            WHERE {_DUE} AND NOT leader_id || ' ' || {_ADDRESS} = ANY(:under_way) ORDER BY leader_id, {_ADDRESS}, id
         ) AS f LEFT JOIN cai_connectors c ON c.id = f.leader_id ORDER BY f.id LIMIT {limit}
     """  # noqa: S608  # words of ours, and a number
     busy = [f"{leader} {follower}" for leader, follower in under_way]

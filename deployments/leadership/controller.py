@@ -266,7 +266,7 @@ class Controller:
                     self._events.of_controller(ControllerEvent.STARTED, {"token": lease.token})
                     await watched.enter_async_context(self._watching(lease, store, reconciler))
                     post = Post(store.engine, lease.fence, self._events, self._carriers)
-                    await watched.enter_async_context(following(post, self._settings.follow_deployments))
+                    await watched.enter_async_context(following(post, self._settings))
                 worker = asyncio.create_task(leader.once() if start_options.once else leader.lead())
                 try:
                     await asyncio.wait({worker, keeper, stopper}, return_when=asyncio.FIRST_COMPLETED)

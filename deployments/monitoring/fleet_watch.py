@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from connectors.freshness import Judgement
+from connectors.judging.notices import News as Told
 from connectors.judging.standing import Standing
 from database.connection.engine import DATABASE_ERRORS, Fence
-from database.control import probes
+from database.control import notices, probes
 from database.store import Store
 from deployments.monitoring import heartbeat
 from deployments.monitoring.fleet_pages import Entry, entry, fleet, page
@@ -27,7 +28,7 @@ from prefect_api.calls import Observe, PrefectCalls
 from prefect_api.client import open_client
 from prefect_api.errors import ReconcileError, TerminalError
 from prefect_api.event_feed import CALL_SECONDS, Events
-from prefect_api.names import ALERT, FLEET_KEY, page_key
+from prefect_api.names import ALERT, FLEET_KEY, Alert, page_key
 from settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Watch:
         artifacts: Artifacts,
         silence_recovery: SilenceRecovery,
         tag: str,
-        alert_after_failures: int,
+        whom: notices.Whom,
         silent_after: timedelta,
         audit_every: timedelta,
         in_touch: Callable[[], bool],
@@ -85,7 +86,7 @@ class Watch:
         self._artifacts = artifacts
         self._silence_recovery = silence_recovery
         self._tag = tag
-        self._alert_after_failures = alert_after_failures
+        self._whom = whom
         self._silent_after = silent_after
         self._audit_every = audit_every
         self._in_touch = in_touch
@@ -131,7 +132,7 @@ class Watch:
             await self._ask_prefect(turns, now)
 
     def _turns(self, standings: Sequence[Standing], now: datetime, hold: bool) -> list[Turn]:
-        limit = self._alert_after_failures
+        limit = self._whom.alert_after_failures
         return [turn(each, now, hold=hold, alert_after_failures=limit) for each in standings]
 
     async def _send_news(self, before: Sequence[Standing], turns: Sequence[Turn], answers: bool) -> None:
@@ -142,6 +143,8 @@ class Watch:
         news = [(each, item) for each in turns for item in each.news] if answers else []
         for each, item in news:
             self._emit(each.standing, item)
+        if alerts := [noted for each, item in news if (noted := self._noted(each.standing, item)) is not None]:
+            await notices.note(self._store.engine, self._fence, alerts, self._whom)
         sent = not news or await self._events.sent(SENT_SECONDS)
         changed = [
             each.standing
@@ -155,6 +158,14 @@ class Watch:
             if each.standing.name is None and (not each.news or (answers and sent))
         ]
         await self._store.keep_promises(kept, gone, self._fence)
+
+    def _noted(self, standing: Standing, news: News) -> notices.OneNews | None:
+        """What people are told, of what an alert is."""
+        if news.alert is None or standing.name is None:
+            return None
+        what = Told.LATE if news.alert is Alert.BEGIN else Told.RECOVERED
+        key = news.id(self._events.instance, standing.connector_id)
+        return notices.OneNews(key, standing.connector_id, what, news.message)
 
     def _emit(self, standing: Standing, news: News) -> None:
         self._events.of_connector(
@@ -226,7 +237,7 @@ async def watching(
             artifacts=artifacts,
             silence_recovery=SilenceRecovery(prefect, events),
             tag=tag,
-            alert_after_failures=settings.alert_after_failures,
+            whom=notices.Whom(settings.owner_blocks, settings.alert_after_failures),
             silent_after=silent_after,
             audit_every=timedelta(seconds=settings.audit_interval_seconds),
             in_touch=in_touch,

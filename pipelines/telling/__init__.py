@@ -14,4 +14,9 @@ def carriers_of(settings: Settings) -> Mapping[Kind, Carry]:
 
         webhooks.post(item, settings)
 
-    return {Kind.WEBHOOK: post}
+    def send(item: Outgoing) -> None:
+        from pipelines.telling import notices  # noqa: PLC0415
+
+        notices.send(item, settings)
+
+    return {Kind.WEBHOOK: post, Kind.NOTICE: send}

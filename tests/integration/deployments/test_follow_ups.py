@@ -14,8 +14,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from connectors.errors import PrefectUnavailableError
 from connectors.loads import Outcome
 from connectors.runs import EVERYTHING, Options, Run
+from database.control.notices import Whom
 from database.store import Store
 from deployments import follow_ups
+from deployments.outgoing import Post
 from prefect_api.event_feed import Events
 from prefect_api.names import STARTED_BY
 from prefect_api.run_queries import open_runs
@@ -57,11 +59,15 @@ class MortalPrefect:
         return RUN
 
 
-EVENTS = Events("clinic")
+WHOM = Whom({}, 3)
+
+
+def post(store: Store) -> Post:
+    return Post(store.engine, fence, Events("clinic"), {})
 
 
 async def turn(store: Store, prefect: Any) -> None:
-    await follow_ups.turn(store.engine, fence, prefect, ALLOWED, EVENTS)
+    await follow_ups.turn(post(store), prefect, ALLOWED, WHOM)
 
 
 async def test_each_follower_starts_once_for_each_load_whatever_dies(store: Store, rows: Rows) -> None:
@@ -157,10 +163,10 @@ async def test_a_deployment_of_prefect_starts_with_its_parameters_once(
     labs = await rows.add("labs", f'[{{"deployment": "{name}/nightly", "parameters": {{"select": "labs+"}}}}]')
     await rows.load(labs)
     async with open_runs() as prefect:
-        await follow_ups.turn(store.engine, fence, prefect, ["dbt-*"], EVENTS)
+        await follow_ups.turn(post(store), prefect, ["dbt-*"], WHOM)
         # As if the process had died before the note.
         await rows.sql("UPDATE cai_follow_ups SET started_at = NULL, run_id = NULL")
-        await follow_ups.turn(store.engine, fence, prefect, ["dbt-*"], EVENTS)
+        await follow_ups.turn(post(store), prefect, ["dbt-*"], WHOM)
     (run,) = await found()
     assert run.parameters == {"select": "labs+"}
     assert run.labels[STARTED_BY] == "follow-up of labs"

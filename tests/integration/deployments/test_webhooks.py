@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.people import NameableSecrets
+from database.control.notices import Whom
 from database.store import Store
 from deployments import follow_ups
 from deployments.outgoing import Post
@@ -54,7 +55,7 @@ class Outbox:
 
     async def turn(self) -> None:
         post = Post(self._store.engine, fence, self.events, carriers_of(self._settings))
-        await follow_ups.turn(self._store.engine, fence, NoPrefect(), [], self.events)
+        await follow_ups.turn(post, NoPrefect(), [], Whom({}, 3))
         await post.turn()
         await post.settled()
 

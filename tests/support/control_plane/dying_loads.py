@@ -20,6 +20,7 @@ from connectors.loads import Outcome
 from connectors.people import NameableSecrets
 from database import runs
 from database.connection.engine import open_engine
+from database.control.notices import Whom
 from deployments import follow_ups
 from deployments.outgoing import Post
 from pipelines.connector_lock import Locks, connector_key
@@ -52,7 +53,7 @@ async def turn(url: str) -> None:
     settings = Settings(database_url=SecretStr(url), credentials=NameableSecrets.OPEN)
     post = Post(engine, fence, events, carriers_of(settings))
     async with open_runs() as prefect:
-        await follow_ups.turn(engine, fence, prefect, ["*/*"], events)
+        await follow_ups.turn(post, prefect, ["*/*"], Whom({}, 3))
         await post.turn()
         await post.settled()
     await engine.dispose()

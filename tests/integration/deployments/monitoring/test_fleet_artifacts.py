@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from connectors.freshness import Judgement
+from database.control.notices import Whom
 from database.store import Store
 from database.tables import connectors
 from deployments.leadership.lease import Lease
@@ -72,7 +73,7 @@ def watch_of(store: Store, lease: Lease, artifacts: Artifacts, events: Events, t
         artifacts=artifacts,
         silence_recovery=SilenceRecovery(artifacts._prefect, events),
         tag=tag,
-        alert_after_failures=3,
+        whom=Whom({}, 3),
         silent_after=timedelta(minutes=5),
         audit_every=timedelta(hours=1),
         in_touch=lambda: True,

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from prefect.client.orchestration import PrefectClient
 
+from database.control.notices import Whom
 from database.store import Store
 from database.tables import connectors
 from deployments.leadership.lease import Lease
@@ -53,7 +54,7 @@ def watch_of(store: Store, lease: Lease, events: Events, clock: Clock, **values:
         "artifacts": artifacts,
         "silence_recovery": SilenceRecovery(prefect, events),
         "tag": "managed-by:watch",
-        "alert_after_failures": 3,
+        "whom": Whom({}, 3),
         "silent_after": timedelta(minutes=5),
         "audit_every": timedelta(hours=1),
         "in_touch": lambda: True,

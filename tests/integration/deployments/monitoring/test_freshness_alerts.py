@@ -12,6 +12,7 @@ import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import PrefectClient
 
+from database.control.notices import Whom
 from database.store import Store
 from deployments.automations import notifications
 from deployments.leadership.lease import Lease
@@ -71,7 +72,7 @@ async def leader(store: Store, client: PrefectClient, clock: Clock) -> AsyncIter
                 artifacts=artifacts,
                 silence_recovery=SilenceRecovery(prefect, events),
                 tag=f"managed-by:{INSTANCE}",
-                alert_after_failures=3,
+                whom=Whom({}, 3),
                 silent_after=timedelta(0),
                 audit_every=timedelta(0),
                 in_touch=lambda: True,
