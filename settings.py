@@ -275,6 +275,7 @@ class Settings(ApiSettings):
         description='Where owners of connectors are told of them, as JSON: {"alice": "slack-webhook/alice"}, each a '
         "notification block of Prefect. For connectors without `run_policy.notify`. Unset: nowhere.",
     )
+    openlineage_url: str | None = Field(None, pattern="^https?://", description="OpenLineage server told of each load.")
     alert_urls: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list, description="Apprise URLs, comma separated, that operations are told through."
     )
@@ -310,15 +311,9 @@ class Settings(ApiSettings):
     )
 
     _split_lists = field_validator(
-        "local_file_roots",
-        "local_destination_roots",
-        "denied_hosts",
-        "follow_deployments",
-        "alert_urls",
-        "api_token",
-        "trusted_proxies",
-        mode="before",
-    )(_split)
+        "local_file_roots", "local_destination_roots", "denied_hosts", "follow_deployments", "alert_urls", "api_token",
+        "trusted_proxies", mode="before",
+    )(_split)  # fmt: skip
 
     @field_validator("public_keys", mode="before")
     @classmethod

@@ -104,20 +104,29 @@ def begin_load(query: Query, row: ConnectorRow, run: Mapping[str, Any], *, is_wh
         """
         WITH before AS (
             UPDATE cai_loads SET is_last = NULL WHERE connector_id = %(id)s AND is_last AND %(whole)s RETURNING *
+        ),
+        load AS (
+            INSERT INTO cai_loads (connector_id, generation, run_id, actor, started_at, outcome, code_version, options,
+                is_last, said_before, last_success_at, failures, configuration_failures, loads_completed, loads_failed,
+                rows_loaded, rows_rejected)
+            SELECT %(id)s, %(generation)s, %(run_id)s, %(actor)s, now(), 'running', %(code_version)s,
+                coalesce(%(options)s, '{}')::jsonb, CASE WHEN %(whole)s THEN true END,
+                CASE WHEN b.outcome = 'running' THEN b.said_before ELSE b.message END, b.last_success_at,
+                coalesce(b.failures, 0),
+                CASE WHEN b.generation = %(generation)s THEN b.configuration_failures ELSE 0 END,
+                coalesce(b.loads_completed, 0), coalesce(b.loads_failed, 0), coalesce(b.rows_loaded, 0),
+                coalesce(b.rows_rejected, 0)
+            FROM (SELECT) AS one LEFT JOIN before b ON true
+            RETURNING id
+        ),
+        traced AS (
+            INSERT INTO cai_follow_ups (load_id, leader_id, follower, follow_up, loaded_at, kind, said)
+            SELECT id, %(id)s, 'lineage#start', '{}', now(), 'lineage', '{"event": "START"}' FROM load WHERE %(traced)s
         )
-        INSERT INTO cai_loads (connector_id, generation, run_id, actor, started_at, outcome, code_version, options,
-            is_last, said_before, last_success_at, failures, configuration_failures, loads_completed, loads_failed,
-            rows_loaded, rows_rejected)
-        SELECT %(id)s, %(generation)s, %(run_id)s, %(actor)s, now(), 'running', %(code_version)s,
-            coalesce(%(options)s, '{}')::jsonb, CASE WHEN %(whole)s THEN true END,
-            CASE WHEN b.outcome = 'running' THEN b.said_before ELSE b.message END, b.last_success_at,
-            coalesce(b.failures, 0), CASE WHEN b.generation = %(generation)s THEN b.configuration_failures ELSE 0 END,
-            coalesce(b.loads_completed, 0), coalesce(b.loads_failed, 0), coalesce(b.rows_loaded, 0),
-            coalesce(b.rows_rejected, 0)
-        FROM (SELECT) AS one LEFT JOIN before b ON true
-        RETURNING id, EXISTS (SELECT FROM cai_exports WHERE left_by IS NOT NULL AND look_at <= now()) AS left_export
+        SELECT id, EXISTS (SELECT FROM cai_exports WHERE left_by IS NOT NULL AND look_at <= now()) AS left_export
+        FROM load
         """,
-        {"id": row.id, "generation": row.generation, "whole": is_whole, **run},
+        {"id": row.id, "generation": row.generation, "whole": is_whole, "traced": False, **run},
     )
     return None if found is None else Begun(row.id, found["id"], is_whole, sees_left_export=found["left_export"])
 
@@ -163,6 +172,21 @@ _ENDED = f"""
 """Ends the row of a load that runs, and gives its failures: of a success, those before it; of a failure, with it."""
 
 
+_TRACED = """
+    traced AS (
+        INSERT INTO cai_follow_ups (load_id, leader_id, follower, follow_up, loaded_at, kind, said)
+        SELECT load.id, %(id)s, 'lineage#end', '{}', now(), 'lineage', jsonb_build_object(
+            'event', CASE %(outcome)s WHEN 'completed' THEN 'COMPLETE' WHEN 'failed' THEN 'FAIL' ELSE 'ABORT' END,
+            'message', CASE WHEN %(outcome)s = 'failed' THEN %(message)s END, 'dataset', %(dataset_name)s,
+            'destination', %(destination)s, 'columns', coalesce(%(columns)s, '{}')::jsonb,
+            'tables', coalesce(%(tables)s, '[]')::jsonb)
+        FROM load WHERE EXISTS (
+            SELECT FROM cai_follow_ups f WHERE f.load_id = load.id AND f.follower = 'lineage#start')
+    )
+"""
+"""Lineage of the end of a load, of whose beginning it was noted."""
+
+
 def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any]) -> dict[str, Any] | None:
     """End a load, once: its failures and configuration failures; None where it isn't ours any more.
 
@@ -202,10 +226,12 @@ def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any
             INSERT INTO cai_withheld_deletes AS w (connector_id, table_name, gone, rows)
             SELECT %(id)s, table_name, gone, rows FROM swept WHERE withheld
             ON CONFLICT (connector_id, table_name) DO UPDATE SET gone = excluded.gone, rows = excluded.rows
-        )
+        ),
+        {_TRACED}
         SELECT failures, configuration_failures FROM load
         """,  # noqa: S608  # all parts are ours
         {
+            "columns": None,
             **end,
             "id": begun.connector_id,
             "load": begun.load_id,
@@ -228,7 +254,14 @@ def close_dead_loads(query: Query, connector_id: int, message: str) -> dict[str,
                 failures = CASE WHEN is_last THEN failures + 1 ELSE failures END,
                 loads_failed = CASE WHEN is_last THEN loads_failed + 1 ELSE loads_failed END,
                 configuration_failures = 0
-            WHERE connector_id = %(id)s AND outcome = 'running' RETURNING is_last, failures
+            WHERE connector_id = %(id)s AND outcome = 'running' RETURNING id, is_last, failures
+        ),
+        traced AS (
+            INSERT INTO cai_follow_ups (load_id, leader_id, follower, follow_up, loaded_at, kind, said)
+            SELECT c.id, %(id)s, 'lineage#end', '{}', now(), 'lineage',
+                jsonb_build_object('event', 'FAIL', 'message', %(died)s)
+            FROM closed c WHERE EXISTS (
+                SELECT FROM cai_follow_ups f WHERE f.load_id = c.id AND f.follower = 'lineage#start')
         )
         SELECT failures, 0 AS configuration_failures FROM closed WHERE is_last
         """,

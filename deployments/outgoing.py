@@ -8,7 +8,9 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import uuid5
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -86,7 +88,8 @@ class Post:
             await self._put_off(item, "The connector that it follows is gone.", final=True)
             return
         try:
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._carriers[item.kind], item)
+            carry = partial(copy_context().run, self._carriers[item.kind], item)
+            await asyncio.get_running_loop().run_in_executor(self._threads, carry)
         except NotTakenError as error:
             await self._put_off(item, str(error), final=error.final)
         except Exception as error:  # a fault of ours, or of a library's, must not keep the others from going out
@@ -100,10 +103,11 @@ class Post:
         if final or datetime.now(UTC) + timedelta(seconds=delay) > item.loaded_at + GIVEN_UP_AFTER:
             logger.warning("A %s of connector %s is given up: %s", item.kind, item.leader_name, why)
             await outbox.note_problem(self.engine, self.fence, item.id, why, None)
-            tell(self.events, FollowUpEvent.FAILED, item, why)
+            if item.kind is not Kind.LINEAGE:
+                tell(self.events, FollowUpEvent.FAILED, item, why)
             return
         await outbox.note_problem(self.engine, self.fence, item.id, why, delay)
-        if item.tries == 0:
+        if item.tries == 0 and item.kind is not Kind.LINEAGE:
             logger.warning("A %s of connector %s is tried again: %s", item.kind, item.leader_name, why)
             tell(self.events, FollowUpEvent.FAILING, item, why)
 

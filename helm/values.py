@@ -266,6 +266,7 @@ class Settings(Part):
     fork_server_max_megabytes: Annotated[int, Field(ge=1)] | None = None
     notification_block: str | None = None
     owner_blocks: dict[str, str]
+    openlineage_url: str | None = None
     log_format: LogFormat | None = None
 
 

@@ -73,6 +73,8 @@ class Started:
     code_version: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     """What was asked of it, as JSON has it."""
+    traced: bool = False
+    """Its lineage is told."""
     is_whole: bool = True
     """It says how the connector does. One of a part, asked for by hand, does not, and nobody is told of it."""
 
@@ -96,6 +98,7 @@ class LoadRecord:
             "actor": run.actor,
             "code_version": run.code_version,
             "options": json.dumps(run.options),
+            "traced": run.traced,
         }
         if not run.is_whole:
             self._tell = nobody
@@ -141,6 +144,7 @@ class LoadRecord:
             sweeps=json.dumps([asdict(sweep) for sweep in summary.sweeps]),
             anew=summary.full_refresh,
             settled=list(summary.settled),
+            columns=json.dumps(summary.columns),
         ) or (0, 0)
         self._wake_controller_if_paused(of_configuration)
         if summary.withheld:

@@ -11,7 +11,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,8 @@ def run_connector(
             options = _asked(locks, found, options)
             with contextlib.ExitStack() as stack:
                 afterwards = stack.enter_context(contextlib.ExitStack())
-                started = Started(host.run_id, host.actor, settings.code_version, options.asked, options.of_everything)
+                about = (host.run_id, host.actor, settings.code_version, options.asked, bool(settings.openlineage_url))
+                started = Started(*about, is_whole=options.of_everything)
                 record = stack.enter_context(recorded(locks, row, _policy(found), started, listeners.tell))
                 if record.sees_left_export:
                     afterwards.callback(end_left_export, locks.query, settings)
@@ -215,6 +216,7 @@ def load(job: Job, host: RunHost) -> Waiting | Summary:
     """Extract, normalise and load, each as one step that may be tried again by itself."""
     from pipelines.access import postgres_sessions  # noqa: PLC0415  # dlt costs seconds: a skipped run has none
     from pipelines.loading.comparing.sweeping import wants_sweep  # noqa: PLC0415
+    from pipelines.loading.measures.table_loads import columns_of  # noqa: PLC0415
     from pipelines.loading.pipeline import LoadPipeline  # noqa: PLC0415
 
     seconds: dict[str, float] = {}
@@ -250,7 +252,10 @@ def load(job: Job, host: RunHost) -> Waiting | Summary:
         if verify is not None and not (job.options.partial or job.options.row_limit):
             host.in_step(Step.VERIFY, policy, lambda: do(Step.VERIFY, lambda: pipeline.verify(verify)))
         pipeline.finish()
-    return pipeline.summary().redacted(job.secrets.redact)
+    summary = pipeline.summary()
+    if job.settings.openlineage_url is not None:
+        summary = replace(summary, columns=columns_of(pipeline.pipeline.default_schema, summary.rows))
+    return summary.redacted(job.secrets.redact)
 
 
 def names_of_source(connector: Connector) -> set[str]:

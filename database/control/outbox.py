@@ -39,6 +39,7 @@ class Outgoing:
     said: dict[str, Any]
     tries: int
     loaded_at: datetime
+    load_id: int | None
     leader_id: int
     leader_name: str | None
     """None: the connector is gone."""
@@ -57,7 +58,13 @@ Carry = Callable[[Outgoing], None]
 """Delivers one thing once, in a thread of its own. Raises `NotTakenError`."""
 
 _ADDRESS = "CASE WHEN kind = 'webhook' THEN follower ELSE split_part(follower, '#', 1) END"
-_DUE = "started_at IS NULL AND error IS NULL AND next_try_at <= now() AND kind = ANY(:kinds)"
+_DUE = """
+    started_at IS NULL AND error IS NULL AND next_try_at <= now() AND kind = ANY(:kinds)
+    AND (kind <> 'lineage' OR NOT EXISTS (
+        SELECT FROM cai_follow_ups e WHERE e.load_id = o.load_id AND e.kind = 'lineage' AND e.id < o.id
+        AND e.started_at IS NULL AND e.error IS NULL))
+"""
+"""Lineage of a load goes out in its order."""
 
 
 async def due(
@@ -66,9 +73,9 @@ async def due(
     """What of these kinds is to be sent now, the oldest first and one to each address: none where one is under way."""
     query = f"""
         SELECT f.id, f.kind, f.key, f.follower, f.address, f.follow_up, coalesce(f.said, '{{}}') AS said, f.tries,
-            f.loaded_at, f.leader_id, c.name AS leader_name, c.team AS leader_team
+            f.loaded_at, f.load_id, f.leader_id, c.name AS leader_name, c.team AS leader_team
         FROM (
-            SELECT DISTINCT ON (leader_id, {_ADDRESS}) *, {_ADDRESS} AS address FROM cai_follow_ups
+            SELECT DISTINCT ON (leader_id, {_ADDRESS}) *, {_ADDRESS} AS address FROM cai_follow_ups o
             WHERE {_DUE} AND NOT leader_id || ' ' || {_ADDRESS} = ANY(:under_way) ORDER BY leader_id, {_ADDRESS}, id
         ) AS f LEFT JOIN cai_connectors c ON c.id = f.leader_id ORDER BY f.id LIMIT {limit}
     """  # noqa: S608  # words of ours, and a number

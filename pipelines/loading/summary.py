@@ -49,6 +49,8 @@ class Summary:
     """Of a run that loads nothing and compares: a sentence a table."""
     comparisons: tuple[TableComparison, ...] = ()
     """The tables that were compared with the source. They hold keys, and go nowhere but into their table."""
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of what was loaded, their types by table, where lineage is told."""
     tables: tuple[TableLoad, ...] = ()
     """The same and more by table, for the load history."""
 

@@ -19,4 +19,10 @@ def carriers_of(settings: Settings) -> Mapping[Kind, Carry]:
 
         notices.send(item, settings)
 
-    return {Kind.WEBHOOK: post, Kind.NOTICE: send}
+    def trace(item: Outgoing) -> None:
+        from pipelines.telling import lineage  # noqa: PLC0415
+
+        lineage.post(item, settings)
+
+    lineages = {} if settings.openlineage_url is None else {Kind.LINEAGE: trace}
+    return {Kind.WEBHOOK: post, Kind.NOTICE: send, **lineages}

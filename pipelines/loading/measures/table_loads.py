@@ -157,6 +157,19 @@ def _of_jobs(loaded: LoadInfo | None) -> tuple[Counter[str], dict[str, float]]:
     return sizes, {table: round(taken, 3) for table, taken in seconds.items()}
 
 
+def columns_of(schema: dlt.Schema, tables: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The columns of these tables, as far as they are known, with their types."""
+    return {
+        table: {
+            name: str(column.get("data_type", ""))
+            for name, column in schema.get_table_columns(table).items()
+            if not name.startswith("_dlt")
+        }
+        for table in tables
+        if table in schema.tables
+    }
+
+
 def schema_hash(schema: dlt.Schema, table: str) -> str:
     """A hash of the names and types of a table's columns, whatever their order."""
     columns = {
