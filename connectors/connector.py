@@ -19,7 +19,6 @@ from connectors.destinations import Destination
 from connectors.destinations.duckdb import DuckdbDestination
 from connectors.destinations.postgres import PostgresDestination
 from connectors.follow_ups import FollowUp
-from connectors.judging.notices import Notify
 from connectors.limits.jsonb import DEEPEST, Unreadable
 from connectors.limits.names import why_no_name, why_no_pool
 from connectors.refusals import Refusal, from_pydantic
@@ -28,6 +27,7 @@ from connectors.schedules.cron import parse as parse_schedule
 from connectors.sources import Source
 from connectors.sources.deletes import Deletes
 from connectors.sources.fhir import FhirSource
+from connectors.telling.notices import Notify
 
 T = TypeVar("T")
 

@@ -98,8 +98,7 @@ def run_connector(
             options = _asked(locks, found, options)
             with contextlib.ExitStack() as stack:
                 afterwards = stack.enter_context(contextlib.ExitStack())
-                about = (host.run_id, host.actor, settings.code_version, options.asked, bool(settings.openlineage_url))
-                started = Started(*about, is_whole=options.of_everything)
+                started = _started(host, settings, options)
                 record = stack.enter_context(recorded(locks, row, _policy(found), started, listeners.tell))
                 if record.sees_left_export:
                     afterwards.callback(end_left_export, locks.query, settings)
@@ -129,6 +128,12 @@ def run_connector(
                     outcome = record.noted(outcome)
                     record.succeeded(outcome)
                 return outcome
+
+
+def _started(host: RunHost, settings: Settings, options: Options) -> Started:
+    """What is noted of the run."""
+    about = (host.run_id, host.actor, settings.code_version, options.asked)
+    return Started(*about, traced=settings.openlineage_url is not None, is_whole=options.of_everything)
 
 
 def _asked(locks: Locks, found: Connector | ConfigurationError, options: Options) -> Options:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from connectors.judging.notices import Ended, News, Notify, addresses, news_of
+from connectors.telling.notices import Ended, News, Notify, addresses, news_of
 from database.connection.engine import Fence
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from connectors.freshness import Judgement
-from connectors.judging.notices import News as Told
 from connectors.judging.standing import Standing
+from connectors.telling.notices import News as Told
 from database.connection.engine import DATABASE_ERRORS, Fence
 from database.control import notices, probes
 from database.store import Store

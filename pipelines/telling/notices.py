@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from connectors.credentials import uses_of_policy
-from connectors.judging.notices import Notify
 from connectors.sources.secret_references import BlockRef
+from connectors.telling.notices import Notify
 from database.control.outbox import NotTakenError, Outgoing
 from pipelines.access.credential_rules import asking, rules_of
 from pipelines.access.denied_hosts import DeniedHosts

@@ -9,9 +9,9 @@ import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from pydantic import SecretStr
 
-from connectors.judging.notices import News
 from connectors.loads import Outcome
 from connectors.people import NameableSecrets
+from connectors.telling.notices import News
 from database.control import notices
 from database.control.notices import OneNews, Whom
 from database.store import Store

@@ -1,0 +1,1 @@
+"""Telling people of connectors: whom, and of what."""
