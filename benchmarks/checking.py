@@ -1,4 +1,4 @@
-"""What checks and the ledger cost a load, in processor time: 200,000 rows x 8 columns into DuckDB and PostgreSQL.
+"""Cost of checks and the ledger for a load, in processor time: 200,000 rows x 8 columns into DuckDB and PostgreSQL.
 
 A process that has everything imported, as a warm worker has, loads the same rows by a connector with every kind of
 check and by one with none, in turns. What is compared is processor time and not the clock: of that process, and of

@@ -1,4 +1,4 @@
-"""What the data plane is compared with: the same work by hand, and as a plain dlt script, in a process of its own.
+"""Baselines of the data plane: the same work by hand, and as a plain dlt script, in a process of its own.
 
 Started by `benchmarks.data` as a script; prints a line of JSON, as `benchmarks.data_loads` does. Imports are not
 counted.

@@ -1,4 +1,4 @@
-"""What many tests stand on: a real PostgreSQL and a real Prefect server, started once, clean for each test."""
+"""Fixtures of many tests: a real PostgreSQL and a real Prefect server, started once, clean for each test."""
 
 import asyncio
 import itertools

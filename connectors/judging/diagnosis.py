@@ -1,4 +1,4 @@
-"""Why isn't it running? One answer from the row, the controller's status row and Prefect.
+"""Diagnosis: why isn't it running? One answer from the row, the controller's status row and Prefect.
 
 Pure: everything is read before and passed in. The obstacles are in the order in which they must be removed, so the
 first one is what the user hears; Prefect's part is simply absent when Prefect does not answer.

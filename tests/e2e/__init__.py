@@ -1,1 +1,1 @@
-"""Whole platforms, with nothing replaced."""
+"""Platforms as a whole, with nothing replaced."""

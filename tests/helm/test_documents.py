@@ -1,4 +1,4 @@
-"""What docs/production.md and docs/runbook.md tell people to type is about objects, labels and tables that exist."""
+"""Commands of docs/production.md and docs/runbook.md are about objects, labels and tables that exist."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What is asked of Prometheus is what the exporters say, and Prometheus may ask them."""
+"""Queries of Prometheus are answered by the exporters, and Prometheus may ask them."""
 
 import json
 import re

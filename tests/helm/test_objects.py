@@ -1,4 +1,4 @@
-"""What no schema sees: the objects of a release must fit each other, whatever its values."""
+"""Objects of a release fit each other, whatever its values: no schema sees that."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the two exporters of this project say, each family with a sample: the truth that documents are checked by."""
+"""Metrics of this project's two exporters, each family with a sample: the truth that documents are checked by."""
 
 import asyncio
 from dataclasses import dataclass

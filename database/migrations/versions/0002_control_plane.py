@@ -1,4 +1,4 @@
-"""What controllers need of each other: the lease, the database's identity, and requests for a cycle."""
+"""Tables that controllers share: the lease, the database's identity, and requests for a cycle."""
 
 from alembic import op
 

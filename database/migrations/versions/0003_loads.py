@@ -1,4 +1,4 @@
-"""How each connector's loads go: what freshness, auto-pause, the fleet view and the metrics are made of."""
+"""State of each connector's loads: freshness, auto-pause, the fleet view and the metrics are made of it."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""What was promised of each connector and since when, and what people were told of its lateness."""
+"""Promises of each connector with their begin, and notices of its lateness."""
 
 from alembic import op
 

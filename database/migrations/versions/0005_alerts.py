@@ -1,4 +1,4 @@
-"""What operations were told of and not yet that it is over: the next leader tells the end, and nothing twice."""
+"""Alerts that operations have been told, not yet that they are over: the next leader tells the end, nothing twice."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""What became of each connector besides its changes and loads: phases, and what people were told of its being late.
+"""Events of each connector besides its changes and loads: phases, and notices of its being late.
 
 Written by triggers in the transaction that changes how it stands, so nobody who writes there can leave it out. Kept as
 long as the load history.

@@ -1,4 +1,4 @@
-"""Who may ask, how much may be sent, what is counted, and how the process starts and ends."""
+"""Middleware of the API: tokens, sizes of bodies, counts, and the start and end of the process."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a back end's own constraints and triggers refuse: said by name through every door, and never as an outage."""
+"""Constraints and triggers of a back end: refused by name through every door, and never as an outage."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""What an empty Prefect gets, on a real server: in the pool of the settings, once, and whatever else is missing."""
+"""Bootstrap of an empty Prefect, on a real server: in the pool of the settings, once, and all that is missing."""
 
 import subprocess
 import sys

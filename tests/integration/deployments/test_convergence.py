@@ -1,4 +1,4 @@
-"""Whatever people, Prefect and the network do, and in whatever order: when the faults stop, two cycles mend all of it.
+"""Convergence: people, Prefect and the network do anything in any order; when the faults stop, two cycles mend it all.
 
 A random walk on a real PostgreSQL and a real Prefect server: rows come, change and go, hands edit in Prefect, time
 passes, calls fail in every way that `tests.support.control_plane.faults` knows, and two controllers take the lead by

@@ -1,3 +1,5 @@
+"""The demo's clinical database."""
+
 from collections.abc import Iterator
 from pathlib import Path
 

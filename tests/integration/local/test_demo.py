@@ -1,3 +1,5 @@
+"""The demo's connector."""
+
 import json
 from pathlib import Path
 

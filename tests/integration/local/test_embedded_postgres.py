@@ -1,3 +1,5 @@
+"""The embedded PostgreSQL: started, ended, and found again."""
+
 import os
 import signal
 import stat

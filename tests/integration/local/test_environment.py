@@ -1,3 +1,5 @@
+"""Variables of local processes, and the file that lets another terminal join in."""
+
 import stat
 import subprocess
 import sys

@@ -1,3 +1,5 @@
+"""Ports that are taken are said before anything starts."""
+
 import os
 import socket
 import subprocess

@@ -1,3 +1,5 @@
+"""Child processes: started, ended with all that they started, and started again."""
+
 import os
 import signal
 import subprocess

@@ -1,3 +1,5 @@
+"""Runs that died with an installation are marked as crashed by the next start."""
+
 import os
 import subprocess
 import sys

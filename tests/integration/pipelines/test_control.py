@@ -1,4 +1,4 @@
-"""What a run can be asked for (tables, a backfill, a limit) and what a connector asks of each (masks, contracts)."""
+"""Options of a run (tables, a backfill, a limit) and of a connector for each of its runs (masks, contracts)."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

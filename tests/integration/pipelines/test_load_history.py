@@ -1,4 +1,4 @@
-"""What runs leave in the ledger, and whom they tell."""
+"""Entries that runs leave in the ledger, and events that tell of them."""
 
 import threading
 import time

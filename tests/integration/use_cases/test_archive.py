@@ -1,4 +1,4 @@
-"""Whole sealed days of the history go to files that prove themselves, and the proof in the database goes on."""
+"""Sealed days of the history go to files that prove themselves, and the proof in the database goes on."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What whole cycles on a real Prefect server stand on."""
+"""Fixtures of cycles on a real Prefect server."""
 
 import threading
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""What other people do to our database and our Prefect, as public reports have it: rough, and within their rights."""
+"""Acts of other people on our database and our Prefect, as public reports have it: rough, and within their rights."""
 
 import contextlib
 import random

@@ -1,4 +1,4 @@
-"""What the random walks and the kills came to, for the one line at the end of a test run."""
+"""Tally of the random walks and the kills, for the one line at the end of a test run."""
 
 from collections import Counter
 

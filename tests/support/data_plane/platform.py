@@ -1,4 +1,4 @@
-"""What the data plane's tests stand on: connectors as rows, a clinic's database, and a run without Prefect."""
+"""Platform of the data plane's tests: connectors as rows, a clinic's database, and a run without Prefect."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What a browser keeps while it logs in elsewhere."""
+"""State that a browser keeps while it logs in elsewhere."""
 
 from base64 import urlsafe_b64encode
 

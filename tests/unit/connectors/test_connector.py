@@ -1,4 +1,4 @@
-"""Which rows are trusted, and how far."""
+"""Trust in rows, and its bounds."""
 
 from typing import Any
 

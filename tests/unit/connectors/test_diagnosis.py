@@ -1,4 +1,4 @@
-"""Why isn't it running: every obstacle is named, the first to be removed in front."""
+"""Diagnosis of what isn't running: every obstacle is named, the first to be removed in front."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What is guessed of a column's name, and how ticked items become a source's JSON."""
+"""Guesses from a column's name, and ticked items as a source's JSON."""
 
 import pytest
 

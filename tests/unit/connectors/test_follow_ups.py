@@ -1,4 +1,4 @@
-"""What follows a load: who is due, what is refused, and no circles."""
+"""Follow-ups of a load: the connectors that are due, refusals, and no circles."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

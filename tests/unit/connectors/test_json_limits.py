@@ -1,4 +1,4 @@
-"""What PostgreSQL cannot hold is found before it is asked to."""
+"""Limits of JSON in PostgreSQL are found before it is asked to hold a value."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What an exception means: whether a retry may help, and what the user is told."""
+"""Classification of exceptions: whether a retry may help, and the sentence for the user."""
 
 import errno
 import logging

@@ -1,4 +1,4 @@
-"""Which late runs still run."""
+"""Late runs: those that still run, and those that don't."""
 
 from datetime import UTC, datetime
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What a step of the wizard says is not lost when another step is filled in again."""
+"""Steps of the wizard: nothing said in one is lost when another is filled in again."""
 
 from web.draft import Draft, Step
 from web.pages.wizard import _taken

@@ -1,4 +1,4 @@
-"""Which tables may stream, and why the others go through files. Pure.
+"""Fitness of tables for streams, and why the others go through files. Pure.
 
 A stream moves bits: what it can't do is look at a value. So it is for tables whose every value lands in its column as
 it is, which the types say, and for the rest a question to the server (`odd_values`). All else goes through files.

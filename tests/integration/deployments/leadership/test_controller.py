@@ -1,4 +1,4 @@
-"""Whole controllers: who leads, what the others do, what survives, and what the command's exit codes say."""
+"""Controllers as processes: the leader, the others, survival of crashes, and the exit codes of the command."""
 
 import asyncio
 import os

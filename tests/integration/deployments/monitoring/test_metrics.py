@@ -1,4 +1,4 @@
-"""What operations see of a controller: counted as it happens, kept small, and never in its way."""
+"""Metrics of a controller: counted as it happens, kept small, and never in its way."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta

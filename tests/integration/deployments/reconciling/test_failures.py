@@ -1,4 +1,4 @@
-"""What fails, and what the controller makes of it: each failure is one method of the fake, overridden."""
+"""Failures, and the controller's answer to each: every one is one method of the fake, overridden."""
 
 import asyncio
 import json

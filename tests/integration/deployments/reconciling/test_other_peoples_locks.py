@@ -1,4 +1,4 @@
-"""What other people's transactions hold: one row is one connector's matter, and what lasts is told by its own name."""
+"""Locks of other people's transactions: one row is one connector's matter, and troubles that last are told by name."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Whole cycles on a real PostgreSQL and a real Prefect server, row by row of `plan`'s table."""
+"""Cycles on a real PostgreSQL and a real Prefect server, row by row of `plan`'s table."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""What operations hear of connectors that cannot be synced: each reason once, however many they are."""
+"""Alerts of connectors that cannot be synced: each reason once, however many they are."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""What a run refuses to write, keeps, and makes so that others can read it."""
+"""Places that a run refuses to write, keeps, and makes so that others can read them."""
 
 import os
 import sqlite3

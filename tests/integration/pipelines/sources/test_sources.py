@@ -1,4 +1,4 @@
-"""What all kinds share: a backfill's time."""
+"""Rules that all kinds of sources share: a backfill's time."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -1,4 +1,4 @@
-"""Where connectors may write, and which of them would write one table."""
+"""Places that connectors may write, and connectors that would write one table."""
 
 from pathlib import Path
 from typing import Any

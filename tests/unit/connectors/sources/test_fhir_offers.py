@@ -1,4 +1,4 @@
-"""What a connector asks a FHIR server for, beside what its CapabilityStatement offers."""
+"""Requests of a connector beside the offers of a FHIR server's CapabilityStatement."""
 
 from typing import Any
 

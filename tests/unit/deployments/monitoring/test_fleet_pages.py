@@ -1,4 +1,4 @@
-"""What operations are shown: all connectors, worst first, in texts that only something that happened changes."""
+"""Pages of the fleet: all connectors, worst first, in texts that only something that happened changes."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What is told of freshness: each lateness once, each end once, and none while all are late for one reason."""
+"""Notices of lateness: each begin once, each end once, and none while all are late for one reason."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What an audit of a large fleet looks at, and when it does not trust what it is told."""
+"""Observation of a large fleet in an audit, and answers of Prefect that are not trusted."""
 
 from collections import Counter
 from collections.abc import Callable

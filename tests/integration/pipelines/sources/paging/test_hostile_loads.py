@@ -1,4 +1,4 @@
-"""Whole loads from a server that does what real ones do wrong, twice in a row: the table holds the newest of each row.
+"""Loads from a server that does what real ones do wrong, twice in a row: the table holds the newest of each row.
 
 Rows come in two versions on two pages, late, changed within one value of their cursor, under keys that no double
 holds and names that become one; pages, addresses and broken answers are as hostile as in `test_hostile_http`.

@@ -1,4 +1,4 @@
-"""What changed, and what is gone: by dates, by the log, and by the ids of all records."""
+"""Changes and deletes of REDCap: by dates, by the log, and by the ids of all records."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a table was asked for with: what brings rows of the past that no load has brought."""
+"""Requests of earlier loads: more asked for now brings rows of the past that no load has brought."""
 
 from typing import Any
 

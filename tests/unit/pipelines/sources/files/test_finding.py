@@ -1,4 +1,4 @@
-"""Which files are read, in which order, and which are left alone and told."""
+"""Choice of files: those that are read, in their order, and those that are left alone and told."""
 
 import hashlib
 import os

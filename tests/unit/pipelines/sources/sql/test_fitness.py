@@ -1,4 +1,4 @@
-"""Which tables may stream: by their types, their keys, and what a run wants of them."""
+"""Fitness of tables for streams: by their types, their keys, and what a run wants of them."""
 
 from dataclasses import replace
 from typing import Any

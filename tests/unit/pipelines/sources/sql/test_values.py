@@ -1,4 +1,4 @@
-"""What drivers hand out lands exactly, or as text beside its column."""
+"""Values of drivers land exactly, or as text beside their column."""
 
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
