@@ -115,6 +115,12 @@ def test_the_floors_name_every_folder_of_the_product() -> None:
     assert here - {"tests", "rigs", "benchmarks", "helm"} <= FLOOR.keys()
 
 
+def test_the_documentation_names_every_folder_of_the_product() -> None:
+    documented = (ROOT / "docs" / "architecture.md").read_text().partition("## Floors")[2].partition("## Rooms")[0]
+    names = {each if (ROOT / each).is_dir() else f"{each}.py" for each in FLOOR}
+    assert {each for each in names if f"`{each.removesuffix('.py')}" not in documented} == set()
+
+
 def test_imports_point_down() -> None:
     tops = {(one.split(".")[0], other.split(".")[0]) for one, other in arrows()}
     upward = {(one, other) for one, other in tops if one != other and FLOOR[one] >= FLOOR[other]}
