@@ -79,7 +79,10 @@ class Draft:
 
     def with_items(self, picked: Sequence[Mapping[str, Any]], mask: Sequence[str]) -> Self:
         """The same with what is to be loaded, and the columns that are hashed on the way."""
-        source = {**chosen(self.source, picked), "mask": list(mask)}
+        has = {name for each in picked for name in each.get("has") or ()}
+        # Names of nested or other columns that were typed, and that no look has shown.
+        typed = [name for name in self.source.get("mask") or [] if self.kind == "rest_api" and name not in has]
+        source = {**chosen(self.source, picked), "mask": [*typed, *mask]}
         return replace(self, source={key: value for key, value in source.items() if value != []})
 
     @property
@@ -131,6 +134,10 @@ def offers(items: Sequence[Item], draft: Draft) -> list[Offer]:
     before = {name_of(each, source) if of_files else str(each.get("name")): each for each in tables}
     named = {*before, *(source.get("resource_types") or []), *(source.get("forms") or [])}
     fresh = not (named or source.get("mask"))
+    if draft.kind == "rest_api":
+        resources = [each for each in source.get("resources") or [] if isinstance(each, Mapping)]
+        before = {str(each.get("name")): each for each in resources if each.get("primary_key")}
+        named, fresh = {str(each.get("name")) for each in resources}, not source.get("mask")
     if of_files and not tables and (file := named_file(source)):
         # Its only table, said without a choice.
         before, named = {file: source} if source.get("primary_key") else {}, {file}

@@ -37,6 +37,10 @@ def chosen(source: Mapping[str, Any], items: Iterable[Picked]) -> dict[str, Any]
             found = {**source, "forms": [each["name"] for each in picked]}
         case "files":
             found = file_tables(source, picked)
+        case "rest_api":
+            keys = {each["name"]: {"primary_key": each["primary_key"]} for each in picked if each.get("primary_key")}
+            resources = [each for each in source.get("resources") or [] if isinstance(each, Mapping)]
+            found = {**source, "resources": [{**each, **keys.get(each.get("name"), {})} for each in resources]}
         case _:
             return dict(source)
     return _without(found, picked)

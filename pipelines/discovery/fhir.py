@@ -1,6 +1,7 @@
 """Discovery of a FHIR server: the resource types that its CapabilityStatement says can be searched."""
 
 from connectors.discovery import Discovery, Item, ItemKind
+from connectors.discovery.fhir import columns_of
 from connectors.sources.fhir import FhirSource
 from pipelines.sources import Context
 from pipelines.sources.fhir import client_of
@@ -15,6 +16,7 @@ def discover(source: FhirSource, context: Context, cursor: str | None) -> Discov
             Item(
                 name,
                 ItemKind.RESOURCE_TYPE,
+                columns_of(name),
                 primary_key=("id",),
                 cursor_candidates=("_lastUpdated",) if "_lastUpdated" in parameters else (),
             )

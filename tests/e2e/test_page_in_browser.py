@@ -204,7 +204,13 @@ class Walk:
     rows: int = 0
     required: tuple[str, ...] = ()
     """Fields that the first page can't be without."""
+    looks: bool = False
+    """It is asked for the columns of what was filled in."""
 
+
+IDENTIFYING_OF_PATIENTS = (
+    "text", "identifier", "name", "telecom", "birthDate", "address", "photo", "deceasedDateTime", "contact",
+)  # fmt: skip
 
 WALKS = {
     "postgresql": Walk(
@@ -249,7 +255,12 @@ WALKS = {
         "fhir",
         {"source.base_url": "{web}/fhir"},
         ticks=("Patient",),
-        source={"type": "fhir", "base_url": "{web}/fhir", "resource_types": ["Patient"]},
+        source={
+            "type": "fhir",
+            "base_url": "{web}/fhir",
+            "resource_types": ["Patient"],
+            "mask": [*IDENTIFYING_OF_PATIENTS],
+        },
         rows=2,
         required=("source.base_url",),
     ),
@@ -270,7 +281,12 @@ WALKS = {
         "rest_api",
         {"source.base_url": "{web}"},
         said={"source.resources.0.name": "visits", "source.resources.0.path": "visits"},
-        source={"type": "rest_api", "base_url": "{web}", "resources": [{"name": "visits", "path": "visits"}]},
+        looks=True,
+        source={
+            "type": "rest_api",
+            "base_url": "{web}",
+            "resources": [{"name": "visits", "path": "visits", "primary_key": ["id"]}],
+        },
         rows=3,
         required=("source.base_url",),
     ),
@@ -368,6 +384,9 @@ class Person:
         for item in walk.ticks:
             self.page.locator(f'input[type=checkbox][value="{item}"]').first.check()
         self.write(walk.said)
+        if walk.looks:
+            self.page.locator("button[name=go][value=look]").click()
+            self.page.locator('input[type=hidden][name="item.0"]').wait_for(state="attached")
         self.on()
         self.stands_at("Where it goes")
         self.on()

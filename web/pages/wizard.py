@@ -41,6 +41,9 @@ LATER = ("tables", "resources", "resource_types", "forms", "mask", "protect", "s
 DISCOVERED = ("sql_database", "fhir", "redcap", "files")
 """Kinds whose items are ticked; of the others the fields say it all."""
 
+LOOKED_AT = "rest_api"
+"""The kind whose items the fields say, and which is asked for their columns on demand."""
+
 OFFERED = "offered"
 """The control that says that the items of the source were there to be ticked."""
 
@@ -81,6 +84,8 @@ async def go_on(request: Request, service: UseCases, person: Changer, sent: Sent
         return await _show(request, service, person, step, draft, refused, sent=sent, status=422)
     if go == "try" and step is Step.DESTINATION:
         return await _show(request, service, person, step, draft, sent=sent, tried=await _tried(request, person, draft))
+    if go == "look" and step is Step.TABLES:
+        return await _show(request, service, person, step, draft, sent=sent, looked=True)
     if step is not Step.WHEN:
         return await _show(request, service, person, ORDER[ORDER.index(step) + 1], draft)
     try:
@@ -168,7 +173,11 @@ def _table_fields(draft: Draft, *, beside: bool) -> list[Field]:
     What may land is chosen by the name of its profile.
     """
     names = {*LATER} - {"protect"}
+    if beside and draft.kind == LOOKED_AT:
+        names -= {"mask"}
     fields = [each for each in _source_fields(draft) if each.name.rpartition(".")[2] in names]
+    if draft.kind == LOOKED_AT:
+        return fields
     return [each for each in fields if each.control is Control.CHOICE] if beside else fields
 
 
@@ -216,6 +225,7 @@ async def _show(
     *,
     sent: Mapping[str, str] | None = None,
     previewed: bool = False,
+    looked: bool = False,
     tried: Any = None,
     status: int = 200,
 ) -> Response:
@@ -232,7 +242,8 @@ async def _show(
         case Step.LOGIN:
             values["fields"] = _login_fields(draft)
         case Step.TABLES:
-            items, values["trouble"] = await _discovered(request, person, draft)
+            asks = draft.kind in DISCOVERED or looked or (draft.kind == LOOKED_AT and OFFERED in (sent or {}))
+            items, values["trouble"] = await _discovered(request, person, draft) if asks else (None, "")
             values["offers"] = None if items is None else offers(items, draft)
             values["fields"] = _table_fields(draft, beside=items is not None)
             kept = await Protections(request.app.state.engine, person).listed()
@@ -264,12 +275,11 @@ async def _show(
 
 
 async def _discovered(request: Request, person: Person, draft: Draft) -> tuple[Sequence[Item] | None, str]:
-    """What the source has, and what went wrong in asking; None where nothing can be ticked."""
-    if draft.kind not in DISCOVERED:
-        return None, ""
+    """What the source has, and what went wrong in asking; None where it could not be asked."""
     sources: Sources = request.app.state.sources
     items: list[Item] = []
-    source = {key: value for key, value in draft.source.items() if key not in LATER}
+    later = ("mask", "protect") if draft.kind == LOOKED_AT else LATER
+    source = {key: value for key, value in draft.source.items() if key not in later}
     cursor: str | None = None
     try:
         while True:

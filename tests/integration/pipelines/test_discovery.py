@@ -141,6 +141,9 @@ def test_a_fhir_server_is_asked_for_the_types_that_it_searches() -> None:
         items = by_name(found({"type": "fhir", "base_url": server.url}))
     assert list(items) == ["Patient", "Observation"]
     assert items["Observation"].cursor_candidates == ("_lastUpdated",)
+    assert items["Observation"].columns == ()
+    assert {"identifier", "name", "telecom", "birthDate", "address", "contact"} < set(items["Patient"].identifying)
+    assert not {"id", "meta", "gender", "managingOrganization"} & set(items["Patient"].identifying)
     with (
         WebServer(lambda _: {"resourceType": "Bundle"}) as server,
         pytest.raises(RunError, match="CapabilityStatement"),

@@ -94,5 +94,20 @@ def test_files_are_offered_as_the_tables_that_they_become_and_shown_again_as_the
     assert (only.ticked, only.masked) == (True, frozenset({"email"}))
 
 
+def test_resources_take_the_key_that_was_proposed_and_keep_masks_that_no_look_has_shown() -> None:
+    source = {"type": "rest_api", "resources": [{"name": "visits", "path": "v"}], "mask": ["ssn"]}
+    columns = (Column("id", "number"), Column("email", "text", identifying=True))
+    item = Item("visits", ItemKind.RESOURCE, columns, primary_key=("id",))
+    (offer,) = offers([item], Draft({**source, "mask": []}))
+    assert (offer.ticked, offer.primary_key, offer.masked) == (True, "id", frozenset({"email"}))
+    sent = {"item.0": "visits", "item.0.key": "id", "item.0.all": "2", "item.0.in.0": "id", "item.0.in.1": "email"}
+    sent |= {"item.0.has.0": "id", "item.0.has.1": "email", "item.0.mask.1": "email"}
+    draft = Draft(source).with_items(*picked(sent))
+    assert draft.source["resources"] == [{"name": "visits", "path": "v", "primary_key": ["id"]}]
+    assert draft.source["mask"] == ["ssn", "email"]
+    (again,) = offers([item], draft)
+    assert (again.primary_key, again.masked) == ("id", frozenset({"email"}))
+
+
 def test_an_item_that_is_not_ticked_is_not_loaded() -> None:
     assert picked({"item.0.key": "id", "item.0.all": "3", "item.0.in.0": "id"}) == ([], [])

@@ -22,6 +22,7 @@ def test_what_is_to_be_loaded_is_filled_in_where_the_source_cannot_be_asked() ->
     assert written.source["tables"] == [{"name": "visit"}]
     ticked = _taken(Step.TABLES, draft, {"offered": "1", "item.0": "visit", "source.schema_contract": "freeze"})
     assert ticked.source["tables"] == [{"name": "visit"}]
+    assert _taken(Step.TABLES, ticked, {"offered": "1", "item.0": "visit"}).source.get("schema_contract") is None
     assert written.source["schema_contract"] == ticked.source["schema_contract"] == "freeze"
 
 
