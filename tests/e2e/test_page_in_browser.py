@@ -7,7 +7,7 @@ Each source is a real server, asked by the real readers; what was saved is then 
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -482,6 +482,43 @@ def _say(page: Any) -> list[str]:
     return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
 
 
+def _look_at_wizard(person: Person, look: Callable[[str], None]) -> None:
+    page = person.page
+    person.go("/connectors/new")
+    look("wizard 1")
+    person.choose("sql_database")
+    look("wizard 2")
+    person.on()
+    page.locator('[id="source.credentials.refused"]').first.wait_for()
+    look("wizard 2 refused")
+    person.write(WALKS["postgresql"].login)
+    person.on()
+    person.stands_at("What to load")
+    page.locator('input[type=checkbox][value="visit"]').first.check()
+    look("wizard 3")
+    person.on()
+    person.stands_at("Where it goes")
+    page.locator("button[name=go][value=try]").click()
+    page.get_by_text("as they would land").first.wait_for()
+    look("wizard 4 tried")
+    person.on()
+    person.stands_at("When and under which name")
+    look("wizard 5")
+    person.choose("files")
+    person.write({"source.url": "{files}/study"})
+    person.on()
+    person.stands_at("What to load")
+    look("wizard 3 of sheets")
+    person.choose("rest_api")
+    person.write(WALKS["rest_api"].login)
+    person.on()
+    person.stands_at("What to load")
+    person.write(WALKS["rest_api"].said)
+    page.locator("button[name=go][value=look]").click()
+    page.locator('input[type=hidden][name="item.0"]').wait_for(state="attached")
+    look("wizard 3 of a web API")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_on_any_page(
     scheme: str, installation: Installation, guarded: Installation, web: str, chromium: Any
@@ -521,26 +558,7 @@ def test_axe_finds_nothing_on_any_page(
     }.items():
         person.go(path)
         look(name)
-    person.go("/connectors/new")
-    look("wizard 1")
-    person.choose("sql_database")
-    look("wizard 2")
-    person.on()
-    page.locator('[id="source.credentials.refused"]').first.wait_for()
-    look("wizard 2 refused")
-    person.write(WALKS["postgresql"].login)
-    person.on()
-    person.stands_at("What to load")
-    page.locator('input[type=checkbox][value="visit"]').first.check()
-    look("wizard 3")
-    person.on()
-    person.stands_at("Where it goes")
-    page.locator("button[name=go][value=try]").click()
-    page.get_by_text("as they would land").first.wait_for()
-    look("wizard 4 tried")
-    person.on()
-    person.stands_at("When and under which name")
-    look("wizard 5")
+    _look_at_wizard(person, look)
     page.goto(f"{guarded.url}/login/token")
     look("log in")
     page.goto(guarded.url)
