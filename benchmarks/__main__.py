@@ -12,7 +12,6 @@ from pathlib import Path
 
 from benchmarks.cancelling import cancelling
 from benchmarks.discovering import discovering
-from benchmarks.figures import LONG_ROUNDS, ROUNDS, Figure, table
 from benchmarks.first_line import first_line
 from benchmarks.first_sync import first_sync
 from benchmarks.fleet import audit, changes
@@ -21,10 +20,11 @@ from benchmarks.memory import memory
 from benchmarks.page import page
 from benchmarks.pure import cold_start, plan_at_scale, spread
 from benchmarks.quiet import quiet
+from benchmarks.rig.figures import LONG_ROUNDS, ROUNDS, Figure, table
+from benchmarks.rig.stage import Stage
 from benchmarks.saving import saving
 from benchmarks.scheduler import scheduler
 from benchmarks.small_run import small_run
-from benchmarks.stage import Stage
 
 BENCHES: dict[str, Callable[[Stage], list[Figure]]] = {
     "quiet": lambda _: quiet(),

@@ -10,9 +10,9 @@ import asyncpg
 import httpx
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from benchmarks.figures import Figure, shown
+from benchmarks.rig.figures import Figure, shown
+from benchmarks.rig.stage import START_SECONDS, Stage
 from benchmarks.small_run import DESTINATION, Side, more_deployments, side
-from benchmarks.stage import START_SECONDS, Stage
 from prefect_api.run_queries import open_runs
 
 CANCELLED = 20

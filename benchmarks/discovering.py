@@ -8,8 +8,8 @@ import asyncpg
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from benchmarks.figures import ROUNDS, Figure, shown
-from benchmarks.stage import Stage
+from benchmarks.rig.figures import ROUNDS, Figure, shown
+from benchmarks.rig.stage import Stage
 from connectors.sources import Source
 from pipelines.discovery import discover
 from settings import Settings

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import httpx
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from benchmarks.figures import ROUNDS, Figure, shown
-from benchmarks.stage import START_SECONDS, Server, Stage, wanted
+from benchmarks.rig.figures import ROUNDS, Figure, shown
+from benchmarks.rig.stage import START_SECONDS, Server, Stage, wanted
 from local.processes import Child
 from prefect_api.deployment_calls import open_gateway
 from settings import ROOT

@@ -10,9 +10,9 @@ import time
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
-from benchmarks.figures import LONG_ROUNDS, Figure, median_ratio, rate
-from benchmarks.parts import CONCURRENCY, by_hand, send_all
-from benchmarks.stage import SCHEDULE, Server, Stage, wanted
+from benchmarks.rig.figures import LONG_ROUNDS, Figure, median_ratio, rate
+from benchmarks.rig.parts import CONCURRENCY, by_hand, send_all
+from benchmarks.rig.stage import SCHEDULE, Server, Stage, wanted
 from deployments.leadership.start_options import StartOptions
 from flows.controller import controller_of
 from prefect_api.deployment import creation

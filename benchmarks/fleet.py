@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from benchmarks.figures import LONG_ROUNDS, Figure, in_turns_async, median_ratio, rate, shown
-from benchmarks.parts import by_hand, parts, send_all
-from benchmarks.stage import SCHEDULE, Server, Stage, wanted
+from benchmarks.rig.figures import LONG_ROUNDS, Figure, in_turns_async, median_ratio, rate, shown
+from benchmarks.rig.parts import by_hand, parts, send_all
+from benchmarks.rig.stage import SCHEDULE, Server, Stage, wanted
 from database.tables import connectors
 from deployments.reconciling.observing import FULL_LISTING_EVERY
 from prefect_api.calls import BULK_SIZE, OUR_FLOW, PAGE_SIZE, chunks

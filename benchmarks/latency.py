@@ -10,8 +10,8 @@ import time
 import asyncpg
 import psutil
 
-from benchmarks.figures import LONG_ROUNDS, Figure, shown
-from benchmarks.stage import SCHEDULE, START_SECONDS, Server, Stage, wanted
+from benchmarks.rig.figures import LONG_ROUNDS, Figure, shown
+from benchmarks.rig.stage import SCHEDULE, START_SECONDS, Server, Stage, wanted
 from settings import ROOT
 
 FLEET = 1_000

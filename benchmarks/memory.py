@@ -12,9 +12,9 @@ import sys
 
 import psutil
 
-from benchmarks.figures import Figure, spread
-from benchmarks.parts import parts
-from benchmarks.stage import SCHEDULE, Server, Stage
+from benchmarks.rig.figures import Figure, spread
+from benchmarks.rig.parts import parts
+from benchmarks.rig.stage import SCHEDULE, Server, Stage
 from settings import ROOT
 
 FLEET = 100

@@ -16,8 +16,8 @@ import asyncpg
 import httpx
 from pydantic import SecretStr
 
-from benchmarks.figures import Figure
-from benchmarks.stage import START_SECONDS, Stage, free_port
+from benchmarks.rig.figures import Figure
+from benchmarks.rig.stage import START_SECONDS, Stage, free_port
 from database.connection.engine import open_engine
 from database.connectors import Filter
 from prefect_api.run_queries import NoPrefect

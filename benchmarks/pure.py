@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from benchmarks.figures import ROUNDS, Figure, in_turns, median_ratio, shown
+from benchmarks.rig.figures import ROUNDS, Figure, in_turns, median_ratio, shown
 from connectors.connector import ConnectorRow
 from connectors.schedules.cron import parse
 from connectors.schedules.dates import next_runs

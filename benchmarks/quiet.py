@@ -12,7 +12,7 @@ from typing import cast
 import asyncpg
 import sqlalchemy as sa
 
-from benchmarks.figures import ROUNDS, Figure, median_ratio, shown
+from benchmarks.rig.figures import ROUNDS, Figure, median_ratio, shown
 from database.connection.engine import open_engine
 from database.store import Store
 from deployments.reconciling.gateway import Gateway

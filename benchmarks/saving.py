@@ -9,8 +9,8 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.figures import ROUNDS, Figure
-from benchmarks.stage import Stage
+from benchmarks.rig.figures import ROUNDS, Figure
+from benchmarks.rig.stage import Stage
 from rigs.migrated import migrate
 
 BEFORE_HISTORY = "0006"

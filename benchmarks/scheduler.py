@@ -3,8 +3,8 @@
 import asyncio
 import time
 
-from benchmarks.figures import Figure
-from benchmarks.stage import RUNS_AHEAD, Stage
+from benchmarks.rig.figures import Figure
+from benchmarks.rig.stage import RUNS_AHEAD, Stage
 
 FLEET = 1_000
 LARGE = 10_000

@@ -22,9 +22,9 @@ import httpx
 import psutil
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from benchmarks.counting_proxy import CountingProxy
-from benchmarks.figures import ROUNDS, Figure, median_ratio, shown, spread
-from benchmarks.stage import PLATFORM, START_SECONDS, Server, Stage
+from benchmarks.rig.counting_proxy import CountingProxy
+from benchmarks.rig.figures import ROUNDS, Figure, median_ratio, shown, spread
+from benchmarks.rig.stage import PLATFORM, START_SECONDS, Server, Stage
 from connectors.connector import ConnectorRow
 from deployments.planning.plan import desire
 from local.processes import Child

@@ -1,7 +1,7 @@
 """A REDCap project of many records and fields, behind its API, in a process of its own: for figures of memory.
 
-`python -m benchmarks.redcap_project RECORDS FIELDS` prints its port. It refuses more than 500 records at once, as a
-server does whose memory ends.
+`python -m benchmarks.data.redcap_project RECORDS FIELDS` prints its port. It refuses more than 500 records at once, as
+a server does whose memory ends.
 """
 
 import sys

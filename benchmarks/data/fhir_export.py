@@ -1,6 +1,6 @@
 """A FHIR server with one export of small resources, in a process of its own: for figures of exports.
 
-`python -m benchmarks.fhir_export RESOURCES` prints its port. The files are made before the clock starts.
+`python -m benchmarks.data.fhir_export RESOURCES` prints its port. The files are made before the clock starts.
 """
 
 import shutil

@@ -1,6 +1,6 @@
 """Baselines of the data plane: the same work by hand, and as a plain dlt script, in a process of its own.
 
-Started by `benchmarks.data` as a script; prints a line of JSON, as `benchmarks.data_loads` does. Imports are not
+Started by `benchmarks.data` as a script; prints a line of JSON, as `benchmarks.data.loads` does. Imports are not
 counted.
 """
 
@@ -21,7 +21,7 @@ import orjson
 import psycopg2  # type: ignore[import-untyped]
 import pyarrow as pa
 
-from benchmarks.data_loads import SOURCE, SQL, TABLE, WAREHOUSE, begin, change_a_tenth, measured, scratch
+from benchmarks.data.loads import SOURCE, SQL, TABLE, WAREHOUSE, begin, change_a_tenth, measured, scratch
 from connectors.destinations.duckdb import DuckdbDestination
 from connectors.sources.sql_database import SqlDatabaseSource
 from pipelines.access.secrets import Secrets

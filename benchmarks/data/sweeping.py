@@ -1,8 +1,8 @@
 """Rows that are gone, and one that was lost: a sweep beside a full refresh, a comparison beside reading both sides.
 
-Started by `benchmarks.data`; each act is a process of its own (`python -m benchmarks.sweeping ACT CONNECTOR`), for its
-memory is measured too, and the acts take turns. Imports are not counted. Beside the clock stands the processor time of
-that process and of the database's server, which both sides are in.
+Started by `benchmarks.data`; each act is a process of its own (`python -m benchmarks.data.sweeping ACT CONNECTOR`),
+for its memory is measured too, and the acts take turns. Imports are not counted. Beside the clock stands the processor
+time of that process and of the database's server, which both sides are in.
 """
 
 import argparse
@@ -27,8 +27,8 @@ import adbc_driver_postgresql.dbapi
 import psutil
 import psycopg2  # type: ignore[import-untyped]
 
-from benchmarks.data_sides import COLUMNS
-from benchmarks.figures import Figure, shown
+from benchmarks.data.sides import COLUMNS
+from benchmarks.rig.figures import Figure, shown
 from connectors.runs import Options
 from connectors.sources.write_rules import Comparison
 from local.embedded_postgres import EmbeddedPostgres
@@ -88,7 +88,7 @@ def _figures(name: str, environment: dict[str, str], connector: int, rounds: int
     taken: dict[str, list[dict[str, float]]] = defaultdict(list)
 
     def act(what: str) -> dict[str, float]:
-        command = [sys.executable, "-m", "benchmarks.sweeping", what, str(connector)]
+        command = [sys.executable, "-m", "benchmarks.data.sweeping", what, str(connector)]
         done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
         found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         taken[what].append(found)

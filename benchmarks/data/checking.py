@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 import psycopg2  # type: ignore[import-untyped]
 
-from benchmarks.figures import ROUNDS, Figure, spread
+from benchmarks.rig.figures import ROUNDS, Figure, spread
 from connectors.runs import Options
 from local.embedded_postgres import EmbeddedPostgres
 from pipelines.load_history import LoadRecord
@@ -108,7 +108,7 @@ def checking(rows: int = ROWS) -> list[Figure]:
             SOURCE: source,
             WAREHOUSE: warehouse,
         }
-        command = [sys.executable, "-m", "benchmarks.checking"]
+        command = [sys.executable, "-m", "benchmarks.data.checking"]
         done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     return [one for name, taken in found.items() for one in _figures(f"{rows:,} rows x 8, {name}", Taken(**taken))]

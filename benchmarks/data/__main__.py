@@ -26,14 +26,14 @@ from typing import Any
 import orjson
 import psycopg2  # type: ignore[import-untyped]
 
-from benchmarks.checking import checking
-from benchmarks.data_files import write_xlsx, write_xpt
-from benchmarks.data_loads import LOADS, SOURCE, WAREHOUSE
-from benchmarks.data_peers import PEERS, Peer, installed
-from benchmarks.data_sides import COLUMNS
-from benchmarks.figures import LONG_ROUNDS, ROUNDS, Figure, in_turns, median_ratio, shown, table
-from benchmarks.redcap_project import TOKEN
-from benchmarks.sweeping import sweeping
+from benchmarks.data.checking import checking
+from benchmarks.data.files import write_xlsx, write_xpt
+from benchmarks.data.loads import LOADS, SOURCE, WAREHOUSE
+from benchmarks.data.peers import PEERS, Peer, installed
+from benchmarks.data.redcap_project import TOKEN
+from benchmarks.data.sides import COLUMNS
+from benchmarks.data.sweeping import sweeping
+from benchmarks.rig.figures import LONG_ROUNDS, ROUNDS, Figure, in_turns, median_ratio, shown, table
 from local.embedded_postgres import EmbeddedPostgres
 from rigs.migrated import migrate
 from settings import ROOT
@@ -68,7 +68,7 @@ FILES = {
 }
 """The small table as files, a directory each: all columns, the same in quotes, three of them, and lines of JSON."""
 
-RESULTS = Path(__file__).parent / "RESULTS-DATA.md"
+RESULTS = Path(__file__).parents[1] / "RESULTS-DATA.md"
 
 
 def redcap(records: int) -> list[Figure]:
@@ -78,7 +78,7 @@ def redcap(records: int) -> list[Figure]:
         postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", throwaway=True))
         own = postgres.create_database("platform")
         migrate(own)
-        command = [sys.executable, "-m", "benchmarks.redcap_project", str(records), str(REDCAP_FIELDS)]
+        command = [sys.executable, "-m", "benchmarks.data.redcap_project", str(records), str(REDCAP_FIELDS)]
         api = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
         stack.callback(api.terminate)
         assert api.stdout is not None
@@ -105,7 +105,7 @@ def fhir(resources: int) -> list[Figure]:
         postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", throwaway=True))
         own = postgres.create_database("platform")
         migrate(own)
-        command = [sys.executable, "-m", "benchmarks.fhir_export", str(resources)]
+        command = [sys.executable, "-m", "benchmarks.data.fhir_export", str(resources)]
         api = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
         stack.callback(api.terminate)
         assert api.stdout is not None
@@ -232,10 +232,10 @@ class Runner:
     def _run(self, side: str, root: Path, large: bool, **environment: str) -> dict[str, Any]:
         """Run a side of this file's making with the program that stands below `root`."""
         table = "measurement_large" if large else "measurement"
-        script = "data_loads.py" if side in LOADS else "data_sides.py"
+        script = "loads.py" if side in LOADS else "sides.py"
         # What it says of an error goes where ours goes.
         answer = subprocess.run(
-            [sys.executable, ROOT / "benchmarks" / script, side],
+            [sys.executable, ROOT / "benchmarks" / "data" / script, side],
             cwd=root,
             env={**self._environment, "BENCH_TABLE": table, "PYTHONPATH": str(root), **environment},
             stdout=subprocess.PIPE,
@@ -335,7 +335,7 @@ class Runner:
             return _whole(command.arguments, {**os.environ, **command.environment})
 
         def ours() -> float:
-            return _whole([sys.executable, "-m", "benchmarks.data_loads", "to-postgres"], self._environment)
+            return _whole([sys.executable, "-m", "benchmarks.data.loads", "to-postgres"], self._environment)
 
         mine, others = in_turns(ours, theirs, LONG_ROUNDS)
         label = f"{peer.name} {program.version}"

@@ -11,7 +11,7 @@ import httpx
 import orjson
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from benchmarks.stage import PLATFORM, Server
+from benchmarks.rig.stage import PLATFORM, Server
 from database.connection.engine import open_engine
 from database.store import Store
 from prefect_api.client import open_client
