@@ -1,6 +1,7 @@
 """A large fleet that stands: an audit with nothing to do, changes of schedules, deletes."""
 
 import asyncio
+import itertools
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -24,10 +25,7 @@ EXTRA = "the reading before it and its event included, which the other side does
 
 
 def audit(stage: Stage) -> list[Figure]:
-    """Audits with nothing to do beside a bare listing of all pages, which each of them was once.
-
-    Measured are as many in a row as have one full listing among them, and a full one by itself.
-    """
+    """Audits with nothing to do beside a bare listing: as many as have one full listing among them, and that alone."""
     fleet = stage.size(FLEET)
     database = stage.connectors(fleet)
     with stage.server(fleet, services=False) as server:
@@ -121,12 +119,11 @@ async def _changes(server: Server, database: str, fleet: int, count: int) -> lis
             return seconds
 
         async def rescheduled() -> float:
-            which = connectors.c.id.in_(changed)
-            return await timed("patch", sa.update(connectors).where(which).values(schedule=next(crons)))
+            these = sa.update(connectors).where(connectors.c.id.in_(changed))
+            return await timed("patch", these.values(schedule=next(crons)))
 
         async def patched() -> float:
-            cron = next(crons)
-            specs = [wanted(number, cron) for number in changed]
+            specs = list(map(wanted, changed, itertools.repeat(next(crons))))
             # A schedule is in the description in words, and the version is the spec's hash.
             differs = tuple(FieldChange(name, None, None) for name in ("schedules", "version", "description"))
             return await by_hand_timed(

@@ -1,6 +1,7 @@
 """Discovery of files: those that a run would read, by name and with their columns, and the sheets of workbooks."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 from connectors.discovery import Column, Discovery, Item, ItemKind, may_identify
@@ -19,6 +20,9 @@ MOST = 200
 OPENED = 10
 """Files that are opened to see their sheets and columns, the newest: each may take seconds."""
 
+LOOKS_SECONDS = 15.0
+"""The time after which no further one is opened: somebody waits for the answer."""
+
 
 def discover(source: FilesSource, context: Context, cursor: str | None) -> Discovery:
     """The first files that fit, by name; of workbooks also the sheets, named `file/sheet`. Broken ones have no columns.
@@ -26,11 +30,12 @@ def discover(source: FilesSource, context: Context, cursor: str | None) -> Disco
     Where nothing was said of names and formats, and no file is what a run would take for granted, those of the other
     formats are shown.
     """
+    until = time.monotonic() + LOOKS_SECONDS
     items = [
         item
         for one in source.each()
         for each, store, choice in _found(one, context)
-        for item in _items(each, context, store, choice)
+        for item in _items(each, context, store, choice, until)
     ]
     return Discovery(tuple(items[:MOST]))
 
@@ -46,16 +51,18 @@ def _found(source: FilesSource, context: Context) -> Iterator[tuple[FilesSource,
         yield other, store, chosen(listed, other)
 
 
-def _items(source: FilesSource, context: Context, store: Store, choice: Choice) -> Iterator[Item]:
+def _items(source: FilesSource, context: Context, store: Store, choice: Choice, until: float) -> Iterator[Item]:
     opened = {file.name for file in choice.files[-OPENED:]}
     for file in sorted(choice.files, key=lambda each: each.shown)[:MOST]:
         sheets: list[Item] = []
         columns: tuple[Column, ...] = ()
         # One that is broken is shown by its name: a run says what is wrong with it.
         with contextlib.suppress(BrokenFileError):
-            if file.name in opened and source.format in WORKBOOKS:
+            if file.name not in opened or time.monotonic() > until:
+                pass
+            elif source.format in WORKBOOKS:
                 sheets = list(_sheets(source, store, file))
-            elif file.name in opened:
+            else:
                 columns = columns_of(source, context, store, file)
         yield Item(file.shown, ItemKind.FILE, columns)
         yield from sheets

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from connectors.discovery import Discovery, Item, ItemKind
 from connectors.sources import Source
 from local.embedded_postgres import EmbeddedPostgres
-from pipelines.discovery import discover
+from pipelines.discovery import discover, files
 from pipelines.errors import RunError
 from settings import Settings
 from tests.support.servers.http_server import Answer, Asked, WebServer
@@ -238,6 +238,9 @@ def test_files_are_shown_with_the_columns_that_they_have(tmp_path: Path, monkeyp
         ("id", "int32"),
         ("at", "timestamp[us, tz=UTC]"),
     ]
+    monkeypatch.setattr(files, "LOOKS_SECONDS", -1.0)
+    assert [(item.name, item.columns) for item in found({**labs, "glob": "labs.csv"}).items] == [("labs.csv", ())]
+    monkeypatch.setattr(files, "LOOKS_SECONDS", 600.0)
     (tmp_path / "e.jsonl").write_text('{"id": null, "code": {"a": 1}}\n{"id": 2, "seen": true}\n')
     (item,) = found({"type": "files", "url": str(tmp_path), "format": "jsonl"}).items
     assert [(each.name, each.type) for each in item.columns] == [("id", "number"), ("code", "json"), ("seen", "bool")]
