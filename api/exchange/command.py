@@ -71,6 +71,8 @@ def in_words(items: Sequence[Mapping[str, Any]], *, dry_run: bool) -> list[str]:
 
 def refusals_in_words(file: str, problem: Mapping[str, Any]) -> list[str]:
     """Lines that say why the file was not applied, each with its place in the file where it has one."""
+    if str(problem.get("type", "")).endswith(":reason-required"):
+        return ["Every change needs a reason here: say it with --reason.", "Nothing of the file was saved."]
     errors = problem.get("errors") or ()
     named = [f"{file}{each.get('pointer') or ''}: {each['detail']}" for each in errors]
     return [*(named or [str(problem.get("detail", "The API refuses it."))]), "Nothing of the file was saved."]

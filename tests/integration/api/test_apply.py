@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api.exchange.command import refusals_in_words
 from settings import ROOT
-from tests.support.api_rig import BODY, CONNECTORS, TOKEN
+from tests.support.api_rig import BODY, CONNECTORS, TOKEN, client
 from tests.support.servers.api_process import served
 
 LABS, VISITS = {**BODY, "name": "Labs"}, {**BODY, "name": "Visits", "schedule": "0 5 * * *"}
@@ -59,6 +60,16 @@ def test_a_file_is_compared_then_applied_then_as_it_says(address: str, tmp_path:
     assert names(address) == ["Labs", "Visits"]
     history = httpx.get(f"{address}{CONNECTORS}/2/history", headers={"Authorization": f"Bearer {TOKEN}"}).json()
     assert (history["items"][0]["actor"], history["items"][0]["reason"]) == ("environment", "Später, é")
+
+
+async def test_where_a_reason_is_required_the_command_says_how_to_give_one(database_url: str) -> None:
+    async with client(database_url, reason_required=True) as http:
+        answer = await http.post(f"{CONNECTORS}/import", json={"connectors": [LABS]})
+    assert answer.status_code == 422
+    assert refusals_in_words("labs.yaml", answer.json()) == [
+        "Every change needs a reason here: say it with --reason.",
+        "Nothing of the file was saved.",
+    ]
 
 
 def test_what_is_refused_is_said_with_its_place_and_nothing_is_saved(address: str, tmp_path: Path) -> None:
