@@ -56,8 +56,8 @@ def _items(source: FilesSource, context: Context, store: Store, choice: Choice, 
     for file in sorted(choice.files, key=lambda each: each.shown)[:MOST]:
         sheets: list[Item] = []
         columns: tuple[Column, ...] = ()
-        # One that is broken is shown by its name: a run says what is wrong with it.
-        with contextlib.suppress(BrokenFileError):
+        # One that can't be read is shown by its name: a run says what is wrong with it.
+        with contextlib.suppress(BrokenFileError, FileNotFoundError, PermissionError):
             if file.name not in opened or time.monotonic() > until:
                 pass
             elif source.format in WORKBOOKS:

@@ -17,6 +17,7 @@ from connectors.sources import Source
 from local.embedded_postgres import EmbeddedPostgres
 from pipelines.discovery import discover, files
 from pipelines.errors import RunError
+from pipelines.sources.files.stores import Found, Store
 from settings import Settings
 from tests.support.servers.http_server import Answer, Asked, WebServer
 from use_cases.sources import askable
@@ -244,6 +245,25 @@ def test_files_are_shown_with_the_columns_that_they_have(tmp_path: Path, monkeyp
     (tmp_path / "e.jsonl").write_text('{"id": null, "code": {"a": 1}}\n{"id": 2, "seen": true}\n')
     (item,) = found({"type": "files", "url": str(tmp_path), "format": "jsonl"}).items
     assert [(each.name, each.type) for each in item.columns] == [("id", "number"), ("code", "json"), ("seen", "bool")]
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
+def test_a_file_that_is_gone_or_not_to_be_read_hides_no_other(
+    error: type[OSError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAI_LOCAL_FILE_ROOTS", str(tmp_path))
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("id\n1\n")
+    opened = Store.open
+
+    def open_or_not(store: Store, file: Found) -> Any:
+        if file.name == "a.csv":
+            raise error
+        return opened(store, file)
+
+    monkeypatch.setattr(Store, "open", open_or_not)
+    page = found({"type": "files", "url": str(tmp_path)})
+    assert [(item.name, len(item.columns)) for item in page.items] == [("a.csv", 0), ("b.csv", 1)]
 
 
 def test_where_nothing_was_said_of_formats_and_none_is_taken_for_granted_all_are_shown(
