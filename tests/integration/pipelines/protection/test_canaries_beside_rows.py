@@ -1,4 +1,4 @@
-"""What does not land leaves no canary either: rejected rows, samples of changes, failed checks, comparisons."""
+"""Canaries beside rows: nothing of them is left in rejected rows, samples of changes, failed checks, comparisons."""
 
 import json
 from pathlib import Path
