@@ -3,8 +3,8 @@
 A round changes tables of all modes of `deletes`, with and without cursors and histories, kills no, one or several runs
 at any moment of theirs (kill -9), and loads; into PostgreSQL, rows stream in some runs and go through files in the
 others. What fails is told with the seed of its walk: `CAI_RANDOM_SEED=n
-CAI_RANDOM_ROUNDS=m make soak` walks it again, though what dies dies at other places. A round costs some six seconds of
-one core.
+CAI_RANDOM_ROUNDS=m make soak` walks it again, though what dies dies at other places. A round costs three to five
+seconds of one core.
 """
 
 import os

@@ -2,7 +2,7 @@
 
 Rows come in two versions on two pages, late, changed within one value of their cursor, under keys that no double
 holds and names that become one; pages, addresses and broken answers are as hostile as in `test_hostile_http`.
-Each pair costs two seconds of one core.
+Each pair costs three seconds of one core.
 """
 
 import json
