@@ -4,7 +4,7 @@ Columns of JSON, lists and structs are gone through row by row, as the rows of a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -15,7 +15,7 @@ from connectors.sources.protection.methods import AS_TEXT, Method
 from connectors.sources.protection.rules import MOST_DAYS, Kind, Rule
 from pipelines.protection.json_rows import JsonRows
 from pipelines.protection.matching import Matcher, State
-from pipelines.protection.methods.arrow_hashes import encoded, hashes, once_each
+from pipelines.protection.methods.arrow_hashes import Known, encoded, hashes, once_each
 from pipelines.protection.methods.dates import DAY, FIRST, LAST, OLDEST_AGE
 from pipelines.protection.methods.hashing import hashing
 from pipelines.protection.treating import GONE, Treating
@@ -44,6 +44,8 @@ class ArrowColumns:
     treating: Treating
     rows: JsonRows
     today: date
+    known: dict[tuple[int, pa.DataType], Known] = field(default_factory=dict)
+    """The hashes of values of pages before, by rule and type."""
 
     def treated(self, values: pa.ChunkedArray, state: State, days: pa.Array | None, *, is_json: bool) -> Any:
         """A column as it lands; None when it does not. `days`: of each row, by how many its patient's dates move."""
@@ -104,7 +106,8 @@ class ArrowColumns:
             if rule.method in {Method.YEAR, Method.MONTH, Method.BIRTH_YEAR}:
                 return _coarser(values, rule, self.today)
         if rule.method is Method.HASH:
-            return once_each(values, lambda distinct: hashes(distinct, hashing(self.treating.key)))
+            known = self.known.setdefault((number, values.type), Known())
+            return once_each(values, lambda distinct: hashes(distinct, hashing(self.treating.key)), known)
         kind = pa.string() if rule.method in AS_TEXT else values.type
         # By days, each value would have to be looked at in each row.
         by_row = days if rule.method is Method.SHIFT_DATES else None

@@ -23,7 +23,7 @@ from pipelines.protection.arrow_columns import ArrowColumns, inner_of
 from pipelines.protection.conditions import May
 from pipelines.protection.json_rows import JsonRows
 from pipelines.protection.matching import Matcher, State, finder, spelled, spelling, word_of
-from pipelines.protection.methods.arrow_hashes import offsets, once_each
+from pipelines.protection.methods.arrow_hashes import Known, offsets, once_each
 from pipelines.protection.methods.hashing import as_text, hashing
 from pipelines.protection.methods.values import OF_PATIENT, REMEMBERED, days_of, id_of, offset
 from pipelines.protection.treating import Treating
@@ -48,6 +48,8 @@ class Patients:
         self._finders = tuple(map(finder, paths))
         self._key, self._days = key, days
         self._known: dict[int | str, int] = {}
+        self.known = Known()
+        """The days of a column's patients."""
 
     def offset_of(self, row: Any) -> int | None:
         """By how many days the dates of a row move; None when it doesn't say whose it is."""
@@ -245,7 +247,7 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
             return None
         name = None if patients.column is None else spelling(table.column_names, patients.column)
         if name is not None and not pa.types.is_nested(table.schema.field(name).type):
-            return once_each(table.column(name), patients.offsets).combine_chunks()
+            return once_each(table.column(name), patients.offsets, patients.known).combine_chunks()
         return pa.array([patients.offset_of(row) for row in _rows_of(table, patients.columns)], pa.int32())
 
 

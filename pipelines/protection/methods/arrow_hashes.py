@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 from pipelines.protection.methods.hashing import Hashing, as_text
 
 _DIGITS = 64
+REMEMBERED = 200_000
+"""Distinct values of a column of which is remembered what was made of them: some 20 MB."""
 
 
 def encoded(values: pa.ChunkedArray) -> Any:
@@ -18,12 +20,53 @@ def encoded(values: pa.ChunkedArray) -> Any:
     return found if isinstance(found, pa.DictionaryArray) else found.chunk(0)
 
 
-def once_each(values: pa.ChunkedArray, of_distinct: Callable[[pa.Array], pa.Array]) -> pa.ChunkedArray:
-    """What is made of a column by making it of its distinct values."""
+class Known:
+    """What was made of the distinct values of pages before: patients come again on each."""
+
+    def __init__(self) -> None:
+        self._values: Any = None
+        self._made: pa.Array = pa.nulls(0)
+        self._asked = self._hits = 0
+        self._is_of_use = True
+
+    def of(self, values: pa.Array, make: Callable[[pa.Array], pa.Array]) -> pa.Array:
+        """What `make` gives of each of some distinct values, of which none is absent; it must not give none."""
+        if not self._is_of_use:
+            return make(values)
+        if self._values is None or self._values.type != values.type:
+            self._values, self._made = values, make(values)
+            return self._made
+        places = pc.index_in(values, value_set=self._values)
+        new = pc.is_null(places)
+        self._asked += len(values)
+        self._hits += len(values) - places.null_count
+        found = self._made.take(places)
+        if places.null_count:
+            fresh = values.filter(new)
+            made = make(fresh)
+            found = pc.replace_with_mask(found, new, made)
+            self._remember(fresh, made)
+        return found
+
+    def _remember(self, values: pa.Array, made: pa.Array) -> None:
+        if len(self._values) + len(values) <= REMEMBERED:
+            self._values = pa.concat_arrays([self._values, values])
+            self._made = pa.concat_arrays([self._made, made])
+        elif self._hits * 10 < self._asked:
+            # A column of values that do not come again, as keys.
+            self._values, self._made, self._is_of_use = None, pa.nulls(0), False
+
+
+def once_each(
+    values: pa.ChunkedArray, of_distinct: Callable[[pa.Array], pa.Array], known: Known | None = None
+) -> pa.ChunkedArray:
+    """What is made of a column by making it of its distinct values, and of those `known` before not again."""
     if not _can_be_encoded(values.type):
         return pa.chunked_array([of_distinct(values.combine_chunks())])
     found = encoded(values)
-    return pa.chunked_array([of_distinct(found.dictionary).take(found.indices)])
+    distinct = found.dictionary
+    made = of_distinct(distinct) if known is None or distinct.null_count else known.of(distinct, of_distinct)
+    return pa.chunked_array([made.take(found.indices)])
 
 
 def _can_be_encoded(kind: pa.DataType) -> bool:

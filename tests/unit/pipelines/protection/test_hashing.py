@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.protection.methods.arrow_hashes import hashes, offsets, once_each
+from pipelines.protection.methods import arrow_hashes
+from pipelines.protection.methods.arrow_hashes import Known, hashes, offsets, once_each
 from pipelines.protection.methods.dates import shifted
 from pipelines.protection.methods.hashing import Hashing, as_text, hashed
 from pipelines.protection.methods.values import OF_PATIENT, id_of, offset
@@ -43,6 +44,23 @@ def test_a_column_has_the_hashes_of_its_values(values: Any) -> None:
     column = pa.chunked_array([pa.array(values) if isinstance(values, list) else values] * 2)
     found = once_each(column, lambda distinct: hashes(distinct, Hashing(KEY))).to_pylist()
     assert found == [hashed(value, KEY) for value in column.to_pylist()]
+
+
+@pytest.mark.parametrize("most", [0, 5, 1_000])
+@pytest.mark.parametrize("of", [lambda n: n % 7, lambda n: n, lambda n: f"p{n * n % 11}", lambda n: Decimal(n % 9) / 4])
+def test_values_of_pages_before_have_the_hashes_that_they_had(monkeypatch: Any, of: Any, most: int) -> None:
+    monkeypatch.setattr(arrow_hashes, "REMEMBERED", most)
+    known, made = Known(), list[int]()
+
+    def make(distinct: pa.Array) -> pa.Array:
+        made.append(len(distinct))
+        return hashes(distinct, Hashing(KEY))
+
+    for page in range(12):
+        values = [None if n % 5 == 0 else of(n) for n in range(page * 20, page * 20 + 20)]
+        column = pa.chunked_array([pa.array(values, pa.decimal128(6, 2) if isinstance(of(1), Decimal) else None)])
+        assert once_each(column, make, known).to_pylist() == [hashed(value, KEY) for value in column.to_pylist()]
+    assert sum(made) == 192 if of(100) == 100 else most < 10 or sum(made) < 12
 
 
 @pytest.mark.parametrize("who", [["7", None, "Patient/7", "a/b"], [7, None, 8], [Decimal("7.0"), None]], ids=str)
