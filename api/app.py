@@ -28,6 +28,7 @@ from api.runs import routes as run_routes
 from api.sign_in.at_the_page import install as install_sign_in
 from api.sign_in.bearer import Provider
 from api.sign_in.proxy import TrustedProxy
+from api.source_limits import routes as source_limit_routes
 from api.sources import routes as source_routes
 from api.sources.offered import Offers
 from connectors.people import NameableSecrets
@@ -89,6 +90,7 @@ def create_app(
     app.include_router(token_routes.router)
     app.include_router(credential_routes.router)
     app.include_router(protection_routes.router)
+    app.include_router(source_limit_routes.router)
     app.include_router(source_routes.router)
     _add_operations(app, registry, settings.public_keys)
     install_page(app, asks_for_names=asks_for_names(settings))

@@ -25,6 +25,7 @@ from connectors.refusals import Refusal, from_pydantic
 from connectors.schedules.cron import Schedule, ScheduleError
 from connectors.schedules.cron import parse as parse_schedule
 from connectors.sources import Source
+from connectors.sources.asking.quiet_hours import AllQuietHours
 from connectors.sources.deletes import Deletes
 from connectors.sources.fhir import FhirSource
 from connectors.telling.notices import Notify
@@ -70,6 +71,10 @@ class RunPolicy(BaseModel):
         Annotated[float, Field(gt=0, le=7 * 86_400)] | None,
         Field(description="A run that takes longer is ended and counts as failed. null: no limit."),
     ] = None
+    quiet_hours: Annotated[
+        AllQuietHours,
+        Field(description="When its source is not asked: a run that is due then begins at their end."),
+    ] = ()
     then: Annotated[
         tuple[FollowUp, ...],
         Field(description="What starts each time the connector has loaded all that it should: see docs/follow-ups.md."),

@@ -5,6 +5,7 @@ r"""Errors of requests, whichever door they came through.
     ├── NoSuchTokenError           there is no such token, for whoever asks
     ├── NoSuchCredentialError      there is no such credential, for whoever asks
     ├── NoSuchProtectionError      there is no such profile of what may land, for whoever asks
+    ├── NoSuchSourceLimitError     there is no such limit of a source
     ├── NoSuchLoadError            the load history has no such run
     ├── NoSuchChangeError          nobody was asked about such a change at the source
     ├── NoSuchHeldLoadError        no load waits for a person under this number
@@ -61,6 +62,13 @@ class NoSuchProtectionError(RequestError):
 
     def __init__(self) -> None:
         super().__init__("There is no profile of this name.")
+
+
+class NoSuchSourceLimitError(RequestError):
+    """There is no limit of this name."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no limit of a source under this name.")
 
 
 class NoSuchLoadError(RequestError):

@@ -42,6 +42,8 @@ class Action(StrEnum):
     CREDENTIAL_DELETED = "credential_deleted"
     PROTECTION_KEPT = "protection_kept"
     PROTECTION_DELETED = "protection_deleted"
+    SOURCE_LIMIT_KEPT = "source_limit_kept"
+    SOURCE_LIMIT_DELETED = "source_limit_deleted"
     APPROVE = "approve"
     REFUSE = "refuse"
 

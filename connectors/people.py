@@ -73,6 +73,7 @@ class Act(StrEnum):
     KEEP_CREDENTIALS = "change credentials"
     REGISTER_CREDENTIALS = "register what is there already as a credential"
     KEEP_PROTECTIONS = "change profiles of what may land"
+    KEEP_LIMITS = "change limits of sources"
     MANAGE_TOKENS = "manage tokens"
     READ_AUDIT = "read the audit trail"
 
@@ -86,6 +87,7 @@ LEAST_ROLE: Mapping[Act, Role] = {
     Act.KEEP_CREDENTIALS: Role.EDITOR,
     Act.REGISTER_CREDENTIALS: Role.ADMIN,
     Act.KEEP_PROTECTIONS: Role.EDITOR,
+    Act.KEEP_LIMITS: Role.ADMIN,
     Act.MANAGE_TOKENS: Role.ADMIN,
     Act.READ_AUDIT: Role.ADMIN,
 }

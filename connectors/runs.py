@@ -26,6 +26,8 @@ class Options:
     """Load nothing, and compare what the source has with what has landed."""
     allow_mass_delete: bool = False
     """Somebody has looked: rows that are gone at the source go here, however many they are."""
+    ignore_quiet_hours: bool = False
+    """Somebody has said so: the source is asked in its quiet hours, too."""
 
     @property
     def partial(self) -> bool:
@@ -48,6 +50,7 @@ class Options:
             "backfill_to": self.backfill_to and self.backfill_to.isoformat(),
             "reconcile": self.reconcile,
             "allow_mass_delete": self.allow_mass_delete,
+            "ignore_quiet_hours": self.ignore_quiet_hours,
         }
         return {name: value for name, value in asked.items() if value}
 

@@ -338,6 +338,30 @@ protections = sa.Table(
     sa.Column("changed_by", sa.Text, nullable=False),
 )
 
+source_limits = sa.Table(
+    "cai_source_limits",
+    metadata,
+    # How many loads may ask a host or use a login at once, and when none may.
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("hosts", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'::text[]")),
+    sa.Column("credentials", JSONB(none_as_null=True), nullable=False, server_default=sa.text("'[]'::jsonb")),
+    sa.Column("loads", sa.Integer),
+    sa.Column("quiet_hours", JSONB(none_as_null=True), nullable=False, server_default=sa.text("'[]'::jsonb")),
+    sa.Column("changed_at", TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("changed_by", sa.Text, nullable=False),
+)
+
+source_waits = sa.Table(
+    "cai_source_waits",
+    metadata,
+    # Runs that wait for a limit: of which connector, what it was asked for, and when another one looks.
+    sa.Column("connector_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("asked", sa.Text, primary_key=True),
+    sa.Column("limit_name", sa.Text, nullable=False),
+    sa.Column("look_at", TIMESTAMP(timezone=True), nullable=False),
+)
+
 sessions = sa.Table(
     "cai_sessions",
     metadata,

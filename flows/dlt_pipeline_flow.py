@@ -26,6 +26,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
     backfill_to: datetime | None = None,
     allow_mass_delete: bool = False,
     reconcile: Comparison | None = None,
+    ignore_quiet_hours: bool = False,
 ) -> State[Any]:
     """Load one connector: read its source, and write what is new to its destination.
 
@@ -38,6 +39,7 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
         backfill_to: With a backfill: only what changed before this moment.
         reconcile: Load nothing, and compare source and destination: numbers of rows, or sums of all values.
         allow_mass_delete: Delete or mark what is gone at the source, however many rows that are.
+        ignore_quiet_hours: Ask the source in its quiet hours, too.
     """
     from connectors.runs import Options  # noqa: PLC0415
     from pipelines.artifacts import Bar, show  # noqa: PLC0415  # see the module's docstring
@@ -50,7 +52,14 @@ def run_connector_pipeline(  # noqa: PLR0917  # its parameters are a form in Pre
 
     settings = Settings()
     options = Options(
-        full_refresh, tuple(tables or ()), row_limit, backfill_from, backfill_to, reconcile, allow_mass_delete
+        full_refresh,
+        tuple(tables or ()),
+        row_limit,
+        backfill_from,
+        backfill_to,
+        reconcile,
+        allow_mass_delete,
+        ignore_quiet_hours,
     )
     listeners = Listeners(teller(settings.instance, settings.alert_after_failures), Bar(connector_id))
     try:

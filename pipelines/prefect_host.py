@@ -114,8 +114,8 @@ class PrefectHost:
         except (httpx.HTTPError, PrefectException) as error:
             logger.info("Another run could not be asked for: %s.", type(error).__name__)
             raise TransientError(
-                "The rows are not made yet, and Prefect takes no run that would look again: the connector's next run "
-                "does, or one that you start."
+                "The source can't be asked yet, and Prefect takes no run that would look again: the connector's next "
+                "run does, or one that you start."
             ) from None
 
 

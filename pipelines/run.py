@@ -32,6 +32,7 @@ from database import runs
 from pipelines.access import tunnels
 from pipelines.access.credential_rules import rules_of
 from pipelines.access.secrets import Secrets
+from pipelines.access.source_limits import waits_for_source
 from pipelines.connector_lock import Locks, connector_key
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ConfigurationError, Step, TimeLimitError
@@ -60,7 +61,8 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Nothing was loaded, for the source has not made the rows yet. Another run looks at that moment (aware)."""
+    """Nothing was loaded, for the source has not made the rows, or can't be asked yet. Another run looks at that
+    moment (aware)."""
 
     message: str
     at: datetime
@@ -120,7 +122,7 @@ def run_connector(
                     names=names_of_source(found),
                     profile=profile_of(locks.query, found.source, row.team),
                 )
-                outcome = _in_time(job, host)
+                outcome = _when_it_may(job, row, host)
                 if isinstance(outcome, Waiting):
                     host.come_again(outcome.at, outcome.key, options)
                     record.waiting(outcome.message)
@@ -139,8 +141,15 @@ def _started(host: RunHost, settings: Settings, options: Options) -> Started:
 def _asked(locks: Locks, found: Connector | ConfigurationError, options: Options) -> Options:
     """What the run is asked for: of an export that is under way, what it was begun for."""
     if isinstance(found, Connector) and isinstance(found.source, FhirSource) and found.source.exports:
-        return asked_before(locks.query, found.id, options)
+        before = asked_before(locks.query, found.id, options)
+        return replace(before, ignore_quiet_hours=options.ignore_quiet_hours)
     return options
+
+
+def _when_it_may(job: Job, row: ConnectorRow, host: RunHost) -> Waiting | Summary:
+    """Load, unless the source may not be asked yet."""
+    wait = waits_for_source(job.locks, row, job.connector, job.options, job.secrets)
+    return _in_time(job, host) if wait is None else Waiting(wait.message, wait.at, wait.key)
 
 
 def _in_time(job: Job, host: RunHost) -> Waiting | Summary:

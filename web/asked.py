@@ -22,6 +22,7 @@ class Typed:
     backfill_to: str = ""
     full_refresh: bool = False
     allow_mass_delete: bool = False
+    ignore_quiet_hours: bool = False
 
     @classmethod
     def of(cls, sent: Mapping[str, str]) -> "Typed":
@@ -33,6 +34,7 @@ class Typed:
             sent.get("backfill_to", "").strip(),
             "full_refresh" in sent,
             "allow_mass_delete" in sent,
+            "ignore_quiet_hours" in sent,
         )
 
     def options(self, timezone: str) -> Options:
@@ -53,7 +55,10 @@ class Typed:
         )
         if refusals:
             raise InvalidConnectorError(tuple(refusals))
-        return Options(self.full_refresh, self.tables, limit, begin, end, allow_mass_delete=self.allow_mass_delete)
+        return Options(
+            self.full_refresh, self.tables, limit, begin, end,
+            allow_mass_delete=self.allow_mass_delete, ignore_quiet_hours=self.ignore_quiet_hours,
+        )  # fmt: skip
 
 
 NOTHING = Typed()

@@ -232,6 +232,8 @@ DONE = {
     "credential_deleted": "deleted a credential",
     "protection_kept": "kept a profile of what may land",
     "protection_deleted": "deleted a profile of what may land",
+    "source_limit_kept": "set a limit of a source",
+    "source_limit_deleted": "deleted a limit of a source",
 }
 """What each action of the history is called. One that is not here is shown by its own name."""
 

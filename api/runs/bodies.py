@@ -58,13 +58,17 @@ class RunInput(Input):
             "however many they are."
         ),
     ] = False
+    ignore_quiet_hours: Annotated[
+        StrictBool,
+        Field(description="true: ask the source in its quiet hours, too; else the run begins at their end."),
+    ] = False
 
     @property
     def options(self) -> Options:
         """As the use case takes it."""
         return Options(
             self.full_refresh, tuple(self.tables), self.row_limit, self.backfill_from, self.backfill_to,
-            allow_mass_delete=self.allow_mass_delete,
+            allow_mass_delete=self.allow_mass_delete, ignore_quiet_hours=self.ignore_quiet_hours,
         )  # fmt: skip
 
 
@@ -106,7 +110,7 @@ class LoadAnswer(Body):
         dict[str, Any],
         Field(
             description="What was asked of it: `full_refresh`, `tables`, `row_limit`, `backfill_from`, `backfill_to`, "
-            "`reconcile`, `allow_mass_delete`."
+            "`reconcile`, `allow_mass_delete`, `ignore_quiet_hours`."
         ),
     ]
     destination: Annotated[str | None, Field(description="The destination's type, of a load that completed.")]

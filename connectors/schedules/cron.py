@@ -261,6 +261,11 @@ def _zones() -> frozenset[str]:
     return frozenset(available_timezones() - {"Factory", "localtime"})
 
 
+def is_timezone(name: str) -> bool:
+    """Whether this names a time zone, in its exact spelling."""
+    return name in _zones()
+
+
 def _refuse_timezone(timezone: str) -> None:
     meant = next((zone for zone in sorted(_zones()) if zone.lower() == timezone.strip().lower()), "Europe/Berlin")
     if not timezone:

@@ -20,7 +20,7 @@ EXAMPLES = 15
 EXAMPLES_OF_A_PROBE = 3
 """Each starts a process that reaches for the source: seconds, and more on a busy machine."""
 PROBE_SECONDS = 90
-OPERATIONS = 47
+OPERATIONS = 51
 CONNECTORS = "/api/v1/connectors"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 

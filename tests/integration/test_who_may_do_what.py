@@ -82,6 +82,8 @@ class Expected:
 UNREACHABLE = {"type": "fhir", "base_url": "http://127.0.0.1:1/r4"}
 READER, RUNNER, EDITOR, ADMIN = Role
 PROTECTIONS = "/api/v1/protections"
+LIMITS = "/api/v1/source-limits"
+LIMIT = {"hosts": ["emr.example.org"], "loads": 2}
 DROPS = {"rules": [{"names": ["ssn"], "method": "drop"}]}
 MATRIX = {
     ("POST", CONNECTORS): Expected(EDITOR, 201, of_other=403, body=connector),
@@ -138,6 +140,12 @@ MATRIX = {
         EDITOR, 200, of_other=403, refused_first=True, body=lambda team: {"rules": DROPS, "team": team}
     ),
     ("DELETE", PROTECTIONS + "/{name}"): Expected(EDITOR, 204, refused_first=True),
+}
+MATRIX |= {
+    ("GET", LIMITS): Expected(READER, 200, of_other=None),
+    ("GET", LIMITS + "/{name}"): Expected(READER, 200, of_other=None),
+    ("PUT", LIMITS + "/{name}"): Expected(ADMIN, 200, of_other=None, body=lambda _: LIMIT),
+    ("DELETE", LIMITS + "/{name}"): Expected(ADMIN, 204, of_other=None),
 }
 MATRIX |= {
     ("GET", f"{CONNECTOR}/export"): Expected(READER, 200),
@@ -241,6 +249,10 @@ async def _address(admin: httpx.AsyncClient, path: str, team: Team) -> str:
         name = f"study-{next(_numbers)}"
         made = await admin.put(f"{PROTECTIONS}/{name}", json={"rules": DROPS, "team": team})
         assert made.status_code == 200
+        return path.replace("{name}", name)
+    if path.startswith(LIMITS) and "{name}" in path:
+        name = f"emr-{next(_numbers)}"
+        assert (await admin.put(f"{LIMITS}/{name}", json=LIMIT)).status_code == 200
         return path.replace("{name}", name)
     if "{name}" in path:
         name = f"Secret study of {team} {next(_numbers)}"

@@ -154,7 +154,7 @@ def test_the_parameters_make_a_form_with_help() -> None:
     properties = run_connector_pipeline.parameters.properties
     assert list(properties) == [
         "connector_id", "full_refresh", "tables", "row_limit", "backfill_from", "backfill_to",
-        "allow_mass_delete", "reconcile",
+        "allow_mass_delete", "reconcile", "ignore_quiet_hours",
     ]  # fmt: skip
     assert run_connector_pipeline.parameters.required == ["connector_id"]
     assert all(properties[name].get("description") for name in properties)

@@ -123,6 +123,8 @@ def test_every_route_of_the_contract_is_there() -> None:
         ("DELETE", "/api/v1/credentials/{name}"),
         ("GET", "/api/v1/protections"),
         *((method, "/api/v1/protections/{name}") for method in ("GET", "PUT", "DELETE")),
+        ("GET", "/api/v1/source-limits"),
+        *((method, "/api/v1/source-limits/{name}") for method in ("GET", "PUT", "DELETE")),
         *(("POST", f"/api/v1/sources/{action}") for action in ("discover", "test")),
         *(("GET", path) for path in ("/health", "/ready", "/metrics", "/.well-known/jwks.json")),
     }

@@ -88,5 +88,6 @@ def test_the_version_of_a_spec_is_the_recorded_one(values: dict[str, Any], versi
 def test_the_parameters_of_a_run_are_the_recorded_ones() -> None:
     schema = parameter_schema(run_connector_pipeline).model_dump_for_openapi()
     text = json.dumps(schema, sort_keys=True)
-    # Moved on purpose since the house was: a run takes allow_mass_delete and reconcile as well.
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "3e5c3f1c23475d5a"
+    # Moved on purpose since the house was: a run takes allow_mass_delete, reconcile and ignore_quiet_hours
+    # as well.
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "7fe2a499841c02e0"

@@ -1,0 +1,1 @@
+"""Limits of sources: the routes of `/api/v1/source-limits`, and their bodies."""

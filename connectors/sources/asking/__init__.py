@@ -1,0 +1,1 @@
+"""Asking: when a source is asked."""

@@ -1,0 +1,1 @@
+"""Rules that many connectors go by, each kept once: limits of sources."""
