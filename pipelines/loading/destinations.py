@@ -32,11 +32,15 @@ REPLACE = "insert-from-staging"
 (`staging-optimized` would be cheaper and drops the table, which fails as soon as a view uses it.)"""
 
 
+LEAST_MB, COLUMN_KB, MOST_MB = 64, 170, 450
+"""DuckDB's memory where it goes by a table's columns: some, and some more for each. It keeps all that it may, and a
+piece of each column while rows are written (with 2,050 columns 200 MB are enough for 500 rows, and 300 for 3,000)."""
+
 DUCKDB = {
     # Rows of a table have no order, and keeping one costs threads and memory.
     "preserve_insertion_order": False,
     # Beyond this DuckDB writes to disk. Its own choice is 80% of the machine, of which a worker has only a part.
-    "memory_limit": "450MB",
+    "memory_limit": f"{MOST_MB}MB",
     # Each thread holds rows of its own: many of them would not fit into that.
     "threads": min(4, os.cpu_count() or 1),
 }
@@ -67,6 +71,8 @@ class Target:
     merges: bool = True
     swaps: bool = False
     """Whether a full refresh loads beside the old rows (`pipelines.loading.replacing`), or drops its tables first."""
+    fit: Callable[[int], None] = lambda widest: None
+    """Told how many columns the widest table has that is about to be loaded."""
     make: Callable[[], None] = lambda: None
     """Makes what must be there before a pipeline opens it. Called by a run that has the destination for itself."""
 
@@ -80,7 +86,8 @@ def open_target(
     roots: tuple[Path, ...] | None = None,
     dataset: str | None = None,
     denied: DeniedHosts | None = None,
-    nested: bool = False,
+    one_thread: bool = False,
+    by_width: bool = False,
 ) -> Target:
     """The dlt destination of a connector, with a staging dataset of the connector's own.
 
@@ -92,7 +99,8 @@ def open_target(
         dataset: the dataset, whose rights are looked at where that matters; None: as if the login had all of them.
         roots: the directories, besides `data_dir`, that a local destination may be in. None: it may be anywhere.
         denied: the hosts that it may not be on; None: it may be on any.
-        nested: rows are mostly JSON, so that those which a thread of DuckDB gathers take much memory.
+        one_thread: rows are large (mostly JSON, or of many columns), and each thread of DuckDB gathers some.
+        by_width: DuckDB has as much memory as the widest table needs.
 
     Raises:
         ConfigurationError: when its credentials or the package that it needs are missing, or its place is forbidden.
@@ -104,7 +112,7 @@ def open_target(
     staging = f"connector_{connector_id}_staging"
     match destination:
         case DuckdbDestination(path=path, storage_version=version):
-            return _duckdb(data_dir / path, staging, version, one_thread=nested)
+            return _duckdb(data_dir / path, staging, version, one_thread=one_thread, by_width=by_width)
         case PostgresDestination(credentials=reference):
             value = secrets.resolve(reference)
             for host, _, _ in postgres_places(postgres_url(value)):
@@ -135,14 +143,15 @@ OUTSIDE = (
 )
 
 
-def _duckdb(path: Path, staging: str, version: str, *, one_thread: bool) -> Target:
+def _duckdb(path: Path, staging: str, version: str, *, one_thread: bool, by_width: bool) -> Target:
     from pipelines.loading.replacing.refresh import RefreshedDuckDb  # noqa: PLC0415  # dlt costs seconds: only in a run
 
     # dlt would open whatever stands there; a directory of clinical data is for its owner alone.
     path.parent.mkdir(parents=True, exist_ok=True)
     from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials  # noqa: PLC0415
 
-    credentials = DuckDbCredentials(str(path), global_config=DUCKDB | ({"threads": 1} if one_thread else {}))
+    config = DUCKDB | ({"threads": 1} if one_thread else {})
+    credentials = DuckDbCredentials(str(path), global_config=config)
     target = RefreshedDuckDb(
         credentials=credentials,
         staging_dataset_name_layout=staging,
@@ -153,8 +162,19 @@ def _duckdb(path: Path, staging: str, version: str, *, one_thread: bool) -> Targ
         # Each has all of DuckDB's threads.
         max_parallel_load_jobs=1,
     )
+
+    def fit(widest: int) -> None:
+        if by_width:
+            config["memory_limit"] = f"{memory_for(widest)}MB"
+
+    exclusive = f"duckdb:{path.resolve()}"
     make = lambda: make_duckdb_file(path, version)  # noqa: E731
-    return Target(target, "parquet", exclusive=f"duckdb:{path.resolve()}", swaps=True, make=make)
+    return Target(target, "parquet", exclusive=exclusive, swaps=True, fit=fit, make=make)
+
+
+def memory_for(widest: int) -> int:
+    """The megabytes that DuckDB needs for tables of so many columns at the most."""
+    return min(MOST_MB, LEAST_MB + widest * COLUMN_KB // 1024)
 
 
 def make_duckdb_file(path: Path, version: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import dlt
 
 from connectors.sources.fhir import FhirSource
+from connectors.sources.redcap import RedcapSource
 from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.connector_lock import name_key
 from pipelines.loading import unfinished_loads
@@ -54,7 +55,8 @@ def open_destination(job: Job, directory: Path, *, full_refresh: bool) -> Opened
         roots=tuple(job.settings.local_destination_roots) if named else None,
         dataset=job.connector.dataset,
         denied=DeniedHosts.of(job.settings) if named else None,
-        nested=isinstance(job.connector.source, FhirSource),
+        one_thread=isinstance(job.connector.source, FhirSource | RedcapSource),
+        by_width=isinstance(job.connector.source, RedcapSource),
     )
     pipeline = dlt.pipeline(
         pipeline_name=job.name,

@@ -124,6 +124,7 @@ class LoadPipeline:
         except NotReadyError as wait:
             self.waits = wait
         # What rows were made in is free by now, and the load wants it for the destination.
+        gc.collect()
         give_back()
 
     def _context(self, **more: Any) -> Context:
@@ -205,12 +206,16 @@ class LoadPipeline:
     def normalize(self) -> None:
         """Make load files of what was read."""
         self.pipeline.normalize()
+        gc.collect()
+        give_back()
 
     def load(self) -> None:
         """Write the load files to the destination. Tried again, it goes on where it stopped."""
         if self.pipeline.default_schema_name:
-            for table in self.pipeline.default_schema.data_tables():
+            tables = self.pipeline.default_schema.data_tables()
+            for table in tables:
                 self.job.names.update({table["name"], *table["columns"]})
+            self._opened.target.fit(max((len(table["columns"]) for table in tables), default=0))
         self._measured.counts.check(self._rows())
         # Another run may have begun if the locks were lost while this one read, and removed what was read ...
         self.job.locks.check()

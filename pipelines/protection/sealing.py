@@ -11,9 +11,6 @@ import hmac
 from typing import Any, TypeGuard
 
 from dlt.common.json import json
-from joserfc import jwe
-from joserfc.errors import JoseError
-from joserfc.jwk import OctKey
 
 _MARK = "sealed:"
 _HEADER = {"alg": "dir", "enc": "A256GCM"}
@@ -29,14 +26,21 @@ class Seal:
 
     def __init__(self, key: bytes) -> None:
         """`key`: that of the masks, of which another one is made here."""
+        from joserfc.jwk import OctKey  # noqa: PLC0415  # 12 MB, for sealed cursors alone
+
         self._key = OctKey.import_key(hmac.digest(key, b"cursors", hashlib.sha256))
 
     def closed(self, value: Any) -> str:
         """A value as it may be kept."""
+        from joserfc import jwe  # noqa: PLC0415
+
         return _MARK + jwe.encrypt_compact(dict(_HEADER), json.typed_dumps(value).encode(), self._key)
 
     def opened(self, kept: str) -> Any:
         """The value of what `closed` gave; None when another key has closed it."""
+        from joserfc import jwe  # noqa: PLC0415
+        from joserfc.errors import JoseError  # noqa: PLC0415
+
         try:
             return json.typed_loads(
                 (jwe.decrypt_compact(kept.removeprefix(_MARK), self._key).plaintext or b"").decode()

@@ -12,6 +12,11 @@ _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 """glibc's; other C libraries have none, and keep less."""
 
 
+def keep_little() -> None:
+    """Let Arrow take its memory from the C library from now on: what is free there can be given back."""
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
 def give_back() -> None:
     """Give back what nothing uses. It costs milliseconds, so not for each row."""
     pa.default_memory_pool().release_unused()

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import dlt
 import pyarrow as pa
-import pyarrow.dataset
 import pyarrow.parquet
 
 from connectors.destinations import Destination
@@ -167,7 +166,9 @@ class _Postgres(_Named):
             return list(cursor.fetchall()) if cursor.description else []
 
     def put(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
-        rows = pa.dataset.dataset([str(path) for path in files], format="parquet")
+        import pyarrow.dataset  # noqa: PLC0415  # only for PostgreSQL
+
+        rows = pyarrow.dataset.dataset([str(path) for path in files], format="parquet")
         scanner = rows.scanner(columns=list(columns), batch_size=BATCH_ROWS, use_threads=False)
         with self._connection.cursor() as cursor:
             cursor.adbc_ingest(name, scanner.to_reader(), mode="create", temporary=True)

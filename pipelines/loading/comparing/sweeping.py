@@ -21,9 +21,7 @@ from connectors.sources.write_rules import landed_table, normalised
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import Step
 from pipelines.loading.comparing.deleting import Deleted, Guard, last_sweeps, refuse_own_column, sweep
-from pipelines.loading.comparing.hashed_keys import differing
 from pipelines.loading.comparing.histories import Histories
-from pipelines.loading.comparing.listed_files import listed_files
 from pipelines.loading.comparing.reading import Place, Reread, read_again
 from pipelines.loading.comparing.sessions import session
 
@@ -105,8 +103,14 @@ def _read(
 ) -> list[Reread]:
     """What the source has of these tables."""
     if isinstance(source, FilesSource):
+        from pipelines.loading.comparing.listed_files import listed_files  # noqa: PLC0415  # formats of files
+
         return listed_files(place, listed, tables.keys())
-    hashed = differing(place, source, tables)
+    hashed: dict[str, Reread] = {}
+    if isinstance(source, SqlDatabaseSource):
+        from pipelines.loading.comparing.hashed_keys import differing  # noqa: PLC0415  # databases cost 40 MB
+
+        hashed = differing(place, source, tables)
     read = [*hashed.values()]
     if others := tables.keys() - hashed.keys():
         read += read_again(place, _keys_alone(source, others), keys_alone=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 import pyarrow as pa
 from dlt.common.destination.client import HasFollowupJobs, RunnableLoadJob
@@ -26,16 +26,18 @@ from connectors.sources.checks import checks_of
 from connectors.sources.sql_database import SqlDatabaseSource
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import Step, TransientError, UnexpectedError
+from pipelines.loading.deduplication.newest_rows import quoted_name
 from pipelines.loading.job import Job
 from pipelines.loading.measures.row_counts import RowCounts
 from pipelines.loading.streaming.column_types import sql_types
 from pipelines.loading.streaming.pump import Pumped, SourceError, pump
 from pipelines.rows.fitting import Fitter
-from pipelines.sources.sql.streams.fitness import quoted_name
-from pipelines.sources.sql.streams.offers import Offer, offer_of
 from pipelines.sources.sql.streams.snapshot import Snapshot
 from pipelines.sources.sql.streams.wishes import Wish
 from pipelines.wording import quoted
+
+if TYPE_CHECKING:
+    from pipelines.sources.sql.streams.offers import Offer
 
 NOTE: Literal["csv"] = "csv"
 """The format that dlt takes the note for. No load file of ours for PostgreSQL is one."""
@@ -50,7 +52,7 @@ _SHAPE = (
 class Stream:
     """The rows of one table on their way."""
 
-    offer: Offer
+    offer: "Offer"
     fitter: Fitter
     """Knows the types in which they land."""
 
@@ -84,6 +86,10 @@ class Streams:
 
     def let(self, resource: DltResource, table: str, fitter: Fitter, wish: Wish) -> None:
         """Let the rows of a resource stream as the run wishes, if its source has offered that."""
+        if self.snapshot is None:
+            return  # nothing is offered
+        from pipelines.sources.sql.streams.offers import offer_of  # noqa: PLC0415  # databases cost 40 MB
+
         if (offer := offer_of(resource)) is not None:
             offer.wish = wish
             resource.add_step(_Noting(self, table, Stream(offer, fitter)))

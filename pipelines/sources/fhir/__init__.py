@@ -19,7 +19,7 @@ from pipelines.sources.cursors.incremental import Cursor, Increment
 from pipelines.sources.cursors.windows import MOMENT
 from pipelines.sources.fhir import bulk
 from pipelines.sources.fhir.bulk import CURSOR
-from pipelines.sources.fhir.bundles import resources_in, searched
+from pipelines.sources.fhir.bundles import MORE, resources_in, searched
 from pipelines.sources.fhir.capability import Offered, asked_once
 from pipelines.sources.fhir.pages import by_last_updated
 from pipelines.sources.fhir.patients import Patients
@@ -116,12 +116,20 @@ def _resource(client: Client, source: FhirSource, kind: str, context: Context) -
                 "pages by offset: some may be missing. A full refresh in a quiet hour brings them."
             )
 
+        def short(counted: int, came: int) -> None:
+            if source.check_complete:
+                raise ConfigurationError(
+                    f"The server says that there are {counted} resources of {kind}, and {came} came: its Bundles link "
+                    f"to no others, and it does not sort by _lastUpdated: {MORE}"
+                )
+
         found = by_last_updated(
             bundles,
             lambda bundle: resources_in(bundle, kind),
             since,
             moved,
             merges=dlt.current.resource().write_disposition == "merge",
+            short=short,
         )
         yield from paged(found, first)
 

@@ -17,6 +17,9 @@ from pipelines.sources.paging.pages import Question, read_pages
 from pipelines.sources.paging.paginators import Stated
 from pipelines.sources.paging.selecting import Rows
 
+MORE = "raise source.page_size, or set source.check_complete to false if the server counts something else."
+"""What to do where a server counts more resources than its Bundles have, and links to no others."""
+
 MOST_SEARCHES = 3
 """How often one search is begun when it expires each time."""
 
@@ -50,6 +53,7 @@ def searched(client: Client, kind: str, params: Mapping[str, Any], *, check: boo
             select=select,
             check_complete=check,
             known=names,
+            way_out=MORE,
         )
         try:
             for _ in read_pages(client, question):

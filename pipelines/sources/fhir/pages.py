@@ -4,6 +4,9 @@ A resource that is updated between two pages moves to the end of the order, all 
 is found by its offset begins one resource too late: that one would be missing for good, for the cursor goes past it. So
 the next search begins at the last `lastUpdated` seen, by what stands there and not by how many stood before it. Links
 are followed where that can't be: in a page of one moment only, and where a server does not sort or does not filter.
+
+A server that counts more resources than its page has and links to no other is read in the same way, and has to send as
+many as it has counted: else it does not sort, and those that it left out came nowhere.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,6 +23,7 @@ def by_last_updated(
     remark: Callable[[], None],
     *,
     merges: bool = True,
+    short: Callable[[int, int], None] = lambda counted, came: None,
 ) -> Iterator[list[dict[str, Any]]]:
     """The resources, page by page; those from a moment on once more, when one has moved between linked pages.
 
@@ -28,12 +32,13 @@ def by_last_updated(
         resources: those in a bundle.
         since: the moment to begin at; None: the very first.
         remark: tells that some may be missing, since each reading had one that moved.
+        short: told when fewer came than a server without links has counted; raises, unless that may be.
     """
     start = since
     # Where rows are not merged, those that come again would be there twice.
     for _ in range(MOST_READINGS if merges else 1):
         versions = Versions()
-        yield from _read(search, resources, start, versions)
+        yield from _read(search, resources, start, versions, short)
         again = versions.begin_again_at()
         if again is None:
             return
@@ -46,9 +51,11 @@ def _read(
     resources: Callable[[Any], list[dict[str, Any]]],
     start: Any,
     versions: Versions,
+    short: Callable[[int, int], None],
 ) -> Iterator[list[dict[str, Any]]]:
     known = set[tuple[Any, Any]]()
     follows = False
+    counted = came = 0
     while True:
         resumed = None
         begun = None if start is None else instant_of(start)
@@ -60,13 +67,19 @@ def _read(
             named = [(resource.get("id"), moment) for resource, moment in zip(found, moments, strict=True)]
             versions.add(named, linked=number > 0)
             # What the page before ended with comes again.
-            yield [resource for resource, version in zip(found, named, strict=True) if version not in known]
+            yield (new := [resource for resource, version in zip(found, named, strict=True) if version not in known])
+            came += len(new)
+            more = _goes_on(bundle)
+            if not more and number == 0 and _counted(bundle) > len(found):
+                more, counted = True, max(counted, _counted(bundle))
             follows = follows or not _ascends(orders) or (number == 0 and _ignored(orders, begun))
-            if follows or not _goes_on(bundle) or not orders or orders[-1] <= (begun or orders[0]):
+            if follows or not more or not orders or orders[-1] <= (begun or orders[0]):
                 continue
             resumed = moments[-1]
             break
         if resumed is None:
+            if came < counted:
+                short(counted, came)
             return
         known = {version for version, order in zip(named, orders, strict=True) if order == orders[-1]}
         start = resumed
@@ -85,6 +98,12 @@ def _ascends(orders: list[Order]) -> bool:
 def _ignored(orders: list[Order], begun: Order | None) -> bool:
     """Whether a server answers with what lies before the moment that it was asked for."""
     return bool(orders) and begun is not None and orders[0] < begun
+
+
+def _counted(bundle: Any) -> int:
+    """How many resources a search has found by the server's own word; 0 where it says nothing."""
+    total = bundle.get("total") if isinstance(bundle, dict) else None
+    return total if type(total) is int else 0
 
 
 def _goes_on(bundle: Any) -> bool:

@@ -4,6 +4,7 @@ A patient who is new is asked for from the beginning, the others from where the 
 that travels with the rows: if the process dies, neither is there.
 """
 
+import contextlib
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -77,6 +78,28 @@ def way_of(kind: str, offered: Capability, *, by_date: bool) -> Way:
     return Way(named, next((name for name in DATES if name in parameters), None) if by_date else None)
 
 
+@dataclass
+class Named:
+    """How a type's searches name a patient: by the id, or as `Patient/id` where the server finds nothing by that."""
+
+    as_reference: bool | None = None
+    """None: nobody knows yet, for nothing has come."""
+
+    def found(self, search: Callable[[str], list[dict[str, Any]]], patient: str) -> list[dict[str, Any]]:
+        """What a search finds of a patient."""
+        known = self.as_reference  # another thread may learn it meanwhile
+        found = search(f"Patient/{patient}" if known else patient)
+        if known is not None:
+            return found
+        if found:
+            self.as_reference = False
+            return found
+        with contextlib.suppress(ConfigurationError):  # the id alone is the usual way, and was not refused
+            if found := search(f"Patient/{patient}"):
+                self.as_reference = True
+        return found
+
+
 class Patients:
     """The patients of a connector, and their resources. One for a run."""
 
@@ -135,12 +158,12 @@ class Patients:
         def read() -> Iterator[Any]:
             if window is not None:
                 moments = [f"ge{window[0].isoformat()}", f"lt{window[1].isoformat()}"]
-                yield from paged(self._pages(kind, way, lambda _: moments), first)
+                yield from paged(self._pages(kind, way, lambda _: moments, Named()), first)
                 return
             reading = Reading(self._source, self._client, kind, way, self._marks(kind))
             state = {} if first is not None else dlt.current.resource_state()
             start = reading.begin(state)
-            yield from paged(reading.noted(self._pages(kind, way, start)), first)
+            yield from paged(reading.noted(self._pages(kind, way, start, reading.named)), first)
             reading.end(state)
 
         resource = dlt.resource(read, name=kind, primary_key="id", write_disposition="merge")
@@ -152,15 +175,29 @@ class Patients:
         everybody = _mark("\n".join(sorted(self._ids)))
         return {each: everybody if hidden else _mark(each) for each in self._ids}
 
-    def _pages(self, kind: str, way: Way, start: Callable[[str], Sequence[str]]) -> Iterator[list[dict[str, Any]]]:
+    def _pages(
+        self, kind: str, way: Way, start: Callable[[str], Sequence[str]], named: Named
+    ) -> Iterator[list[dict[str, Any]]]:
         """The resources of each patient, of some patients at a time."""
 
         def of_patient(patient: str) -> list[dict[str, Any]]:
-            params: dict[str, Any] = {way.patient: patient, "_count": self._source.page_size}
-            if way.moment is not None and (moments := start(patient)):
-                params[way.moment] = list(moments)
-            bundles = searched(self._client, kind, params, check=self._source.check_complete)
-            return [each for bundle in bundles for each in resources_in(bundle, kind)]
+            def search(name: str) -> list[dict[str, Any]]:
+                params: dict[str, Any] = {way.patient: name, "_count": self._source.page_size}
+                if way.moment is not None and (moments := start(patient)):
+                    params[way.moment] = list(moments)
+                bundles = searched(self._client, kind, params, check=self._source.check_complete)
+                return [each for bundle in bundles for each in resources_in(bundle, kind)]
+
+            if kind != "Patient":
+                return named.found(search, patient)
+            found = search(patient)
+            own = [each for each in found if each.get("id") == patient]
+            if len(own) < len(found):
+                self._client.remark(
+                    "The server does not heed _id, and answers with other patients than those that were asked for: "
+                    "these were left out."
+                )
+            return own
 
         at_once = self._source.patients.at_once if self._source.patients is not None else 1
         yield from _in_parallel(of_patient, self._ids, at_once)
@@ -182,6 +219,7 @@ class Reading:
         )
         self._begun = datetime.now(UTC)
         self._newest: Any = None
+        self.named = Named()
 
     def begin(self, state: dict[str, Any]) -> Callable[[str], Sequence[str]]:
         """The moments that a patient's resources are asked for by, as the loads before have left it."""
@@ -189,6 +227,7 @@ class Reading:
         if self._asked.widened(kept.get("asked", {})):
             kept = {}
         self._newest = kept.get("value")
+        self.named.as_reference = kept.get("as_reference")
         since, known = self._from(kept), set(state.get(KNOWN, ()) if kept else ())
         if self._way.moment is None:
             self._client.remark(
@@ -233,6 +272,7 @@ class Reading:
         before = state.get(STATE, {}).get("asked")
         widened = before is not None and bool(self._asked.widened(before))
         kept = {"path": CURSOR, "asked": self._asked.kept(None if widened else before)}
+        kept |= {} if self.named.as_reference is None else {"as_reference": self.named.as_reference}
         kept |= {"read_at": self._begun.isoformat()} | ({} if self._newest is None else {"value": self._newest})
         state[STATE] = kept
         state[KNOWN] = sorted(set(self._marks.values()))

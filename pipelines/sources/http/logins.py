@@ -23,7 +23,6 @@ from pipelines.access.secrets import Secrets
 from pipelines.errors import Fields
 from pipelines.sources.http.answers import Remark
 from pipelines.sources.http.sending import Sender
-from pipelines.sources.http.smart_backend import SmartBackend
 from pipelines.sources.http.tokens import TokenAuth, TokenRequest
 
 FIELDS = Fields("source.auth.access_token_url", "source.auth.access_token_url", "source.auth", "source.auth")
@@ -67,6 +66,8 @@ def login_of(
             request = _client_credentials(credentials, secrets, token_sender)
             return TokenAuth(lambda: request, credentials.default_token_expiration, secrets, remark)
         case SmartBackendAuth():
+            from pipelines.sources.http.smart_backend import SmartBackend  # noqa: PLC0415  # ciphers: 12 MB
+
             backend = SmartBackend(credentials, base_url, secrets, token_sender, remark)
             return TokenAuth(backend.request, SmartBackend.LASTS, secrets, remark)
 

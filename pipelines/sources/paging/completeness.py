@@ -36,8 +36,10 @@ _WAY_OUT = "Set check_complete of the resource to false if the source counts som
 class Tally:
     """The count of what came so far, and of what was said about it."""
 
-    def __init__(self, table: str, params: Mapping[str, Any], remark: Callable[[str], None]) -> None:
+    def __init__(self, table: str, params: Mapping[str, Any], remark: Callable[[str], None], way_out: str = "") -> None:
+        """`way_out`: what to do where rows are missing, of a source that has no paginator to set."""
         self.table = table
+        self.way_out = way_out
         self.params = params
         self.remark = remark
         self.said = Statement()
@@ -164,6 +166,8 @@ def _check_total(tally: Tally, left_out: int, *, is_whole: bool) -> None:
     sentence = f"The source says at '{tally.total_at}' that {counted}"
     if tally.total_moved:
         raise TransientError(f"{sentence}: they changed while they were read, and rows are missing.")
+    if tally.way_out:
+        raise ConfigurationError(f"{sentence}, with no way to more of them: {tally.way_out}")
     if tally.pages == 1:
         raise ConfigurationError(f"{sentence}, with no way to the next page: {_advice(tally.said)} {_WAY_OUT}")
     raise ConfigurationError(f"{sentence}, on {tally.pages} pages: check the paginator. {_WAY_OUT}")

@@ -49,6 +49,8 @@ class Question:
     """Kept from load to load: whether the paginator's path has ever named a next page. Empty: not yet."""
     known: tuple[str, ...] = ()
     """Names that a server's words may have in a sentence."""
+    way_out: str = ""
+    """What to do where the source says that there are more rows than came; empty: set the paginator."""
 
 
 def read_pages(client: Client, question: Question) -> Generator[list[Any], None, bool]:
@@ -66,7 +68,7 @@ class _Reading:
     def __init__(self, client: Client, question: Question) -> None:
         self._client = client
         self._question = question
-        self._tally = Tally(question.table, dict(question.params), client.remark)
+        self._tally = Tally(question.table, dict(question.params), client.remark, question.way_out)
         self._judge = Judge(self._tally)
         self._asked = Seen()
         self._keys: tuple[str, ...] | None = None

@@ -16,7 +16,7 @@ from connectors.sources.deletes import Deletes
 from connectors.sources.redcap import Checkboxes, Content, Layout, RedcapSource
 from connectors.sources.write_rules import normalised
 from pipelines.errors import ConfigurationError
-from pipelines.rows.memory import give_back
+from pipelines.rows.memory import give_back, keep_little
 from pipelines.sources import Context
 from pipelines.sources.http.client import source_client
 from pipelines.sources.redcap.asking import FIELDS, Project
@@ -34,6 +34,7 @@ TABLES = {Content.FORM_EVENT_MAPPING: "form_event_mapping"}
 
 def resources(source: RedcapSource, context: Context) -> list[DltResource]:
     """One resource for each content; of the records, one for each instrument where the layout says so."""
+    keep_little()
     project = project_of(source, context)
     found: list[DltResource] = []
     for content in source.content:

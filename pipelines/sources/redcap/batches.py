@@ -13,7 +13,7 @@ from pipelines.errors import ConfigurationError, RunError, TransientError
 from pipelines.remarks import Remarks
 from pipelines.sources.redcap.asking import Project, RequestRefusedError
 
-ANSWER_BYTES = 2_000_000
+ANSWER_BYTES = 1_000_000
 """The size of an answer that is aimed at: read, it takes some three times as much memory."""
 
 FIRST = 20

@@ -228,6 +228,34 @@ def fhir_server(directory: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+def _of_npm(package: str) -> tuple[str, Path]:
+    """Node, and the `node_modules` that has a package; without them the test is skipped."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    found = subprocess.run([npm, "root", "--global"], capture_output=True, text=True, check=True) if npm else None
+    home = Path(found.stdout.strip()) if found else Path()
+    if node is None or not (home / package).is_dir():
+        pytest.skip(f"No {package} here: npm install --global {package}.")
+    return node, home
+
+
+@contextlib.contextmanager
+def medplum_router(directory: Path) -> Iterator[str]:
+    """npm's `@medplum/fhir-router` with its repository in memory, which is empty; its address."""
+    node, home = _of_npm("@medplum/fhir-router")
+    port, script = free_port(), Path(__file__).with_name("medplum_router.mjs")
+    with _process([node, str(script), str(home), str(port)], directory, lambda: _listening(port)):
+        yield f"http://127.0.0.1:{port}/fhir"
+
+
+@contextlib.contextmanager
+def asymmetrik_core(directory: Path, file: Path) -> Iterator[str]:
+    """npm's `@asymmetrik/node-fhir-server-core` with the resources of a file, a JSON list; its address."""
+    node, home = _of_npm("@asymmetrik/node-fhir-server-core")
+    port, script = free_port(), Path(__file__).with_name("asymmetrik_core.cjs")
+    with _process([node, str(script), str(home), str(port), str(file)], directory, lambda: _listening(port)):
+        yield f"http://127.0.0.1:{port}/4_0_1"
+
+
 @contextlib.contextmanager
 def oidc_provider(directory: Path, callback: str, seconds: int) -> Iterator[str]:
     """npm's `oidc-provider`: its issuer. Its users are ann (of the group oncology) and eve (strangers).
@@ -237,13 +265,10 @@ def oidc_provider(directory: Path, callback: str, seconds: int) -> Iterator[str]
         callback: to where it sends browsers back.
         seconds: how long its access tokens last.
     """
-    node, npm = shutil.which("node"), shutil.which("npm")
-    found = subprocess.run([npm, "root", "--global"], capture_output=True, text=True, check=True) if npm else None
-    home = Path(found.stdout.strip()) / "oidc-provider" if found else Path()
-    if node is None or found is None or not home.is_dir():
-        pytest.skip("No oidc-provider here: npm install --global oidc-provider.")
+    node, home = _of_npm("oidc-provider")
     port, script = free_port(), Path(__file__).with_name("oidc_provider.mjs")
+    package = home / "oidc-provider"
     with _process(
-        [node, str(script), str(home), str(port), callback, str(seconds)], directory, lambda: _listening(port)
+        [node, str(script), str(package), str(port), callback, str(seconds)], directory, lambda: _listening(port)
     ):
         yield f"http://localhost:{port}"
