@@ -67,10 +67,10 @@ COLLECTED_EVERY = 100_000
 def configure(kind: str = "") -> None:
     """Set what dlt reads from the environment, and who may read what a run writes. Nothing differs between runs.
 
-    But for the `kind` of the source: tables of a database are read one after the other, over one session; pages of an
-    API all at once.
+    But for the `kind` of the source: tables of a database are read one after the other, over one session, and those of
+    REDCap by instrument too, each of which has a page in memory; pages of an API all at once.
     """
-    in_turns = {"EXTRACT__NEXT_ITEM_MODE": "fifo" if kind == "sql_database" else "round_robin"}
+    in_turns = {"EXTRACT__NEXT_ITEM_MODE": "fifo" if kind in {"sql_database", "redcap"} else "round_robin"}
     os.environ.update(CONFIGURATION | in_turns)
     # Rows are many and hold no cycles: by Python's own threshold (700) a third of the time of JSON goes into looking.
     gc.set_threshold(COLLECTED_EVERY, 20, 20)

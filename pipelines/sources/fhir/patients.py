@@ -271,7 +271,7 @@ class Reading:
         """Keep how far all patients have come."""
         before = state.get(STATE, {}).get("asked")
         widened = before is not None and bool(self._asked.widened(before))
-        kept = {"path": CURSOR, "asked": self._asked.kept(None if widened else before)}
+        kept: dict[str, Any] = {"path": CURSOR, "asked": self._asked.kept(None if widened else before)}
         kept |= {} if self.named.as_reference is None else {"as_reference": self.named.as_reference}
         kept |= {"read_at": self._begun.isoformat()} | ({} if self._newest is None else {"value": self._newest})
         state[STATE] = kept
