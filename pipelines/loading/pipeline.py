@@ -124,8 +124,7 @@ class LoadPipeline:
         except NotReadyError as wait:
             self.waits = wait
         # What rows were made in is free by now, and the load wants it for the destination.
-        gc.collect()
-        give_back()
+        give_back(cycles=True)
 
     def _context(self, **more: Any) -> Context:
         job = self.job
@@ -206,16 +205,11 @@ class LoadPipeline:
     def normalize(self) -> None:
         """Make load files of what was read."""
         self.pipeline.normalize()
-        gc.collect()
-        give_back()
+        give_back(cycles=True)
 
     def load(self) -> None:
         """Write the load files to the destination. Tried again, it goes on where it stopped."""
-        if self.pipeline.default_schema_name:
-            tables = self.pipeline.default_schema.data_tables()
-            for table in tables:
-                self.job.names.update({table["name"], *table["columns"]})
-            self._opened.target.fit(max((len(table["columns"]) for table in tables), default=0))
+        look_at_tables(self.job, self._opened)
         self._measured.counts.check(self._rows())
         # Another run may have begun if the locks were lost while this one read, and removed what was read ...
         self.job.locks.check()
@@ -334,6 +328,14 @@ class LoadPipeline:
             asks=self._prepared.contract_is(SchemaContract.ASK),
             tables=self._measured.tables(self._prepared.fitters, rows, schema, loaded),
         )
+
+
+def look_at_tables(job: Job, opened: Opened) -> None:
+    """Note the names of what is about to be loaded, which sentences may have, and let the destination fit its width."""
+    tables = opened.pipeline.default_schema.data_tables() if opened.pipeline.default_schema_name else []
+    for table in tables:
+        job.names.update({table["name"], *table["columns"]})
+    opened.target.fit(max((len(table["columns"]) for table in tables), default=0))
 
 
 def states_of(pipeline: dlt.Pipeline, name: str) -> dict[str, Any]:
