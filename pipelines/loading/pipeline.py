@@ -332,7 +332,9 @@ class LoadPipeline:
 
 def look_at_tables(job: Job, opened: Opened) -> None:
     """Note the names of what is about to be loaded, which sentences may have, and let the destination fit its width."""
-    tables = opened.pipeline.default_schema.data_tables() if opened.pipeline.default_schema_name else []
+    if not opened.pipeline.default_schema_name:
+        return
+    tables = opened.pipeline.default_schema.data_tables()
     for table in tables:
         job.names.update({table["name"], *table["columns"]})
     opened.target.fit(max((len(table["columns"]) for table in tables), default=0))
