@@ -1,4 +1,4 @@
-"""What a run does not import for nothing: each run pays for it in seconds and in memory."""
+"""Imports of a run: each that it does not need costs it seconds and memory."""
 
 import subprocess
 import sys
