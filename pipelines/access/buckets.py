@@ -24,8 +24,8 @@ class Bucket:
     """Where files are and how to get there: what dlt's `FilesystemConfiguration` is made of."""
 
     url: str
-    credentials: Any = None
-    options: dict[str, Any] = field(default_factory=dict)
+    credentials: Any = field(default=None, repr=False)
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
     """For the file system itself, what dlt's credentials have no place for."""
 
 

@@ -12,7 +12,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Way:
     """An SSH server, how to log in there, and what is behind it."""
 
     ssh: SshTunnel
-    login: Any
+    login: Any = field(repr=False)
     """The resolved private key: a text, or JSON in one."""
     to: tuple[str, int]
     """Host and port of the database, as the SSH server sees it."""

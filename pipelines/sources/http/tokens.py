@@ -6,7 +6,7 @@ Tokens live in this process alone: a run that dies asks for a new one.
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from requests import PreparedRequest, Request
@@ -31,7 +31,7 @@ class TokenRequest:
 
     sender: Sender
     url: str
-    form: Mapping[str, str]
+    form: Mapping[str, str] = field(repr=False)
     signature: AuthBase | None = None
     """Adds to the form what must be new in each try."""
 

@@ -6,15 +6,23 @@ import io
 import json
 import logging
 import pickle
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import pytest
 
 from connectors.sources.secret_references import EnvRef
+from connectors.sources.sql_database import SshTunnel
+from pipelines.access.buckets import Bucket
+from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.access.secrets import Secrets
+from pipelines.access.tunnels import Way
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ConfigurationError, RunError, Step
+from pipelines.sources.http.sending import Sender
+from pipelines.sources.http.tokens import TokenRequest
 
 
 def test_a_variable_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,3 +179,16 @@ def test_secrets_show_nothing_of_themselves() -> None:
     assert b"canary" not in pickle.dumps(secrets)
     known: Any = secrets.redact("u is no secret, canary is")
     assert known == "u is no secret, *** is"
+
+
+def test_what_holds_a_resolved_secret_does_not_show_it() -> None:
+    ssh = SshTunnel.model_validate(
+        {"host": "gate.example.org", "user": "reader", "private_key": {"env": "CAI_SECRET_GATE"}}
+    )
+    holders = [
+        Way(ssh, {"private_key": "canary-1"}, ("db", 5432), DeniedHosts(), Path()),
+        Bucket("s3://labs", {"aws_secret_access_key": "canary-1"}, {"password": "canary-1"}),
+        TokenRequest(Mock(spec=Sender), "https://id.example.org", {"client_secret": "canary-1"}),
+    ]
+    for holder in holders:
+        assert "canary-1" not in f"{holder!r} {holder}", type(holder)
