@@ -87,7 +87,9 @@ def test_rows_come_through_it_and_it_ends_with_the_run(platform: Platform, gate:
     assert {host for host, _ in gate.asked} == {NAME}
     assert gate.logins <= 2  # one connection for all sessions; its first question is which logins there are
     assert platform.run(connector, reconcile=Comparison.SUMS).sentence
-    assert not any(transport.is_active() for transport in gate.transports)
+    for transport in gate.transports:
+        transport.join(30)  # the server is told by the connection's end, a moment later
+        assert not transport.is_active()
 
 
 def test_discovery_and_a_test_go_through_it(platform: Platform, gate: SshGate) -> None:
