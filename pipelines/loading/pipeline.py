@@ -63,6 +63,9 @@ CONFIGURATION = {
 COLLECTED_EVERY = 100_000
 """New objects after which Python looks for cycles among them."""
 
+WIDE = frozenset({"redcap"})
+"""Kinds with rows of thousands of columns: what dlt knows of those is in circles, which are looked for after a step."""
+
 
 def configure(kind: str = "") -> None:
     """Set what dlt reads from the environment, and who may read what a run writes. Nothing differs between runs.
@@ -124,7 +127,7 @@ class LoadPipeline:
         except NotReadyError as wait:
             self.waits = wait
         # What rows were made in is free by now, and the load wants it for the destination.
-        give_back(cycles=True)
+        give_back(cycles=self.job.connector.source.type in WIDE)
 
     def _context(self, **more: Any) -> Context:
         job = self.job
@@ -205,7 +208,7 @@ class LoadPipeline:
     def normalize(self) -> None:
         """Make load files of what was read."""
         self.pipeline.normalize()
-        give_back(cycles=True)
+        give_back(cycles=self.job.connector.source.type in WIDE)
 
     def load(self) -> None:
         """Write the load files to the destination. Tried again, it goes on where it stopped."""

@@ -19,7 +19,10 @@ def keep_little() -> None:
 
 
 def give_back(*, cycles: bool = False) -> None:
-    """Give back what nothing uses. It costs milliseconds, so not for each row; with `cycles` a fifth of a second."""
+    """Give back what nothing uses. It costs milliseconds, so not for each row; `cycles` cost the time of all objects.
+
+    That is a fifth of a second where a run has its process to itself, and more than a small load: for large ones only.
+    """
     if cycles:
         gc.collect()
     pa.default_memory_pool().release_unused()
