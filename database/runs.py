@@ -89,6 +89,8 @@ class Begun:
     """It says how the connector does; one of a part, asked for by hand, does not."""
     sees_left_export: bool = False
     """A deleted connector has left an export that is to be ended now (`left_export`)."""
+    sees_limits: bool = True
+    """There are limits of sources, whatever they hold for."""
 
 
 def begin_load(query: Query, row: ConnectorRow, run: Mapping[str, Any], *, is_whole: bool) -> Begun | None:
@@ -123,12 +125,15 @@ def begin_load(query: Query, row: ConnectorRow, run: Mapping[str, Any], *, is_wh
             INSERT INTO cai_follow_ups (load_id, leader_id, follower, follow_up, loaded_at, kind, said)
             SELECT id, %(id)s, 'lineage#start', '{}', now(), 'lineage', '{"event": "START"}' FROM load WHERE %(traced)s
         )
-        SELECT id, EXISTS (SELECT FROM cai_exports WHERE left_by IS NOT NULL AND look_at <= now()) AS left_export
+        SELECT id, EXISTS (SELECT FROM cai_exports WHERE left_by IS NOT NULL AND look_at <= now()) AS left_export,
+            EXISTS (SELECT FROM cai_source_limits) AS limited
         FROM load
         """,
         {"id": row.id, "generation": row.generation, "whole": is_whole, "traced": False, **run},
     )
-    return None if found is None else Begun(row.id, found["id"], is_whole, sees_left_export=found["left_export"])
+    if found is None:
+        return None
+    return Begun(row.id, found["id"], is_whole, sees_left_export=found["left_export"], sees_limits=found["limited"])
 
 
 STILL_OURS = "SELECT 1 FROM cai_loads WHERE id = %(load)s AND outcome = 'running'"

@@ -93,8 +93,10 @@ class Post:
         except NotTakenError as error:
             await self._put_off(item, str(error), final=error.final)
         except Exception as error:  # a fault of ours, or of a library's, must not keep the others from going out
-            logger.exception("A %s of connector %s could not be sent.", item.kind, item.leader_id)
-            await self._put_off(item, f"It could not be sent ({type(error).__name__}).", final=False)
+            # What it says may quote an address that is a secret: its kind alone is shown.
+            why = type(error).__name__
+            logger.error("A %s of connector %s could not be sent (%s).", item.kind, item.leader_id, why)  # noqa: TRY400
+            await self._put_off(item, f"It could not be sent ({why}).", final=False)
         else:
             await outbox.note_delivered(self.engine, self.fence, item.id)
 

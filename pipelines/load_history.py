@@ -111,6 +111,11 @@ class LoadRecord:
         """Whether a deleted connector has left an export that is to be ended now."""
         return self._begun is not None and self._begun.sees_left_export
 
+    @property
+    def sees_limits(self) -> bool:
+        """There may be limits of sources: where the start could not be noted, nobody knows."""
+        return self._begun is None or self._begun.sees_limits
+
     def noted(self, summary: Summary) -> Summary:
         """Note what was compared and what has changed at the source, and tell once what nobody has heard of.
 

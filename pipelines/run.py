@@ -122,7 +122,7 @@ def run_connector(
                     names=names_of_source(found),
                     profile=profile_of(locks.query, found.source, row.team),
                 )
-                outcome = _when_it_may(job, row, host)
+                outcome = _when_it_may(job, row, host, limited=record.sees_limits)
                 if isinstance(outcome, Waiting):
                     host.come_again(outcome.at, outcome.key, options)
                     record.waiting(outcome.message)
@@ -146,9 +146,9 @@ def _asked(locks: Locks, found: Connector | ConfigurationError, options: Options
     return options
 
 
-def _when_it_may(job: Job, row: ConnectorRow, host: RunHost) -> Waiting | Summary:
+def _when_it_may(job: Job, row: ConnectorRow, host: RunHost, *, limited: bool) -> Waiting | Summary:
     """Load, unless the source may not be asked yet."""
-    wait = waits_for_source(job.locks, row, job.connector, job.options, job.secrets)
+    wait = waits_for_source(job.locks, row, job.connector, job.options, job.secrets, limited=limited)
     return _in_time(job, host) if wait is None else Waiting(wait.message, wait.at, wait.key)
 
 

@@ -32,18 +32,18 @@ class Wait:
 
 
 def waits_for_source(
-    locks: Locks, row: ConnectorRow, found: Connector, options: Options, secrets: Secrets
+    locks: Locks, row: ConnectorRow, found: Connector, options: Options, secrets: Secrets, *, limited: bool
 ) -> Wait | None:
     """Why the run may not ask its source now, and when another looks; None when it may, and has its places.
 
-    Places last as long as the run's session, `locks`.
+    Places last as long as the run's session, `locks`. Where none is `limited`, no limit is asked for.
 
     Raises:
         RunError: the platform's database does not answer, or the address of the source's can't be read.
     """
     now = datetime.now(UTC)
     timezone = row.timezone if is_timezone(row.timezone) else "UTC"
-    limits = limits_of_runs.all_limits(locks.query)
+    limits = limits_of_runs.all_limits(locks.query) if limited else []
     if limits:
         uses = uses_of(row.source, None)
         hosts = hosts_of(row.source, found, secrets, within_secrets=any(each.hosts for each in limits))
