@@ -1,8 +1,9 @@
 """The routes of `/api/v1`: each reads a request, calls one use case, and shapes the answer."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.security import HTTPBearer
@@ -124,6 +125,26 @@ def _with_reason(
 
 
 WithReason = Annotated[Person, Depends(_with_reason)]
+
+UseCases = TypeVar("UseCases")
+
+
+def seeing(use_cases: Callable[..., UseCases]) -> Callable[[Request], UseCases]:
+    """The dependency that gives the use cases of one subject to whoever asks."""
+
+    def made(request: Request) -> UseCases:
+        return use_cases(request.app.state.engine, request.state.person)
+
+    return made
+
+
+def changing(use_cases: Callable[..., UseCases]) -> Callable[[Request, Person], UseCases]:
+    """The same for a change, with the reason that was given for it."""
+
+    def made(request: Request, person: WithReason) -> UseCases:
+        return use_cases(request.app.state.engine, person, reason_required=request.app.state.service.reason_required)
+
+    return made
 
 
 def _changing(request: Request, person: WithReason) -> Service:

@@ -2,29 +2,20 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path
 from pydantic import BeforeValidator
 
 from api.access_bodies import NewToken, TokenAnswer, TokenInput, TokensAnswer
 from api.bodies import plain_digits
-from api.routes import SIGNED_IN, WithReason, needs, problems
+from api.routes import SIGNED_IN, changing, needs, problems, seeing
 from connectors.limits.ids import LARGEST_ID
 from connectors.people import Act
 from use_cases.tokens import Tokens
 
 router = APIRouter(prefix="/api/v1", dependencies=[SIGNED_IN], responses=problems(401, 403, 422, 500, 503))
 
-
-def _tokens(request: Request) -> Tokens:
-    return Tokens(request.app.state.engine, request.state.person)
-
-
-def _changing(request: Request, person: WithReason) -> Tokens:
-    return Tokens(request.app.state.engine, person, reason_required=request.app.state.service.reason_required)
-
-
-Managed = Annotated[Tokens, Depends(_tokens)]
-Changing = Annotated[Tokens, Depends(_changing)]
+Managed = Annotated[Tokens, Depends(seeing(Tokens))]
+Changing = Annotated[Tokens, Depends(changing(Tokens))]
 TokenId = Annotated[
     int,
     Path(alias="tokenId", ge=1, le=LARGEST_ID, description="The token's number."),

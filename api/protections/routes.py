@@ -5,23 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 
 from api.protections.bodies import ProtectionAnswer, ProtectionInput, ProtectionsAnswer
-from api.routes import SIGNED_IN, WithReason, needs, problems
+from api.routes import SIGNED_IN, changing, needs, problems, seeing
 from connectors.people import Act
 from use_cases.protections import Protections
 
 router = APIRouter(prefix="/api/v1", dependencies=[SIGNED_IN], responses=problems(401, 403, 422, 500, 503))
 
-
-def _protections(request: Request) -> Protections:
-    return Protections(request.app.state.engine, request.state.person)
-
-
-def _changing(request: Request, person: WithReason) -> Protections:
-    return Protections(request.app.state.engine, person, reason_required=request.app.state.service.reason_required)
-
-
-Kept = Annotated[Protections, Depends(_protections)]
-Changing = Annotated[Protections, Depends(_changing)]
+Kept = Annotated[Protections, Depends(seeing(Protections))]
+Changing = Annotated[Protections, Depends(changing(Protections))]
 ProtectionName = Annotated[
     str,
     Path(

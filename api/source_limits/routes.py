@@ -2,26 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path
 
-from api.routes import SIGNED_IN, WithReason, needs, problems
+from api.routes import SIGNED_IN, changing, needs, problems, seeing
 from api.source_limits.bodies import SourceLimitAnswer, SourceLimitInput, SourceLimitsAnswer
 from connectors.people import Act
 from use_cases.rules.source_limits import SourceLimits
 
 router = APIRouter(prefix="/api/v1", dependencies=[SIGNED_IN], responses=problems(401, 403, 422, 500, 503))
 
-
-def _limits(request: Request) -> SourceLimits:
-    return SourceLimits(request.app.state.engine, request.state.person)
-
-
-def _changing(request: Request, person: WithReason) -> SourceLimits:
-    return SourceLimits(request.app.state.engine, person, reason_required=request.app.state.service.reason_required)
-
-
-Kept = Annotated[SourceLimits, Depends(_limits)]
-Changing = Annotated[SourceLimits, Depends(_changing)]
+Kept = Annotated[SourceLimits, Depends(seeing(SourceLimits))]
+Changing = Annotated[SourceLimits, Depends(changing(SourceLimits))]
 LimitName = Annotated[
     str,
     Path(

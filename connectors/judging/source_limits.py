@@ -17,6 +17,9 @@ LOOK_SECONDS = 15.0
 
 LONGEST_WAIT_SECONDS = 600.0
 
+STALE = timedelta(minutes=2)
+"""A run that was to look so long ago does not wait any more: it was cancelled, or its worker is away."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceLimit:

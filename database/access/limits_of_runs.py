@@ -10,13 +10,11 @@ from datetime import datetime
 from pydantic import TypeAdapter
 
 from connectors.credentials import CredentialKind
-from connectors.judging.source_limits import SourceLimit, Stand
+from connectors.judging.source_limits import STALE, SourceLimit, Stand
 from connectors.sources.asking.quiet_hours import QuietHours
 from database.runs import Query
 
-STALE = "2 minutes"
-"""A run that was to look so long ago does not wait any more: it was cancelled, or its worker is away."""
-
+_STALE = f"interval '{STALE.total_seconds():.0f} seconds'"
 _WINDOWS = TypeAdapter(tuple[QuietHours, ...])
 
 
@@ -51,9 +49,9 @@ def stand_of(query: Query, name: str, keys: Sequence[int], connector_id: int, as
                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                 AND ((classid::bigint << 32) | objid::bigint) = ANY(%(keys)s)) AS under_way,
             (SELECT count(*) FROM cai_source_waits WHERE limit_name = %(name)s
-                AND look_at > now() - interval '{STALE}' AND connector_id <> %(connector)s) AS others,
+                AND look_at > now() - {_STALE} AND connector_id <> %(connector)s) AS others,
             (SELECT look_at FROM cai_source_waits WHERE connector_id = %(connector)s AND asked = %(asked)s
-                AND limit_name = %(name)s AND look_at > now() - interval '{STALE}') AS mine
+                AND limit_name = %(name)s AND look_at > now() - {_STALE}) AS mine
         """,  # noqa: S608  # all parts are ours
         {"name": name, "keys": list(keys), "connector": connector_id, "asked": asked},
     )

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from connectors.judging.source_limits import STALE
 from database.tables import source_limits, source_waits
 
 
@@ -30,7 +31,7 @@ _WAITING = (
     sa.select(sa.func.count())
     .where(
         source_waits.c.limit_name == source_limits.c.name,
-        source_waits.c.look_at > sa.func.now() - timedelta(minutes=2),
+        source_waits.c.look_at > sa.func.now() - STALE,
     )
     .scalar_subquery()
     .label("waiting")

@@ -1,16 +1,17 @@
 """Rules of credentials, as a run reads them from the platform's database when it starts."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import psycopg2  # type: ignore[import-untyped]
 import psycopg2.extras  # type: ignore[import-untyped]
 
 from connectors.connector import ConnectorRow
-from connectors.credentials import CredentialRules, uses_of
+from connectors.credentials import CredentialRules, Use, uses_of
 from connectors.people import NameableSecrets
 from database.runs import Query, registered_credentials
+from pipelines.access.secrets import Secrets
 from settings import MissingDatabaseError, Settings
 
 
@@ -29,6 +30,20 @@ def rules_of_test(row: ConnectorRow, settings: Settings) -> CredentialRules:
     """
     with asking(settings) as query:
         return CredentialRules() if query is None else rules_of(query, row.team, settings)
+
+
+def permitted(settings: Settings, team: str | None, uses: Iterable[Use]) -> Secrets:
+    """Secrets that a connector of this team may name, for who has no session: what is sent after loads.
+
+    Raises:
+        RunError: one of those that are used it may not name.
+        psycopg2.Error: the database does not answer.
+    """
+    secrets = Secrets()
+    with asking(settings) as query:
+        if query is not None:
+            secrets.permit(rules_of(query, team, settings), uses)
+    return secrets
 
 
 @contextlib.contextmanager

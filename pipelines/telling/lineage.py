@@ -3,7 +3,6 @@
 A load only notes what it did; the controller sends it, so a server that is away costs no load a moment.
 """
 
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import NAMESPACE_URL, uuid5
@@ -51,7 +50,7 @@ def event(item: Outgoing, instance: str) -> dict[str, Any]:
     kind = _facet("JobTypeJobFacet", "2-0-3", processingType="BATCH", integration="DLT", jobType="CONNECTOR")
     return {
         "eventType": said["event"],
-        "eventTime": _moment(item.loaded_at),
+        "eventTime": item.loaded_at.isoformat(),
         "producer": PRODUCER,
         "schemaURL": f"{SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent",
         "run": run,
@@ -79,7 +78,3 @@ def _output(table: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
 
 def _facet(name: str, version: str, **values: Any) -> dict[str, Any]:
     return {"_producer": PRODUCER, "_schemaURL": f"{SPEC}/facets/{version}/{name}.json#/$defs/{name}", **values}
-
-
-def _moment(at: datetime) -> str:
-    return at.isoformat()

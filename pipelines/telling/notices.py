@@ -9,7 +9,7 @@ from connectors.credentials import uses_of_policy
 from connectors.sources.secret_references import BlockRef
 from connectors.telling.notices import Notify
 from database.control.outbox import NotTakenError, Outgoing
-from pipelines.access.credential_rules import asking, rules_of
+from pipelines.access.credential_rules import permitted
 from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.access.secrets import Secrets
 from pipelines.errors import RunError
@@ -37,14 +37,10 @@ def send(item: Outgoing, settings: Settings) -> None:
 
 def _permitted(item: Outgoing, notify: Notify, settings: Settings) -> Secrets:
     """Secrets that give what the connector may name. Raises `RunError`."""
-    secrets = Secrets()
     if isinstance(notify.to, BlockRef) and notify.to.block in settings.owner_blocks.values():
-        return secrets
-    with asking(settings) as query:
-        if query is not None:
-            uses = uses_of_policy({"notify": [notify.model_dump(mode="json")]})
-            secrets.permit(rules_of(query, item.leader_team, settings), uses)
-    return secrets
+        return Secrets()
+    uses = uses_of_policy({"notify": [notify.model_dump(mode="json")]})
+    return permitted(settings, item.leader_team, uses)
 
 
 def _by_block(slug: str, subject: str, message: str) -> None:

@@ -14,9 +14,8 @@ import orjson
 from connectors.credentials import uses_of_policy
 from connectors.follow_ups import FollowUp
 from database.control.outbox import NotTakenError, Outgoing
-from pipelines.access.credential_rules import asking, rules_of
+from pipelines.access.credential_rules import permitted
 from pipelines.access.denied_hosts import DeniedHosts, check_proxied, guard
-from pipelines.access.secrets import Secrets
 from pipelines.errors import RunError
 from pipelines.telling.signing import keys_of, signed
 from settings import Settings
@@ -52,11 +51,8 @@ def post(item: Outgoing, settings: Settings) -> None:
 
 def _keys(item: Outgoing, follow_up: FollowUp, settings: Settings) -> list[bytes]:
     """What the message is signed with. Raises `RunError`, `NotTakenError`."""
-    secrets = Secrets()
     uses = uses_of_policy({"then": [follow_up.model_dump(mode="json")]})
-    with asking(settings) as query:
-        if query is not None:
-            secrets.permit(rules_of(query, item.leader_team, settings), uses)
+    secrets = permitted(settings, item.leader_team, uses)
     try:
         return [] if follow_up.secret is None else keys_of(secrets.text(follow_up.secret))
     except ValueError as error:
