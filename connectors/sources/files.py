@@ -22,7 +22,7 @@ from connectors.sources.file_formats import (
     DecimalMark,
     FileFormat,
 )
-from connectors.sources.secret_references import Credential, Name, PlainUrl, Strict, refused
+from connectors.sources.secret_references import Credential, HostKeyText, Name, PlainUrl, Strict, refused
 from connectors.sources.write_rules import (
     CODEBOOK,
     AnySource,
@@ -36,22 +36,8 @@ from connectors.sources.write_rules import (
 FILE_SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "sftp")
 """Schemes that a `files` source reads; a plain absolute path is `file`."""
 
-FIRST_USE = "first_use"
-"""Accept the key that an SFTP server presents first, and no other later."""
-
-
-def checked_host_key(value: str) -> str:
-    """A fingerprint of a server's key, or `first_use`; anything else is refused."""
-    if value != FIRST_USE and not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", value):
-        raise refused(
-            "{field} must be a fingerprint as ssh-keygen -l writes it, such as "
-            "'SHA256:' and 43 letters and digits, or 'first_use'."
-        )
-    return value
-
-
 HostKey = Annotated[
-    Annotated[Name, AfterValidator(checked_host_key)] | None,
+    HostKeyText | None,
     Field(
         description="Of an `sftp://` address: the fingerprint of the server's key, as `SHA256:...`, or `first_use`, "
         "which accepts the key that comes first and no other later. null: a key that the worker's known_hosts holds."

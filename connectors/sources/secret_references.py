@@ -190,6 +190,23 @@ PlainUrl = Annotated[
 """A path or an address of any scheme without a secret in it."""
 
 
+FIRST_USE = "first_use"
+"""Accept the key that a server presents first, and no other later."""
+
+
+def _host_key(value: str) -> str:
+    if value != FIRST_USE and not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", value):
+        raise refused(
+            "{field} must be a fingerprint as ssh-keygen -l writes it, such as "
+            "'SHA256:' and 43 letters and digits, or 'first_use'."
+        )
+    return value
+
+
+HostKeyText = Annotated[Name, AfterValidator(_host_key)]
+"""The fingerprint of an SSH server's key, or `first_use`: by it a secret goes to no other server."""
+
+
 def reference_from_text(text: str) -> dict[str, str]:
     """A reference as a person writes it: a variable of the worker, a block as type/name, or else a Secret block."""
     text = text.strip()

@@ -6,8 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from connectors.sources.deletes import LandingWithDeletes
-from connectors.sources.files import checked_host_key
-from connectors.sources.secret_references import Credential, Name, Strict, refused
+from connectors.sources.secret_references import Credential, HostKeyText, Name, Strict, refused
 from connectors.sources.write_rules import (
     AnySource,
     Columns,
@@ -72,7 +71,7 @@ class SshTunnel(Strict):
         ),
     ]
     host_key: Annotated[
-        Annotated[Name, AfterValidator(checked_host_key)] | None,
+        HostKeyText | None,
         Field(
             description="The fingerprint of the SSH server's own key, as `SHA256:...`, or `first_use`, which accepts "
             "the key that comes first and no other later. null: a key that the worker's known_hosts holds."

@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connectors.sources.files import FIRST_USE
+from connectors.sources.secret_references import FIRST_USE
 from pipelines.errors import ConfigurationError
 
 if TYPE_CHECKING:
