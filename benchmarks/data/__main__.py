@@ -11,11 +11,9 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,9 +31,8 @@ from benchmarks.data.peers import PEERS, Peer, installed
 from benchmarks.data.redcap_project import TOKEN
 from benchmarks.data.sides import COLUMNS
 from benchmarks.data.sweeping import sweeping
+from benchmarks.rig.bench import bench
 from benchmarks.rig.figures import LONG_ROUNDS, ROUNDS, Figure, in_turns, median_ratio, shown, table
-from local.embedded_postgres import EmbeddedPostgres
-from rigs.migrated import migrate
 from settings import ROOT
 
 MOST_MB = 700
@@ -73,25 +70,9 @@ RESULTS = Path(__file__).parents[1] / "RESULTS-DATA.md"
 
 def redcap(records: int) -> list[Figure]:
     """The memory of a load of a REDCap project of so many records, whose server answers for 500 of them at once."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", throwaway=True))
-        own = postgres.create_database("platform")
-        migrate(own)
-        command = [sys.executable, "-m", "benchmarks.data.redcap_project", str(records), str(REDCAP_FIELDS)]
-        api = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
-        stack.callback(api.terminate)
-        assert api.stdout is not None
-        runner = Runner(
-            {
-                **os.environ,
-                "CAI_DATABASE_URL": own,
-                "CAI_CREDENTIALS": "open",
-                "CAI_DATA_DIR": str(directory / "data"),
-                "BENCH_REDCAP": f"http://127.0.0.1:{int(api.stdout.readline())}/api/",
-                "CAI_SECRET_BENCH_REDCAP": TOKEN,
-            }
-        )
+    with bench() as made:
+        address = made.served("benchmarks.data.redcap_project", str(records), str(REDCAP_FIELDS))
+        runner = Runner(made.environment(BENCH_REDCAP=f"{address}/api/", CAI_SECRET_BENCH_REDCAP=TOKEN))
         return [
             runner.once(f"REDCap, {records:,} records of {REDCAP_FIELDS:,} fields, {layout}", f"redcap-{layout}")
             for layout in ("by_instrument", "wide")
@@ -100,24 +81,9 @@ def redcap(records: int) -> list[Figure]:
 
 def fhir(resources: int) -> list[Figure]:
     """The figures for an export of a FHIR server with so many resources."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", throwaway=True))
-        own = postgres.create_database("platform")
-        migrate(own)
-        command = [sys.executable, "-m", "benchmarks.data.fhir_export", str(resources)]
-        api = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
-        stack.callback(api.terminate)
-        assert api.stdout is not None
-        runner = Runner(
-            {
-                **os.environ,
-                "CAI_DATABASE_URL": own,
-                "CAI_CREDENTIALS": "open",
-                "CAI_DATA_DIR": str(directory / "data"),
-                "BENCH_FHIR": f"http://127.0.0.1:{int(api.stdout.readline())}/fhir",
-            }
-        )
+    with bench() as made:
+        address = made.served("benchmarks.data.fhir_export", str(resources))
+        runner = Runner(made.environment(BENCH_FHIR=f"{address}/fhir"))
         name = f"FHIR export, {resources:,} resources to DuckDB"
         return [
             runner.figure(name, "fhir-export", "ndjson", FHIR_RATIO),
@@ -127,26 +93,13 @@ def fhir(resources: int) -> list[Figure]:
 
 def files(rows: int) -> list[Figure]:
     """The figures for a workbook and a transport file of so many rows: whole loads beside readers alone."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", throwaway=True))
-        own = postgres.create_database("platform")
-        migrate(own)
-        inbox = directory / "data" / "inbox"
+    with bench() as made:
+        inbox = made.data / "inbox"
         for form, write in (("xpt", write_xpt), ("xlsx", write_xlsx)):
             (inbox / form).mkdir(parents=True)
             write(inbox / form / f"advs.{form}", rows)
             os.utime(inbox / form / f"advs.{form}", (1_700_000_000, 1_700_000_000))
-        runner = Runner(
-            {
-                **os.environ,
-                "CAI_DATABASE_URL": own,
-                "CAI_CREDENTIALS": "open",
-                "CAI_DATA_DIR": str(directory / "data"),
-                "BENCH_FILES": str(inbox),
-                "CAI_LOCAL_FILE_ROOTS": str(inbox),
-            }
-        )
+        runner = Runner(made.environment(BENCH_FILES=str(inbox), CAI_LOCAL_FILE_ROOTS=str(inbox)))
         figures = []
         for form, reader in (("xpt", "pyreadstat"), ("xlsx", "openpyxl")):
             side = f"{form}-to-duckdb"
@@ -159,31 +112,14 @@ def files(rows: int) -> list[Figure]:
 
 def data(rows: int) -> list[Figure]:
     """The figures for tables of so many rows and of five times as many."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", throwaway=True))
-        source, warehouse, own, before = (
-            postgres.create_database(name) for name in ("source", "warehouse", "platform", "before")
-        )
-        migrate(own)
+    with bench() as made:
+        source, warehouse, before = (made.database(name) for name in ("source", "warehouse", "before"))
         _fill(source, "measurement", rows)
         _fill(source, "measurement_large", MORE * rows)
-        api = subprocess.Popen([sys.executable, "-m", "benchmarks.data", "--serve"], cwd=ROOT, stdout=subprocess.PIPE)
-        stack.callback(api.terminate)
-        assert api.stdout is not None
-        runner = Runner(
-            {
-                **os.environ,
-                "CAI_DATABASE_URL": own,
-                "CAI_CREDENTIALS": "open",
-                "CAI_DATA_DIR": str(directory / "data"),
-                SOURCE: source,
-                WAREHOUSE: warehouse,
-                "BENCH_FILES": str(_files(directory / "data" / "inbox", source)),
-                "CAI_LOCAL_FILE_ROOTS": str(directory / "data" / "inbox"),
-                "BENCH_API": f"http://127.0.0.1:{int(api.stdout.readline())}",
-            }
-        )
+        inbox = str(_files(made.data / "inbox", source))
+        databases = {SOURCE: source, WAREHOUSE: warehouse}
+        address = made.served("benchmarks.data", "--serve")
+        runner = Runner(made.environment(BENCH_FILES=inbox, CAI_LOCAL_FILE_ROOTS=inbox, BENCH_API=address, **databases))
         hand = "scanner" if runner.works("scanner") else "adbc"
         figures = [
             runner.figure(f"{rows:,} rows PostgreSQL to DuckDB", "to-duckdb", hand, 2.2),
@@ -206,7 +142,7 @@ def data(rows: int) -> list[Figure]:
             runner.flat(f"most memory, {MORE * rows:,} rows to DuckDB", "to-duckdb"),
             runner.flat(f"most memory, {MORE * rows:,} rows to PostgreSQL", "to-postgres"),
         ]
-        figures += runner.beside_before(directory, before)
+        figures += runner.beside_before(made.directory, before)
         if hand == "adbc":
             figures[0] = _without_scanner(figures[0])
         return figures

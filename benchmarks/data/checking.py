@@ -11,34 +11,29 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg2  # type: ignore[import-untyped]
 
+from benchmarks.rig.bench import QUIET, SERVER, bench
 from benchmarks.rig.figures import ROUNDS, Figure, spread
 from connectors.runs import Options
-from local.embedded_postgres import EmbeddedPostgres
 from pipelines.load_history import LoadRecord
 from pipelines.loading.checking.passing import Passing
 from pipelines.loading.measures.row_counts import RowCounts, RowsRead
 from pipelines.loading.measures.table_loads import Measured
 from pipelines.loading.pipeline import LoadPipeline
 from pipelines.run import run_connector
-from rigs.migrated import migrate
 from settings import ROOT, Settings
 
 ROWS = 200_000
-QUIET = {"autovacuum": "off"}
-"""How PostgreSQL is started: what it does for itself would fall to whoever is measured just then."""
 
 MOST = 0.03
 """Of a load's processor time that checks and ledger may take."""
@@ -59,8 +54,6 @@ CHECKS = {
     "freshness": {"column": "at", "max_age": 864_000},
 }
 SOURCE, WAREHOUSE = "CAI_SECRET_BENCH_SOURCE", "CAI_SECRET_BENCH_WAREHOUSE"
-SERVER = "BENCH_SERVER"
-"""The id of the process of PostgreSQL's server."""
 POSTGRES = {"type": "postgres", "credentials": {"env": WAREHOUSE}}
 
 CHECKED: tuple[tuple[type, str], ...] = ((LoadPipeline, "check"), (Passing, "take"))
@@ -91,23 +84,12 @@ class Taken:
 
 def checking(rows: int = ROWS) -> list[Figure]:
     """The figures of checks and of the ledger."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", throwaway=True, settings=QUIET))
-        source, warehouse, own = (postgres.create_database(name) for name in ("source", "warehouse", "platform"))
-        migrate(own)
+    with bench(QUIET) as made:
+        source, warehouse = made.database("source"), made.database("warehouse")
         with psycopg2.connect(source) as connection, connection.cursor() as cursor:
             cursor.execute(f"CREATE TABLE visit ({COLUMNS})")
             cursor.execute(f"INSERT INTO visit SELECT {VALUES} FROM generate_series(1, {rows}) i")
-        environment = {
-            **os.environ,
-            "CAI_DATABASE_URL": own,
-            "CAI_CREDENTIALS": "open",
-            "CAI_DATA_DIR": str(directory / "data"),
-            SERVER: (postgres.cluster / "postmaster.pid").read_text().split()[0],
-            SOURCE: source,
-            WAREHOUSE: warehouse,
-        }
+        environment = made.environment(**{SOURCE: source, WAREHOUSE: warehouse})
         command = [sys.executable, "-m", "benchmarks.data.checking"]
         done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     found = json.loads(done.stdout.splitlines()[-1])

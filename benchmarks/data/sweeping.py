@@ -14,11 +14,9 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,11 +26,10 @@ import psutil
 import psycopg2  # type: ignore[import-untyped]
 
 from benchmarks.data.sides import COLUMNS
+from benchmarks.rig.bench import QUIET, SERVER, bench
 from benchmarks.rig.figures import Figure, shown
 from connectors.runs import Options
 from connectors.sources.write_rules import Comparison
-from local.embedded_postgres import EmbeddedPostgres
-from rigs.migrated import migrate
 from settings import ROOT, Settings
 
 ROUNDS = 3
@@ -44,38 +41,26 @@ FILLED_AT_ONCE = 1_000_000
 GONE = 10
 """Rows that are gone in each round."""
 
-SOURCE, WAREHOUSE, SERVER = "CAI_SECRET_BENCH_SOURCE", "CAI_SECRET_BENCH_WAREHOUSE", "BENCH_SERVER"
+SOURCE, WAREHOUSE = "CAI_SECRET_BENCH_SOURCE", "CAI_SECRET_BENCH_WAREHOUSE"
 POSTGRES = {"type": "postgres", "credentials": {"env": WAREHOUSE}}
-QUIET = {"autovacuum": "off"}
-"""What a server does for itself would fall to whoever is measured just then."""
 
 
 def sweeping(rows: int, rounds: int = ROUNDS) -> list[Figure]:
     """The figures for a table of so many rows, from PostgreSQL to PostgreSQL and to DuckDB."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        postgres = stack.enter_context(EmbeddedPostgres(directory / "postgres", throwaway=True, settings=QUIET))
-        source, warehouse, own = (postgres.create_database(name) for name in ("source", "warehouse", "platform"))
-        migrate(own)
+    with bench(QUIET) as made:
+        source, warehouse = made.database("source"), made.database("warehouse")
         _ask(source, f"CREATE TABLE measurement ({COLUMNS})")
         for first in range(1, rows + 1, FILLED_AT_ONCE):
             last = min(first + FILLED_AT_ONCE - 1, rows)
             _ask(source, _filled(first, last))
             _say(f"{last:,} of {rows:,} rows made")
         _ask(source, "ALTER TABLE measurement ADD PRIMARY KEY (id)", "VACUUM ANALYZE measurement")
-        environment = {
-            **os.environ,
-            "CAI_DATABASE_URL": own,
-            "CAI_CREDENTIALS": "open",
-            "CAI_DATA_DIR": str(directory / "data"),
-            SERVER: (postgres.cluster / "postmaster.pid").read_text().split()[0],
-            SOURCE: source,
-            WAREHOUSE: warehouse,
-        }
+        environment = made.environment(**{SOURCE: source, WAREHOUSE: warehouse})
         return [
             figure
             for name, destination in (("PostgreSQL", POSTGRES), ("DuckDB", None))
-            for figure in _figures(f"{rows:,} rows PostgreSQL to {name}", environment, _add(own, destination), rounds)
+            for connector in [_add(made.own, destination)]
+            for figure in _figures(f"{rows:,} rows PostgreSQL to {name}", environment, connector, rounds)
         ]
 
 
