@@ -75,18 +75,18 @@ class Keeper:
                 self._renewal = asyncio.create_task(self._renew())
             return current
 
-    async def fork(self, order: Order) -> RunProcess:
-        """A new process that runs what the order says, forked from the fork server of now.
+    async def fork(self, order: Order, server: ServerProcess) -> RunProcess:
+        """A new process that runs what the order says, forked from this server if it is still the one of now.
 
-        Asked for at the very moment of the order, for any server that was looked up earlier may have been replaced
-        meanwhile and takes no more. One that has died without anybody's knowing is replaced, and the order is given
-        again: nothing ran.
+        One that was looked up may have been replaced meanwhile and takes no more: then its successor is asked. One
+        that has died without anybody's knowing is replaced, and the order is given again: nothing ran.
 
         Raises:
             ForkServerError: none can be made, or a new one died at once too.
             ForkRefusedError: a run may have begun.
         """
-        server = await self.server()
+        if server is not self._current:
+            server = await self.server()
         try:
             return await server.fork(order)
         except ForkServerError as error:

@@ -9,6 +9,7 @@ from prefect.settings import get_current_settings
 
 from workers.keeper import Keeper
 from workers.messages import Order
+from workers.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, WorkPool
@@ -31,11 +32,12 @@ def learnt_from(client: Any) -> dict[str, str]:
 
 
 class ForkStarter:
-    """Starts one run from the fork server that its keeper has."""
+    """Starts one run from a fork server, or from the one that its keeper has by then."""
 
     def __init__(
         self,
         keeper: Keeper,
+        server: ServerProcess,
         control: "ControlChannel",
         configuration: "ProcessJobConfiguration",
         entrypoint: str,
@@ -46,6 +48,7 @@ class ForkStarter:
     ) -> None:
         """`learnt` are settings that spare the run questions (`learnt_from`)."""
         self._keeper = keeper
+        self._server = server
         self._control = control
         self._configuration = configuration
         self._entrypoint = entrypoint
@@ -59,7 +62,7 @@ class ForkStarter:
         """Fork, say what process it is, and wait for its end. Raises what `Keeper.fork` does."""
         environment = self._environment(flow_run)
         try:
-            run = await self._keeper.fork(self._order(flow_run, environment))
+            run = await self._keeper.fork(self._order(flow_run, environment), self._server)
         except BaseException:
             self._control.unregister(flow_run.id)
             raise

@@ -26,7 +26,7 @@ from settings import ROOT, Settings
 from workers.keeper import Keeper, Wear, become_subreaper
 from workers.preload import FLOWS
 from workers.remembered import Remembered
-from workers.server_process import ForkServerError
+from workers.server_process import ForkServerError, ServerProcess
 from workers.starter import ForkStarter, learnt_from
 
 if TYPE_CHECKING:
@@ -151,11 +151,13 @@ class WarmWorker(ProcessWorker):
         """Run a flow run in a process of its own, and wait for its end."""
         status = anyio.TASK_STATUS_IGNORED if task_status is None else task_status
         entrypoint = warm_entrypoint(configuration)
-        if entrypoint is None or not await self._can_fork():
+        server = None if entrypoint is None else await self._server()
+        if entrypoint is None or server is None:
             return await super().run(flow_run, configuration, status)
         limit = self._settings.run_memory_megabytes
         starter = ForkStarter(
             self._keeper,
+            server,
             self._executors.control_channel,
             configuration,
             entrypoint,
@@ -165,13 +167,12 @@ class WarmWorker(ProcessWorker):
         )
         return await self._execute(flow_run, starter, status)
 
-    async def _can_fork(self) -> bool:
+    async def _server(self) -> ServerProcess | None:
         try:
-            await self._keeper.server()
+            return await self._keeper.server()
         except ForkServerError as error:
             logger.warning("%s The run is started as a process worker would start it.", error)
-            return False
-        return True
+            return None
 
     async def _execute(
         self, flow_run: "FlowRun", starter: ForkStarter, task_status: anyio.abc.TaskStatus[int]

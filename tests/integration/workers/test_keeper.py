@@ -37,7 +37,7 @@ async def test_an_order_goes_to_the_server_of_now_and_not_to_one_that_was_looked
         # Worn at once: its successor is made meanwhile, and it is wanted no more.
         while (await keeper.server()) is looked_up:
             await asyncio.sleep(0.05)
-        run = await asyncio.wait_for(keeper.fork(an_order(tmp_path)), 60)
+        run = await asyncio.wait_for(keeper.fork(an_order(tmp_path), looked_up), 60)
         await asyncio.wait_for(run.wait(), 60)
         assert run.returncode == 1, "its process lived, and found nothing to do"
 
@@ -51,7 +51,7 @@ async def test_a_server_that_takes_no_order_is_replaced_and_the_order_given_agai
         else:
             first.kill()
             os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)  # before the loop may notice
-        run = await asyncio.wait_for(keeper.fork(an_order(tmp_path)), 120)
+        run = await asyncio.wait_for(keeper.fork(an_order(tmp_path), first), 120)
         await asyncio.wait_for(run.wait(), 60)
         assert run.returncode == 1
         assert (await keeper.server()).pid != first.pid
