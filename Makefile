@@ -24,15 +24,15 @@ ports:
 unit: venv
 	$(BIN)/python -m pytest tests/unit -q -n 2 --dist loadfile -p no:schemathesis --confcutdir=tests/unit
 
-# On both cores, a file's tests together, for they share a server; then whole platforms, one at a time. With `make -k`
-# the second part is run even if the first has failed.
+# On both cores, a file's tests together, for they share a server; and whole platforms, one at a time. With `make -k` the
+# second part is run even if the first has failed, with `make -j2` beside it: a platform mostly waits for its parts.
 test: test-together test-alone
 
 test-together: venv
 	$(BIN)/python -m pytest -m "not soak and not alone" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-alone: venv
-	$(BIN)/python -m pytest -m "alone and not soak"
+	$(BIN)/python -m pytest -m "alone and not soak" -o cache_dir=.pytest_cache/alone
 
 # What follows a version: the control plane's suite, one life of a connector with its load, and every type of a load.
 FOLLOWS_VERSIONS = -p no:cacheprovider -n 2 --dist loadfile --no-loadscope-reorder tests/contract tests/unit/deployments tests/integration/deployments tests/e2e/test_connector_life.py tests/integration/pipelines/test_run.py
