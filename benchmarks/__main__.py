@@ -15,7 +15,7 @@ from benchmarks.discovering import discovering
 from benchmarks.first_line import first_line
 from benchmarks.first_sync import first_sync
 from benchmarks.fleet import audit, changes
-from benchmarks.latency import latency
+from benchmarks.latency import follow_ups, latency
 from benchmarks.memory import memory
 from benchmarks.page import page
 from benchmarks.pure import cold_start, plan_at_scale, spread
@@ -37,6 +37,7 @@ BENCHES: dict[str, Callable[[Stage], list[Figure]]] = {
     "sync": first_sync,
     "changes": changes,
     "latency": latency,
+    "follow-ups": follow_ups,
     "memory": memory,
     "first-line": first_line,
     "small-run": small_run,

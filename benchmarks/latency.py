@@ -1,6 +1,8 @@
-"""From a commit to Prefect: how soon a changed row is a changed deployment, with a whole controller in between."""
+"""From a commit to Prefect, with a whole controller in between: how soon a changed row is a changed deployment, and how
+soon what follows a load has started."""
 
 import asyncio
+import json
 import random
 import statistics
 import subprocess
@@ -12,6 +14,11 @@ import psutil
 
 from benchmarks.rig.figures import LONG_ROUNDS, Figure, shown
 from benchmarks.rig.stage import SCHEDULE, START_SECONDS, Server, Stage, wanted
+from benchmarks.small_run import DESTINATION, side, source
+from connectors.connector import ConnectorRow
+from connectors.loads import Outcome
+from database import runs
+from pipelines.connector_lock import Locks
 from settings import ROOT
 
 FLEET = 1_000
@@ -19,6 +26,10 @@ SAMPLES = 60
 """Commits of one round."""
 
 LOOK_SECONDS = 0.002
+
+FOLLOW_UPS = 40
+WORKER_LOOKS_SECONDS = 10.0
+"""Between two looks of a worker at Prefect: Prefect's own default, which the platform does not wait for."""
 
 
 def latency(stage: Stage) -> list[Figure]:
@@ -42,9 +53,10 @@ def latency(stage: Stage) -> list[Figure]:
     ]
 
 
-def _controller(stage: Stage, server: Server, database: str) -> "subprocess.Popen[bytes]":
+def _controller(stage: Stage, server: Server, database: str, **variables: str) -> "subprocess.Popen[bytes]":
+    data = str(stage.directory / "data")
     environment = stage.environment(
-        PREFECT_API_URL=server.api, CAI_DATABASE_URL=database, CAI_DATA_DIR=str(stage.directory / "data")
+        PREFECT_API_URL=server.api, CAI_DATABASE_URL=database, CAI_DATA_DIR=data, **variables
     )
     command = [sys.executable, "-m", "flows.controller"]
     log = (stage.directory / "controller.log").open("wb")
@@ -90,3 +102,77 @@ async def _until_changed(prefect: asyncpg.Connection, name: str, cron: str) -> f
             raise RuntimeError(f"{name} was not changed.")
         await asyncio.sleep(LOOK_SECONDS)
     return time.perf_counter() - began
+
+
+def follow_ups(stage: Stage) -> list[Figure]:
+    """Loads of one connector, each followed by another's, one at a time, with a controller and a warm worker.
+
+    From `ended_at` of the one to `started_at` of the other, which its run writes once it has read its connector: by
+    then Prefect has made it, a worker has found it, and a process of its own runs.
+    """
+    kind = "clinical-ai-warm"
+    looks = str(WORKER_LOOKS_SECONDS)
+    with stage.server() as server, side(stage, server, kind, PREFECT_WORKER_QUERY_SECONDS=looks) as worker:
+        controller = _controller(stage, server, worker.databases[0], CAI_WORK_POOL=f"bench-{kind}")
+        try:
+            seconds = asyncio.run(_followed(worker.databases[0], stage.size(FOLLOW_UPS)))
+        finally:
+            controller.terminate()
+            controller.wait()
+    p95 = statistics.quantiles(seconds, n=20)[-1]
+    name = "end of a load to the start of the run that follows it"
+    note = f"{len(seconds)} follow-ups; the worker looks at Prefect every {WORKER_LOOKS_SECONDS:.0f} s by itself."
+    return [
+        Figure(f"{name}: p50", shown(seconds), "", None, "", holds=True, note=note),
+        Figure(f"{name}: p95", shown([p95]), "", None, "at most 2 s", p95 <= 2),
+    ]
+
+
+async def _followed(platform: str, samples: int) -> list[float]:
+    """Seconds of each follow-up."""
+    rows = await asyncpg.connect(platform)
+    insert = "INSERT INTO cai_connectors (name, source, destination, run_policy) VALUES ($1, $2, $3, $4)"
+    for name, policy in (("Leader", {"then": [{"connector": "Follower"}]}), ("Follower", {})):
+        await rows.execute(insert, name, json.dumps(source()), json.dumps(DESTINATION), json.dumps(policy))
+    synced = "SELECT count(*) >= 2 FROM cai_connector_status s JOIN cai_connectors c ON c.id = s.connector_id "
+    await _until(rows, f"{synced} WHERE s.phase = 'synced' AND c.name IN ('Leader', 'Follower')")
+    found = await rows.fetchrow("SELECT * FROM cai_connectors WHERE name = 'Leader'")
+    assert found is not None
+    leader = ConnectorRow(**{name: value for name, value in found.items() if name in ConnectorRow.__slots__})
+    ended = "SELECT count(*) >= $1 FROM cai_follow_ups f JOIN cai_loads l ON l.run_id = f.run_id "
+    for number in range(1, samples + 2):
+        await asyncio.to_thread(_load, platform, leader)
+        await _until(rows, f"{ended} WHERE l.outcome = 'completed'", number)
+    seconds = "SELECT extract(epoch FROM l.started_at - f.loaded_at)::float8 AS seconds FROM cai_follow_ups f "
+    measured = await rows.fetch(f"{seconds} JOIN cai_loads l ON l.run_id = f.run_id ORDER BY f.id")
+    await rows.close()
+    return [row["seconds"] for row in measured][1:]  # at the first one, connections and caches are not there yet
+
+
+def _load(platform: str, leader: ConnectorRow) -> None:
+    """A load that begins and ends, as a run writes it."""
+    about = {"run_id": None, "actor": None, "code_version": None, "options": None}
+    unknown = (
+        "message",
+        "kind",
+        "bytes",
+        "seconds",
+        "destination",
+        "dataset_name",
+        "tables",
+        "sweeps",
+        "anew",
+        "settled",
+    )
+    with Locks.open(platform, str) as locks:
+        begun = runs.begin_load(locks.query, leader, about, is_whole=True)
+        assert begun is not None
+        runs.end_load(locks.query, begun, Outcome.COMPLETED, {**dict.fromkeys(unknown), "rows": 0, "rejected": 0})
+
+
+async def _until(rows: asyncpg.Connection, query: str, *values: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not await rows.fetchval(query, *values):
+        if time.monotonic() > deadline:
+            raise RuntimeError("What was to follow a load did not.")
+        await asyncio.sleep(0.1)

@@ -266,8 +266,7 @@ def side(stage: Stage, server: Server, kind: str, **variables: str) -> Iterator[
             CAI_SECRET_SOURCE=databases[1],
             CAI_SECRET_WAREHOUSE=databases[2],
             CAI_DATA_DIR=str(stage.directory / f"data_{kind}"),
-            PREFECT_WORKER_QUERY_SECONDS=str(POLL_SECONDS),
-            **variables,
+            **{"PREFECT_WORKER_QUERY_SECONDS": str(POLL_SECONDS), **variables},
         )
         bootstrap = [sys.executable, "-m", "deployments.bootstrap", "--pool-type", kind]
         subprocess.run(bootstrap, cwd=ROOT, env=environment, check=True, capture_output=True)

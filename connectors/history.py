@@ -44,6 +44,7 @@ class Action(StrEnum):
     PROTECTION_DELETED = "protection_deleted"
     SOURCE_LIMIT_KEPT = "source_limit_kept"
     SOURCE_LIMIT_DELETED = "source_limit_deleted"
+    FOLLOW_UP_REFUSED = "follow_up_refused"
     APPROVE = "approve"
     REFUSE = "refuse"
 

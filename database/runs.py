@@ -246,6 +246,22 @@ def end_load(query: Query, begun: Begun, outcome: Outcome, end: Mapping[str, Any
     )
 
 
+def forget_waits_before(query: Query, begun: Begun) -> None:
+    """Of runs that waited for the same one after the other the last alone is kept, but what lineage is yet to tell."""
+    query(
+        """
+        DELETE FROM cai_loads w USING cai_loads last
+        WHERE last.id = %(load)s AND last.outcome = 'waiting' AND w.outcome = 'waiting'
+            AND w.connector_id = last.connector_id AND w.id < last.id AND w.options = last.options
+            AND NOT EXISTS (SELECT FROM cai_loads o WHERE o.connector_id = last.connector_id AND o.id > w.id
+                AND o.id < last.id AND o.outcome <> 'waiting')
+            AND NOT EXISTS (SELECT FROM cai_follow_ups f WHERE f.load_id = w.id AND f.started_at IS NULL
+                AND f.error IS NULL)
+        """,
+        {"load": begun.load_id},
+    )
+
+
 def close_dead_loads(query: Query, connector_id: int, message: str) -> dict[str, Any] | None:
     """End what its run never ended, as a failure. Needs the connector's lock.
 

@@ -6,6 +6,7 @@ on.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from uuid import UUID
 from connectors.errors import PrefectUnavailableError
 from connectors.follow_ups import may_start
 from database.connection.engine import DATABASE_ERRORS
-from database.control import follow_ups
+from database.control import follow_ups, outbox
 from database.control.follow_ups import Waiting
 from database.control.notices import Whom
 from deployments.outgoing import Post, tell
@@ -25,7 +26,7 @@ from prefect_api.run_queries import NoPrefect, PrefectClientRuns, open_runs
 from settings import Settings
 
 LOOK_SECONDS = 1.0
-"""Time between two looks at what has ended: one query of an index that is nearly always empty."""
+"""Time after which what could not be done at once, or is due soon, is looked at again. Else the database tells."""
 
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 2.0, 300.0
 
@@ -38,28 +39,38 @@ logger = logging.getLogger(__name__)
 @asynccontextmanager
 async def following(post: Post, settings: Settings) -> AsyncIterator[None]:
     """Start what follows loads, and send what is to be sent, beside the cycles, as long as we lead."""
-    tasks = [asyncio.create_task(each) for each in (_follow(post, settings), post.keep())]
+    task = asyncio.create_task(_follow(post, settings))
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        post.close()
 
 
 async def _follow(post: Post, settings: Settings) -> None:
+    """Look as often as the database tells of something, and as often as at the table where it tells nothing."""
     whom = Whom(settings.owner_blocks, settings.alert_after_failures)
+    longest = settings.poll_interval_seconds
     async with open_runs() as runs:
         while True:
+            post.woken.clear()
+            pause = longest
             try:
-                if await follow_ups.is_anything_due(post.engine):
-                    await turn(post, runs, settings.follow_deployments, whom)
+                seconds = await post.seconds_until_due()
+                if seconds is not None:
+                    pause = min(longest, max(LOOK_SECONDS, seconds))
+                    if seconds <= 0:
+                        await turn(post, runs, settings.follow_deployments, whom)
+                        await post.turn()
             except LeaseLostError:
                 return
             except DATABASE_ERRORS as error:
                 # The leader's cycles alert of it.
                 logger.debug("Follow-ups wait for the database (%s).", type(error).__name__)
-            await asyncio.sleep(LOOK_SECONDS)
+                pause = min(longest, LOOK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(post.woken.wait(), pause)
 
 
 async def turn(post: Post, runs: PrefectClientRuns | NoPrefect, allowed: Sequence[str], whom: Whom) -> None:
@@ -76,8 +87,12 @@ async def turn(post: Post, runs: PrefectClientRuns | NoPrefect, allowed: Sequenc
         One of DATABASE_ERRORS: the database does not answer.
     """
     engine, fence = post.engine, post.fence
-    while await follow_ups.expand(engine, fence, whom) == follow_ups.AT_ONCE:
-        pass
+    looked = follow_ups.AT_ONCE
+    while looked == follow_ups.AT_ONCE:
+        expanded = await follow_ups.expand(engine, fence, whom)
+        looked = expanded.loads
+        for circle in expanded.refused:
+            tell(post.events, FollowUpEvent.FAILED, circle, circle.why)
     for each in await follow_ups.waiting(engine):
         try:
             run_id = await _started(each, runs, allowed)
@@ -89,7 +104,7 @@ async def turn(post: Post, runs: PrefectClientRuns | NoPrefect, allowed: Sequenc
             delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(each.tries, 10))
             await follow_ups.note_later(engine, fence, each.id, delay)
         else:
-            await follow_ups.note_started(engine, fence, each.id, run_id)
+            await outbox.note_started(engine, fence, each.id, run_id)
 
 
 class Refused(Exception):  # noqa: N818  # it is no error of the program

@@ -15,15 +15,12 @@ from uuid import uuid5
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from database.connection.engine import DATABASE_ERRORS, Fence
+from database.connection.engine import Fence
 from database.control import outbox
-from database.control.follow_ups import Waiting
+from database.control.follow_ups import Circle, Waiting
 from database.control.outbox import Carry, Kind, NotTakenError, Outgoing
-from prefect_api.errors import LeaseLostError
 from prefect_api.event_feed import Events
 from prefect_api.names import FollowUpEvent
-
-LOOK_SECONDS = 1.0
 
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 5.0, 3600.0
 
@@ -38,31 +35,33 @@ logger = logging.getLogger(__name__)
 class Post:
     """Delivers what waits in the outbox, as long as we lead."""
 
-    def __init__(self, engine: AsyncEngine, fence: Fence, events: Events, carriers: Mapping[Kind, Carry]) -> None:
-        """`carriers` deliver each kind; what has none waits."""
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        fence: Fence,
+        events: Events,
+        carriers: Mapping[Kind, Carry],
+        woken: asyncio.Event | None = None,
+    ) -> None:
+        """`carriers` deliver each kind; what has none waits. `woken` is set when there is something to look at."""
         self.engine = engine
         self.fence = fence
         self.events = events
+        self.woken = woken or asyncio.Event()
         self._carriers = carriers
         self._under_way: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._threads = ThreadPoolExecutor(MOST_UNDER_WAY, "outgoing")
 
-    async def keep(self) -> None:
-        """Look again and again, until cancelled, or another controller leads."""
-        try:
-            while True:
-                try:
-                    await self.turn()
-                except LeaseLostError:
-                    return
-                except DATABASE_ERRORS as error:
-                    logger.debug("What is to be sent waits for the database (%s).", type(error).__name__)
-                await asyncio.sleep(LOOK_SECONDS)
-        finally:
-            # If we go here, or die, before a delivery is noted, the next leader delivers it again, under its key.
-            for task in self._under_way.values():
-                task.cancel()
-            self._threads.shutdown(wait=False, cancel_futures=True)
+    async def seconds_until_due(self) -> float | None:
+        """How soon there is something to start or to send, in one statement; None: nothing waits.
+
+        Raises:
+            LeaseLostError: another controller leads.
+            One of DATABASE_ERRORS: the database does not answer.
+        """
+        self._reap()
+        kinds = [*self._carriers] if len(self._under_way) < MOST_UNDER_WAY else []
+        return await outbox.seconds_until_due(self.engine, [*self._under_way], kinds)
 
     async def turn(self) -> None:
         """Begin to deliver what is due.
@@ -71,13 +70,27 @@ class Post:
             LeaseLostError: another controller leads.
             One of DATABASE_ERRORS: the database does not answer.
         """
+        self._reap()
+        if (free := MOST_UNDER_WAY - len(self._under_way)) > 0:
+            for item in await outbox.due(self.engine, [*self._under_way], [*self._carriers], free):
+                task = asyncio.create_task(self._deliver(item))
+                task.add_done_callback(lambda _: self.woken.set())
+                self._under_way[item.leader_id, item.address] = task
+
+    def _reap(self) -> None:
         for where, task in [*self._under_way.items()]:
             if task.done():
                 del self._under_way[where]
                 task.result()
-        if (free := MOST_UNDER_WAY - len(self._under_way)) > 0:
-            for item in await outbox.due(self.engine, [*self._under_way], [*self._carriers], free):
-                self._under_way[item.leader_id, item.address] = asyncio.create_task(self._deliver(item))
+
+    def close(self) -> None:
+        """Deliver no more.
+
+        If we go here, or die, before a delivery is noted, the next leader delivers it again, under its key.
+        """
+        for task in self._under_way.values():
+            task.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def settled(self) -> None:
         """Wait for what is under way."""
@@ -114,7 +127,7 @@ class Post:
             tell(self.events, FollowUpEvent.FAILING, item, why)
 
 
-def tell(events: Events, event: FollowUpEvent, item: Outgoing | Waiting, why: str) -> None:
+def tell(events: Events, event: FollowUpEvent, item: Outgoing | Waiting | Circle, why: str) -> None:
     """Tell Prefect's feed, once, that something does not follow a connector's load, or not yet."""
     payload = {"message": why, "follower": item.follower}
     events.of_connector(event, item.leader_id, title=item.leader_name, payload=payload, event_id=uuid5(item.key, event))

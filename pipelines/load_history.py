@@ -186,8 +186,11 @@ class LoadRecord:
             self._tell(Told("held", number, str(error), self._row.name, kind=error.kind))
 
     def waiting(self, message: str) -> None:
-        """Nothing was loaded, for the source has not made the rows yet: that says nothing of the connector."""
-        self._ended(Outcome.WAITING, message)
+        """Nothing was loaded, for the source has not made the rows, or can't be asked yet: that says nothing of the
+        connector. However often runs look, one row tells of it."""
+        begun = self._begun
+        if self._ended(Outcome.WAITING, message) is not None and begun is not None:
+            _written(lambda: runs.forget_waits_before(self._locks.query, begun))
 
     def cancelled(self) -> None:
         """Somebody ended the run: that says nothing of the connector."""

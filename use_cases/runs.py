@@ -1,5 +1,6 @@
 """Use cases that start and end runs, or have a source or the controller look: nothing is saved but the history."""
 
+import contextlib
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,8 @@ from connectors.history import Action
 from connectors.people import Act
 from connectors.runs import EVERYTHING, Options, Run, refused_options
 from database import audit, connectors
+from database.connection.engine import DATABASE_ERRORS
+from database.control import outbox
 from use_cases.queries import Entry, Queries
 
 
@@ -57,6 +60,8 @@ class Runs(Queries):
                 "Prefect does not hold the connector's deployment yet: the controller makes it in a moment; "
                 "the connector's status says what it waits for."
             )
+        with contextlib.suppress(*DATABASE_ERRORS):  # it is started: without that, a worker finds it at its next look
+            await outbox.tell_workers(self._engine)
         return run
 
     async def cancel(self, connector_id: int, run_id: UUID) -> Run:

@@ -232,6 +232,7 @@ DONE = {
     "credential_deleted": "deleted a credential",
     "protection_kept": "kept a profile of what may land",
     "protection_deleted": "deleted a profile of what may land",
+    "follow_up_refused": "did not start what follows, in a circle",
     "source_limit_kept": "set a limit of a source",
     "source_limit_deleted": "deleted a limit of a source",
 }

@@ -20,9 +20,11 @@ import anyio.abc
 from prefect.runner._flow_run_executor import FlowRunExecutionResult, FlowRunExecutorContext
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
+from database.connection.notifications import at_each
+from database.control.outbox import RUNS_CHANNEL
 from deployments.planning.spec import ENGINE
 from prefect_api.names import CONTROLLER_QUEUE, WARM_POOL_TYPE
-from settings import ROOT, Settings
+from settings import ROOT, MissingDatabaseError, Settings
 from workers.keeper import Keeper, Wear, become_subreaper
 from workers.preload import FLOWS
 from workers.remembered import Remembered
@@ -71,6 +73,8 @@ class WarmWorker(ProcessWorker):
         self._keeper = Keeper(ROOT, wear)
         self._executors = FlowRunExecutorContext()
         self._stopping: asyncio.Task[None] | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        self._looking = asyncio.Lock()
         self._deadline = 0.0
 
     async def setup(self) -> None:
@@ -84,8 +88,15 @@ class WarmWorker(ProcessWorker):
         if self._work_queues != {CONTROLLER_QUEUE}:  # no run of that queue is forked
             with contextlib.suppress(ForkServerError):
                 await self._keeper.server()  # said again, and louder, by the first run
+            self._hear()
         await super().setup()
         self._remember()
+
+    def _hear(self) -> None:
+        """Look for runs as soon as the platform says that it has started one: between two looks are seconds."""
+        with contextlib.suppress(MissingDatabaseError):
+            url = self._settings.resolved_database_url()
+            self._hearing = asyncio.create_task(at_each(url, RUNS_CHANNEL, self.get_and_submit_flow_runs))
 
     def _remember(self) -> None:
         """Ask for a run's deployment once, where Prefect's worker asks twice, and for a flow once and never again."""
@@ -101,12 +112,15 @@ class WarmWorker(ProcessWorker):
 
     async def teardown(self, *exc_info: Any) -> None:
         """Stop. What still runs is asked to end; fork servers go by themselves after their last run."""
+        if self._hearing is not None:
+            self._hearing.cancel()
         self._keeper.close()
         await super().teardown(*exc_info)
 
     async def get_and_submit_flow_runs(self) -> list["FlowRun"]:
         """Take runs from the pool, unless this worker is about to stop."""
-        return [] if self._stopping is not None else await super().get_and_submit_flow_runs()
+        async with self._looking:
+            return [] if self._stopping is not None else await super().get_and_submit_flow_runs()
 
     def _stop_softly(self) -> None:
         """Take no more runs, wait for those in progress, and only then do what Prefect does at Ctrl-C.

@@ -6,7 +6,7 @@ so after every connect the listener says so and the controller looks at the tabl
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -51,6 +51,26 @@ async def listen(
             logger.warning("Lost the connection that listens for changes: %s", type(error).__name__)
         finally:
             connection.terminate()
+
+
+async def at_each(url: str, channel: str, act: Callable[[], Awaitable[object]]) -> None:
+    """Do something whenever a channel says something, until cancelled; what is said meanwhile comes as one.
+
+    What goes wrong is for whoever looks now and then anyway.
+    """
+    said = asyncio.Event()
+    listener = asyncio.create_task(listen(url, (channel,), lambda *_: said.set(), lambda: None))
+    try:
+        while True:
+            await said.wait()
+            said.clear()
+            try:
+                await act()
+            except Exception as error:
+                logger.debug("Nothing came of a notification of %s (%s).", channel, type(error).__name__)
+    finally:
+        listener.cancel()
+        await asyncio.gather(listener, return_exceptions=True)
 
 
 async def _hear(

@@ -16,6 +16,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from connectors.follow_ups import FollowUp, Leader, circle, due
+from connectors.history import Action
+from connectors.people import CONTROLLER
+from database import audit
 from database.connection.engine import Fence
 from database.control import outbox
 from database.control.notices import Whom, note_of_loads
@@ -49,8 +52,28 @@ _NOTE = f"""
     INSERT INTO cai_follow_ups (load_id, leader_id, follower, follow_up, loaded_at, error, kind, said)
     VALUES (:load, :leader, :follower, cast(:follow_up AS jsonb), :loaded_at, :error, :kind,
         CASE WHEN :kind = 'webhook' THEN ({_SAID}) END)
-    ON CONFLICT DO NOTHING
+    ON CONFLICT DO NOTHING RETURNING key
 """  # noqa: S608  # ours
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """What was made of loads that have ended."""
+
+    loads: int
+    """So many were looked at."""
+    refused: "list[Circle]"
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """A follow-up that is not started, for it leads in a circle."""
+
+    key: UUID
+    leader_id: int
+    leader_name: str
+    follower: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,38 +114,39 @@ async def may_follow(connection: AsyncConnection, team: str | None) -> set[str]:
     return set(await connection.scalars(sa.text(query), {"team": team}))
 
 
-async def is_anything_due(engine: AsyncEngine) -> bool:
-    """Whether a load has ended since the last look, or a follow-up waits whose time has come."""
-    query = (
-        "SELECT EXISTS (SELECT FROM cai_loads WHERE to_follow) OR EXISTS (SELECT FROM cai_follow_ups "
-        "WHERE kind = 'start' AND started_at IS NULL AND error IS NULL AND next_try_at <= now())"
-    )
-    async with engine.connect() as connection:
-        return bool(await connection.scalar(sa.text(query)))
-
-
-async def expand(engine: AsyncEngine, fence: Fence, whom: Whom) -> int:
-    """Note what follows the loads that have ended, and whom to tell of it; how many loads were looked at."""
+async def expand(engine: AsyncEngine, fence: Fence, whom: Whom) -> Expanded:
+    """Note what follows the loads that have ended, and whom to tell of it. A circle is an entry of the history."""
+    circles: list[Circle] = []
     async with engine.begin() as connection:
         loads = (await connection.execute(sa.text(_ENDED), {"limit": AT_ONCE})).all()
         ids = [load.id for load in loads]
         if completed := [load for load in loads if load.outcome == "completed"]:
-            await _note(connection, completed)
+            circles = await _note(connection, completed)
         if loads:
             await note_of_loads(connection, ids, whom)
         # A connector that is gone has nobody that follows it.
         gone = "UPDATE cai_loads l SET to_follow = NULL WHERE to_follow AND (id = ANY(:ids) OR NOT EXISTS "
         gone += "(SELECT FROM cai_connectors c WHERE c.id = l.connector_id))"
         done = await connection.execute(sa.text(gone), {"ids": ids})
+        for each in circles:
+            await audit.record(
+                connection,
+                CONTROLLER,
+                Action.FOLLOW_UP_REFUSED,
+                connector_id=each.leader_id,
+                connector_name=each.leader_name,
+                after={"follower": each.follower, "why": each.why},
+            )
         if done.rowcount:
             await fence(connection)
-        return len(ids)
+        return Expanded(len(ids), circles)
 
 
-async def _note(connection: AsyncConnection, loads: Sequence[Any]) -> None:
+async def _note(connection: AsyncConnection, loads: Sequence[Any]) -> list[Circle]:
+    circles: list[Circle] = []
     followed = await leaders(connection)
     if not followed:
-        return
+        return circles
     names = sorted({name for leader in followed for each in leader.then for name in (leader.name, *each.with_all)})
     ended = "SELECT c.name, l.last_success_at FROM cai_loads l JOIN cai_connectors c ON c.id = l.connector_id "
     ended += "WHERE l.is_last AND c.name = ANY(:names) AND l.last_success_at IS NOT NULL"
@@ -144,8 +168,12 @@ async def _note(connection: AsyncConnection, loads: Sequence[Any]) -> None:
                 "loaded_at": load.ended_at,
                 "kind": "start" if each.webhook is None else "webhook",
             }
-            await connection.execute(sa.text(_NOTE), {**values, "follow_up": json.dumps(each.model_dump(mode="json"))})
+            said = json.dumps(each.model_dump(mode="json"))
+            key = await connection.scalar(sa.text(_NOTE), {**values, "follow_up": said})
+            if error is not None and key is not None:
+                circles.append(Circle(key, leader.connector_id, leader.name, each.key, error))
             started[leader.connector_id, each.key] = load.ended_at
+    return circles
 
 
 async def waiting(engine: AsyncEngine) -> list[Waiting]:
@@ -162,11 +190,6 @@ async def waiting(engine: AsyncEngine) -> list[Waiting]:
     async with engine.connect() as connection:
         found = (await connection.execute(sa.text(query))).mappings().all()
     return [Waiting(**{**row, "follow_up": FollowUp.model_validate(row["follow_up"])}) for row in found]
-
-
-async def note_started(engine: AsyncEngine, fence: Fence, number: int, run_id: UUID) -> None:
-    """A follow-up was started, as this run."""
-    await outbox.written(engine, fence, "run_id = :value, started_at = now(), error = NULL", number, run_id)
 
 
 async def note_refused(engine: AsyncEngine, fence: Fence, number: int, why: str) -> None:

@@ -22,6 +22,7 @@ from database.connection.engine import DATABASE_ERRORS, open_engine
 from database.connection.notifications import listen
 from database.control.cycle_requests import CHANNEL as CONTROLLER_CHANNEL
 from database.control.cycle_requests import GIVE_WAY, Requests
+from database.control.outbox import CHANNEL as FOLLOW_UPS_CHANNEL
 from database.control.outbox import Carry, Kind
 from database.runs import CHANNEL as CONNECTORS_CHANNEL
 from database.store import Store
@@ -110,7 +111,7 @@ class Controller:
         )
         alerts = self._alerts(engine)
         self._database = DatabaseHealth(alerts, self._settings.alert_after_seconds, engine)
-        channels = (CONNECTORS_CHANNEL, CONTROLLER_CHANNEL)
+        channels = (CONNECTORS_CHANNEL, CONTROLLER_CHANNEL, FOLLOW_UPS_CHANNEL)
         listener = asyncio.create_task(listen(self._url, channels, self._inbox.hear, self._inbox.look))
         try:
             async with open_client(timeout=CALL_SECONDS) as client, sending(self._events, client):
@@ -265,7 +266,7 @@ class Controller:
                 if not start_options.once:
                     self._events.of_controller(ControllerEvent.STARTED, {"token": lease.token})
                     await watched.enter_async_context(self._watching(lease, store, reconciler))
-                    post = Post(store.engine, lease.fence, self._events, self._carriers)
+                    post = Post(store.engine, lease.fence, self._events, self._carriers, self._inbox.loads)
                     await watched.enter_async_context(following(post, self._settings))
                 worker = asyncio.create_task(leader.once() if start_options.once else leader.lead())
                 try:

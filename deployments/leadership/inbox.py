@@ -4,6 +4,7 @@ import asyncio
 
 from connectors.limits.ids import parse_number
 from database.control.cycle_requests import CHANNEL, GIVE_WAY
+from database.control.outbox import CHANNEL as FOLLOW_UPS_CHANNEL
 
 SETTLE_SECONDS = 0.02
 """Changes that are committed within this time of each other are dealt with in one cycle."""
@@ -16,11 +17,16 @@ class Inbox:
         self._wake = asyncio.Event()
         self._hints: set[int] = set()
         self._asked = True  # somebody may have asked before we listened
+        self.loads = asyncio.Event()
+        """Loads have ended, or something is to be sent. No reason for a cycle either."""
         self.contended = False
         """A controller in the foreground stands by. No reason for a cycle, so it wakes nobody."""
 
     def hear(self, channel: str, payload: str) -> None:
         """Take one notification."""
+        if channel == FOLLOW_UPS_CHANNEL:
+            self.loads.set()
+            return
         if channel == CHANNEL and payload == GIVE_WAY:
             self.contended = True
             return
@@ -34,6 +40,7 @@ class Inbox:
         """Something may have been missed: look at the tables."""
         self._asked = True
         self._wake.set()
+        self.loads.set()
 
     def take(self) -> tuple[set[int], bool]:
         """The connectors named since the last call, and whether somebody may wait for a cycle."""

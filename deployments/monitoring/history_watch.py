@@ -10,12 +10,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from connectors.history import Action
-from connectors.people import Actor, Via
+from connectors.people import CONTROLLER
 from database import audit
 from database.connection.engine import Fence
 from database.connection.errors import Trouble, trouble_of
-
-CONTROLLER = Actor("controller", Via.CONTROLLER)
 
 logger = logging.getLogger(__name__)
 

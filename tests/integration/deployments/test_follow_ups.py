@@ -1,6 +1,7 @@
 """Follow-ups on a real database and a real Prefect server: each starts once, whatever dies; others are told why not."""
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,21 +11,27 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from sqlalchemy import event
 
 from connectors.errors import PrefectUnavailableError
 from connectors.loads import Outcome
 from connectors.runs import EVERYTHING, Options, Run
+from database.connection.notifications import at_each, listen
+from database.control import outbox
 from database.control.notices import Whom
 from database.store import Store
 from deployments import follow_ups
+from deployments.leadership.inbox import Inbox
 from deployments.outgoing import Post
 from prefect_api.event_feed import Events
 from prefect_api.names import STARTED_BY
 from prefect_api.run_queries import open_runs
+from settings import Settings
 from tests.support.api_rig import CONNECTORS, assert_problem, client, create
 from tests.support.control_plane.ended_loads import Rows, fence
 from tests.support.known_runs import RUN
 from tests.support.servers.prefect_server import PrefectServer
+from tests.support.waiting import until
 
 ALLOWED = ["dbt/*"]
 
@@ -174,13 +181,56 @@ async def test_a_deployment_of_prefect_starts_with_its_parameters_once(
     assert note["run_id"] == run.id
 
 
-async def test_a_circle_that_was_written_by_sql_does_not_turn(store: Store, rows: Rows) -> None:
+async def test_a_circle_that_was_written_by_sql_does_not_turn_and_is_told_once(store: Store, rows: Rows) -> None:
     await rows.add("b", '[{"connector": "a"}]', deployment=uuid4())
-    await rows.load(await rows.add("a", '[{"connector": "b"}]', deployment=uuid4()))
-    prefect = MortalPrefect()
-    await turn(store, prefect)
-    assert await rows.notes() == [("connector:b", False, "it leads in a circle: a -> b -> a.")]
+    leader = await rows.add("a", '[{"connector": "b"}]', deployment=uuid4())
+    await rows.load(leader)
+    prefect: Any = MortalPrefect()
+    sender = post(store)
+    for _ in range(2):
+        await follow_ups.turn(sender, prefect, ALLOWED, WHOM)
+    why = "it leads in a circle: a -> b -> a."
+    assert await rows.notes() == [("connector:b", False, why)]
     assert prefect.runs == {}
+    entries = await rows.sql("SELECT connector_id, actor, after FROM cai_audit WHERE action = 'follow_up_refused'")
+    assert [(each["connector_id"], each["actor"]) for each in entries] == [(leader, "controller")]
+    assert json.loads(entries[0]["after"]) == {"follower": "connector:b", "why": why}
+    assert [each["event"] for each in sender.events._waiting] == ["connector.follow-up.failed"]
+
+
+async def test_the_end_of_a_load_is_heard_where_the_next_look_is_an_hour_away(store: Store, rows: Rows) -> None:
+    labs = await rows.add("labs", '[{"webhook": "http://127.0.0.1:1/x", "secret": {"env": "CAI_SECRET_X"}}]')
+    inbox, heard, looks = Inbox(), asyncio.Event(), asyncio.Event()
+    sender = Post(store.engine, fence, Events("clinic"), {}, inbox.loads)
+
+    async def worker() -> None:
+        heard.set()
+
+    def looked(*arguments: Any) -> None:
+        if "to_follow" in arguments[2]:
+            looks.set()
+
+    event.listen(store.engine.sync_engine, "before_cursor_execute", looked)
+    tasks = [
+        asyncio.create_task(at_each(rows.url, outbox.RUNS_CHANNEL, worker)),
+        asyncio.create_task(listen(rows.url, (outbox.CHANNEL,), inbox.hear, inbox.look)),
+    ]
+    try:
+        await asyncio.wait_for(inbox.loads.wait(), 30)  # it listens
+        async with follow_ups.following(sender, Settings(poll_interval_seconds=3600)):
+            await asyncio.wait_for(looks.wait(), 30)
+            await rows.load(labs)
+            await until("what follows is noted", rows.notes, 30)
+
+        async def told() -> bool:
+            await outbox.tell_workers(store.engine)
+            return heard.is_set()
+
+        await until("workers hear of a run", told, 30)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_circle_is_refused_when_it_is_saved(database_url: str) -> None:

@@ -91,6 +91,8 @@ def test_runs_that_are_asked_for_the_same_wait_as_one(platform: Platform, visits
     assert (first.at, first.key) == (again.at, again.key)
     assert refresh.key != first.key
     assert ask(platform, "SELECT count(*) FROM cai_source_waits") == [(2,)]
+    # Of each, the last run that looked is a row of the history.
+    assert ask(platform, "SELECT options ->> 'full_refresh' FROM cai_loads ORDER BY id") == [(None,), ("true",)]
     other.close()
     elsewhere = platform.add({**visits, "credentials": {"env": "CAI_SECRET_OTHER"}})
     with pytest.raises(Exception, match="CAI_SECRET_OTHER"):  # no limit holds for it
