@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
+from typing import Any
 
 from connectors.credentials import uses_of_policy
 from connectors.sources.secret_references import BlockRef
@@ -67,15 +67,26 @@ def _by_block(slug: str, subject: str, message: str) -> None:
 def _by_url(url: str, subject: str, message: str, denied: DeniedHosts) -> None:
     from apprise import Apprise  # noqa: PLC0415
 
-    parts = urlsplit(url)
-    if parts.hostname and "." in parts.hostname:
-        denied.check(parts.hostname, None)
     sender = Apprise()
     with _silent():
         if not sender.add(url):
             raise NotTakenError("What the secret holds is no Apprise URL, such as mailtos://user:password@example.org.")
+        for service in sender:
+            for host, port in _hosts(service):
+                denied.check(host, port)
         if not sender.notify(title=subject, body=message):
             raise NotTakenError("The address has not taken the notice.")
+
+
+def _hosts(service: Any) -> Iterator[tuple[str, int]]:
+    """The hosts that a service of Apprise would connect to. Where others have a host, chats have a token: no name
+    server is asked for one."""
+    port = service.port or (443 if service.secure else 80)
+    host = str(service.host or "").strip("[]")
+    if host and ("." in host or any("{host}" in template for template in service.templates)):
+        yield host, port
+    if mail := getattr(service, "smtp_host", None):
+        yield str(mail).strip("[]"), port
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from ipaddress import ip_network
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +18,10 @@ from database.control.notices import OneNews, Whom
 from database.store import Store
 from deployments import follow_ups
 from deployments.outgoing import Post
+from pipelines.access.denied_hosts import DeniedHosts
+from pipelines.errors import RunError
 from pipelines.telling import carriers_of
+from pipelines.telling.notices import _by_url
 from prefect_api.event_feed import Events
 from prefect_api.run_queries import NoPrefect
 from settings import Settings
@@ -65,6 +69,29 @@ async def test_a_trouble_and_its_end_are_told_once_each_and_no_address_is_logged
     assert found == [("first_success", True), ("failed", True), ("recovered", True)]
     assert len(chat.said) == 3
     assert "s3cret" not in caplog.text + str(await rows.sql("SELECT f::text FROM cai_follow_ups f"))
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("json://localhost:1/hook", "localhost"),
+        ("gotify://LOCALHOST./token", "LOCALHOST"),
+        ("xml://[::1]:1/", "::1"),
+        ("mailto://user:s3cret@example.org?smtp=localhost&to=a@example.org", "localhost"),
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", None),
+    ],
+)
+def test_no_denied_host_is_sent_to_however_its_name_is_written(
+    url: str, host: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apprise.Apprise.notify", lambda *_, **__: True)
+    loopback = DeniedHosts((ip_network("127.0.0.0/8"), ip_network("::1")))
+    if host is None:  # a token, and no name
+        monkeypatch.setattr(DeniedHosts, "check", None)
+        _by_url(url, "subject", "message", loopback)
+        return
+    with pytest.raises(RunError, match=f"The host {host} is one that no connector may reach"):
+        _by_url(url, "subject", "message", loopback)
 
 
 async def test_what_changed_at_the_source_is_told_and_nothing_that_nobody_asked_for(store: Store, rows: Rows) -> None:
