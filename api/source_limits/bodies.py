@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, StrictInt, model_validator
 
 from api.bodies import Body, Input
 from connectors.credentials import NO_HOST, host_named
+from connectors.judging.source_limits import limits_nothing
 from connectors.sources.asking.quiet_hours import AllQuietHours, QuietHours
 from connectors.sources.secret_references import Credential, Name, refused
 from database.access.source_limits import StoredLimit
@@ -38,10 +39,9 @@ class SourceLimitInput(Input):
 
     @model_validator(mode="after")
     def _limits_something(self) -> Self:
-        if not self.hosts and not self.credentials:
-            raise refused("{field} must name a host, or credentials one: else the limit holds for nothing.", "hosts")
-        if self.loads is None and not self.quiet_hours:
-            raise refused("{field} must be a number, or quietHours must be given: else nothing is limited.", "loads")
+        values = {name: getattr(self, name) for name in ("hosts", "credentials", "loads", "quiet_hours")}
+        if (nothing := limits_nothing(**values)) is not None:
+            raise refused(nothing.why, nothing.field)
         return self
 
 

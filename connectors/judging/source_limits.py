@@ -38,6 +38,30 @@ class SourceLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class Nothing:
+    """Why a limit limits nothing."""
+
+    field: str
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        """With the field's name in it."""
+        return self.why.format(field=self.field)
+
+
+def limits_nothing(
+    *, hosts: Collection[str], credentials: Collection[object], loads: int | None, quiet_hours: Collection[object]
+) -> Nothing | None:
+    """Why a limit that is to be kept would limit nothing; None: it does."""
+    if not hosts and not credentials:
+        return Nothing("hosts", "{field} must name a host, or credentials one: else the limit holds for nothing.")
+    if loads is None and not quiet_hours:
+        return Nothing("loads", "{field} must be a number, or quiet hours must be given: else nothing is limited.")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
 class Stand:
     """How a limit stands as a run looks at it."""
 

@@ -550,6 +550,8 @@ def test_axe_finds_nothing_on_any_page(
         "audit": "/audit",
         "access": "/access",
         "credentials": "/credentials",
+        "limits": "/limits",
+        "protections": "/protections?change=safe_harbor",
         "import": "/connectors/import",
         "connector": where,
         "edit": f"{where}/edit",
@@ -593,6 +595,8 @@ def test_no_page_is_wider_than_a_phone(installation: Installation, web: str, chr
         "/audit",
         "/access",
         "/credentials",
+        "/limits?change=any",
+        "/protections",
         "/connectors/import",
         where,
         f"{where}/edit",
@@ -640,7 +644,16 @@ def test_a_foreign_teams_name_is_in_no_byte_of_any_page(guarded: Installation, c
     page.locator("button.main").click()
     page.get_by_role("link", name="Ours").wait_for()
     number, foreign = ours["id"], theirs["id"]
-    paths = ("/for-you", "/week", "/audit", "/access", "/credentials", "/connectors/import", f"/connectors/{number}")
+    paths = (
+        "/for-you",
+        "/week",
+        "/audit",
+        "/access",
+        "/credentials",
+        "/limits",
+        "/protections",
+        f"/connectors/{number}",
+    )
     edits = (f"/connectors/{number}/edit", f"/connectors/{number}/duplicate", f"/connectors/{foreign}", "/?q=Study")
     visited = ("/", *paths, *edits, "/?team=-", f"/connectors/{foreign}/edit", "/connectors/new?kind=fhir")
     for path in visited:

@@ -1,6 +1,6 @@
 """The pages: each module has one subject and a router."""
 
-from web.pages import connector, credentials, editing, inbox, listing, oversight, taking_in, wizard
+from web.pages import connector, credentials, editing, inbox, listing, oversight, rules, taking_in, wizard
 
 ROUTERS = (
     listing.router,
@@ -11,5 +11,6 @@ ROUTERS = (
     inbox.router,
     oversight.router,
     credentials.router,
+    rules.router,
 )
 """In the order in which they are asked: `/connectors/new` is no number, and `/connectors/7/edit` no button."""

@@ -4,6 +4,7 @@ A page that is added fails `test_every_page_is_in_the_matrix` until it says here
 """
 
 import itertools
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -28,6 +29,7 @@ from tests.support.people import (
 from web.pages import ROUTERS
 
 CONNECTOR = "/connectors/{number}"
+DROPS = '{"rules": [{"names": ["ssn"], "method": "drop"}]}'
 READER, RUNNER, EDITOR, ADMIN = Role
 
 _numbers = itertools.count(1)
@@ -85,6 +87,12 @@ MATRIX = {
     ("GET", "/credentials"): Expected(EDITOR, 200, of_other=None),
     ("POST", "/credentials"): Expected(EDITOR, 303, of_other=None, form={"value": "v", "team": OWN}),
     ("POST", "/credentials/{name}/delete"): Expected(EDITOR, 303),
+    ("GET", "/limits"): Expected(READER, 200, of_other=None),
+    ("POST", "/limits"): Expected(ADMIN, 303, of_other=None, form={"name": "emr", "hosts": "emr", "loads": "1"}),
+    ("POST", "/limits/{name}/delete"): Expected(ADMIN, 303, of_other=None),
+    ("GET", "/protections"): Expected(READER, 200, of_other=None),
+    ("POST", "/protections"): Expected(EDITOR, 303, of_other=None, form={"name": "study", "rules": DROPS, "team": OWN}),
+    ("POST", "/protections/{name}/delete"): Expected(EDITOR, 303),
     ("GET", "/access"): Expected(READER, 200, of_other=None),
     ("POST", "/access/tokens"): Expected(ADMIN, 200, refused=409, of_other=None, form={"role": "reader", "team": OWN}),
     ("POST", "/access/tokens/{number}/revoke"): Expected(ADMIN, 303, refused=404, for_all=404),
@@ -170,6 +178,14 @@ async def address_of(admin: httpx.AsyncClient, path: str, team: str | None) -> s
     if path.startswith("/credentials/"):
         name = f"Login {next(_numbers)} of {team}"
         assert (await admin.post(CREDENTIALS, json={"name": name, "value": "v", "team": team})).status_code == 201
+        return path.replace("{name}", name)
+    if path.startswith("/limits/"):
+        name = f"limit-{next(_numbers)}"
+        assert (await admin.put(f"/api/v1/source-limits/{name}", json={"hosts": ["emr"], "loads": 1})).is_success
+        return path.replace("{name}", name)
+    if path.startswith("/protections/"):
+        name, rules = f"profile-{next(_numbers)}", json.loads(DROPS)
+        assert (await admin.put(f"/api/v1/protections/{name}", json={"rules": rules, "team": team})).is_success
         return path.replace("{name}", name)
     if path.startswith("/access/tokens/"):
         token = await made_token(admin, Role.READER, team, name=f"Token {next(_numbers)} of {team}")
