@@ -10,6 +10,7 @@ from typing import Any
 import dlt
 from dlt.extract import DltResource
 
+from connectors.destinations.filesystem import DestinationFormat
 from connectors.destinations.postgres import PostgresDestination
 from connectors.sources import Source
 from connectors.sources.write_rules import BadRows, SchemaContract, normalised
@@ -117,6 +118,7 @@ class Preparation:
             rejects=rejects(self._job.connector.source, resource.name),
             contract=self._contract,
             without_nul=isinstance(self._job.destination, PostgresDestination),
+            finite=getattr(self._job.destination, "format", None) is DestinationFormat.JSONL,
         )
         self._streams.let(resource, table, self.fitters[table], self._wish(resource, increment, table, required))
         if resource.write_disposition == "merge":

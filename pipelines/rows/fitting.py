@@ -44,6 +44,8 @@ class Fitter:
     widen: Widen = never
     without_nul: bool = False
     """The destination's texts can't hold the character NUL."""
+    finite: bool = False
+    """The destination's numbers can't be infinite or NaN, as those of JSON."""
     beside: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How many values stand beside, by column and the column beside it."""
     nul: Counter[str] = field(default_factory=Counter)
@@ -169,7 +171,7 @@ class Fitter:
     def _placed(self, name: str, values: pa.ChunkedArray, is_json: bool) -> Iterator[tuple[str, pa.ChunkedArray]]:
         arriving = JSON if is_json else new_column(values)
         column = self.known.setdefault(name, arriving)
-        landed = converted(values, column, is_json=is_json)
+        landed = self._converted(values, column, is_json=is_json)
         misfits = landed.null_count > values.null_count
         # An unsigned number is no wider type until it has a value that only an unsigned one has.
         if (misfits or not pa.types.is_uint64(values.type)) and (wide := self._widened(name, column, arriving, values)):
@@ -177,13 +179,19 @@ class Fitter:
                 (column.kind, wide.kind) if column.kind != wide.kind else (_shown(column), _shown(wide))
             )
             column = self.known[name] = wide
-            landed = converted(values, column, is_json=is_json)
+            landed = self._converted(values, column, is_json=is_json)
             misfits = landed.null_count > values.null_count
         if column.arrow is not None:
             yield name, landed
         if misfits:
             rest = pc.if_else(pc.is_null(landed), values, pa.scalar(None, values.type))
             yield from self._beside(name, rest, arriving, is_json)
+
+    def _converted(self, values: pa.ChunkedArray, column: Column, *, is_json: bool) -> pa.ChunkedArray:
+        landed = converted(values, column, is_json=is_json)
+        if self.finite and pa.types.is_floating(landed.type):
+            landed = pc.if_else(pc.is_finite(landed), landed, pa.scalar(None, landed.type))
+        return landed
 
     def _widened(self, name: str, column: Column, arriving: Column, values: pa.ChunkedArray) -> Column | None:
         # Load files of this run have the type already. And a source whose numbers are no wider than the column is fine.
@@ -197,7 +205,7 @@ class Fitter:
     ) -> Iterator[tuple[str, pa.ChunkedArray]]:
         base, already = self._base(name)
         place = self._place(base, arriving.kind)
-        if not already and (place in self.known or _any(converted(rest, arriving, is_json=is_json))):
+        if not already and (place in self.known or _any(self._converted(rest, arriving, is_json=is_json))):
             yield from self._placed(place, rest, is_json)
             return
         place = self._place(base, "text")

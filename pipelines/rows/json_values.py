@@ -87,6 +87,11 @@ class WrittenDecimal(Decimal):
 
 Written = WrittenInteger | WrittenDouble | WrittenDecimal
 
+
+class TooDeepError(ValueError):
+    """Values within values, more of them than can be written again: orjson writes 254."""
+
+
 Repeated = Callable[[str], None]
 """Told a name that one object gives to several values that differ: all but the last are lost."""
 
@@ -103,7 +108,10 @@ def parse(data: bytes, repeated: Repeated) -> Any:
         if loses_digits(data):
             return _exact(data.decode(), repeated, strict=True)
         raise
-    written = orjson.dumps(value)
+    try:
+        written = orjson.dumps(value)
+    except TypeError:
+        raise TooDeepError from None
     if is_written_back(written, data):
         return value
     if may_repeat(written, data) or loses_digits(data):
@@ -132,13 +140,19 @@ def _without_space(data: bytes) -> bytes:
 def parse_leniently(text: str, repeated: Repeated) -> Any:
     """The value of what nearly is JSON: raw control characters in texts, NaN and Infinity, halves of surrogate pairs.
 
-    Slower than `parse`, for what that refuses. Half a pair becomes the replacement character: no text can hold it.
+    Slower than `parse`, for what that refuses. Half a pair becomes the replacement character, as no text can hold it:
+    see `has_half_a_pair`.
 
     Raises:
         ValueError: when it is no JSON even so.
     """
     whole = _SURROGATES.sub(lambda found: r"\ufffd" if found[1] else found[0], text)
     return _exact(whole, repeated, strict=False)
+
+
+def has_half_a_pair(text: str) -> bool:
+    """Whether a JSON text has half of a surrogate pair: a character that somebody has cut in two."""
+    return "\\u" in text and any(found[1] for found in _SURROGATES.finditer(text))
 
 
 def dump(value: Any) -> bytes:
@@ -208,6 +222,10 @@ def _exact(text: str, repeated: Repeated, *, strict: bool) -> Any:
         )
     except RecursionError:
         raise ValueError("It is nested too deeply.") from None
+    try:
+        dump(value)
+    except (TypeError, RecursionError):
+        raise TooDeepError from None
     if _SURROGATES.search(text):
         # Python takes half a pair, which then no file can hold.
         json.dumps(value, ensure_ascii=False, default=str).encode()

@@ -5,7 +5,14 @@ from typing import Any
 
 import orjson
 
-from pipelines.rows.json_values import is_written_back, loses_digits, may_repeat, parse, parse_leniently
+from pipelines.rows.json_values import (
+    has_half_a_pair,
+    is_written_back,
+    loses_digits,
+    may_repeat,
+    parse,
+    parse_leniently,
+)
 
 
 class NoJsonError(ValueError):
@@ -16,7 +23,13 @@ class NoJsonError(ValueError):
         self.line = line
 
 
-def values_of(lines: list[bytes], first: int, repeats: Callable[[int], None] = lambda _: None) -> list[Any]:
+def _nobody(_line: int) -> None:
+    pass
+
+
+def values_of(
+    lines: list[bytes], first: int, repeats: Callable[[int], None] = _nobody, halves: Callable[[int], None] = _nobody
+) -> list[Any]:
     """The values of lines, without those of white space.
 
     Args:
@@ -24,6 +37,7 @@ def values_of(lines: list[bytes], first: int, repeats: Callable[[int], None] = l
             the slower parser.
         first: the number of the first.
         repeats: told the number of each line in which an object gives a name several values.
+        halves: told the number of each line with half of a character, which lands as U+FFFD.
 
     Raises:
         NoJsonError: with the number of the first line that is none.
@@ -31,7 +45,11 @@ def values_of(lines: list[bytes], first: int, repeats: Callable[[int], None] = l
     found = _together(lines)
     if found is None:
         # Not while the parser's own error is at hand, which holds the line.
-        found = [_value(line, at, repeats) for at, line in enumerate(lines, start=first) if line and not line.isspace()]
+        found = [
+            _value(line, at, repeats, halves)
+            for at, line in enumerate(lines, start=first)
+            if line and not line.isspace()
+        ]
     return found
 
 
@@ -40,17 +58,17 @@ def _together(some: list[bytes]) -> list[Any] | None:
     lines = [line for line in some if line and not line.isspace()]
     try:
         found = [orjson.loads(line) for line in lines]
-    except ValueError:
+        written = orjson.dumps(found)
+    except (ValueError, TypeError):
         return None
     # Without their ends, most are then equal to what is written of them, byte by byte.
     joined = b"[" + b",".join([line.rstrip() for line in lines]) + b"]"
-    written = orjson.dumps(found)
     if is_written_back(written, joined) or not (may_repeat(written, joined) or loses_digits(joined)):
         return found
     return None
 
 
-def _value(line: bytes, number: int, repeats: Callable[[int], None]) -> Any:
+def _value(line: bytes, number: int, repeats: Callable[[int], None], halves: Callable[[int], None]) -> Any:
     def repeated(_name: str) -> None:
         repeats(number)
 
@@ -60,8 +78,17 @@ def _value(line: bytes, number: int, repeats: Callable[[int], None]) -> Any:
         pass
     try:
         # NaN, and control characters in texts, as some systems write them.
-        return parse_leniently(line.decode(), repeated)
+        text = line.decode()
+        value = parse_leniently(text, repeated)
     except ValueError:
-        pass
-    # Not from the parser's own error, which holds the line.
-    raise NoJsonError(number)
+        # Not from the parser's own error, which holds the line.
+        value = _NONE
+    if value is _NONE:
+        raise NoJsonError(number)
+    if has_half_a_pair(text):
+        halves(number)
+    return value
+
+
+_NONE = object()
+"""In the place of a value that a line does not hold."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pipelines.errors import ConfigurationError, Fields, RunError, TransientError
-from pipelines.rows.json_values import Repeated, parse, parse_leniently
+from pipelines.rows.json_values import Repeated, TooDeepError, has_half_a_pair, parse, parse_leniently
 from pipelines.sources.http.error_words import is_harmless
 from pipelines.wording import quoted
 
@@ -38,7 +38,13 @@ def value_of(content: bytes, content_type: str, where: str, fields: Fields, rema
     if not content.strip(b" \t\r\n\0"):
         raise TransientError(f"The answer of {where} is empty: the server broke off, or is being started.")
     twice: dict[str, None] = {}
-    value = _parsed(content, _charset(content_type), where, fields, remark, repeated=twice.setdefault)
+    try:
+        value = _parsed(content, _charset(content_type), where, fields, remark, repeated=twice.setdefault)
+    except TooDeepError:
+        raise ConfigurationError(
+            f"The answer of {where} has values within values, more than 250 deep, which can't be written again: leave "
+            f"them out by {fields.request}."
+        ) from None
     if twice:
         remark(f"An object in the answer of {where} gives {_shown(twice)} several values: {LAST_LANDS}")
     return value
@@ -59,13 +65,23 @@ def _parsed(
     if charset is None:
         try:
             return parse(content, repeated)
+        except TooDeepError:
+            raise
         except ValueError:
             pass
     text = _text(content, charset, where, remark)
     try:
-        return parse_leniently(text, repeated)
+        value = parse_leniently(text, repeated)
+    except TooDeepError:
+        raise
     except ValueError:
         raise no_json(text, where, fields) from None
+    if has_half_a_pair(text):
+        remark(
+            f"The answer of {where} has characters of which only half is there, as where a text was cut: each landed "
+            "as the character U+FFFD. Have the server cut texts between characters."
+        )
+    return value
 
 
 def complaint(content: bytes, content_type: str) -> str:

@@ -52,6 +52,23 @@ def next_address(asked: str, there: str) -> str:
     return absolute
 
 
+_LINK = re.compile(r"<([^>]*)>((?:\s*;\s*[^\s,;=\"]+\s*(?:=\s*(?:\"[^\"]*\"|[^\s,;\"]*))?)*)")
+_RELATION = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\s,;\"]*))", re.IGNORECASE)
+
+
+def related(header: str) -> dict[str, str]:
+    """The addresses of a Link header, by their relations in lower case: of two with one relation, the first.
+
+    One address may have several relations, and be named in any case and with any sign in it (RFC 8288).
+    """
+    found: dict[str, str] = {}
+    for address, parameters in _LINK.findall(header):
+        if relation := _RELATION.search(parameters):
+            for name in (relation[1] or relation[2] or "").lower().split():
+                found.setdefault(name, address)
+    return found
+
+
 def host_of(url: str) -> Host:
     """The host of an address, whatever way it is written. An address that can't be read is of no host."""
     parts = urlsplit(url)

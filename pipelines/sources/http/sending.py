@@ -4,6 +4,7 @@ If the process dies while it waits, nothing was written: the next run asks anew.
 """
 
 import logging
+import re
 import time
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ from pipelines.sources.http.waiting import Patience, in_words, is_passing, retry
 TIMEOUT_SECONDS = 60
 _WORTH_A_LINE = 5.0
 """Seconds of waiting that the run's log tells of."""
+
+_TOO_MANY = re.compile(r"too many (requests|calls)|rate.?limit|throttl", re.IGNORECASE)
+"""What some servers say, by the status of another error, of a limit that is spent for now."""
 
 logger = logging.getLogger("prefect.pipelines")
 
@@ -141,6 +145,8 @@ class Sender:
         again = "" if asked_for is None else in_words(asked_for)
         if is_passing(status, response.headers):
             status = status if status != 403 else 429
+        elif status in {400, 403} and _TOO_MANY.search(said):
+            status = 429
         return refused(status, where, Side.SOURCE, self.fields, said=said, again_in=again)
 
     def _once(self, request: Request, stream: bool) -> Response:

@@ -30,6 +30,7 @@ _SIZES = names_in(
 _USUAL_SIZES = frozenset({100, 200, 250, 500, 1000, 2000, 2500, 5000, 10_000})
 """Sizes of pages that servers have by default."""
 
+PARTIAL_CONTENT = 206
 _WAY_OUT = "Set check_complete of the resource to false if the source counts something else."
 
 
@@ -46,7 +47,7 @@ class Tally:
         self.pages = self.kept_pages = self.rows = 0
         self.last_rows = 0
         self.had_content = True
-        self.is_row = False
+        self.is_row = self.is_part = False
         self.total: int | None = None
         self.total_at = ""
         self.doubtful_total_at = ""
@@ -60,10 +61,11 @@ class Tally:
         self.pages += 1
         self.last_rows, self.is_row = len(rows), is_row
         self.had_content = response.json() is not None
+        self.is_part = response.status_code == PARTIAL_CONTENT
         if self.pages == 1 and not is_row:
             self.unknown_link_at = unknown_link(response.json(), str(response.url))
             self.more_counted_at = more_counted(response.json(), len(rows))
-        self.said = said = stated(response.json(), response.headers, response.links, is_row=is_row)
+        self.said = said = stated(response.json(), response.headers, is_row=is_row)
         if said.partial_at:
             raise TransientError(
                 f"The source says at '{said.partial_at}' that its answer is not whole: rows of "
@@ -150,7 +152,8 @@ def _doubt(tally: Tally) -> str:
         return f"and the source says more at '{tally.more_counted_at}'"
     if tally.total is not None:
         return f"and what the source says at '{tally.total_at}' is less, so it counts something else"
-    return "which is full, and the source names no next one" if tally.is_full else ""
+    full = "which is full, and the source names no next one" if tally.is_full else ""
+    return "and its status 206 says that it is a part" if tally.is_part else full
 
 
 def _nothing_at(paginator: BasePaginator, way: Mapping[str, Any]) -> str:

@@ -22,12 +22,15 @@ from pipelines.sources.paging import completeness
 from pipelines.sources.paging.completeness import Tally
 from pipelines.sources.paging.paginators import Cursor, Link, Numbered, detected, paginator_of
 from pipelines.sources.paging.repeats import Seen, mark_of, marks_of_each
+from pipelines.sources.paging.said_errors import error_in, is_passing_error
 from pipelines.sources.paging.selecting import Rows, found_out, rivals, rows_at, rows_under
-from pipelines.sources.paging.statements import error_in, is_passing_error
 from pipelines.sources.paging.verdicts import Judge, Verdict
 
 _PAST_THE_END = frozenset({404, 416})
 """Statuses that mean that a page of this number is not there any more."""
+
+
+_ACCEPTED = 202
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,8 @@ class _Reading:
         found = self._found(body)
         if error := error_in(body, has_rows=bool(found.rows) and not found.is_row, is_row=found.is_row):
             raise self._failed(body, error)
+        if response.status_code == _ACCEPTED and (not found.rows or found.is_row):
+            raise TransientError(f"The source answered 202 at {self._where}: what was asked for is not ready yet.")
         if not found.found:
             self._nothing_found(body)
         if asks.select is None and isinstance(body, str | int | float):

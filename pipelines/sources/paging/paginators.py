@@ -14,7 +14,7 @@ from requests import Request, Response
 
 from connectors.sources.http import PageNumberPaginator, Paginator, PlainPaginator
 from pipelines.errors import ConfigurationError
-from pipelines.sources.http.links import next_address
+from pipelines.sources.http.links import next_address, related
 from pipelines.sources.paging.selecting import compiled, values_at
 from pipelines.sources.paging.statements import Reference, Statement, stated
 from pipelines.sources.paging.unnamed_pages import Candidate, cursors_in, links_in
@@ -57,7 +57,7 @@ class Numbered(paginators.PageNumberPaginator):
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Goes on to the next number, up to the number of pages that the answer states."""
         super().update_state(response, data)
-        said = stated(response.json(), response.headers, response.links)
+        said = stated(response.json(), response.headers)
         pages = None if said.maybe_pages else said.total_pages
         if pages is not None and not self.may_begin_at_one and self.current_value >= pages + self.base_index:
             self._has_next_page = False
@@ -116,13 +116,14 @@ class HeaderLink(_Followed):
 
     def __init__(self, links_next_key: str) -> None:
         super().__init__()
-        self._key = links_next_key
+        self._key = links_next_key.lower()
         self.names_nothing = links_next_key if links_next_key != "next" else ""
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Finds the address."""
-        self.names_nothing = "" if self._key in response.links else self.names_nothing
-        self._go_to((response.links.get(self._key) or {}).get("url"), response)
+        links = related(response.headers.get("Link", ""))
+        self.names_nothing = "" if self._key in links else self.names_nothing
+        self._go_to(links.get(self._key), response)
 
 
 class Stated(_Followed):
@@ -135,7 +136,7 @@ class Stated(_Followed):
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Finds the address or the cursor."""
-        said = stated(response.json(), response.headers, response.links)
+        said = stated(response.json(), response.headers)
         self._reference = following = said.next
         if following is None or following.is_link:
             self._go_to(following.value if following else None, response)

@@ -69,6 +69,9 @@ def rows_at(path: str, body: Any) -> Rows:
     value = found[0] if len(found) == 1 else found
     if value is None:
         return Rows([])
+    if isinstance(value, str | bool) and not _MANY.search(path):
+        # PHP and XML write an empty list as "" or false. Any other text is no row, nor a place for rows.
+        return Rows([], found=not value)
     rows = value if isinstance(value, list) else [value]
     return Rows(rows, is_row=len(rows) == 1 and rows[0] is body)
 

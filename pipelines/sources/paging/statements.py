@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
+from pipelines.sources.http.links import related
+
 
 def names_in(text: str) -> frozenset[str]:
     """The names of a text, apart by spaces."""
@@ -63,7 +65,10 @@ NO_NEXT_LINKS = names_in(
 )
 """Names of addresses that are not the next page's."""
 
-_MORE = names_in("hasmore hasnext hasnextpage more moreresults moreavailable morerecords hasmoreresults istruncated")
+_MORE = names_in(
+    "hasmore hasnext hasnextpage more moreresults moreavailable morerecords hasmoreresults istruncated truncated "
+    "resultstruncated resultsettruncated"
+)
 _LAST = names_in("last islast islastpage done isdone")
 _PARTIAL = names_in("incompleteresults timedout partial partialresults ispartial")
 
@@ -76,19 +81,6 @@ _TOTAL_HEADERS = (
     "X-Total-Results",
 )
 _PAGES_HEADERS = ("X-Total-Pages", "X-WP-TotalPages", "X-Pagination-Page-Count", "X-Pagination-Total-Pages")
-
-_ERRORS = (
-    *("error", "errors", "fault", "exception", "errormessage", "errormessages", "errormsg", "errordescription"),
-    *("errordetail", "errordetails", "errorcode"),
-)
-_ABOUT_ERRORS = names_in(
-    "error errors fault exception message msg code status statuscode statustext success ok detail details "
-    "description title reason type errorcode errormessage errordescription errortype timestamp path "
-    "instance traceid requestid correlationid help helplink moreinfo documentationurl data result"
-)
-_NO_ERROR = frozenset(
-    {"", "0", "none", "no", "false", "ok", "null", "success", "no error", "noerror", "success.", "nil"}
-)
 
 
 def plain(name: object) -> str:
@@ -129,12 +121,12 @@ class Statement:
     """Where something stands that may name a next page, by a name that nobody knows."""
 
 
-def stated(body: Any, headers: Mapping[str, str], links: Mapping[str, Any], *, is_row: bool = False) -> Statement:
-    """What an answer says of itself. `links` are those of its Link header; `is_row`: its body is the only row."""
+def stated(body: Any, headers: Mapping[str, str], *, is_row: bool = False) -> Statement:
+    """What an answer says of itself. `is_row`: its body is the only row."""
     total, total_at, maybe = _header_total(headers), "its headers", False
-    pages = _first(_whole(headers.get(name)) for name in _PAGES_HEADERS)
+    pages = _first(whole(headers.get(name)) for name in _PAGES_HEADERS)
     following: Reference | None = None
-    if url := (links.get("next") or {}).get("url"):
+    if url := related(headers.get("Link", "")).get("next"):
         following = Reference("Link", url, is_link=True)
     if not isinstance(body, dict) or is_row:
         return Statement(total, total_at, total_pages=pages, next=following)
@@ -151,7 +143,7 @@ def stated(body: Any, headers: Mapping[str, str], links: Mapping[str, Any], *, i
         maybe_total=maybe,
         total_pages=pages,
         maybe_pages=maybe_pages,
-        current_page=_first(_whole(value) for key in _CURRENT_PAGE for _, name, value in fields if name == key),
+        current_page=_first(whole(value) for key in _CURRENT_PAGE for _, name, value in fields if name == key),
         next=following or next_in(fields),
         has_more=has_more,
         more_at=more_at,
@@ -185,7 +177,7 @@ def _total(fields: list[Field]) -> tuple[int | None, str, bool]:
         for path, name, value in fields:
             # {"pages": {"total": 3}} counts pages.
             if name in names and plain(path.rpartition(".")[0].rpartition(".")[2]) != "pages":
-                number = _whole(value.get("value") if isinstance(value, dict) else value)
+                number = whole(value.get("value") if isinstance(value, dict) else value)
                 if number is not None:
                     return number, path, names is _MAYBE_TOTALS
     return None, "", False
@@ -194,7 +186,7 @@ def _total(fields: list[Field]) -> tuple[int | None, str, bool]:
 def _total_pages(fields: list[Field]) -> tuple[int | None, bool]:
     for names in (_TOTAL_PAGES, _MAYBE_TOTAL_PAGES):
         for _, name, value in fields:
-            if name in names and (number := _whole(value)) is not None:
+            if name in names and (number := whole(value)) is not None:
                 return number, names is _MAYBE_TOTAL_PAGES
     return None, False
 
@@ -202,7 +194,7 @@ def _total_pages(fields: list[Field]) -> tuple[int | None, bool]:
 def _has_more(fields: list[Field]) -> tuple[bool | None, str]:
     found: tuple[bool | None, str] = None, ""
     for path, name, value in fields:
-        said = _truth(value)
+        said = truth(value)
         if said is None or not (name in _MORE or name in _LAST):
             continue
         more = said if name in _MORE else not said
@@ -249,6 +241,10 @@ _HINT = re.compile(r"next|cursor|token|continu|bookmark|scroll|marker|resum|more
 
 
 def _is_hint(name: str, value: Any) -> bool:
+    if name in {"complete", "iscomplete"}:
+        return value is False
+    if isinstance(value, dict) and name.startswith("next") and not value.keys() & {"href", "url", "uri", "link"}:
+        return any(part not in (0, "", False, None, [], {}) for part in value.values())
     return bool(_HINT.search(name)) and isinstance(value, str | int) and value not in (0, "", False) and len(name) < 40
 
 
@@ -272,7 +268,7 @@ def unknown_link(body: Any, url: str) -> str:
 def more_counted(body: Any, rows: int) -> str:
     """Where a number above that of the rows stands, under a name that may be that of a total."""
     for path, name, value in _fields(body) if isinstance(body, dict) else ():
-        number = _whole(value)
+        number = whole(value)
         if number is None or number <= rows or not isinstance(value, int):
             continue
         if _COUNTS.search(plain(path)) and not _COUNTS_OTHERS.search(name):
@@ -290,7 +286,7 @@ _COUNTS_OTHERS = re.compile(
 
 def _header_total(headers: Mapping[str, str]) -> int | None:
     for name in _TOTAL_HEADERS:
-        if (found := _whole(headers.get(name))) is not None:
+        if (found := whole(headers.get(name))) is not None:
             return found
     # "items 0-9/30", or "0-9/30" as PostgREST writes it.
     span = re.fullmatch(r"(?!bytes\b)(?:[\w-]+ )?(?:\d+-\d+|\*)/(\d{1,15})", headers.get("Content-Range", "").strip())
@@ -300,12 +296,12 @@ def _header_total(headers: Mapping[str, str]) -> int | None:
 def _named(fields: list[Field], names: tuple[str, ...]) -> tuple[str, int] | None:
     for wanted in names:
         for path, name, value in fields:
-            if name == wanted and (number := _whole(value)) is not None:
+            if name == wanted and (number := whole(value)) is not None:
                 return path.rpartition(".")[2], number
     return None
 
 
-def _whole(value: Any) -> int | None:
+def whole(value: Any) -> int | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -315,7 +311,7 @@ def _whole(value: Any) -> int | None:
     return int(value) if isinstance(value, str) and re.fullmatch(r"\s*\d{1,15}\s*", value) else None
 
 
-def _truth(value: Any) -> bool | None:
+def truth(value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
     return {"true": True, "false": False}.get(value.strip().lower()) if isinstance(value, str) else None
@@ -323,64 +319,3 @@ def _truth(value: Any) -> bool | None:
 
 def _first(found: Iterator[Any]) -> Any:
     return next((value for value in found if value is not None), None)
-
-
-def error_in(body: Any, *, has_rows: bool, is_row: bool) -> str:
-    """Where an answer with a good status says that it failed. Empty when it does not.
-
-    `is_row`: the body itself would be the row, and a row may have columns of any name: then it is an error only if it
-    holds nothing else.
-    """
-    if isinstance(body, list) and len(body) == 1 and isinstance(body[0], dict) and set(body[0]) & set(_ERRORS):
-        body, has_rows, is_row = body[0], False, True
-    if not isinstance(body, dict):
-        return ""
-    if is_row and not all(plain(key) in _ABOUT_ERRORS for key in body):
-        return ""
-    by_name = {plain(key): (str(key), value) for key, value in body.items()}
-    return _named_error(by_name) or ("" if has_rows else _unsuccessful(by_name, is_row=is_row))
-
-
-def _named_error(by_name: Mapping[str, tuple[str, Any]]) -> str:
-    return next((by_name[name][0] for name in _ERRORS if name in by_name and _is_error(by_name[name][1])), "")
-
-
-def _unsuccessful(by_name: Mapping[str, tuple[str, Any]], *, is_row: bool) -> str:
-    """Where an answer without rows says that it is none."""
-    for name in ("success", "ok"):
-        if name in by_name and _truth(by_name[name][1]) is False:
-            return by_name[name][0]
-    key, status = by_name.get("status", ("", None))
-    if str(status).lower() in {"error", "fail", "failed", "failure", "unavailable"}:
-        return key
-    if not is_row or by_name.keys() & {"data", "result"}:
-        return ""
-    return next((by_name[name][0] for name in ("message", "msg", "detail") if name in by_name), "")
-
-
-def is_passing_error(text: str) -> bool:
-    """Whether what a server says about an error means that it may pass."""
-    return bool(_PASSING_ERROR.search(text))
-
-
-_PASSING_ERROR = re.compile(
-    r"quota|rate.?limit|too many|throttl|timed? ?out|timeout|temporar|unavailable|maintenance|overload|try again|lock"
-    r"|internal (server )?error|busy|out of memory|backend error|transient",
-    re.IGNORECASE,
-)
-
-
-def _is_error(value: Any) -> bool:
-    """Whether what stands under a name for errors is one: many servers write it always, and say there that all is
-    well."""
-    if isinstance(value, str):
-        return value.strip().lower() not in _NO_ERROR
-    if isinstance(value, list):
-        return any(map(_is_error, value))
-    if not isinstance(value, dict):
-        return bool(value)
-    code = value.get("code", value.get("status"))
-    words = str(value.get("message", value.get("text", "-"))).strip().lower()
-    if code in (0, "0", 200, "200") or (code is None and words in {"", "ok", "success", "no error", "none"}):
-        return False
-    return any(value.values())

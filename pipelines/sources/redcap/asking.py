@@ -17,7 +17,7 @@ from pipelines.sources.http.answers import complaint, complaint_in
 from pipelines.sources.http.client import Client
 from pipelines.sources.http.error_words import safe_words
 from pipelines.sources.http.sending import PostRedirectedError
-from pipelines.sources.paging.statements import error_in, is_passing_error
+from pipelines.sources.paging.said_errors import error_in, is_passing_error
 
 FIELDS = Fields(
     url="source.api_url",

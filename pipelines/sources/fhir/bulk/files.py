@@ -49,7 +49,9 @@ class Files:
         number, rows = 1, 0
         for lines, are_whole in _lines(self._blocks(file)):
             try:
-                found = values_of(lines, number, lambda line: self._repeated(file, line))
+                found = values_of(
+                    lines, number, lambda line: self._repeated(file, line), lambda line: self._half(file, line)
+                )
             except NoJsonError as error:
                 if not are_whole:
                     raise TransientError(_BROKE_OFF.format(kind=file.kind)) from None
@@ -70,6 +72,12 @@ class Files:
     def _repeated(self, file: File, line: int) -> None:
         self.client.remark(
             f"Line {line} of a file with {file.kind} has an object that gives one name several values: {LAST_LANDS}"
+        )
+
+    def _half(self, file: File, line: int) -> None:
+        self.client.remark(
+            f"Line {line} of a file with {file.kind} has half of a character, as where a text was cut: it landed as "
+            "the character U+FFFD."
         )
 
     def _blocks(self, file: File) -> Iterator[bytes]:

@@ -20,10 +20,12 @@ def json_pages(
     source: FilesSource,
     repeats: Callable[[int], None] = lambda _: None,
     reject: Callable[[int, str], None] | None = None,
+    halves: Callable[[int], None] = lambda _: None,
 ) -> Iterator[list[Any]]:
     """A file's rows, page by page. `repeats` is told each line in which an object gives a name several values.
 
-    `reject` is told each line that is no JSON, with its text; None: such a line breaks the file.
+    `reject` is told each line that is no JSON, with its text; None: such a line breaks the file. `halves` is told each
+    line with half of a character.
 
     Raises:
         BrokenFileError: for a line that is no JSON, with its number; or for more of them than there are rows.
@@ -32,7 +34,7 @@ def json_pages(
     page: list[Any] = []
     number, good, bad = 1, 0, 0
     while some := list(islice(lines, _LOOKED_THROUGH)):
-        found = list(_rows_of(some, number, repeats, reject))
+        found = list(_rows_of(some, number, repeats, halves, reject))
         page += (row for row in found if row is not _NONE)
         bad += (broken := sum(row is _NONE for row in found))
         good += len(found) - broken
@@ -51,12 +53,16 @@ _NONE = object()
 
 
 def _rows_of(
-    lines: list[bytes], number: int, repeats: Callable[[int], None], reject: Callable[[int, str], None] | None
+    lines: list[bytes],
+    number: int,
+    repeats: Callable[[int], None],
+    halves: Callable[[int], None],
+    reject: Callable[[int, str], None] | None,
 ) -> Iterator[Any]:
     """The rows of lines, of which the first has this number."""
     broken = 0
     try:
-        yield from values_of(lines, number, repeats)
+        yield from values_of(lines, number, repeats, halves)
     except NoJsonError as error:
         broken = error.line
     if not broken:
@@ -66,7 +72,7 @@ def _rows_of(
         raise BrokenFileError(f"has no JSON in line {broken}: correct or remove it")
     for at, line in enumerate(lines, start=number):
         try:
-            yield from values_of([line], at, repeats)
+            yield from values_of([line], at, repeats, halves)
         except NoJsonError:
             reject(at, line.decode(errors="replace").rstrip("\r\n"))
             yield _NONE

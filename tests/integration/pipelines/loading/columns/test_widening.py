@@ -1,5 +1,7 @@
 """A column whose type changed at the source: wider where that loses nothing, else the values stand beside it."""
 
+import gzip
+import json
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
@@ -269,3 +271,43 @@ def test_values_beside_a_column_of_the_longest_name_are_neither_rounded_nor_doub
         )
         assert warehouse(f"SELECT {beside[0]}::text FROM connector_{connector}.labs") == [("1.2345",)]
         assert warehouse(f"SELECT count(*) FROM connector_{connector}.doses") == [(1,)]
+
+
+def test_what_no_column_is_made_wider_for_stands_beside_in_a_lake(platform: Platform, emr: Sql) -> None:
+    """Delta and plain files take each column's first type; DuckDB and PostgreSQL make it wider."""
+    emr(
+        "CREATE TABLE t (id int PRIMARY KEY, n int, d numeric(10,2), day date, big int, r real, starts timetz, "
+        "b numeric)"
+    )
+    emr("INSERT INTO t VALUES (1, 1, 1.25, '2024-01-01', 7, 0.5, '10:00+02', 'NaN')")
+    source = {"type": "sql_database", "credentials": EMR, "tables": [{"name": "t", "primary_key": "id"}]}
+    destination, ask = _lake(platform)
+    connector = platform.add(source, destination=destination)
+    platform.run(connector)
+    emr("ALTER TABLE t ALTER n TYPE numeric(12,1), ALTER d TYPE numeric(12,4), ALTER day TYPE timestamp")
+    emr("ALTER TABLE t ALTER big TYPE bigint")
+    emr("INSERT INTO t VALUES (2, 1.5, 1.2345, '2024-01-02 10:30', 3000000000, 'inf', null, 4.5e-11)")
+    emr("INSERT INTO t VALUES (3, 2, 2.5, 'infinity', 5, 'nan', null, 1e30)")
+    platform.run(connector)
+    beside = "n, n__v_decimal, d, d__v_decimal, day__v_timestamp, day__v_text, big, starts, b__v_text"
+    assert ask(f"SELECT {beside} FROM connector_{connector}.t ORDER BY id") == [
+        (1, None, Decimal("1.25"), None, None, None, 7, "10:00:00+02", "NaN"),
+        (None, Decimal("1.5"), None, Decimal("1.2345"), datetime(2024, 1, 2, 10, 30), None, 3 * 10**9, None,  # noqa: DTZ001
+         "0.000000000045"),
+        (2, None, Decimal("2.50"), None, None, "infinity", 5, None, "1" + 30 * "0"),
+    ]  # fmt: skip
+    assert ask(f"SELECT CAST(r AS varchar) FROM connector_{connector}.t ORDER BY id") == [("0.5",), ("inf",), ("NaN",)]
+
+
+def test_numbers_that_json_has_not_stand_beside_in_files_of_json_lines(platform: Platform, inbox: Path) -> None:
+    table = pa.table({"id": [1, 2, 3], "r": pa.array([0.5, float("inf"), float("nan")], pa.float32())})
+    pq.write_table(table, inbox / "a.parquet")
+    lake = platform.settings.data_dir / "lake"
+    source = {"type": "files", "url": str(inbox), "format": "parquet", "table": "t"}
+    connector = platform.add(source, destination={"type": "filesystem", "url": str(lake), "format": "jsonl"})
+    assert platform.run(connector).remarks == (
+        "2 values of 'r' of table t did not fit its type double and stand in 'r__v_text'.",
+    )
+    (file,) = (lake / f"connector_{connector}" / "t").glob("*.jsonl*")
+    rows = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+    assert [(row["r"], row["r__v_text"]) for row in rows] == [(0.5, None), (None, "inf"), (None, "nan")]

@@ -32,6 +32,24 @@ def test_a_link_is_followed_wherever_it_stands_and_however_it_is_written(paging:
     assert (ids(rows), remarks) == (list(range(30)), [])
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "<?start=15>; REL=NEXT",
+        '<?start=0>; rel="first", <?start=15&names=a,b>; title="a, b; c"; rel="next last"',
+        "</api;v=1/visits?start=0>;rel=self,<?start=15>;rel=next",
+    ],
+)
+@pytest.mark.parametrize("paginator", [None, {"type": "header_link"}])
+def test_a_link_header_is_read_as_it_may_be_written(header: str, paginator: Any) -> None:
+    def extra(_: str, query: dict[str, str]) -> Answer:
+        start = int(query.get("start", 0))
+        rows = json.dumps([{"id": number} for number in range(start, start + 15)]).encode()
+        return Answer(rows, headers={} if start else {"Link": header})
+
+    assert ids(read(Api(), paginator, extra)[0]) == list(range(30))
+
+
 @pytest.mark.parametrize("paging", [Paging.TOKEN, Paging.CURSOR])
 def test_a_cursor_whose_parameter_is_known_is_followed(paging: Paging) -> None:
     assert ids(read(Api(paging=paging))[0]) == list(range(30))
@@ -273,6 +291,11 @@ def says(body: bytes, paginator: Any = None, **question: Any) -> list[Any]:
         (b'{"errorCode": 17, "items": []}', ConfigurationError),
         (b'"canary"', ConfigurationError),
         (b'{"items": [{"id": 1}], "incomplete_results": true}', TransientError),
+        (b'{"items": [{"id": 1}], "truncated": true}', ConfigurationError),
+        (b'{"items": [], "status": 500}', ConfigurationError),
+        (b'{"code": 401, "message": "canary", "data": null}', ConfigurationError),
+        (b'{"items": [], "hasErrors": true}', ConfigurationError),
+        (b'{"result": "fail", "items": []}', ConfigurationError),
     ],
 )
 @pytest.mark.parametrize("selector", [None, "$", "items"])
@@ -293,6 +316,8 @@ def test_an_error_with_status_200_is_no_answer(body: bytes, kind: type[RunError]
         b'{"items": [{"id": 1}], "error": "none", "status": "ok"}',
         b'[{"id": 1, "error": "fell out of bed"}]',
         b'{"id": 1, "error": "fell out of bed", "message": "x"}',
+        b'{"id": 1, "status": 500, "message": "x"}',
+        b'{"items": [{"id": 1}], "status": 500, "complete": true, "truncated": false}',
     ],
 )
 def test_a_row_or_an_answer_without_an_error_is_read(body: bytes) -> None:
@@ -323,6 +348,43 @@ def test_a_selector_that_finds_nothing_fails(selector: str) -> None:
 )
 def test_an_empty_list_is_an_answer(selector: str | None, body: bytes) -> None:
     assert says(body, data_selector=selector) == []
+
+
+@pytest.mark.parametrize(("value", "is_none"), [(b'""', True), (b"false", True), (b'"none"', False), (b"true", False)])
+def test_a_text_in_the_place_of_rows_is_no_row(value: bytes, is_none: bool) -> None:
+    body = b'{"items": %s}' % value
+    if is_none:  # as PHP and XML write an empty list
+        assert says(body, data_selector="items") == []
+        return
+    with pytest.raises(ConfigurationError, match="finds nothing in the answer of"):
+        says(body, data_selector="items")
+
+
+@pytest.mark.parametrize("body", [b'{"items": []}', b'{"status": "pending"}', b"[]"])
+def test_what_is_not_ready_yet_is_no_answer(body: bytes) -> None:
+    with pytest.raises(TransientError, match="is not ready yet"):
+        read(Api(), None, lambda path, query: Answer(body, 202))
+    assert ids(read(Api(), None, lambda path, query: Answer(b'[{"id": 1}]', 202))[0]) == [1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Answer(b'[{"id": 1}]', 206), "its status 206 says that it is a part"),
+        (Answer(b'{"items": [{"id": 1}], "next": {"page": 2}}'), "'next' of the answer may name a next one"),
+        (Answer(b'{"items": [{"id": 1}], "complete": false}'), "'complete' of the answer may name a next one"),
+    ],
+)
+def test_what_may_be_a_part_is_told(answer: Answer, told: str) -> None:
+    rows, remarks, _ = read(Api(), None, lambda path, query: answer)
+    assert (ids(rows), len(remarks)) == ([1], 1)
+    assert told in remarks[0]
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_limit_that_is_spent_may_pass_whatever_its_status(status: int) -> None:
+    with pytest.raises(TransientError, match="answered 429"):
+        read(Api(), None, lambda path, query: Answer(b'{"error": "Too many requests"}', status))
 
 
 def test_several_lists_are_told() -> None:

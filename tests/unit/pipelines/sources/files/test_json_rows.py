@@ -48,6 +48,20 @@ def test_a_line_that_is_no_json_is_told_by_its_number(line: str) -> None:
     assert caught.value.__context__ is None
 
 
+def test_half_of_a_character_is_told_by_its_line() -> None:
+    source = TypeAdapter(FilesSource).validate_python({"type": "files", "url": "/in", "format": "jsonl"})
+    data = b'{"id": 1}\n{"id": "a\\ud83d"}\n{"id": "\\ud83d\\ude00"}\n'
+    told: list[int] = []
+    pages = json_pages(lambda: io.BytesIO(data), source, halves=told.append)
+    assert [row["id"] for page in pages for row in page] == [1, "a\ufffd", "\U0001f600"]
+    assert told == [2]
+
+
+def test_a_line_that_is_nested_too_deeply_is_told_by_its_number() -> None:
+    with pytest.raises(BrokenFileError, match="in line 2"):
+        read('{"id": 1}\n' + "[" * 500 + "]" * 500 + "\n")
+
+
 def test_a_name_with_several_values_is_told_by_its_line() -> None:
     source = TypeAdapter(FilesSource).validate_python({"type": "files", "url": "/in", "format": "jsonl"})
     data = b'{"id": 1}\n{"id": 2, "v": 1, "v": 1}\n\n{"id": 3, "in": {"v": 1, "v": 2}}\n{"id": 4, "v": NaN, "v": 1}\n'

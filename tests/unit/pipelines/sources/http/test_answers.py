@@ -50,6 +50,21 @@ def test_a_bad_byte_lands_as_one_odd_character_and_is_told() -> None:
     assert "Ren" not in remarks[0]
 
 
+def test_half_of_a_character_lands_as_an_odd_one_and_is_told() -> None:
+    value, remarks = read(b'[{"cut": "Ren\\ud83d", "whole": "\\ud83d\\ude00", "text": "\\\\ud83d"}]')
+    assert value == [{"cut": "Ren\ufffd", "whole": "\U0001f600", "text": "\\ud83d"}]
+    assert len(remarks) == 1
+    assert "only half is there" in remarks[0]
+    assert "Ren" not in remarks[0]
+    assert read(b'[{"whole": "\\ud83d\\ude00", "v": NaN}]')[1] == []
+
+
+@pytest.mark.parametrize("beginning", [b"", b"[NaN], "])
+def test_values_that_are_nested_too_deeply_are_told(beginning: bytes) -> None:
+    with pytest.raises(ConfigurationError, match="more than 250 deep"):
+        read(b"[" + beginning + b"[" * 500 + b"]" * 500 + b"]")
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
