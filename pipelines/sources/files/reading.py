@@ -43,7 +43,7 @@ from pipelines.sources.files.statistics import codebook_pages, statistics_pages
 from pipelines.sources.files.stores import Found, Store
 from pipelines.sources.files.text.csv_rows import AnotherWayError, Way, csv_tables
 from pipelines.sources.files.text.fixed_rows import fixed_tables
-from pipelines.sources.files.text.json_rows import json_pages
+from pipelines.sources.files.text.json_rows import first_half_told, json_pages
 from pipelines.sources.files.workbooks import workbook_pages
 from pipelines.sources.http.answers import LAST_LANDS
 
@@ -77,7 +77,6 @@ class Reading:
     whole: int = 0
     """Files that were read to their end."""
     repeats: int = 0
-    halves: int = 0
     """The first line of the file at hand in which an object gives a name several values; 0 for none."""
     parts: Parts = field(default_factory=Parts)
     notes: list[str] = field(default_factory=list)
@@ -126,7 +125,7 @@ class Reading:
         self.whole_files.begin()
         self.rejected.forget()
         self.parts.begin()
-        self.repeats = self.halves = 0
+        self.repeats = 0
         self.notes = []
         try:
             self._settle(file)
@@ -220,7 +219,7 @@ class Reading:
         source, part, tell = self.source, str(self.part), self.notes.append
         no_json, ragged = self._reject(file, NO_JSON), self._reject(file, RAGGED)
         each: dict[FileFormat, Callable[[Callable[[], Any]], Iterator[Any]]] = {
-            FileFormat.JSONL: lambda one: json_pages(one, source, self._note_repeats, no_json, self._note_half),
+            FileFormat.JSONL: lambda one: json_pages(one, source, self._note_repeats, no_json, first_half_told(tell)),
             FileFormat.CSV: lambda one: csv_tables(one, source, way, ragged),
             FileFormat.FIXED: lambda one: fixed_tables(one, source, tell),
             FileFormat.XML: lambda one: xml_tables(one, source, tell),
@@ -272,14 +271,6 @@ class Reading:
 
     def _note_repeats(self, line: int) -> None:
         self.repeats = self.repeats or line
-
-    def _note_half(self, line: int) -> None:
-        if not self.halves:
-            self.halves = line
-            self.notes.append(
-                f"has half of a character in line {line}, as where a text was cut: such a half landed as the character "
-                "U+FFFD"
-            )
 
     def _compare_settings(self, state: dict[str, Any]) -> None:
         """Say that files of loads before are not read anew when the source says of them something else now."""

@@ -6,6 +6,7 @@ refused before anything is read, texts must be of one shape, or are compared by 
 connector says that they sort that way.
 """
 
+import contextlib
 from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
@@ -154,6 +155,36 @@ Bound = Callable[[Any, bool], Any]
 
 def _compared(column: "sa.Column[Any]", order: Order, dialect: str, *, text: bool) -> tuple[Any, Bound]:
     """The expression that is compared, and what makes a parameter of a value, for a lower or an upper bound."""
+    compared, bound = _compared_as_it_is(column, order, dialect, text=text)
+    return compared, lambda value, upper: bound(_of_its_kind(value, column, order), upper)
+
+
+def _of_its_kind(value: Any, column: "sa.Column[Any]", order: Order) -> Any:
+    """A value of loads before, when the cursor's column may have been of another type.
+
+    Raises:
+        ConfigurationError: when it can't be compared with those that are there now.
+    """
+    is_number, is_moment = isinstance(value, int | float | Decimal), isinstance(value, date)
+    if order is Order.NUMBER:
+        fits = is_number
+    elif order in {Order.MOMENT, Order.DAY}:
+        fits = is_moment
+    else:
+        fits = not is_number and not is_moment
+    if fits:
+        return value
+    if isinstance(value, str):  # a column of texts that were moments or numbers
+        with contextlib.suppress(ConfigurationError):
+            return _as_value(value, column, order)
+    raise ConfigurationError(
+        f"The cursor '{column.name}' of {column.table.name} can't be compared with the values of the loads before: "
+        f"they are of different kinds (moments, numbers, texts), and its type is {_type_name(column.type)} now. Run a "
+        "full refresh, which loads everything by the new one."
+    )
+
+
+def _compared_as_it_is(column: "sa.Column[Any]", order: Order, dialect: str, *, text: bool) -> tuple[Any, Bound]:
     if order is Order.NUMBER:
         kind = column.info.get("stored", column.type)
         number: Any = sa.cast(column, sa.BigInteger) if isinstance(kind, postgresql.OID) else column

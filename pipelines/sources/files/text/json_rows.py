@@ -48,6 +48,21 @@ def json_pages(
         yield page
 
 
+def first_half_told(tell: Callable[[str], None]) -> Callable[[int], None]:
+    """Takes each line with half of a character, and tells the first one of a file."""
+    told: list[int] = []
+
+    def halves(line: int) -> None:
+        if not told:
+            told.append(line)
+            tell(
+                f"has half of a character in line {line}, as where a text was cut: such a half landed as the character "
+                "U+FFFD"
+            )
+
+    return halves
+
+
 _NONE = object()
 """In the place of a row that a line does not hold."""
 

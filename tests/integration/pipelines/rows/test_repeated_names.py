@@ -52,10 +52,12 @@ def test_an_answer_that_gives_a_name_several_values_is_told(
 
 
 def test_a_file_that_gives_a_name_several_values_is_told_by_its_line(platform: Platform, inbox: Path) -> None:
-    lines = [json.dumps({"id": 1, "dose": 5}), '{"id": 2, "dose": 5, "dose": 7}']
+    lines = [json.dumps({"id": 1, "dose": 5}), '{"id": 2, "dose": 5, "dose": 7}', '{"id": 3, "dose": "cut \\ud83d"}']
     (inbox / "doses.jsonl").write_text("\n".join(lines))
     source = {"type": "files", "url": str(inbox), "glob": "*.jsonl", "format": "jsonl", "table": "doses"}
     connector = platform.add(source)
     sentence = platform.run(connector).sentence
     assert f"An object in line 2 of doses.jsonl gives one name {TOLD}" in sentence
-    assert platform.duck(f"SELECT id, dose FROM connector_{connector}.doses ORDER BY id") == [(1, 5), (2, 7)]
+    assert "doses.jsonl has half of a character in line 3" in sentence
+    found = platform.duck(f"SELECT id, dose, dose__v_text FROM connector_{connector}.doses ORDER BY id")
+    assert found == [(1, 5, None), (2, 7, None), (3, None, "cut \ufffd")]

@@ -278,6 +278,35 @@ def test_sqlite_goes_on_from_each_type(
     assert platform.duck(f"SELECT id FROM connector_{connector}.visit ORDER BY 1") == [(1,), (2,)]
 
 
+@pytest.mark.parametrize(
+    ("first", "value", "second", "using", "lands"),
+    [
+        ("date", "2024-01-01", "bigint", "5", False),
+        ("bigint", "5", "timestamp", "'2024-01-01'", False),
+        ("bigint", "5", "text", "'2024-01-01'", False),
+        ("date", "2024-01-01", "text", "'2024-01-01'", False),
+        ("date", "2024-01-01", "timestamptz", "at", True),
+        ("text", "2024-01-01 00:00:00", "timestamp", "at::timestamp", True),
+        ("int", "5", "numeric", "at", True),
+    ],
+)
+def test_a_cursor_whose_type_has_changed_goes_on_or_is_told(
+    platform: Platform, emr: Sql, first: str, value: str, second: str, using: str, lands: bool
+) -> None:
+    emr(f"CREATE TABLE visit (id int PRIMARY KEY, at {first}); INSERT INTO visit VALUES (1, '{value}')")
+    connector = platform.add(table(primary_key="id"))
+    platform.run(connector)
+    emr(f"ALTER TABLE visit ALTER at TYPE {second} USING {using}; INSERT INTO visit SELECT 2, at FROM visit")
+    if lands:
+        platform.run(connector)
+    else:
+        with pytest.raises(ConfigurationError, match=r"of different kinds .* Run a full refresh") as told:
+            platform.run(connector)
+        assert "2024" not in str(told.value)
+        platform.run(connector, full_refresh=True)
+    assert platform.duck(f"SELECT id FROM connector_{connector}.visit ORDER BY 1") == [(1,), (2,)]
+
+
 def test_an_appended_row_that_lost_its_cursor_is_told(platform: Platform, emr: Sql) -> None:
     emr("CREATE TABLE visit (id int, at date)")
     emr("INSERT INTO visit VALUES (1, '2024-01-01')")
