@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -38,6 +39,10 @@ from prefect_api.names import (
 from settings import ROOT, Settings
 
 logger = logging.getLogger(__name__)
+
+
+_LOOK_SECONDS = 0.2
+"""Between two looks whether a server that starts answers."""
 
 
 async def bootstrap(settings: Settings, *, pool_type: str, base_job_template: dict[str, Any] | None) -> None:
@@ -214,12 +219,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Make what an empty Prefect needs before the controller can start.")
     parser.add_argument("--pool-type", default="process", help="type of the work pool, if it has to be made")
     parser.add_argument("--base-job-template", type=Path, help="JSON file with the work pool's base job template")
+    parser.add_argument("--wait", type=float, default=0.0, help="seconds in which Prefect may still be starting")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each request
     template = json.loads(arguments.base_job_template.read_text()) if arguments.base_job_template else None
-    asyncio.run(bootstrap(Settings(), pool_type=arguments.pool_type, base_job_template=template))
+    asyncio.run(_when_it_answers(arguments.wait, Settings(), arguments.pool_type, template))
     return 0
+
+
+async def _when_it_answers(seconds: float, settings: Settings, pool_type: str, template: dict[str, Any] | None) -> None:
+    """Bootstrap as soon as Prefect answers; after so many seconds try it in any case, which says what is wrong."""
+    deadline = time.monotonic() + seconds
+    async with get_client() as client:
+        while time.monotonic() < deadline and await client.api_healthcheck() is not None:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_SECONDS)
+    await bootstrap(settings, pool_type=pool_type, base_job_template=template)
 
 
 if __name__ == "__main__":

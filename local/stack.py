@@ -147,16 +147,20 @@ class Stack:
         database_url, clinic_url = self._databases()
         self._variables = environment.joining(self.settings, self.prefect_port, database_url, clinic_url)
         environment.write_env_file(data / "env", self._variables)
-        self._step("migrations", "alembic", "upgrade", "head")
+        self._finish(self._begin("migrations", "alembic", "upgrade", "head"))
+        # While Prefect's server starts: what needs no answer of it yet, and the imports of what does.
+        kind = WARM_POOL_TYPE if self.settings.warm_workers else "process"
+        bootstrap = self._begin(
+            "bootstrap", "deployments.bootstrap", "--pool-type", kind, "--wait", str(_SERVER_SECONDS)
+        )
+        self._launch(self._child("api", "api"))
         self._wait_for_server(server)
         if crashed := crash_dead_runs(self.api, os.environ.get(_AUTH)):
             say(f"Runs that died with an earlier start and are now marked Crashed: {crashed}.")
-        kind = WARM_POOL_TYPE if self.settings.warm_workers else "process"
-        self._step("bootstrap", "deployments.bootstrap", "--pool-type", kind)
+        self._finish(bootstrap)
         self._launch(self._worker("worker", self.settings.work_queue))
         self._launch(self._worker("controller-worker", _CONTROLLER_QUEUE))
         self._launch(self._child("controller", "flows.controller"))
-        self._launch(self._child("api", "api"))
         self._greet(time.monotonic() - began)
         if self.demo:
             demo = self._child("demo", "local.demo", restarts=False)
@@ -187,20 +191,24 @@ class Stack:
         self._children.append(child)
         child.start()
 
-    def _step(self, name: str, module: str, *arguments: str) -> None:
-        """Runs something that must be done before the rest starts.
+    def _begin(self, name: str, module: str, *arguments: str) -> Child:
+        """Begins something that must be done before the rest starts."""
+        step = self._child(name, module, *arguments, restarts=False)
+        self._launch(step)
+        return step
+
+    def _finish(self, step: Child) -> None:
+        """Waits until it is done.
 
         Raises:
             StackError: it failed.
         """
-        step = self._child(name, module, *arguments, restarts=False)
-        self._launch(step)
         while (code := step.ended()) is None:
             self._require_postgres()
             time.sleep(_POLL_SECONDS)
         self._children.remove(step)
         if code:
-            raise StackError(_failure(f"The {name} failed ({describe_exit(code)})", step.log))
+            raise StackError(_failure(f"The {step.name} failed ({describe_exit(code)})", step.log))
 
     def _greet(self, seconds: float) -> None:
         data = self.settings.data_dir
