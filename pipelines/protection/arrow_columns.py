@@ -6,6 +6,7 @@ Columns of JSON, lists and structs are gone through row by row, as the rows of a
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +25,9 @@ from pipelines.rows.types.arrivals import JSON_TEXT, json_column
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+
+_OF_64_BITS = 18
+"""Digits that a number of 64 bits has in any case."""
 
 _MAY_BE = {
     Kind.DATES: r"^\s*[0-9]{4}(-[0-9]{2}-[0-9]{2}|[0-9]{4}([0-9]{4,6})?(\.[0-9]+)?([+-][0-9]{4})?\s*$)",
@@ -108,6 +112,8 @@ class ArrowColumns:
         if rule.method is Method.HASH:
             known = self.known.setdefault((number, values.type), Known())
             return once_each(values, lambda distinct: hashes(distinct, hashing(self.treating.key)), known)
+        if rule.method is Method.ROUND and (found := _rounded(values, rule)) is not None:
+            return found
         kind = pa.string() if rule.method in AS_TEXT else values.type
         # By days, each value would have to be looked at in each row.
         by_row = days if rule.method is Method.SHIFT_DATES else None
@@ -233,6 +239,23 @@ def _coarser(values: pa.ChunkedArray, rule: Rule, today: date) -> pa.ChunkedArra
     if rule.method is Method.BIRTH_YEAR:
         return pc.if_else(pc.less(years, today.year - OLDEST_AGE), pa.scalar(None, pa.string()), texts)
     return texts
+
+
+def _rounded(values: pa.ChunkedArray, rule: Rule) -> pa.ChunkedArray | None:
+    """Decimals of up to 18 digits as the nearest multiples; None where they are to be made one by one."""
+    kind, to = values.type, Decimal(repr(rule.to))
+    if not pa.types.is_decimal128(kind) or kind.precision > _OF_64_BITS or kind.scale < 0 or to <= 0:
+        return None
+    try:
+        multiple = pa.scalar(to, kind)
+    except pa.ArrowInvalid:  # it has more digits than the column
+        return None
+    # What has a digit more than the column by then would be 0 (findings/pyarrow-rounding-beyond-the-digits.sh).
+    most = Decimal(10) ** (kind.precision - kind.scale) - to
+    bounds = pc.min_max(values).as_py().values()
+    if any(bound is not None and abs(bound) >= most for bound in bounds):
+        return None
+    return pc.round_to_multiple(values, multiple=multiple, round_mode="half_to_even")
 
 
 def _moved(values: pa.ChunkedArray, days: pa.Array | None) -> pa.ChunkedArray:

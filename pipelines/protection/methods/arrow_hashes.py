@@ -13,6 +13,12 @@ _DIGITS = 64
 REMEMBERED = 200_000
 """Distinct values of a column of which is remembered what was made of them: some 20 MB."""
 
+_ENOUGH = 100_000
+"""Distinct values after which it shows whether those of pages before come again."""
+
+_ALL_DIFFER = 0.9
+"""Distinct values a row from which on it costs more to find the distinct ones than to make something of each."""
+
 
 def encoded(values: pa.ChunkedArray) -> Any:
     """A column as its distinct values, and which of them each row has."""
@@ -28,6 +34,16 @@ class Known:
         self._made: pa.Array = pa.nulls(0)
         self._asked = self._hits = 0
         self._is_of_use = True
+        self._all_differed = False
+
+    @property
+    def is_of_keys(self) -> bool:
+        """Whether neither the page before nor those before that had a value twice, so that none is looked for."""
+        return self._all_differed and not self._is_of_use
+
+    def note(self, rows: int, distinct: int) -> None:
+        """Take note of how many distinct values the rows of a page have."""
+        self._all_differed = distinct > _ALL_DIFFER * rows
 
     def of(self, values: pa.Array, make: Callable[[pa.Array], pa.Array]) -> pa.Array:
         """What `make` gives of each of some distinct values, of which none is absent; it must not give none."""
@@ -49,22 +65,25 @@ class Known:
         return found
 
     def _remember(self, values: pa.Array, made: pa.Array) -> None:
-        if len(self._values) + len(values) <= REMEMBERED:
-            self._values = pa.concat_arrays([self._values, values])
-            self._made = pa.concat_arrays([self._made, made])
-        elif self._hits * 10 < self._asked:
+        full = len(self._values) + len(values) > REMEMBERED
+        if (full or self._asked >= _ENOUGH) and self._hits * 10 < self._asked:
             # A column of values that do not come again, as keys.
             self._values, self._made, self._is_of_use = None, pa.nulls(0), False
+        elif not full:
+            self._values = pa.concat_arrays([self._values, values])
+            self._made = pa.concat_arrays([self._made, made])
 
 
 def once_each(
     values: pa.ChunkedArray, of_distinct: Callable[[pa.Array], pa.Array], known: Known | None = None
 ) -> pa.ChunkedArray:
     """What is made of a column by making it of its distinct values, and of those `known` before not again."""
-    if not _can_be_encoded(values.type):
+    if not _can_be_encoded(values.type) or (known is not None and known.is_of_keys and not values.null_count):
         return pa.chunked_array([of_distinct(values.combine_chunks())])
     found = encoded(values)
     distinct = found.dictionary
+    if known is not None:
+        known.note(len(values), len(distinct))
     made = of_distinct(distinct) if known is None or distinct.null_count else known.of(distinct, of_distinct)
     return pa.chunked_array([made.take(found.indices)])
 

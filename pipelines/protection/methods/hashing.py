@@ -1,33 +1,29 @@
 """Keyed hashes of values: HMAC-SHA256 of a value as every source would write it. Pure."""
 
 import functools
-import hashlib
 import json
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-_BLOCK = 64
-"""Bytes that SHA-256 takes at once, to which an HMAC's key is filled up."""
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 
 class Hashing:
     """The hashes of one key.
 
-    As RFC 2104 has it, with what comes before each value made once: a call of the library a value costs three times as
-    much, most of it for the key.
+    What comes before each value is made once, and copied: `hmac.digest` takes four times as long, most of it for the
+    key, and copies of the two halves from hashlib a quarter longer.
     """
 
     def __init__(self, key: bytes) -> None:
-        filled = (key if len(key) <= _BLOCK else hashlib.sha256(key).digest()).ljust(_BLOCK, b"\0")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in filled)).copy
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in filled)).copy
+        self._begun = HMAC(key, SHA256()).copy
 
     def digest(self, message: bytes) -> bytes:
         """The 32 bytes of a message's hash."""
-        inner, outer = self._inner(), self._outer()
-        inner.update(message)
-        outer.update(inner.digest())
-        return outer.digest()
+        begun = self._begun()
+        begun.update(message)
+        return begun.finalize()
 
     def of(self, value: Any) -> str | None:
         """The hash of a value, as 64 hexadecimal digits; an absent value stays absent."""

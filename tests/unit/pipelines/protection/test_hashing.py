@@ -14,13 +14,36 @@ from pipelines.protection.methods import arrow_hashes
 from pipelines.protection.methods.arrow_hashes import Known, hashes, offsets, once_each
 from pipelines.protection.methods.dates import shifted
 from pipelines.protection.methods.hashing import Hashing, as_text, hashed
-from pipelines.protection.methods.values import OF_PATIENT, id_of, offset
+from pipelines.protection.methods.tokens import Tokens
+from pipelines.protection.methods.values import OF_PATIENT, id_of, offset, rounded
 from tests.unit.pipelines.protection.test_treating import KEY, protecting
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_a_hash_is_that_of_the_library(key: bytes, message: bytes) -> None:
     assert Hashing(key).digest(message) == hmac.digest(key, message, "sha256")
+
+
+GOLDEN = {
+    "MRN-0042": "13ee7ab6881fda40b6b50a2e66042c9264977217bdf12d11c8fff68958039845",
+    "7": "43c875c1027e0bb60b3c5e055d7245befa0322f45d7a0f86cfb578e79a5ce269",
+    "ü": "a90e88ea6eadde08d56b5a28dbe75cec2273ef49d36909fe5fd2e2d80769374f",
+    "": "d38b42096d80f45f826b44a9d5607de72496a415d3f4a1a8c88e3bb9da8dc1cb",
+    Decimal("7.10"): "a0d50002bb1acc165b833f115b96c8f7e929979a29230353076d062d1257bc8d",
+    True: "4476aeee13a643ca50916f9b6ef8acc90eee4ae04c4f56720ccc2d67eeacd8f0",
+    date(2024, 1, 31): "7576199a7355e3bd81e42df2d4cba84b940b9b1549b2c97890c50eebf1b12610",
+}
+"""What stands in tables of installations whose key has the bytes 0 to 31: joins hold as long as it does."""
+
+
+def test_what_landed_in_earlier_versions_lands_in_this_one() -> None:
+    key = bytes(range(32))
+    assert {value: hashed(value, key) for value in GOLDEN} == GOLDEN
+    for value, lands in GOLDEN.items():
+        assert hashes(pa.array([value]), Hashing(key)).to_pylist() == [lands]
+    assert (hashed(7, key), hashed(7.0, key)) == (GOLDEN["7"], GOLDEN["7"])
+    assert [offset(key, who, 180) for who in ("7", "Patient/7", "MRN-0042")] == [-129, -129, 173]
+    assert Tokens(key).of("MRN-0042-77") == "FAS-6965-81"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +67,43 @@ def test_a_column_has_the_hashes_of_its_values(values: Any) -> None:
     column = pa.chunked_array([pa.array(values) if isinstance(values, list) else values] * 2)
     found = once_each(column, lambda distinct: hashes(distinct, Hashing(KEY))).to_pylist()
     assert found == [hashed(value, KEY) for value in column.to_pylist()]
+
+
+def test_of_a_column_of_keys_no_distinct_values_are_looked_for(monkeypatch: Any) -> None:
+    monkeypatch.setattr(arrow_hashes, "_ENOUGH", 100)
+    looked_at: list[int] = []
+    encoded = arrow_hashes.encoded
+    monkeypatch.setattr(arrow_hashes, "encoded", lambda values: looked_at.append(len(values)) or encoded(values))
+    known = Known()
+
+    def lands(values: Any) -> list[Any]:
+        column = pa.chunked_array([pa.array(values)])
+        found = once_each(column, lambda distinct: hashes(distinct, Hashing(KEY)), known).to_pylist()
+        assert found == [hashed(value, KEY) for value in values]
+        return found
+
+    for page in range(6):
+        lands(range(page * 50, page * 50 + 50))
+    assert len(looked_at) == 3
+    lands([1, 1, None])
+    assert len(looked_at) == 4
+    # Patients who come again are never taken for keys.
+    again = Known()
+    for _ in range(6):
+        column = pa.chunked_array([pa.array(range(50))])
+        once_each(column, lambda distinct: hashes(distinct, Hashing(KEY)), again)
+    assert not again.is_of_keys
+
+
+_DECIMALS = [Decimal(f"{cents}e-2") for cents in (250, 750, -250, 749, -1251, 0, 99, 15, 9_999_999_999, -9_999_999_750)]
+
+
+@pytest.mark.parametrize("to", [5, 0.5, 0.3, 0.25, 7, 1e-9])
+@pytest.mark.parametrize("values", [_DECIMALS, _DECIMALS[:-2], []], ids=len)
+def test_a_column_of_decimals_is_rounded_as_each_of_them_is(values: list[Decimal], to: float) -> None:
+    step = protecting([{"path": "cost", "method": "round", "to": to}])
+    found = step(pa.table({"cost": pa.array([*values, None], pa.decimal128(10, 2))})).column("cost").to_pylist()
+    assert found == [*(rounded(value, Decimal(repr(float(to)))) for value in values), None]
 
 
 @pytest.mark.parametrize("most", [0, 5, 1_000])
