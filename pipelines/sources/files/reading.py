@@ -25,6 +25,7 @@ from connectors.sources.file_formats import (
 from connectors.sources.files import FilesSource
 from connectors.sources.write_rules import BadRows, WriteDisposition
 from pipelines.errors import ConfigurationError, TransientError
+from pipelines.protection.elsewhere import Elsewhere
 from pipelines.rows.rejected import Line, Rejected
 from pipelines.rows.to_arrow import END
 from pipelines.sources import Context
@@ -217,14 +218,18 @@ class Reading:
         if self.of_codebook:
             return self._codebook(reopen, file.shown)
         source, part, tell = self.source, str(self.part), self.notes.append
+
+        def once(pages: Iterator[Any]) -> Iterator[Any]:
+            return self._elsewhere(own=True).without_repetitions(pages, tell)
+
         no_json, ragged = self._reject(file, NO_JSON), self._reject(file, RAGGED)
         each: dict[FileFormat, Callable[[Callable[[], Any]], Iterator[Any]]] = {
             FileFormat.JSONL: lambda one: json_pages(one, source, self._note_repeats, no_json, first_half_told(tell)),
             FileFormat.CSV: lambda one: csv_tables(one, source, way, ragged),
             FileFormat.FIXED: lambda one: fixed_tables(one, source, tell),
-            FileFormat.XML: lambda one: xml_tables(one, source, tell),
-            FileFormat.HL7: lambda one: segment_tables(one, source, part, self.parts),
-            FileFormat.ODM: lambda one: odm_tables(one, part, self.declare, self.parts),
+            FileFormat.XML: lambda one: once(xml_tables(one, source, tell)),
+            FileFormat.HL7: lambda one: once(segment_tables(one, source, part, self.parts)),
+            FileFormat.ODM: lambda one: once(odm_tables(one, part, self.declare, self.parts)),
             FileFormat.DATASET_JSON: lambda one: dataset_tables(one, self.declare),
         }
         if source.format in each:
@@ -236,11 +241,18 @@ class Reading:
     def _codebook(self, reopen: Callable[[], Any], name: str) -> Iterator[Any]:
         match self.source.format:
             case FileFormat.ODM:
-                return odm_codebook(reopen, name)
+                pages = odm_codebook(reopen, name)
             case FileFormat.DATASET_JSON:
-                return dataset_codebook(reopen, name)
+                pages = dataset_codebook(reopen, name)
             case _:
-                return codebook_pages(reopen, self.source, name)
+                pages = codebook_pages(reopen, self.source, name)
+        elsewhere = self._elsewhere(own=False)
+        return (lines for page in pages if (lines := elsewhere.of_codebook(page)))
+
+    def _elsewhere(self, *, own: bool) -> Elsewhere:
+        """What of the columns may stand elsewhere: of those of the own part of the files alone, or of all parts."""
+        tables = [name for name, part in self.source.tables_of_parts().items() if not own or part == self.part]
+        return Elsewhere(self.source.mask, map(self.context.protection.matcher, tables))
 
     def _each(
         self,

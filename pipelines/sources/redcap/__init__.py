@@ -16,6 +16,7 @@ from connectors.sources.deletes import Deletes
 from connectors.sources.redcap import Checkboxes, Content, Layout, RedcapSource
 from connectors.sources.write_rules import normalised
 from pipelines.errors import ConfigurationError
+from pipelines.protection.elsewhere import Elsewhere
 from pipelines.rows.memory import give_back, keep_little
 from pipelines.sources import Context
 from pipelines.sources.http.client import source_client
@@ -31,6 +32,9 @@ from pipelines.wording import quoted
 
 TABLES = {Content.FORM_EVENT_MAPPING: "form_event_mapping"}
 
+VALUES = ("select_choices_or_calculations", "field_annotation")
+"""What of the dictionary's line of a field has values in it."""
+
 
 def resources(source: RedcapSource, context: Context) -> list[DltResource]:
     """One resource for each content; of the records, one for each instrument where the layout says so."""
@@ -39,7 +43,7 @@ def resources(source: RedcapSource, context: Context) -> list[DltResource]:
     found: list[DltResource] = []
     for content in source.content:
         if content is not Content.RECORD:
-            found.append(_whole(project, content, context))
+            found.append(_whole(project, content, source, context))
             continue
         dictionary = Dictionary.of(project.ask(Content.METADATA))
         # A record has a column of this name, or of one for each choice, or none.
@@ -72,15 +76,25 @@ def setup_of(project: Project, dictionary: Dictionary) -> Setup:
     return Setup.of(dictionary.forms, about, mapping, repeats)
 
 
-def _whole(project: Project, content: Content, context: Context) -> DltResource:
+def _whole(project: Project, content: Content, source: RedcapSource, context: Context) -> DltResource:
     """What describes the project: small, and replaced as a whole."""
     table = TABLES.get(content, content.value)
 
     def rows() -> Iterator[Any]:
         found = project.ask(content)
+        if content is Content.METADATA:
+            found = [_without_values(row, source, context) for row in found]
         yield found if context.row_limit is None else found[: context.row_limit]
 
     return as_tables(dlt.resource(rows, name=table, write_disposition="replace"), table)
+
+
+def _without_values(row: dict[str, Any], source: RedcapSource, context: Context) -> dict[str, Any]:
+    """A field's line of the dictionary: without values that it may have, where those of the field are hidden."""
+    table = row.get("form_name") or RECORD if source.layout is Layout.BY_INSTRUMENT else RECORD
+    elsewhere = Elsewhere(source.mask, [context.protection.matcher(table)])
+    stands = elsewhere.values_stand(str(row.get("field_name")))
+    return row if stands else {**row, **{name: "" for name in VALUES if name in row}}
 
 
 def _report(project: Project, number: int, context: Context) -> DltResource:

@@ -36,11 +36,15 @@ def test_the_parts_of_a_trial_are_tables_and_what_they_mean_a_codebook(platform:
 
 def test_segments_are_tables_whose_codes_stay_text(platform: Platform, inbox: Path) -> None:
     (inbox / "a.hl7").write_text(ORU, newline="")
-    connector, _ = run(
-        platform, inbox, format="hl7", table="lab", parts=["PID", "obx"], primary_key=["message_id", "position"]
-    )
+    connector, sentence = run(
+        platform, inbox, format="hl7", table="lab", parts=["PID", "obx"], primary_key=["message_id", "position"],
+        protect={"rules": [{"path": "pid_3", "method": "redact"}]},
+    )  # fmt: skip
     schema = f"connector_{connector}"
-    assert platform.duck(f"SELECT pid_3, pid_7, pid_5_2 FROM {schema}.lab_pid") == [("4711", "19610504", "Jörg")]
+    assert platform.duck(f"SELECT pid_3_4, pid_7, pid_5_2 FROM {schema}.lab_pid") == [("KH", "19610504", "Jörg")]
+    # The number stands in no list of repetitions either.
+    assert "pid_3_all does not land" in sentence
+    assert "4711" not in str(platform.duck(f"FROM {schema}.lab_pid"))
     assert platform.duck(f"SELECT obx_5, obr_position FROM {schema}.lab_obx ORDER BY position") == [
         ("13.50", "3"),
         ('""', "6"),

@@ -14,7 +14,7 @@ def test_a_file_lands_with_its_codebook(platform: Platform, inbox: Path) -> None
         rows,
         str(inbox / "a.sav"),
         column_labels={"SEX": "Sex at birth"},
-        variable_value_labels={"SEX": {1.0: "male", 2.0: "female"}},
+        variable_value_labels={"SEX": {1.0: "male", 2.0: "female"}, "NAME": {"A": "Quill, Ann"}},
         missing_ranges={"SEX": [9.0]},
     )
     connector = platform.add(
@@ -34,7 +34,7 @@ def test_a_file_lands_with_its_codebook(platform: Platform, inbox: Path) -> None
         ("SEX", "", "Sex at birth", "9"),
         ("SEX", "1", "male", None),
         ("SEX", "2", "female", None),
-        ("NAME", "", None, None),
+        ("NAME", "", None, None),  # masked, so that its values stand nowhere
     ]
     assert platform.duck(codebook) == expected
     assert summary.total_rows == 8
