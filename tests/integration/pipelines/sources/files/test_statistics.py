@@ -1,6 +1,7 @@
 """Files of statistics programs in a load: rows, codebook, and a file that was cut."""
 
 from pathlib import Path
+from typing import Any
 
 import polars
 import pyreadstat
@@ -10,11 +11,12 @@ from tests.support.data_plane.platform import Platform
 
 def test_a_file_lands_with_its_codebook(platform: Platform, inbox: Path) -> None:
     rows = polars.DataFrame({"ID": [1.0, 2.0, 3.0], "SEX": [1.0, 2.0, 9.0], "NAME": ["A", "", "C"]})
+    labels: dict[str, dict[Any, str]] = {"SEX": {1.0: "male", 2.0: "female"}, "NAME": {"A": "Quill, Ann"}}
     pyreadstat.write_sav(
         rows,
         str(inbox / "a.sav"),
         column_labels={"SEX": "Sex at birth"},
-        variable_value_labels={"SEX": {1.0: "male", 2.0: "female"}, "NAME": {"A": "Quill, Ann"}},
+        variable_value_labels=labels,
         missing_ranges={"SEX": [9.0]},
     )
     connector = platform.add(
