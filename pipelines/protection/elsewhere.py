@@ -1,4 +1,4 @@
-"""What stands of a column's values in other places than the column: in a codebook, and in a list of repetitions.
+"""Values of columns in other places than the column: in a codebook, and in a list of repetitions.
 
 A codebook may quote what `protect` or `mask` hides: SPSS makes numbers of names, and the names their labels. And of a
 field that is there several times the first is in the columns, and all are in `..._all`, which has a name of its own.

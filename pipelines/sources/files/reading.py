@@ -216,11 +216,11 @@ class Reading:
             return opened.enter_context(self.store.open(file))
 
         if self.of_codebook:
-            return self._codebook(reopen, file.shown)
+            return _codebook(reopen, self.source, self.context, file.shown)
         source, part, tell = self.source, str(self.part), self.notes.append
 
         def once(pages: Iterator[Any]) -> Iterator[Any]:
-            return self._elsewhere(own=True).without_repetitions(pages, tell)
+            return _elsewhere(source, self.context, self.part).without_repetitions(pages, tell)
 
         no_json, ragged = self._reject(file, NO_JSON), self._reject(file, RAGGED)
         each: dict[FileFormat, Callable[[Callable[[], Any]], Iterator[Any]]] = {
@@ -237,22 +237,6 @@ class Reading:
         if source.format in WORKBOOKS:
             return workbook_pages(reopen, source, tell)
         return statistics_pages(reopen, source) if source.format in STATISTICS else parquet_tables(reopen)
-
-    def _codebook(self, reopen: Callable[[], Any], name: str) -> Iterator[Any]:
-        match self.source.format:
-            case FileFormat.ODM:
-                pages = odm_codebook(reopen, name)
-            case FileFormat.DATASET_JSON:
-                pages = dataset_codebook(reopen, name)
-            case _:
-                pages = codebook_pages(reopen, self.source, name)
-        elsewhere = self._elsewhere(own=False)
-        return (lines for page in pages if (lines := elsewhere.of_codebook(page)))
-
-    def _elsewhere(self, *, own: bool) -> Elsewhere:
-        """What of the columns may stand elsewhere: of those of the own part of the files alone, or of all parts."""
-        tables = [name for name, part in self.source.tables_of_parts().items() if not own or part == self.part]
-        return Elsewhere(self.source.mask, map(self.context.protection.matcher, tables))
 
     def _each(
         self,
@@ -330,3 +314,24 @@ def _read_as(source: FilesSource | None) -> str:
     later = [(name, getattr(source, name)) for name in LATER_SETTINGS if source is not None]
     values += [pair for pair in later if pair[1] != fields[pair[0]].default]
     return hashlib.blake2b(repr(values).encode(), digest_size=9).hexdigest()
+
+
+def _codebook(
+    reopen: Callable[[], Any], source: FilesSource, context: Context, name: str
+) -> Iterator[list[dict[str, Any]]]:
+    """The codebook of a file of that name, without values of columns that are hidden."""
+    match source.format:
+        case FileFormat.ODM:
+            pages = odm_codebook(reopen, name)
+        case FileFormat.DATASET_JSON:
+            pages = dataset_codebook(reopen, name)
+        case _:
+            pages = codebook_pages(reopen, source, name)
+    elsewhere = _elsewhere(source, context)
+    return (lines for page in pages if (lines := elsewhere.of_codebook(page)))
+
+
+def _elsewhere(source: FilesSource, context: Context, own: str | None = None) -> Elsewhere:
+    """What of the columns may stand elsewhere: of those of one part of the files, or of all of them."""
+    tables = [name for name, part in source.tables_of_parts().items() if own is None or part == own]
+    return Elsewhere(source.mask, map(context.protection.matcher, tables))

@@ -1,4 +1,4 @@
-"""What stands of protected columns in codebooks and in lists of repetitions."""
+"""Values of protected columns elsewhere: in codebooks and in lists of repetitions."""
 
 from typing import Any
 
