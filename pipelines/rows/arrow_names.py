@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from connectors.sources.write_rules import BESIDE, normalised
 from pipelines.rows.marks import is_beside, with_own
@@ -19,6 +20,7 @@ def renamed(found: pa.Table, table: Table, json: Collection[str] = ()) -> pa.Tab
     landed = dict(zip(plain, table.columns(plain), strict=True))
     arrays: dict[str, pa.ChunkedArray] = {}
     own: set[str] = set()
+    texts: list[str] = []
     for name, values in zip(found.column_names, found.columns, strict=True):
         if name in beside:
             place = landed[beside[name]] + name[name.index(BESIDE) :]
@@ -27,10 +29,16 @@ def renamed(found: pa.Table, table: Table, json: Collection[str] = ()) -> pa.Tab
         elif declared := table.declared(name, landed[name]):
             for column, array, _ in as_declared(landed[name], values.to_pylist(), declared):
                 arrays[column] = pa.chunked_array([array])
+            texts += [landed[name]] if declared == "text" else []
         elif name in json and pa.types.is_string(values.type):
             arrays[landed[name]] = pa.chunked_array([json_column(chunk) for chunk in values.chunks], JSON_TEXT)
         else:
             arrays[landed[name]] = values
+    for name in texts:
+        # What the reader had no type for, such as NaN or infinity, is a text as all others are.
+        if (place := f"{name}{BESIDE}text") in arrays and place not in own:
+            words = arrays.pop(place)
+            arrays[name] = pc.coalesce(arrays[name], words) if name in arrays else words
     return with_own(table_of(arrays, found.num_rows), own)
 
 

@@ -11,6 +11,7 @@ from dlt.sources.sql_database import sql_table
 
 from connectors.sources.sql_database import SqlDatabaseSource, SqlTable
 from pipelines.errors import ConfigurationError
+from pipelines.rows.to_arrow import ToArrow
 from pipelines.sources import Context
 from pipelines.sources.sql import dialects as sql_dialects
 from pipelines.sources.sql import postgres_reader
@@ -59,7 +60,7 @@ def _resource(
         )
     loader: Any = postgres_reader.PostgresLoader if engine.dialect.name == "postgresql" else sql_dialects.RowsLoader
     offer = None
-    if origin is not None and context.snapshot is not None:
+    if origin is not None and context.snapshot is not None and not table.types:
         context.snapshot.address = postgres_reader.address(engine.url)
         offer = Offer(table.name, origin.of(needed), context.snapshot)
         loader = postgres_reader.offering(offer)
@@ -83,6 +84,8 @@ def _resource(
     if offer is not None:
         offer.increment = increment
         put_into(resource, offer)
+    if table.types:
+        resource.add_step(ToArrow(table.name, types=table.types))
     return resource if increment is None else resource.add_step(increment)
 
 

@@ -72,6 +72,25 @@ def test_a_bare_numeric_lands_with_all_its_digits_or_beside(platform: Platform, 
         ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [("numeric", ("NaN", "1.5")), ("timestamptz", ("infinity", "2024-01-01")), ("date", ("0044-03-15 BC", "infinity"))],
+)
+def test_a_key_that_no_number_or_day_is_lands_as_text(
+    platform: Platform, emr: Sql, kind: str, keys: tuple[str, str]
+) -> None:
+    emr(f"CREATE TABLE t (id {kind} PRIMARY KEY, v int); INSERT INTO t VALUES ('{keys[0]}', 1), ('{keys[1]}', 2)")
+    with pytest.raises(ConfigurationError, match=r'set types to \{"id": "text"\}'):
+        platform.run(platform.add(source("t", primary_key="id")))
+    connector = platform.add(source("t", primary_key="id", types={"id": "text"}))
+    for _ in range(2):
+        platform.run(connector)
+        found = platform.duck(f"SELECT id, v FROM connector_{connector}.t ORDER BY v")
+        assert [number for _, number in found] == [1, 2]
+        assert found[0][0] == keys[0]
+        assert found[1][0].startswith(keys[1])
+
+
 def test_what_does_not_fit_stands_beside_its_own_column(platform: Platform, emr: Sql) -> None:
     """Though two names become one, and though the table has such a column itself."""
     emr(
