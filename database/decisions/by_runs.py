@@ -130,16 +130,17 @@ def note_changes(query: Query, connector_id: int, changes: str, state: str, run_
     return (found or {}).get("new") or []
 
 
-def approved_columns(query: Query, connector_id: int) -> dict[str, list[str]]:
-    """The columns whose changes a person has approved, by table."""
+def approved_columns(query: Query, connector_id: int) -> dict[str, frozenset[tuple[str, str]]]:
+    """The columns whose changes a person has approved, each with the type that was approved, by table."""
     found = query(
         """
         SELECT json_object_agg(table_name, columns) AS approved FROM (
-            SELECT table_name, json_agg(DISTINCT column_name ORDER BY column_name) AS columns FROM cai_schema_changes
+            SELECT table_name, json_agg(json_build_array(column_name, type_after)) AS columns FROM cai_schema_changes
             WHERE connector_id = %(id)s AND state = 'approved' AND kind IN ('new', 'renamed', 'retyped')
             GROUP BY table_name
         ) AS of_table
         """,
         {"id": connector_id},
     )
-    return (found or {}).get("approved") or {}
+    approved: dict[str, list[tuple[str, str]]] = (found or {}).get("approved") or {}
+    return {table: frozenset((name, kind) for name, kind in columns) for table, columns in approved.items()}

@@ -163,11 +163,11 @@ class Preparation:
         self._remarks.add(f"{changed}: rows that landed before stay as they are until a full refresh.")
 
     def _widen(self, table: str) -> Widen:
-        """What makes columns of a table wider."""
-        if self.contract_is(None, SchemaContract.EVOLVE):
+        """What makes columns of a table wider; where a person is asked, those that were approved."""
+        asks = self.contract_is(SchemaContract.ASK)
+        if self.contract_is(None, SchemaContract.EVOLVE) or (asks and not self._opened.full_refresh):
             return self._opened.widening.of_table(table)
-        approved, widen = self._approved.get(table, ()), self._opened.widening.of_table(table)
-        return (lambda name, column: name in approved and widen(name, column)) if approved else never
+        return never
 
     def _known(self, table: str) -> Mapping[str, Column]:
         """The columns that stand in a table. A full refresh makes their types anew, unless a person is asked."""
@@ -175,17 +175,17 @@ class Preparation:
         if not (self._opened.full_refresh and self.contract_is(SchemaContract.ASK) and pipeline.default_schema_name):
             return self._opened.known.tables.get(table, {})
         columns = pipeline.default_schema.tables.get(table, {}).get("columns", {})
-        standing = self._asked(table)["standing"] - frozenset(self._approved.get(table, ()))
-        return {name: of_hint(columns[name]) for name in standing}
+        return {name: of_hint(columns[name]) for name in self._asked(table)["standing"]}
 
-    def _asked(self, table: str) -> dict[str, frozenset[str]]:
+    def _asked(self, table: str) -> dict[str, Any]:
         """The columns of a table that may land, where a person is asked; a full refresh asks as well."""
         pipeline = self._opened.pipeline
         if not self.contract_is(SchemaContract.ASK) or not pipeline.default_schema_name:
             return {}
         columns = pipeline.default_schema.tables.get(table, {}).get("columns", {})
         standing = frozenset(name for name, hint in columns.items() if "data_type" in hint and name[:4] != "_dlt")
-        return {"standing": standing, "approved": frozenset(self._approved.get(table, ()))}
+        approved = self._approved.get(table, frozenset[tuple[str, str]]())
+        return {"standing": standing, "approved": approved, "anew": self._opened.full_refresh}
 
     def _read_anew_once_approved(self, increment: Increment, table: str) -> None:
         """Let the cursor begin anew when a column was approved, so that old rows have it too."""
@@ -203,7 +203,7 @@ class Preparation:
             change
             for table, fitter in self.fitters.items()
             for change in changes_of(table, fitter, keeps_empty=keeps_empty)
-            if change.column_name not in fitter.approved
+            if (change.column_name, change.type_after) not in fitter.approved
         )
 
     def contract_is(self, *modes: SchemaContract | None) -> bool:

@@ -66,8 +66,10 @@ class Fitter:
     """Columns that were made wider, with their type before and since."""
     standing: frozenset[str] = frozenset()
     """The columns that a person need not approve, for the table has them; none where nobody is asked."""
-    approved: frozenset[str] = frozenset()
-    """The columns whose changes a person has approved."""
+    approved: frozenset[tuple[str, str]] = frozenset()
+    """The columns whose changes a person has approved, each with the type that was approved."""
+    anew: bool = False
+    """The table is made anew, so that a column takes a type that was approved as it is."""
     _bases: dict[str, str] = field(default_factory=dict)
     """Of each column that stands beside another, that one."""
     _arrived: set[str] = field(default_factory=set)
@@ -141,7 +143,13 @@ class Fitter:
 
     def is_held(self, name: str) -> bool:
         """Whether a column waits for a person's approval, so that nothing of it may land."""
-        return bool(self.standing) and not {name, self.base_of(name)} & self.approved and name not in self.standing
+        if not self.standing or name in self.standing:
+            return False
+        base = self.base_of(name)
+        if base == name and name not in self.known:  # nobody knows its type yet
+            return all(name != column for column, _ in self.approved)
+        kind = self.known[name].kind if name in self.known else name.rpartition(BESIDE)[2]
+        return not {(name, kind), (base, name.rpartition(BESIDE)[2])} & self.approved
 
     def hold(self, table: pa.Table) -> pa.Table:
         """A table without the columns that wait for approval."""
@@ -170,7 +178,7 @@ class Fitter:
 
     def _placed(self, name: str, values: pa.ChunkedArray, is_json: bool) -> Iterator[tuple[str, pa.ChunkedArray]]:
         arriving = JSON if is_json else new_column(values)
-        column = self.known.setdefault(name, arriving)
+        column = self._column(name, arriving)
         landed = self._converted(values, column, is_json=is_json)
         misfits = landed.null_count > values.null_count
         # An unsigned number is no wider type until it has a value that only an unsigned one has.
@@ -193,10 +201,19 @@ class Fitter:
             landed = pc.if_else(pc.is_finite(landed), landed, pa.scalar(None, landed.type))
         return landed
 
+    def _column(self, name: str, arriving: Column) -> Column:
+        column = self.known.setdefault(name, arriving)
+        if self.anew and name not in self._arrived and (name, arriving.kind) in self.approved:
+            column = (wider(column, arriving) or column) if column.kind == arriving.kind else arriving
+            self.known[name] = column
+        return column
+
     def _widened(self, name: str, column: Column, arriving: Column, values: pa.ChunkedArray) -> Column | None:
         # Load files of this run have the type already. And a source whose numbers are no wider than the column is fine.
         narrow = arriving.kind == column.kind == "bigint" and as_signed(values.type).bit_width <= _bits(column)
         if name in self._arrived or narrow or (wide := wider(column, arriving)) is None:
+            return None
+        if name in self.standing and (name, arriving.kind) not in self.approved:
             return None
         return wide if self.widen(name, wide) else None
 

@@ -38,6 +38,8 @@ class Change:
             case ChangeKind.RENAMED:
                 return f"{quoted([self.was or ''])} seems to be called {name} now"
             case ChangeKind.RETYPED:
+                if self.type_before == self.type_after:
+                    return f"{name} has values of {self.type_after} that are larger than before"
                 return f"{name} was {self.type_before} and has values that are {self.type_after}"
             case ChangeKind.GONE:
                 return f"{name} is gone"

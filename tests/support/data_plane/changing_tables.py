@@ -43,6 +43,10 @@ class Changing:
     seen: list[tuple[datetime, Rows]] = field(default_factory=list)
     """After each load: a moment, and the rows that stood there."""
     statements: list[str] = field(default_factory=list)
+    held: frozenset[str] = frozenset()
+    """Columns of which nothing lands, since nobody has approved them."""
+    unsure: frozenset[str] = frozenset()
+    """Columns that values may be missing of, since nobody has approved their type."""
     _came: int = 2
     """How many columns there have been."""
 
@@ -81,6 +85,13 @@ class Changing:
         """A full refresh leaves nothing of before."""
         self.landed.clear()
         self.perhaps.clear()
+
+    def unequal(self, place: str, wanted: Row, found: Row | None) -> Iterator[str]:
+        """A difference of a row of the source and what stands there, but for what waits for a person."""
+        if found is not None:
+            lost = {name for name in self.unsure if found.get(name) is None}
+            wanted = {name: value for name, value in wanted.items() if name not in {*self.held, *lost}}
+        yield from _unequal(place, wanted, found)
 
     def _do(self, statement: str) -> None:
         self.statements.append(statement)
@@ -231,7 +242,7 @@ def differences(table: Changing, there: Landed) -> Iterator[str]:
     source = table.source()
     standing = there.rows(table.name)
     for key, row in source.items():
-        yield from _unequal(f"{table.name} {key}", row, standing.get(key))
+        yield from table.unequal(f"{table.name} {key}", row, standing.get(key))
         if key in standing and standing[key].get("_deleted_at") is not None:
             yield f"{table.name} {key}: is marked"
     for key, row in standing.items():
@@ -241,7 +252,7 @@ def differences(table: Changing, there: Landed) -> Iterator[str]:
             yield f"{table.name} {key}: is gone at the source"
         known = [table.landed[key]] if key in table.landed else []
         versions = [
-            [*_unequal(f"{table.name} {key}, gone", each, row)] for each in (*known, *table.perhaps.get(key, ()))
+            [*table.unequal(f"{table.name} {key}, gone", each, row)] for each in (*known, *table.perhaps.get(key, ()))
         ]
         if not versions:
             yield f"{table.name} {key}: nobody knows it"

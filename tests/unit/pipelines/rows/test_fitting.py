@@ -454,3 +454,18 @@ def test_whatever_arrives_the_column_and_those_beside_hold_exactly_its_values(
         assert len(there) == (value is not None), (value, found)
         for name, part in there.items():
             assert _same(value, part, fitter.known[name]), (value, part, name)
+
+
+@pytest.mark.parametrize(
+    ("approved", "held"),
+    [
+        (set(), {"x__v_text", "new"}),
+        ({("x", "text")}, {"new"}),
+        ({("x", "double"), ("new", "text")}, {"x__v_text", "new"}),
+        ({("x", "text"), ("new", "bigint")}, set()),
+    ],
+)
+def test_a_column_is_held_until_the_type_that_came_is_approved(approved: set[tuple[str, str]], held: set[str]) -> None:
+    fitter = Fitter(known={"x": BIGINT}, standing=frozenset({"x"}), approved=frozenset(approved))
+    fitter.fit(pa.table({"x": ["a"], "new": [1]}))
+    assert {name for name in ("x", "x__v_text", "new") if fitter.is_held(name)} == held

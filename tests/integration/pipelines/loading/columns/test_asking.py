@@ -125,3 +125,32 @@ def test_a_column_of_json_that_is_emptied_is_told(platform: Platform, inbox: Pat
     (inbox / "3.jsonl").write_text('{"id": 300, "a": "y", "deep": {"b": 1}}\n{"id": 301}\n')
     platform.run(connector)
     assert columns(platform.duck, connector) == ["a", "id"]
+
+
+def test_what_was_approved_is_a_type_and_another_is_asked_about_again(platform: Platform, emr: Sql) -> None:
+    emr("CREATE TABLE visit (id int PRIMARY KEY, n int); INSERT INTO visit VALUES (1, 1)")
+    connector = add(platform)
+    platform.run(connector)
+    emr("ALTER TABLE visit ALTER n TYPE text; UPDATE visit SET n = 'x'; ALTER TABLE visit ADD extra date")
+    emr("UPDATE visit SET extra = '2024-01-01'")
+    platform.run(connector)
+    for column in ("n", "extra"):
+        decide(platform, "approved", column)
+    emr("ALTER TABLE visit ALTER extra TYPE timestamp USING '2024-01-01 10:00'::timestamp")
+    assert "extra" in platform.run(connector).news, "it waited as a date"
+    assert columns(platform.duck, connector) == ["id", "n", "n__v_text"]
+    decide(platform, "approved", "extra")
+    emr("ALTER TABLE visit ALTER n TYPE boolean USING true")
+    platform.run(connector)
+    assert columns(platform.duck, connector) == ["extra", "id", "n", "n__v_text"]
+    seen = [(name, kind, after, state) for name, kind, _, after, _, state in changes(platform)]
+    assert sorted(seen) == [
+        ("extra", "new", "date", "approved"),
+        ("extra", "new", "timestamp", "approved"),
+        ("n", "retyped", "bool", "waiting"),
+        ("n", "retyped", "text", "approved"),
+    ]
+    platform.run(connector, full_refresh=True)
+    assert platform.duck(f"SELECT n, CAST(extra AS varchar) FROM connector_{connector}.visit") == [
+        (None, "2024-01-01 10:00:00")
+    ]
