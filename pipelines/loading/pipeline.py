@@ -203,7 +203,8 @@ class LoadPipeline:
 
     def check(self) -> None:
         """Judge what was read, before one row of it is visible."""
-        self._checking.check(Read.of(self._opened, [*self._prepared.fitters], self.since), self.remarks)
+        read = Read.of(self._opened, [*self._prepared.fitters], self.since, self._measured.extracted)
+        self._checking.check(read, self.remarks)
 
     def normalize(self) -> None:
         """Make load files of what was read."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import dlt
+from dlt.common.pipeline import ExtractInfo
 from dlt.extract import DltResource
 
 from connectors.loads import Decision
@@ -45,12 +46,15 @@ class Read:
     """Where the cursors of tables began."""
     hints: Mapping[str, Any]
     """What dlt's schema says of the tables. It reads its schema anew each time that it is asked for it."""
+    extracted: ExtractInfo | None
+    """What was read; None: nothing was."""
 
     @classmethod
-    def of(cls, opened: Opened, tables: Sequence[str], since: Mapping[str, str]) -> Self:
+    def of(cls, opened: Opened, tables: Sequence[str], since: Mapping[str, str], extracted: ExtractInfo | None) -> Self:
         """The same with what the pipeline knows by now."""
         pipeline = opened.pipeline
-        return cls(opened, tables, since, pipeline.default_schema.tables if pipeline.default_schema_name else {})
+        hints: Any = pipeline.default_schema.tables if pipeline.default_schema_name else {}
+        return cls(opened, tables, since, hints, extracted)
 
     def disposition(self, table: str) -> str:
         """How the rows of a table are written."""
@@ -98,7 +102,7 @@ class Checking:
         checks = {name: each for name, each in self._checks.items() if name in read.tables}
         found: dict[str, list[Finding]] = {name: [] for name in checks}
         with rows_of_load.lazily(self._job.directory) as duck:
-            files = _files(read.opened)
+            files = _files(read.extracted)
             for name, each in checks.items():
                 rows = RowsOfLoad(duck, name, files.get(name, ()), self._job.directory)
                 found[name] = list(self._of_table(read, rows, each, duck))
@@ -215,11 +219,12 @@ class Checking:
             )
 
 
-def _files(opened: Opened) -> dict[str, list[Path]]:
-    """The files that were extracted, by table."""
+def _files(extracted: ExtractInfo | None) -> dict[str, list[Path]]:
+    """The files that were extracted and are still there, by table: one whose rows all came again may be gone."""
     found: dict[str, list[Path]] = {}
-    for load_id in opened.pipeline.list_extracted_load_packages():
-        for job in opened.pipeline.get_load_package_info(load_id).jobs["new_jobs"]:
-            if job.file_path.endswith(".parquet"):
-                found.setdefault(job.job_file_info.table_name, []).append(Path(job.file_path))
+    for package in extracted.load_packages if extracted else ():
+        for job in package.jobs["new_jobs"]:
+            path = Path(job.file_path)
+            if path.suffix == ".parquet" and path.exists():
+                found.setdefault(job.job_file_info.table_name, []).append(path)
     return found

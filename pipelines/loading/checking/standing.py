@@ -20,7 +20,7 @@ import pyarrow.parquet
 from pipelines.loading.checking.rows_of_load import Duck, RowsOfLoad
 from pipelines.loading.columns.known_columns import delta_table
 from pipelines.loading.comparing.deleting import DELETED_AT
-from pipelines.loading.comparing.sessions import has_sessions, session
+from pipelines.loading.comparing.sessions import has_sessions, questions
 from pipelines.loading.job import Job
 from pipelines.loading.opening import Opened, alone
 
@@ -77,7 +77,7 @@ def asks(job: Job, opened: Opened, duck: Duck) -> Asks:
         if table not in opened.known.tables:
             yield None
         elif has_sessions(job.destination):
-            with alone(job, opened.target), session(opened.pipeline, job.destination) as there:
+            with alone(job, opened.target), questions(opened.pipeline, job.destination) as there:
                 yield there if there.columns(table) else None
         elif opened.target.table_format == "delta":
             yield _lake(opened.pipeline, table, duck())

@@ -12,6 +12,7 @@ import pyarrow as pa
 from dlt import Pipeline, Schema
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
+from pipelines.access.destination_clients import sql_client
 from pipelines.loading.destination_kinds import kind_of
 from pipelines.rows.types.columns import (
     BIGINT,
@@ -94,7 +95,7 @@ def _standing(pipeline: Pipeline) -> tuple[Tables, Tables]:
     if kind not in reads:
         return {}, {}
     query, of_row = reads[kind]
-    with pipeline.sql_client() as client:
+    with sql_client(pipeline) as client:
         dataset, staging = client.dataset_name, client.staging_dataset_name
         rows = client.execute_sql(query, dataset, staging)
     found: dict[str, Tables] = {dataset: {}, staging: {}}

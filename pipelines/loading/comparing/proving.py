@@ -1,10 +1,10 @@
 """Proof that a table in the destination is the one at the source: counts, or checksums down to the keys that differ.
 
 Both sides are written to Parquet in the run's directory: the source as it would land (`reading`), the destination as
-it stands. DuckDB then sums up each side by parts of the key, in one pass over either, and looks only into parts whose
-sums differ. Keys that differ are rows of `_cai_differences` in the dataset, where the rows themselves are, some of them
-in the comparison that the platform keeps, and none in a sentence. If the process dies here, nothing has changed: that
-table is written in one transaction.
+it stands, unless that is DuckDB, which reads its table where it is. DuckDB then sums up each side by parts of the key,
+in one pass over either, and looks only into parts whose sums differ. Keys that differ are rows of `_cai_differences`
+in the dataset, where the rows themselves are, some of them in the comparison that the platform keeps, and none in a
+sentence. If the process dies here, nothing has changed: that table is written in one transaction.
 """
 
 import contextlib
@@ -96,11 +96,16 @@ def proved(session: Session, read: Reread, directory: Path) -> TableComparison:
     """Compare all values of a table by its key, and write down the keys that differ."""
     standing = session.columns(read.table)
     columns = [name for name in read.columns if name in standing]
+    live, files = _live(session, standing), [str(path) for path in read.files]
+    if (duck := session.duck) is not None:
+        duck.execute("SET TimeZone = 'UTC'")
+        found, differences = _compared(duck, files, f"{session.table(read.table)} WHERE {live}", read, columns)
+        _write_down(session, read.table, differences)
+        return found
     there = directory / f"{read.table}.standing.parquet"
     asked = ", ".join(map(session.column, columns))
-    live = _live(session, standing)
     session.save(f"SELECT {asked} FROM {session.table(read.table)} WHERE {live}", there)  # noqa: S608  # names, escaped
-    found, differences = compare([str(path) for path in read.files], str(there), read, columns, directory)
+    found, differences = compare(files, str(there), read, columns, directory)
     there.unlink(missing_ok=True)
     _write_down(session, read.table, differences)
     return found
@@ -120,24 +125,32 @@ def compare(
         db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}; SET preserve_insertion_order = false")
         db.execute("SET temp_directory = ?", [str(directory / "compared")])
         db.execute("SET TimeZone = 'UTC'")
-        kinds = _kinds(db, standing)
-        arrived = _kinds(db, source) if source else {}
-        selected = ", ".join(_value(name, arrived.get(name), kinds[name]) for name in columns)
-        here = "FROM read_parquet({}, union_by_name = true)"
-        files, wanted = (source, "TRUE") if source else ([standing], "FALSE")
-        selected = selected if source else ", ".join(f'"{name}"' for name in columns)
-        db.execute(f"CREATE VIEW source AS SELECT {selected} {here.format(files)} WHERE {wanted}")
-        plain = ", ".join(_value(name, kinds[name], arrived.get(name)) for name in columns)
-        db.execute(f"CREATE VIEW standing AS SELECT {plain} {here.format([standing])}")
-        return _compared(db, read, columns)
+        return _compared(db, source, f"read_parquet({[standing]}, union_by_name = true)", read, columns)
 
 
-def _compared(db: Any, read: Reread, columns: Sequence[str]) -> tuple[TableComparison, list[tuple[str, str]]]:
+def _compared(
+    db: Any, source: list[str], standing: str, read: Reread, columns: Sequence[str]
+) -> tuple[TableComparison, list[tuple[str, str]]]:
+    """Compare Parquet files with what DuckDB reads `FROM` elsewhere."""
+    kinds, here = _kinds(db, standing), f"read_parquet({source}, union_by_name = true)"
+    arrived = _kinds(db, here) if source else {}
+    of_source = ", ".join(_value(name, arrived.get(name), kinds[name]) for name in columns)
+    if not source:
+        of_source = ", ".join(f'"{name}"' for name in columns)
+        here = f"(SELECT * FROM {standing}) WHERE FALSE"  # noqa: S608  # names, escaped
+    of_standing = ", ".join(_value(name, kinds[name], arrived.get(name)) for name in columns)
+    db.execute(f"CREATE OR REPLACE TEMP VIEW source AS SELECT {of_source} FROM {here}")  # noqa: S608
+    db.execute(f"CREATE OR REPLACE TEMP VIEW standing AS SELECT {of_standing} FROM {standing}")  # noqa: S608
+    return _summed_up(db, read, columns)
+
+
+def _summed_up(db: Any, read: Reread, columns: Sequence[str]) -> tuple[TableComparison, list[tuple[str, str]]]:
     key = ", ".join(f'"{name}"' for name in read.key)
     row = ", ".join(f'"{name}"' for name in columns)
+    db.execute("DROP TABLE IF EXISTS temp.main.differences")  # of the table before
     for side in ("source", "standing"):
         db.execute(
-            f"CREATE TABLE sums_{side} AS SELECT hash({key}) % {PARTS} AS part, count(*) AS n, "  # noqa: S608
+            f"CREATE OR REPLACE TEMP TABLE sums_{side} AS SELECT hash({key}) % {PARTS} AS part, count(*) AS n, "  # noqa: S608
             f"bit_xor(hash({row})) AS x, sum(hash({row}) % 1000003) AS s FROM {side} GROUP BY 1"
         )
     sums = "(SELECT coalesce(sum(n), 0)::bigint FROM sums_{})"
@@ -151,16 +164,16 @@ def _compared(db: Any, read: Reread, columns: Sequence[str]) -> tuple[TableCompa
     ]
     if not parts:
         return _found(read, (at_source, in_destination), {}, ranges.of_key(db, read.key[0])), []
-    db.execute("CREATE TABLE parts AS SELECT unnest(?) AS part", [parts])
+    db.execute("CREATE OR REPLACE TEMP TABLE parts AS SELECT unnest(?) AS part", [parts])
     for side in ("source", "standing"):
         db.execute(
-            f"CREATE TABLE some_{side} AS SELECT {key}, hash({row}) AS h FROM {side} "  # noqa: S608
+            f"CREATE OR REPLACE TEMP TABLE some_{side} AS SELECT {key}, hash({row}) AS h FROM {side} "  # noqa: S608
             f"WHERE hash({key}) % {PARTS} IN (SELECT part FROM parts)"
         )
     same = " AND ".join(f'a."{name}" = b."{name}"' for name in read.key)
     either = ", ".join(f'coalesce(a."{name}", b."{name}") AS "{name}"' for name in read.key)
     db.execute(
-        f"CREATE TABLE differences AS SELECT {either}, CASE WHEN b.h IS NULL "  # noqa: S608
+        f"CREATE OR REPLACE TEMP TABLE differences AS SELECT {either}, CASE WHEN b.h IS NULL "  # noqa: S608
         "THEN 'missing' WHEN a.h IS NULL THEN 'extra' ELSE 'different' END AS what "
         f"FROM some_source a FULL JOIN some_standing b ON {same} WHERE a.h IS DISTINCT FROM b.h"
     )
@@ -184,12 +197,12 @@ def _differences(db: Any, key: Sequence[str], columns: Sequence[str]) -> tuple[D
     """Some of the keys that differ, of each kind; of those that both sides have, which columns differ."""
     keys = ", ".join(f'"{name}"' for name in key)
     db.execute(
-        "CREATE TABLE shown AS SELECT * FROM differences "  # noqa: S608  # names, escaped
+        "CREATE OR REPLACE TEMP TABLE shown AS SELECT * FROM differences "  # noqa: S608  # names, escaped
         f"ORDER BY row_number() OVER (PARTITION BY what ORDER BY {keys}), what LIMIT {MOST_KEYS}"
     )
     for side in ("source", "standing"):
         db.execute(
-            f"CREATE TABLE shown_{side} AS SELECT * FROM {side} SEMI JOIN "  # noqa: S608
+            f"CREATE OR REPLACE TEMP TABLE shown_{side} AS SELECT * FROM {side} SEMI JOIN "  # noqa: S608
             f"(SELECT * FROM shown WHERE what = 'different') USING ({keys})"
         )
     others = [name for name in columns if name not in key]
@@ -206,9 +219,9 @@ def _differences(db: Any, key: Sequence[str], columns: Sequence[str]) -> tuple[D
     return tuple(Difference(loads(text), DifferenceKind(what), tuple(names)) for text, what, names in found)
 
 
-def _kinds(db: Any, files: Any) -> dict[str, str]:
-    described = db.execute("DESCRIBE SELECT * FROM read_parquet(?, union_by_name = true)", [files]).fetchall()
-    return {name: kind for name, kind, *_ in described}
+def _kinds(db: Any, place: str) -> dict[str, str]:
+    described = db.execute(f"DESCRIBE SELECT * FROM {place}").fetchall()  # noqa: S608  # a table, or our own files
+    return {name: "VARCHAR" if kind == "JSON" else kind for name, kind, *_ in described}
 
 
 _NUMBERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}

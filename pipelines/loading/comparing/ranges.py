@@ -22,7 +22,8 @@ def of_key(db: Any, name: str) -> tuple[KeyRange, ...]:
     asked = f"SELECT DISTINCT b FROM ({borders}) WHERE b IS NOT NULL ORDER BY b"  # noqa: S608
     chosen = [border for (border,) in db.execute(asked).fetchall()]
     place = " + ".join(["0", *(f"({column} >= ?)::int" for _ in chosen)])
-    there = db.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'differences'").fetchall()
+    temporary = "SELECT 1 FROM duckdb_tables() WHERE table_name = 'differences' AND database_name = 'temp'"
+    there = db.execute(temporary).fetchall()
     counted: dict[str, dict[int, tuple[int, Any, Any]]] = {}
     for side in ("source", "standing", *(("differences",) if there else ())):
         found = db.execute(

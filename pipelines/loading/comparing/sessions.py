@@ -3,8 +3,9 @@
 Everything in a session is one transaction: it is committed at its end, and rolled back by any error and by a death.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from connectors.destinations.duckdb import DuckdbDestination
 from connectors.destinations.postgres import PostgresDestination
 from pipelines.access import postgres_sessions
 from pipelines.access.database_urls import checked
+from pipelines.access.destination_clients import sql_client
 
 BATCH_ROWS = 50_000
 
@@ -26,6 +28,8 @@ class Session(Protocol):
 
     row_place: str
     """The name of the column that says where a row stands; no two rows have one."""
+    duck: Any
+    """The connection of a DuckDB; None where the destination is none."""
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         """Execute a statement; the rows that it answers with."""
@@ -72,23 +76,46 @@ def has_sessions(destination: Destination) -> bool:
 @contextmanager
 def session(pipeline: dlt.Pipeline, destination: Destination) -> Iterator[Session]:
     """Open a session on a pipeline's dataset. Needs a DuckDB file to itself."""
-    with pipeline.sql_client() as client:
+    with sql_client(pipeline) as client:
         if isinstance(destination, DuckdbDestination):
             with client.begin_transaction():
                 yield _DuckDb(client)
             return
         credentials: Any = client.credentials
         url = checked(credentials.to_native_representation(), "destination.credentials")
-        with postgres_sessions.adbc(url) as connection:
-            there = _Postgres(client, connection)
-            # Moments as text are the same wherever the database is.
-            there.ask("SET LOCAL TimeZone = 'UTC'")
+        with _postgres(client, url) as there:
             yield there
-            there.ask("DISCARD TEMP")  # the session is used again
-            connection.commit()
+
+
+@contextmanager
+def questions(pipeline: dlt.Pipeline, destination: Destination) -> Iterator[Session]:
+    """The same for whoever may only have a question or two, and changes nothing.
+
+    In PostgreSQL a session that reads whole columns is opened when it is needed: that takes longer than many questions.
+    """
+    if isinstance(destination, DuckdbDestination):
+        with session(pipeline, destination) as there:
+            yield there
+        return
+    with sql_client(pipeline) as client, ExitStack() as stack:
+        url = checked(client.credentials.to_native_representation(), "destination.credentials")
+        yield _Questions(client, lambda: stack.enter_context(_postgres(client, url)))
+
+
+@contextmanager
+def _postgres(client: Any, url: str) -> Iterator["_Postgres"]:
+    with postgres_sessions.adbc(url) as connection:
+        there = _Postgres(client, connection)
+        # Moments as text are the same wherever the database is.
+        there.ask("SET LOCAL TimeZone = 'UTC'")
+        yield there
+        there.ask("DISCARD TEMP")  # the session is used again
+        connection.commit()
 
 
 class _Named:
+    duck: Any = None
+
     def __init__(self, client: Any) -> None:
         self._client = client
 
@@ -107,6 +134,10 @@ class _Named:
 
 class _DuckDb(_Named):
     row_place = "rowid"
+
+    @property
+    def duck(self) -> Any:  # type: ignore[override]
+        return self._client.native_connection
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         return list(self._client.native_connection.execute(statement).fetchall())
@@ -217,3 +248,34 @@ class _Postgres(_Named):
             f"AND a.attname = '{column}' ORDER BY 1"
         )
         return [view for (view,) in rows]
+
+
+class _Questions(_Postgres):
+    """PostgreSQL by the session that dlt has of it, and by another once columns are read or shown."""
+
+    def __init__(self, client: Any, opens: Callable[[], _Postgres]) -> None:
+        super().__init__(client, None)
+        self._opens = opens
+        self._is_open = False
+
+    @cached_property
+    def _other(self) -> _Postgres:
+        self._is_open = True  # and from here on all is asked there: it alone sees what is shown to it
+        return self._opens()
+
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        return self._other.ask(statement) if self._is_open else list(self._client.execute_sql(statement) or ())
+
+    def put(self, name: str, files: Sequence[Path], columns: Sequence[str]) -> None:
+        self._other.put(name, files, columns)
+
+    show = put
+
+    def read(self, query: str) -> pa.Table:
+        return self._other.read(query)
+
+    def save(self, query: str, path: Path) -> None:
+        self._other.save(query, path)
+
+    def change(self, statement: str) -> int:
+        return self._other.change(statement)

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0031"
-down_revision = "0030"
+revision = "0032"
+down_revision = "0031"
 
 OLD = "UNIQUE (connector_id, table_name, column_name, kind)"
 
