@@ -135,9 +135,9 @@ class _Named:
 class _DuckDb(_Named):
     row_place = "rowid"
 
-    @property
-    def duck(self) -> Any:  # type: ignore[override]
-        return self._client.native_connection
+    def __init__(self, client: Any) -> None:
+        super().__init__(client)
+        self.duck = client.native_connection
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         return list(self._client.native_connection.execute(statement).fetchall())
