@@ -53,15 +53,15 @@ CONFIGURATION = {
     "RUNTIME__INTERCEPT_SIGNALS": "false",
     # Texts go to PostgreSQL and come from it in UTF-8, whatever the database stores: its default is the latter.
     "PGCLIENTENCODING": "UTF8",
-    # Rows that wait to be written: pages are large already, but each of many tables, or one of thousands of columns,
-    # would keep some thousand rows.
-    "EXTRACT__DATA_WRITER__BUFFER_MAX_ITEMS": "500",
     # The rows of an interrupted load are found by their load id, in Arrow tables too.
     "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
 }
 
 COLLECTED_EVERY = 100_000
 """New objects after which Python looks for cycles among them."""
+
+ROWS, WIDE_ROWS = 5_000, 500
+"""Rows of a table that wait to be written into its file together: dlt's own number, and that of wide tables."""
 
 WIDE = frozenset({"redcap"})
 """Kinds with rows of thousands of columns: what dlt knows of those is in circles, which are looked for after a step."""
@@ -71,10 +71,14 @@ def configure(kind: str = "") -> None:
     """Set what dlt reads from the environment, and who may read what a run writes. Nothing differs between runs.
 
     But for the `kind` of the source: tables of a database are read one after the other, over one session, and those of
-    REDCap by instrument too, each of which has a page in memory; pages of an API all at once.
+    REDCap by instrument too, each of which has a page in memory; pages of an API all at once. And pages of thousands of
+    columns don't wait until they are as many rows as others have.
     """
-    in_turns = {"EXTRACT__NEXT_ITEM_MODE": "fifo" if kind in {"sql_database", "redcap"} else "round_robin"}
-    os.environ.update(CONFIGURATION | in_turns)
+    of_kind = {
+        "EXTRACT__NEXT_ITEM_MODE": "fifo" if kind in {"sql_database", "redcap"} else "round_robin",
+        "SOURCES__DATA_WRITER__BUFFER_MAX_ITEMS": str(WIDE_ROWS if kind in WIDE else ROWS),
+    }
+    os.environ.update(CONFIGURATION | of_kind)
     # Rows are many and hold no cycles: by Python's own threshold (700) a third of the time of JSON goes into looking.
     gc.set_threshold(COLLECTED_EVERY, 20, 20)
     # DuckDB files and load files hold patients' data: they are for the worker's user alone.

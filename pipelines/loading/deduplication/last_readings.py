@@ -25,6 +25,7 @@ from connectors.sources.write_rules import landed_table
 from pipelines.loading.deduplication.newest_rows import (
     FEW,
     Extracted,
+    columns_of,
     connected,
     quoted_name,
     read_files,
@@ -74,7 +75,7 @@ def _is_single(table: Extracted, of_resources: Sequence[Path]) -> bool:
     """Whether each resource was read once, lands and has a row, in a table of few rows, without DuckDB."""
     if sum(pyarrow.parquet.read_metadata(path).num_rows for path in (*table.files, *of_resources)) > FEW:
         return False
-    rows = pa.concat_tables([pyarrow.parquet.read_table(path, columns=[KEY, NUMBER]) for path in table.files])
+    rows = pa.concat_tables([columns_of(path, (KEY, NUMBER)) for path in table.files])
     begins = rows.filter(pc.less_equal(rows[NUMBER], 0))
     if (
         pc.min(rows[NUMBER]).as_py() < 0
@@ -82,7 +83,7 @@ def _is_single(table: Extracted, of_resources: Sequence[Path]) -> bool:
         or pc.count_distinct(begins[KEY]).as_py() != begins.num_rows
     ):
         return False
-    landing = [pyarrow.parquet.read_table(path, columns=[NAMED])[NAMED] for path in of_resources]
+    landing = [columns_of(path, (NAMED,))[NAMED] for path in of_resources]
     value_set = pa.chunked_array([chunk for each in landing for chunk in each.chunks], pa.string())
     return bool(pc.all(pc.is_in(rows[KEY], value_set=value_set)).as_py())
 

@@ -123,11 +123,17 @@ def _is_single(table: Extracted, versions: Versions | None) -> bool:
     rows = sum(pyarrow.parquet.read_metadata(path).num_rows for path in table.files)
     if rows > FEW or (versions is not None and versions.known):
         return False
-    keys = pa.concat_tables([pyarrow.parquet.read_table(path, columns=list(table.key)) for path in table.files])
+    keys = pa.concat_tables([columns_of(path, table.key) for path in table.files])
     try:
         return bool(keys.group_by(list(table.key)).aggregate([]).num_rows == rows)
     except pa.ArrowNotImplementedError:
         return False
+
+
+def columns_of(path: Path, names: Sequence[str]) -> pa.Table:
+    """Some columns of a file, by one thread: Arrow's usual way opens a data set, which costs more than such a file."""
+    with pyarrow.parquet.ParquetFile(path) as file:
+        return file.read(columns=list(names), use_threads=False)
 
 
 def _in_table(connection: Any, table: Extracted, versions: Versions | None) -> int:

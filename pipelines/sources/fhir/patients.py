@@ -24,6 +24,7 @@ from pipelines.sources import Context
 from pipelines.sources.cursors.asked import Asked, place_of
 from pipelines.sources.cursors.incremental import STATE
 from pipelines.sources.cursors.values import Kind, earlier, instant_of
+from pipelines.sources.fhir.belonging import is_of_another
 from pipelines.sources.fhir.bundles import resources_in, searched
 from pipelines.sources.fhir.capability import Offered
 from pipelines.sources.fhir.views import digest_of
@@ -186,21 +187,30 @@ class Patients:
                 if way.moment is not None and (moments := start(patient)):
                     params[way.moment] = list(moments)
                 bundles = searched(self._client, kind, params, check=self._source.check_complete)
-                return [each for bundle in bundles for each in resources_in(bundle, kind)]
+                found = [each for bundle in bundles for each in resources_in(bundle, kind)]
+                return self._own(found, kind, way, patient)
 
-            if kind != "Patient":
-                return named.found(search, patient)
-            found = search(patient)
-            own = [each for each in found if each.get("id") == patient]
-            if len(own) < len(found):
-                self._client.remark(
-                    "The server does not heed _id, and answers with other patients than those that were asked for: "
-                    "these were left out."
-                )
-            return own
+            return search(patient) if kind == "Patient" else named.found(search, patient)
 
         at_once = self._source.patients.at_once if self._source.patients is not None else 1
         yield from _in_parallel(of_patient, self._ids, at_once)
+
+    def _own(self, found: list[dict[str, Any]], kind: str, way: Way, patient: str) -> list[dict[str, Any]]:
+        """What of it is the patient's who was asked for: nobody else's may land, and nothing is left out in silence."""
+        if kind == "Patient":
+            own = [each for each in found if each.get("id") == patient]
+        else:
+            own = [each for each in found if not is_of_another(each, patient)]
+        if len(own) < len(found):
+            self._client.remark(
+                "The server does not heed _id, and answers with other patients than those that were asked for: these "
+                "were left out."
+                if kind == "Patient"
+                else f"The server answers the search of {kind} by {way.patient} with what is of other patients than "
+                "those that were asked for, by its own references: that was left out. Where it has merged patients, "
+                "name them in source.patients by the ids that it keeps."
+            )
+        return own
 
 
 class Reading:

@@ -63,6 +63,8 @@ def observation(number: int, patient: str, updated: str = "2025-12-01T00:00:00Z"
     return resource("Observation", number, updated, subject=patient, on=updated[:10])
 
 
+MOTHER = {"reference": "Patient/p0"}
+
 OFFERED = {"Patient": ["_id", "active"], "Observation": ["patient", "_lastUpdated", "date"]}
 
 
@@ -148,3 +150,24 @@ def test_a_row_limit_asks_for_no_more_patients_than_it_must(platform: Platform) 
         assert platform.run(connector, row_limit=3).rows == {"observation": 3}
         assert len({each["patient"] for each in peer.asked if "patient" in each}) <= 4
         assert platform.run(connector).rows == {"observation": 30}
+
+
+def test_what_is_of_others_does_not_land_where_a_server_heeds_no_patient(platform: Platform) -> None:
+    ofs = [
+        {"subject": {"reference": "Patient/p0"}},
+        {"subject": {"reference": "https://ehr.example.org/fhir/Patient/p1/_history/4"}, "performer": [MOTHER]},
+        {"subject": {"reference": "Patient/p7"}, "performer": [MOTHER]},
+        {"subject": {"identifier": {"value": "A 17"}}},
+        {"participant": [{"actor": {"reference": "Practitioner/p9"}}, {"actor": {"reference": "Patient/p0"}}]},
+        {"participant": [{"actor": {"reference": "Patient/p9"}}]},
+    ]
+    found = [resource("Observation", number, **keys) for number, keys in enumerate(ofs)]
+    bundle = {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": each} for each in found]}
+    offered = {"type": "Observation", "searchParam": [{"name": "patient"}, {"name": "_lastUpdated"}]}
+    statement = {"resourceType": "CapabilityStatement", "rest": [{"mode": "server", "resource": [offered]}]}
+    with WebServer(lambda asked: statement if asked.path.endswith("metadata") else bundle) as web:
+        connector = platform.add(source(web, {"list": ["p0", "p1"]}, resource_types=["Observation"]))
+        summary = platform.run(connector)
+    ids = platform.duck(f"SELECT id FROM connector_{connector}.observation ORDER BY id")
+    assert [each for (each,) in ids] == [found[number]["id"] for number in (0, 1, 3, 4)]
+    assert "by patient with what is of other patients than those that were asked for" in summary.sentence
