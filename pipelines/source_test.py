@@ -15,6 +15,7 @@ from connectors.connector import ConnectorRow, validate
 from connectors.credentials import CredentialRules, Use, uses_of
 from connectors.sources import Source
 from connectors.sources.protection.rules import Profile
+from connectors.sources.views.landing import NO_ROW, NUMBER
 from pipelines.access import tunnels
 from pipelines.access.credential_rules import rules_of_test
 from pipelines.access.redaction import cleaned
@@ -118,18 +119,20 @@ def samples(source: Source, context: Context, rows: int) -> tuple[Sample, ...]:
     from pipelines.rows import to_arrow  # noqa: PLC0415
     from pipelines.sources import open_source  # noqa: PLC0415
     from pipelines.sources.as_one import source_of  # noqa: PLC0415
+    from pipelines.sources.together import is_made_of_others  # noqa: PLC0415
 
     configure()
     found = []
     for resource in open_source(source, context):
-        context.mask.put_into(resource)
-        context.protection.put_into(resource)
+        if not is_made_of_others(resource):
+            context.mask.put_into(resource)
+            context.protection.put_into(resource)
         to_arrow.put_into(resource, None, context.remarks)
         landed: list[dict[str, Any]] = []
         columns: dict[str, None] = {}
         for item in source_of("rehearsal", [resource], None):
             for row in [item] if isinstance(item, dict) else item.slice(0, rows).to_pylist():
                 columns.update(dict.fromkeys(row))
-                landed.append(row)
+                landed += [row] if row.get(NUMBER) != NO_ROW else []
         found.append(Sample(resource.name, tuple(columns), tuple(landed[:rows])))
     return tuple(found)

@@ -12,10 +12,21 @@ import pyarrow as pa
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 """glibc's; other C libraries have none, and keep less."""
 
+_set = getattr(ctypes.CDLL(None), "mallopt", None)
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_LARGE = 128 * 1024
+
 
 def keep_little() -> None:
-    """Let Arrow take its memory from the C library from now on: what is free there can be given back."""
+    """Let Arrow take its memory from the C library from now on: what is free there can be given back.
+
+    And let that keep one heap for all threads and large pieces outside of it: it learns from the largest that was ever
+    freed what is to stay in its heaps, of which it makes one a thread.
+    """
     pa.set_memory_pool(pa.system_memory_pool())
+    if _trim is not None and _set is not None:
+        for name, value in ((_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _LARGE), (_ARENA_MAX, 1)):
+            _set(name, value)
 
 
 def give_back(*, cycles: bool = False) -> None:

@@ -15,7 +15,7 @@ import pyarrow.ipc
 from dlt.extract import DltResource
 from dlt.extract.items_transform import ItemTransform
 
-PAGE_BYTES = 4_000_000
+PAGE_BYTES = 1_000_000
 """The size of the pages in which a table goes on."""
 
 

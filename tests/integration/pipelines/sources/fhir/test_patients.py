@@ -153,7 +153,7 @@ def test_a_row_limit_asks_for_no_more_patients_than_it_must(platform: Platform) 
 
 
 def test_what_is_of_others_does_not_land_where_a_server_heeds_no_patient(platform: Platform) -> None:
-    ofs = [
+    ofs: list[dict[str, Any]] = [
         {"subject": {"reference": "Patient/p0"}},
         {"subject": {"reference": "https://ehr.example.org/fhir/Patient/p1/_history/4"}, "performer": [MOTHER]},
         {"subject": {"reference": "Patient/p7"}, "performer": [MOTHER]},

@@ -6,8 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
+from connectors.sources import Source
 from pipelines.errors import ConfigurationError
+from pipelines.source_test import probe
 from pipelines.sources.fhir.bulk import status
 from tests.support.data_plane.platform import Platform
 from tests.support.servers.bulk import BulkServer, resource
@@ -260,3 +263,32 @@ def test_several_values_for_one_column_end_the_run_in_a_sentence(
     connector = platform.add(source(web, view_definitions=[cities]))
     with pytest.raises(ConfigurationError, match="View cities finds several values for its column c"):
         platform.run(connector)
+
+
+def test_a_test_of_a_connector_shows_what_its_views_give(platform: Platform) -> None:
+    peer = FhirServer(*(patient(number, "Oslo", "Rome", active=number != 1) for number in range(3)))
+    with WebServer(peer) as web:
+        tested = source(web, mode="search", mask=["id"])
+        found = probe(TypeAdapter(Source).validate_python(tested), platform.settings)
+        assert [sample.table for sample in found.samples] == ["Patient", "addresses"], found.message
+        rows = found.samples[1].rows
+        assert [(row["city"], row["_row"]) for row in rows] == [("Oslo", 0), ("Rome", 1)] * 2
+        assert {row["patient"] for row in rows} < {row["id"] for row in found.samples[0].rows}
+        broken = {**ADDRESSES, "select": [{"column": [{"name": "c", "path": "address.city"}]}]}
+        found = probe(TypeAdapter(Source).validate_python({**tested, "view_definitions": [broken]}), platform.settings)
+    assert (found.ok, "View addresses finds several values for its column c" in found.message) == (False, True)
+
+
+def test_views_stand_beside_histories(platform: Platform) -> None:
+    peer = FhirServer(patient(1, "Oslo"), patient(2, "Rome"))
+    with WebServer(peer) as web:
+        connector = platform.add(source(web, mode="search", history=True))
+        platform.run(connector)
+        peer.resources.append({**patient(1, "Lima", "Quito"), "meta": {"lastUpdated": "2026-01-15T00:00:00Z"}})
+        platform.run(connector)
+    cities = f"SELECT city FROM connector_{connector}.addresses ORDER BY _resource_id, _row"
+    assert platform.duck(cities) == [("Lima",), ("Quito",), ("Rome",)]
+    versions = platform.duck(
+        f"SELECT id, count(*), count(valid_to) FROM connector_{connector}.patient__history GROUP BY id ORDER BY id"
+    )
+    assert versions == [("p1", 2, 1), ("p2", 1, 0)]
