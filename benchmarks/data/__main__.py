@@ -74,7 +74,9 @@ def redcap(records: int) -> list[Figure]:
         address = made.served("benchmarks.data.redcap_project", str(records), str(REDCAP_FIELDS))
         runner = Runner(made.environment(BENCH_REDCAP=f"{address}/api/", CAI_SECRET_BENCH_REDCAP=TOKEN))
         return [
-            runner.once(f"REDCap, {records:,} records of {REDCAP_FIELDS:,} fields, {layout}", f"redcap-{layout}")
+            runner.once(
+                f"REDCap, {records:,} records of {REDCAP_FIELDS:,} fields, {layout}", f"redcap-{layout}", REDCAP_MB
+            )
             for layout in ("by_instrument", "wide")
         ]
 
@@ -88,6 +90,7 @@ def fhir(resources: int) -> list[Figure]:
         return [
             runner.figure(name, "fhir-export", "ndjson", FHIR_RATIO),
             runner.memory(f"most memory, {name}", "fhir-export", FHIR_MB),
+            runner.once(f"{name}, with views and history", "fhir-views", FHIR_MB),
         ]
 
 
@@ -284,12 +287,12 @@ class Runner:
         most = self._most(side)
         return Figure(name, f"{most:.0f} MB", "", None, f"at most {bar} MB", most <= bar)
 
-    def once(self, name: str, side: str) -> Figure:
+    def once(self, name: str, side: str, bar: int) -> Figure:
         """The most memory of one run, which takes minutes."""
         seconds = self.seconds(side)
         most = self._most(side)
         note = f"{seconds:.0f} s: {self._where(side)}"
-        return Figure(name, f"{most:.0f} MB", "", None, f"at most {REDCAP_MB} MB", most <= REDCAP_MB, note)
+        return Figure(name, f"{most:.0f} MB", "", None, f"at most {bar} MB", most <= bar, note)
 
     def flat(self, name: str, side: str) -> Figure:
         """The same for the large table, beside the small one."""

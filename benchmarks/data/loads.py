@@ -167,6 +167,7 @@ _FHIR = {
     "resource_types": ["Observation"],
     "mode": "bulk",
 }
+_PRELOADED_FHIR = ("pipelines.loading.pipeline", "pipelines.sources.fhir")
 _POSTGRES = {"type": "postgres", "credentials": {"env": WAREHOUSE}}
 
 LOADS: dict[str, Callable[[], float]] = {
@@ -184,7 +185,8 @@ LOADS: dict[str, Callable[[], float]] = {
     "xlsx-to-duckdb": _connector(_files("xlsx", "xlsx"), None),
     "redcap-wide": _connector(_REDCAP, None, ("pipelines.loading.pipeline",)),
     "redcap-by_instrument": _connector({**_REDCAP, "layout": "by_instrument"}, None, ("pipelines.loading.pipeline",)),
-    "fhir-export": _connector(_FHIR, None, ("pipelines.loading.pipeline", "pipelines.sources.fhir")),
+    "fhir-export": _connector(_FHIR, None, _PRELOADED_FHIR),
+    "fhir-views": _connector({**_FHIR, "views": "sql-on-fhir", "history": True}, None, _PRELOADED_FHIR),
     "merge-to-duckdb": _connector(_KEYED, None),
     "merge-to-postgres": _connector(_KEYED, _POSTGRES),
     "merge-tenth-to-postgres": _connector(_KEYED, _POSTGRES, change=change_a_tenth),
