@@ -169,6 +169,9 @@ class Settings(ApiSettings):
         description="Most runs at once in that work queue, forms among them, as bootstrap sets it. The controller has "
         "a queue of its own. Unset: as it is in Prefect.",
     )
+    split_bytes: int | None = Field(
+        None, ge=1024 * 1024, description="Bytes that one run copies of a table without `split`. Unset: all of it."
+    )
     code_path: Path = Field(ROOT, description="Directory, on the worker, that holds this code: where its runs start.")
     code_version: str | None = Field(
         None, description="Version of this code, which each load notes. The image sets it to its own."
@@ -207,14 +210,11 @@ class Settings(ApiSettings):
     )
     mask_key_required: bool = Field(
         False,
-        description="Columns are masked with CAI_SECRET_MASK_KEY only. For workers that keep no files: each would make "
-        "a key of its own.",
+        description="Mask with CAI_SECRET_MASK_KEY only: workers that keep no files would each make a key.",
     )
-
     warm_workers: bool = Field(
         False,
-        description="`make run` starts a warm worker for loads: runs are forked from a process that has imported "
-        "everything (docs/architecture.md).",
+        description="`make run` starts a warm worker, whose loads are forked (docs/architecture.md).",
     )
     run_memory_megabytes: int | None = Field(
         None,

@@ -26,6 +26,7 @@ from connectors.schedules.cron import Schedule, ScheduleError
 from connectors.schedules.cron import parse as parse_schedule
 from connectors.sources import Source
 from connectors.sources.asking.quiet_hours import AllQuietHours
+from connectors.sources.checks import checks_of
 from connectors.sources.deletes import Deletes
 from connectors.sources.fhir import FhirSource
 from connectors.telling.notices import Notify
@@ -303,7 +304,7 @@ def _of_dataset(row: ConnectorRow, destination: Destination | None) -> list[Refu
 
 
 def by_key_refusals(source: Source, destination: Destination) -> list[Refusal]:
-    """What a source asks for that goes by the keys of rows, and the destination can't do."""
+    """What a source asks for that the destination can't do: what goes by the keys of rows, and several writers."""
     asked = {}
     if any(
         getattr(how, "deletes", Deletes.IGNORE) is not Deletes.IGNORE for how in (source, *source.landings().values())
@@ -326,7 +327,22 @@ def by_key_refusals(source: Source, destination: Destination) -> list[Refusal]:
         else:
             continue
         found.append(Refusal("/source", sentence))
-    return found
+    return found + _split_refusals(source, destination)
+
+
+def _split_refusals(source: Source, destination: Destination) -> list[Refusal]:
+    """Why a table can't be loaded by several runs, where it asks for that."""
+    if not any(getattr(how, "split", None) for how in source.landings().values()):
+        return []
+    if isinstance(destination, DuckdbDestination):
+        why = "split can't be used with DuckDB, which has one writer at a time: leave it out, or name PostgreSQL."
+    elif not isinstance(destination, PostgresDestination):
+        why = "split works from PostgreSQL into PostgreSQL only: leave it out."
+    elif source.protect is not None or checks_of(source):
+        why = "split can't be used with protect or checks, for which one run looks at each row: leave it out."
+    else:
+        return []
+    return [Refusal("/source", why)]
 
 
 def _of_people(row: ConnectorRow) -> list[Refusal]:

@@ -159,10 +159,23 @@ class Locks:
         try:
             yield
         finally:
-            self._keys.remove(key)
-            # When the connection is gone the lock is too, and the error that brought us here matters more.
-            with contextlib.suppress(psycopg2.Error):
-                _first(self._connection, "SELECT pg_advisory_unlock(%(key)s)", {"key": key})
+            self._free(key)
+
+    @contextlib.contextmanager
+    def trying(self, key: int) -> Iterator[bool]:
+        """Hold the lock for a while, if it is free: whether it was."""
+        taken = self.take(key)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self._free(key)
+
+    def _free(self, key: int) -> None:
+        self._keys.remove(key)
+        # When the connection is gone the lock is too, and the error that brought us here matters more.
+        with contextlib.suppress(psycopg2.Error):
+            _first(self._connection, "SELECT pg_advisory_unlock(%(key)s)", {"key": key})
 
     def prove_by(self, statement: str, values: Mapping[str, Any]) -> None:
         """Name what proves, if the connection is lost, that no other run had the turn meanwhile.

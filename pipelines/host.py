@@ -48,6 +48,12 @@ class RunHost(Protocol):
             RunError: it can't be asked for, so somebody has to start it.
         """
 
+    def helped(self, load_id: int, runs: int) -> contextlib.AbstractContextManager[object]:
+        """Have so many other runs help a load, which takes parts itself (`flows.parts`); none may come.
+
+        At its end those that have not begun are called off.
+        """
+
 
 class PlainHost:
     """A run in a plain process: no scheduler, each step is done once, no limit of time."""
@@ -75,6 +81,11 @@ class PlainHost:
     def come_again(self, at: datetime, key: str, options: Options) -> None:
         """Nobody does: whoever started this run starts another."""
         del at, key, options
+
+    def helped(self, load_id: int, runs: int) -> contextlib.AbstractContextManager[object]:
+        """Nobody does."""
+        del load_id, runs
+        return contextlib.nullcontext()
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,11 @@ class LoadRecord:
             self._locks.prove_by(runs.STILL_OURS, {"load": self._begun.load_id})
 
     @property
+    def load_id(self) -> int | None:
+        """The load's row; None where its start could not be noted."""
+        return None if self._begun is None else self._begun.load_id
+
+    @property
     def sees_left_export(self) -> bool:
         """Whether a deleted connector has left an export that is to be ended now."""
         return self._begun is not None and self._begun.sees_left_export

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,7 @@ from connectors.runs import Options
 from pipelines.errors import Step, TransientError
 from pipelines.missed_run import Due
 from prefect_api.names import STARTED_BY
+from prefect_api.part_runs import helping_runs
 
 logger = logging.getLogger("prefect.pipelines")
 
@@ -117,6 +118,15 @@ class PrefectHost:
                 "The source can't be asked yet, and Prefect takes no run that would look again: the connector's next "
                 "run does, or one that you start."
             ) from None
+
+    @contextlib.contextmanager
+    def helped(self, load_id: int, runs: int) -> Iterator[None]:
+        """By runs on the work pool and queue of the deployment, as many as there is room for."""
+        if self._deployment_id is None:
+            yield
+            return
+        with helping_runs(self._deployment_id, load_id, runs, self.actor):
+            yield
 
 
 def _worth_a_retry(_task: Any, _run: TaskRun, state: State[Any]) -> bool:

@@ -110,17 +110,15 @@ def run_connector(
                 secrets.permit(rules_of(locks.query, row.team, settings), uses_of(row.source, row.destination))
                 refuse_other_writers(locks, found, settings, full_refresh=options.full_refresh)
                 directory = stack.enter_context(working_directory(settings.data_dir / "runs" / str(connector_id)))
+                given = (destination_of(found, settings), options, settings, secrets, locks, directory)
                 job = Job(
                     found,
-                    destination_of(found, settings),
-                    options,
-                    settings,
-                    secrets,
-                    locks,
-                    directory,
+                    *given,
                     report=listeners.report,
                     names=names_of_source(found),
                     profile=profile_of(locks.query, found.source, row.team),
+                    load_id=record.load_id,
+                    helped=host.helped,
                 )
                 outcome = _when_it_may(job, row, host, limited=record.sees_limits)
                 if isinstance(outcome, Waiting):

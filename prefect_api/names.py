@@ -24,6 +24,8 @@ WARM_POOL_TYPE = "clinical-ai-warm"
 PROBE_FLOW = "probe-source"
 PROBE_DEPLOYMENT = "probe"
 PROBE_ENTRYPOINT = "flows/probe.py:probe_source"
+PARTS_FLOW = "load-parts"
+PARTS_ENTRYPOINT = "flows/parts.py:load_parts"
 
 FORM_DEPLOYMENT = "form"
 FORMS = ("create", "update", "activate", "deactivate", "delete", "test", "decide")

@@ -13,6 +13,7 @@ import pipelines
 FLOWS: Mapping[str, str] = {
     "flows/dlt_pipeline_flow.py:run_connector_pipeline": "flows.dlt_pipeline_flow",
     "flows/probe.py:probe_source": "flows.probe",
+    "flows/parts.py:load_parts": "flows.parts",
     **{
         f"flows/connector_forms.py:{what}_connector": "flows.connector_forms"
         for what in ("create", "update", "activate", "deactivate", "delete", "test")

@@ -35,6 +35,16 @@ class SqlTable(LandingWithDeletes):
     initial_value: InitialValue = None
     lag: Lag = None
     cursor_type: CursorType = None
+    split: Annotated[
+        int | None,
+        Field(
+            ge=2,
+            le=64,
+            description="How many runs copy it at once where it is loaded as a whole: by a first load, a full refresh "
+            "and `replace`. From PostgreSQL 14 into PostgreSQL, where its rows stream. null: as CAI_SPLIT_BYTES says, "
+            "else one.",
+        ),
+    ] = None
     columns: Annotated[Columns, Field(description="Only these, and the key and the cursor. Empty: all columns.")] = ()
 
     @model_validator(mode="after")

@@ -57,6 +57,23 @@ def waits_for_source(
     return None
 
 
+def has_place(locks: Locks, row: ConnectorRow, found: Connector, secrets: Secrets) -> bool:
+    """Whether one more run may ask a connector's source now, beside the one that it helps. Waits for nothing.
+
+    Its places last as long as its session, `locks`.
+    """
+    limits = [each for each in limits_of_runs.all_limits(locks.query) if each.loads is not None]
+    if not limits:
+        return True
+    uses = uses_of(row.source, None)
+    hosts = hosts_of(row.source, found, secrets, within_secrets=any(each.hosts for each in limits))
+    return all(any(locks.take(key) for key in _keys(limit)) for limit in limits if limit.holds_for(hosts, uses))
+
+
+def _keys(limit: SourceLimit) -> list[int]:
+    return [name_key(f"source limit {limit.name} {number}") for number in range(limit.loads or 0)]
+
+
 def _quiet(own: Sequence[QuietHours], limits: Sequence[SourceLimit], timezone: str, now: datetime) -> Wait | None:
     """The end of the longest of all quiet hours that it is now."""
     ends: list[tuple[datetime | None, str | None]] = [(end_of_quiet(own, now, timezone), None)]
@@ -69,7 +86,7 @@ def _quiet(own: Sequence[QuietHours], limits: Sequence[SourceLimit], timezone: s
 
 def _place(locks: Locks, limit: SourceLimit, connector_id: int, options: Options, now: datetime) -> Wait | None:
     """Take a place under a limit, or say how it stands."""
-    keys = [name_key(f"source limit {limit.name} {number}") for number in range(limit.loads or 0)]
+    keys = _keys(limit)
     asked = json.dumps(options.asked, sort_keys=True)
     stand = limits_of_runs.stand_of(locks.query, limit.name, keys, connector_id, asked)
     if may_go(limit, stand) and any(locks.take(key) for key in keys):

@@ -113,16 +113,26 @@ def open_target(
     match destination:
         case DuckdbDestination(path=path, storage_version=version):
             return _duckdb(data_dir / path, staging, version, one_thread=one_thread, by_width=by_width)
-        case PostgresDestination(credentials=reference):
-            value = secrets.resolve(reference)
-            for host, _, _ in postgres_places(postgres_url(value)):
-                secrets.hold_to(reference, host)
-            return _postgres(value, staging, dataset, denied)
+        case PostgresDestination():
+            return _postgres(address_of(destination, secrets, denied), staging, dataset)
         case FilesystemDestination():
             return _filesystem(destination, secrets, data_dir, denied)
         case OtherDestination(type=kind, credentials=reference):
             value = secrets.resolve(reference)
             return _other(kind, value, staging, None if roots is None else (data_dir, *roots), denied)
+
+
+def address_of(destination: PostgresDestination, secrets: Secrets, denied: DeniedHosts) -> str:
+    """The address of a PostgreSQL that rows may go to, with its login.
+
+    Raises:
+        ConfigurationError: it is none, or on a host that is denied or that its credential is not for.
+    """
+    url = postgres_url(secrets.resolve(destination.credentials))
+    for host, port, database in postgres_places(url):
+        secrets.hold_to(destination.credentials, host)
+        denied.check(host, port, database)
+    return url
 
 
 def hold_below(destination: Destination, roots: tuple[Path, ...]) -> None:
@@ -200,7 +210,7 @@ def make_duckdb_file(path: Path, version: str) -> None:
             ) from None
 
 
-def _postgres(value: Any, staging: str, dataset: str | None, denied: DeniedHosts) -> Target:
+def _postgres(url: str, staging: str, dataset: str | None) -> Target:
     from dlt.destinations.impl.postgres.postgres import PostgresParquetCopyJob  # noqa: PLC0415  # only in a run
 
     from pipelines.access.postgres_sessions import connect_for_copy  # noqa: PLC0415
@@ -209,9 +219,6 @@ def _postgres(value: Any, staging: str, dataset: str | None, denied: DeniedHosts
     # Else the driver first reads a whole file into memory. It stays one transaction a file.
     PostgresParquetCopyJob._ingest_per_rowgroup = True
     PostgresParquetCopyJob._connect = connect_for_copy  # type: ignore[method-assign]
-    url = postgres_url(value)
-    for host, port, database in postgres_places(url):
-        denied.check(host, port, database)
     kind: type[RefreshedPostgres | RefreshedOneSchema] = RefreshedPostgres
     if dataset is not None:
         from pipelines.loading.one_schema import needs_one_schema  # noqa: PLC0415  # only in a run

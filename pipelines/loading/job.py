@@ -1,5 +1,6 @@
 """Jobs: what the pipeline takes of the run around it."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,12 @@ class Job:
     """The tables and columns that a sentence about an error may show. The pipeline adds those that it lands."""
     profile: Profile | None = None
     """That which `protect` of the source names."""
+    load_id: int | None = None
+    """The load's row in `cai_loads`; None where it could not be written."""
+    helped: Callable[[int, int], contextlib.AbstractContextManager[object]] = lambda _load, _runs: (
+        contextlib.nullcontext()
+    )
+    """Has so many other runs help the load, within it; none may come."""
 
     @property
     def name(self) -> str:

@@ -231,7 +231,10 @@ class Preparation:
         key = fitting_step.key_of(resource, landed_name(self._opened.pipeline))
         cursor = None if increment is None else increment.cursor.path
         known, masks = dict(self.fitters[table].known), frozenset(self._mask.columns)
-        return Wish(str(resource.write_disposition), key, cursor, self._contract, known, required, masks)
+        split = getattr(self._job.connector.source.landings().get(resource.name), "split", None)
+        # A load that is not written down has no parts that others could find.
+        asked = (None, None) if self._job.load_id is None else (split, self._job.settings.split_bytes)
+        return Wish(str(resource.write_disposition), key, cursor, self._contract, known, required, *asked, masks)
 
     def _leave_out_what_stands_there(
         self,

@@ -58,11 +58,17 @@ def _resource(
             f"Table {quoted([table.name])} has no column {quoted(unknown)}: check source.tables; "
             f"it has {quoted(sorted(names))}."
         )
+    if table.split and engine.dialect.name != "postgresql":
+        raise ConfigurationError(
+            f"split of table {quoted([table.name])} needs PostgreSQL as the source, and this is another database: "
+            "leave split out."
+        )
     loader: Any = postgres_reader.PostgresLoader if engine.dialect.name == "postgresql" else sql_dialects.RowsLoader
     offer = None
     if origin is not None and context.snapshot is not None and not table.types:
         context.snapshot.address = postgres_reader.address(engine.url)
         offer = Offer(table.name, origin.of(needed), context.snapshot)
+        offer.remark = context.remarks.add
         loader = postgres_reader.offering(offer)
     increment = increment_of_table(engine, reflected, table, context)
     nullable = table.cursor_column is not None and reflected.c[table.cursor_column].nullable is not False

@@ -31,6 +31,7 @@ from pipelines.loading.job import Job
 from pipelines.loading.measures.row_counts import RowCounts
 from pipelines.loading.streaming.column_types import sql_types
 from pipelines.loading.streaming.pump import Pumped, SourceError, pump
+from pipelines.loading.streaming.splitting import READ, Aim, Splitting
 from pipelines.rows.fitting import Fitter
 from pipelines.sources.sql.streams.snapshot import Snapshot
 from pipelines.sources.sql.streams.wishes import Wish
@@ -183,22 +184,39 @@ class StreamJob(RunnableLoadJob, HasFollowupJobs):
         offer = stream.offer
         with self._of_source(), offer.snapshot.held():
             offer.look_again()
-        with offer.snapshot.held() as snapshot, sql.begin_transaction():
+        with offer.snapshot.held() as snapshot:
             if offer.is_stale:
                 raise TransientError(f"The source's session ended before the rows of {table} were read.")
-            if table in self._streams.direct:
-                self._refuse_rows(name, table)
             types = self._types(name, stream)
             columns = ", ".join(map(quoted_name, (*types, "_dlt_load_id")))
             casts = ", ".join(f"CAST({quoted_name(column)} AS {kind})" for column, kind in types.items())
-            select = f"SELECT {casts}, '{self._load_id}'::text FROM ({offer.query}) AS read"  # noqa: S608  # escaped
-            with sql.native_connection.cursor() as cursor:
-                try:
-                    pumped = pump(snapshot, select, cursor, f"COPY {name}({columns}) FROM STDIN (FORMAT binary)")
-                except SourceError as error:
-                    self._tell(error, table)
-            _check(table, offer.seen.rows, pumped)
-        self._streams.sizes[table] = pumped.size
+            select = f"SELECT {casts}, '{self._load_id}'::text FROM ({READ}) AS read"  # noqa: S608  # escaped
+            aim = Aim(table, name, columns, bool(sql.is_staging_dataset_active), table in self._streams.direct, select)
+            try:
+                if offer.runs > 1:
+                    self._copy_in_parts(snapshot, aim, offer)
+                else:
+                    self._copy(snapshot, aim, offer)
+            except SourceError as error:
+                self._tell(error, table)
+
+    def _copy(self, snapshot: Snapshot, aim: Aim, offer: "Offer") -> None:
+        sql = self._job_client.sql_client  # type: ignore[attr-defined]
+        with sql.begin_transaction(), sql.native_connection.cursor() as cursor:
+            self._refuse_rows(aim)
+            copy = f"COPY {aim.name}({aim.columns}) FROM STDIN (FORMAT binary)"
+            pumped = pump(snapshot, aim.select.replace(READ, offer.query), cursor, copy)
+            _check(aim.table, offer.seen.rows, pumped)
+        self._streams.sizes[aim.table] = pumped.size
+
+    def _copy_in_parts(self, snapshot: Snapshot, aim: Aim, offer: "Offer") -> None:
+        sql = self._job_client.sql_client  # type: ignore[attr-defined]
+        splitting = Splitting(self._streams.job, sql, offer, aim)
+        self._streams.sizes[aim.table] = splitting.copy(snapshot)
+        with sql.begin_transaction(), sql.native_connection.cursor() as cursor:
+            if not aim.is_staged:
+                self._refuse_rows(aim)
+            splitting.finish(cursor)
 
     def _tell(self, error: SourceError, table: str) -> NoReturn:
         """Raise what the source has raised, in words about it."""
@@ -216,14 +234,16 @@ class StreamJob(RunnableLoadJob, HasFollowupJobs):
         """What fails in here is told as the source's."""
         return as_fault(self._streams.job.secrets.redact, Step.EXTRACT)
 
-    def _refuse_rows(self, name: str, table: str) -> None:
+    def _refuse_rows(self, aim: Aim) -> None:
         """Hold others off a table that must be empty."""
+        if aim.table not in self._streams.direct:
+            return
         sql = self._job_client.sql_client  # type: ignore[attr-defined]
-        sql.execute_sql(f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE")
-        if sql.execute_sql(f"SELECT 1 FROM {name} LIMIT 1"):  # noqa: S608  # a name, escaped
+        sql.execute_sql(f"LOCK TABLE {aim.name} IN SHARE ROW EXCLUSIVE MODE")
+        if sql.execute_sql(f"SELECT 1 FROM {aim.name} LIMIT 1"):  # noqa: S608  # a name, escaped
             raise TransientError(
-                f"Table {table} has got rows from somebody else while this run read, so nothing of it was loaded: the "
-                "next run takes them into account."
+                f"Table {aim.table} has got rows from somebody else while this run read, so nothing of it was loaded: "
+                "the next run takes them into account."
             )
 
     def _types(self, name: str, stream: Stream) -> dict[str, str]:

@@ -89,7 +89,11 @@ class PostgresLoader(BaseTableLoader):
             streamed, border = query, None
             if (increment := offer.increment) is not None and increment.last is not None:
                 streamed, border = parted(query, increment, self.table, self.engine)
-            if offer.take(self._statement(streamed), is_whole=border is None):
+
+            def piece(condition: str) -> str:
+                return self._statement(query.where(sa.literal_column(condition)))
+
+            if offer.take(self._statement(streamed), is_whole=border is None, piece=piece):
                 yield offer.empty()
                 if border is None:
                     return

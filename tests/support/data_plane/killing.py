@@ -20,12 +20,14 @@ import duckdb
 import psycopg2  # type: ignore[import-untyped]
 
 from connectors.runs import Options
-from pipelines import load_history
+from database.control import load_parts
+from pipelines import helping, load_history
+from pipelines.connector_lock import Locks
 from pipelines.loading import pipeline as engine
 from pipelines.loading import unfinished_loads as exactness
 from pipelines.loading.comparing import histories
 from pipelines.loading.replacing import lakes, refresh
-from pipelines.loading.streaming import pump, streams
+from pipelines.loading.streaming import pump, splitting, streams
 from pipelines.run import run_connector
 from pipelines.sources import exports, fhir, files, rest_api
 from pipelines.sources.fhir.bulk import export
@@ -43,6 +45,13 @@ SWAP_POINTS = ("swap-begin", "swap-mid", "swap-end")
 
 STREAM_POINTS = ("stream-begin", "stream-mid", "stream-end")
 """Where a run can be killed whose rows stream: before and among the rows of a COPY, and before it is committed."""
+
+SPLIT_POINTS = ("split-begin", "stream-mid", "split-end", "split-seen")
+"""Where a run can be killed that copies a table in parts: before the first and within one, when all are in, and before
+they are to be seen."""
+
+PART_POINTS = ("part-mid", "part-in")
+"""Where a run can be killed that helps it: within a part, and when nobody has heard yet that it is in."""
 
 EXPORT_POINTS = ("token", "kick-off", "wait", "download", "load", "cleanup")
 """Where a run with an export of a FHIR server can be killed."""
@@ -158,6 +167,56 @@ def arm_stream(point: str) -> None:
             streams._check = _die
 
 
+def arm_split(point: str) -> None:
+    """Make this process die at a point of a table that is copied in parts."""
+    match point:
+        case "split-begin":
+            splitting.Splitting._copy_all = _die  # type: ignore[method-assign]
+        case "split-end":
+            splitting.Splitting.finish = _die  # type: ignore[method-assign]
+        case "split-seen":
+            splitting.Splitting.finish = _die_behind(splitting.Splitting.finish)  # type: ignore[method-assign]
+        case "part-mid":
+            arm_stream("stream-mid")
+        case "part-in":
+            load_parts.is_in = _die
+
+
+def start_helper(connector: int, point: str, database_url: str) -> None:
+    """Fork a process that helps this one's load and dies at a point, if it names one. This one copies no part before
+    that one has begun to, or is gone."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        signal.alarm(LONGEST_SECONDS)
+        arm_split(point)
+        copied = helping._copied
+
+        def begin(*arguments: Any) -> Any:
+            os.write(writing, b".")
+            return copied(*arguments)
+
+        helping.__dict__["_copied"] = begin
+        with Locks.open(database_url) as locks:
+            while (load := locks.query(OPEN, {"connector": connector})) is None:
+                time.sleep(0.02)
+        helping.help_load(load["load_id"], Settings())
+        os._exit(0)
+    os.close(writing)
+    copy_all = splitting.Splitting._copy_all
+
+    def wait(*arguments: Any) -> None:
+        os.read(reading, 1)
+        copy_all(*arguments)
+
+    splitting.Splitting._copy_all = wait  # type: ignore[assignment,method-assign]
+
+
+OPEN = """
+    SELECT load_id FROM cai_load_parts JOIN cai_loads ON id = load_id
+    WHERE connector_id = %(connector)s AND outcome = 'running' LIMIT 1
+"""
+
+
 def arm_checks(point: str) -> None:
     """Make this process die within the checks (`check:` and a number of calls), or as a load is held."""
     place, _, number = point.partition(":")
@@ -202,6 +261,9 @@ def serve() -> None:
                 fitness.LEAST_BYTES = fitness.LEAST_ROWS = 0
             arm(order["point"])
             arm_stream(order["point"])
+            if order["helper"] is not None:
+                start_helper(order["connector"], order["helper"], Settings().resolved_database_url())
+            arm_split(order["point"])
             arm_checks(order["point"])
             arm_export(order["point"])
             run_connector(order["connector"], Options(**order.get("options", {})), Settings())
@@ -235,10 +297,12 @@ class Forge:
         *,
         kill_after: float | None = None,
         streams: bool = False,
+        helper: str | None = None,
         **options: Any,
     ) -> int:
         """The exit of a run that dies at `point` or after so many seconds, if it is not done by then, or of one that
-        does not. `streams`: small tables stream too, where they can."""
+        does not. `streams`: small tables stream too, where they can. `helper`: another process helps to copy tables in
+        parts, and dies at this point; "": at none."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         order = {
@@ -246,6 +310,7 @@ class Forge:
             "point": point,
             "kill_after": kill_after,
             "streams": streams,
+            "helper": helper,
             "options": options,
         }
         self._process.stdin.write(json.dumps(order) + "\n")

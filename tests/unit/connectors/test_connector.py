@@ -7,6 +7,7 @@ import pytest
 from connectors.connector import ConnectorRow, InvalidConnectorError, validate, validate_for_load
 
 SOURCE = {"type": "files", "url": "/data", "format": "csv", "table": "labs"}
+EMR = {"env": "CAI_SECRET_EMR"}
 
 
 def row(**values: Any) -> ConnectorRow:
@@ -72,6 +73,30 @@ def test_what_goes_by_key_is_refused_where_keys_find_no_row(destination: dict[st
         validate(row(source=source(**asked), destination=duckdb))
         validate(row(source=source(**asked)))
     validate(row(source=source(), destination=destination))
+
+
+@pytest.mark.parametrize(
+    ("destination", "more", "said"),
+    [
+        ({"type": "duckdb", "path": "x.duckdb"}, {}, "split can't be used with DuckDB, which has one writer at a time"),
+        ({"type": "filesystem", "url": "/data/lake", "format": "delta"}, {}, "from PostgreSQL into PostgreSQL only"),
+        ({"type": "postgres", "credentials": EMR}, {"protect": {"profile": "safe_harbor"}}, "with protect or checks"),
+    ],
+)
+def test_split_is_refused_where_one_run_alone_can_load(
+    destination: dict[str, Any], more: dict[str, Any], said: str
+) -> None:
+    def source(**asked: Any) -> dict[str, Any]:
+        return {"type": "sql_database", "credentials": EMR, "tables": [{"name": "visit", **asked}], **more}
+
+    with pytest.raises(InvalidConnectorError, match=said) as caught:
+        validate(row(source=source(split=4), destination=destination))
+    assert [refusal.pointer for refusal in caught.value.refusals] == ["/source"]
+    validate(row(source=source(), destination=destination))
+    with pytest.raises(InvalidConnectorError, match="split"):
+        validate(row(source=source(split=1), destination={"type": "postgres", "credentials": EMR}))
+    if not more:
+        validate(row(source=source(split=4), destination={"type": "postgres", "credentials": EMR}))
 
 
 def test_a_history_needs_a_key() -> None:

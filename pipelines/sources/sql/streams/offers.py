@@ -7,6 +7,7 @@ declined, and the reader reads as ever. Nothing is written here, so nothing is l
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,10 +19,18 @@ from pipelines.errors import TransientError
 from pipelines.sources.cursors.incremental import Increment
 from pipelines.sources.sql.streams import fitness
 from pipelines.sources.sql.streams.fitness import Origin, arrow_of, odd_values, quoted_name, reason_against
+from pipelines.sources.sql.streams.pieces import LEAST_VERSION, Piece, runs_for
 from pipelines.sources.sql.streams.snapshot import Snapshot
 from pipelines.sources.sql.streams.wishes import Wish
 
 logger = logging.getLogger("prefect.pipelines")
+
+
+_BLOCKS = """
+    SELECT max(pg_relation_size(id)) / current_setting('block_size')::int, sum(pg_relation_size(id))::bigint
+    FROM (SELECT relid::oid FROM pg_partition_tree({oid:d}) UNION SELECT {oid:d}::oid) AS found(id)
+"""
+"""Rows of partitions lie in blocks of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,8 @@ class Offer:
         self.wish: Wish | None = None
         """Set by the engine; without one, the table goes through files."""
         self.increment: Increment | None = None
+        self.remark: Callable[[str], object] = lambda _: None
+        """Told what people must know of how it is loaded."""
         self.query = ""
         """What is read, once the offer is taken."""
         self.is_whole = True
@@ -53,6 +64,11 @@ class Offer:
         self.shared = ""
         """The name of the moment at which those are to be read."""
         self.seen = Seen(0)
+        self.runs = 1
+        """How many copy it at once."""
+        self.blocks = 0
+        """Of its largest part, in which pieces are cut."""
+        self._piece: Callable[[str], str] | None = None
         self._number = 0
 
     @property
@@ -79,14 +95,22 @@ class Offer:
             reason = "it is a backfill"
         return self._said(reason)
 
-    def take(self, query: str, *, is_whole: bool) -> bool:
+    def piece(self, piece: Piece) -> str:
+        """What is read of a piece of the table."""
+        return self._piece(piece.condition) if self._piece is not None else self.query
+
+    def take(self, query: str, *, is_whole: bool, piece: Callable[[str], str] | None = None) -> bool:
         """Whether the rows of a query stream, by what the server says of them. Moves the cursor to the newest value.
 
-        `is_whole`: they are all that are asked for. Else those at the cursor's border are read as ever.
+        Args:
+            query: what is asked for.
+            is_whole: that is all. Else the rows at the cursor's border are read as ever.
+            piece: the query for the rows that fulfil a condition, too.
         """
         reason = self._reason(query, is_whole=is_whole)
         if not reason:
-            self.query, self.is_whole = query, is_whole
+            self.query, self.is_whole, self._piece = query, is_whole, piece
+            self._measure()
             self._move_cursor()
             logger.info("%s streams: %s rows, from database to database.", self.table, f"{self.seen.rows:,}")
         return self._said(reason)
@@ -94,7 +118,22 @@ class Offer:
     def _said(self, reason: str) -> bool:
         if reason:
             logger.debug("%s goes through files, since %s.", self.table, reason)
+            whole = self.increment is None or (self.increment.last is None and self.increment.bounds is None)
+            if whole and self.wish is not None and self.wish.split and self.origin.size >= fitness.LEAST_BYTES:
+                self.remark(f"Table {self.table} was loaded by one run, whatever its split is, since {reason}.")
         return not reason
+
+    def _measure(self) -> None:
+        """Find out how many runs copy it, and where it can be cut."""
+        wish = self.wish
+        if wish is None or not self.is_whole or self._piece is None or not (wish.split or wish.bytes_a_run):
+            return
+        with self.snapshot.held() as snapshot:
+            self.blocks, size = snapshot.row(_BLOCKS.format(oid=self.origin.oid))
+            self.runs = runs_for(wish.split, size, wish.bytes_a_run)
+            if self.runs > 1 and snapshot.version < LEAST_VERSION:
+                self.runs = 1
+                self.remark(f"Table {self.table} was loaded by one run: to be split, its server must be PostgreSQL 14.")
 
     def _reason(self, query: str, *, is_whole: bool) -> str:
         with self.snapshot.held() as snapshot:

@@ -25,7 +25,9 @@ CANCEL_SECONDS = 10
 class Snapshot:
     """One moment of a database. Used by one thread at a time, within `held`."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: str = "") -> None:
+        """`shared`: the name of another session's moment, which this one sees; it has its own otherwise."""
+        self._shared = shared
         self.address = ""
         """As libpq takes it, with texts in UTF-8. Nothing is connected to before it is used."""
         self._connection: Any = None
@@ -42,10 +44,18 @@ class Snapshot:
                     self._connection = psycopg2.connect(self.address)
                     self._connection.set_session(isolation_level=ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
                     self.number += 1
+                    if self._shared:
+                        with self._connection.cursor() as cursor:
+                            cursor.execute("SET TRANSACTION SNAPSHOT %s", (self._shared,))
                 yield self
             except BaseException:
                 self.close()
                 raise
+
+    @property
+    def version(self) -> int:
+        """The server's, as libpq numbers it."""
+        return int(self._connection.server_version)
 
     @property
     def encoding(self) -> str:

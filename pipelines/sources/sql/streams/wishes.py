@@ -19,5 +19,9 @@ class Wish:
     """The columns that stand in the destination."""
     required: Sequence[str] = ()
     """Columns that take no empty value there."""
+    split: int | None = None
+    """How many runs copy it at once where it is loaded as a whole; None: by its size."""
+    bytes_a_run: int | None = None
+    """How many bytes are for one run then; None: all."""
     masks: frozenset[str] = frozenset()
     """What is masked, by letters and digits."""
