@@ -77,6 +77,19 @@ class Elsewhere:
             return True
         return any(state.rule is None and _may_be_within(found, base) for found, state in self._states(name))
 
+    def without_mask(self) -> "Elsewhere":
+        """The same by the rules alone."""
+        return Elsewhere((), self._matchers)
+
+    def misses(self, column: str, twin: str) -> bool:
+        """Whether a column is hidden, and another of its name, which lands under one with a number, would not be."""
+        if self._is_masked(column) and not self._is_masked(twin):
+            return True
+        return any(
+            (state.rule is not None and not _is_left(found, state.rule)) and other.kept and other.rule is None
+            for (found, state), (_, other) in zip(self._states(column), self._states(twin), strict=True)
+        )
+
     # --- both -----------------------------------------------------------------------------------------------------
 
     def _is_masked(self, column: str) -> bool:

@@ -6,6 +6,7 @@ others land; one that is still written is left for the next run.
 """
 
 import contextlib
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -220,14 +221,16 @@ class Reading:
         source, part, tell = self.source, str(self.part), self.notes.append
 
         def once(pages: Iterator[Any]) -> Iterator[Any]:
-            return _elsewhere(source, self.context, self.part).without_repetitions(pages, tell)
+            return elsewhere.without_repetitions(pages, tell)
 
+        elsewhere = _elsewhere(source, self.context, self.part)
+        twin = functools.partial(_refuse_twin, elsewhere)
         no_json, ragged = self._reject(file, NO_JSON), self._reject(file, RAGGED)
         each: dict[FileFormat, Callable[[Callable[[], Any]], Iterator[Any]]] = {
             FileFormat.JSONL: lambda one: json_pages(one, source, self._note_repeats, no_json, first_half_told(tell)),
-            FileFormat.CSV: lambda one: csv_tables(one, source, way, ragged),
+            FileFormat.CSV: lambda one: _told_apart(csv_tables(one, source, way, ragged), elsewhere),
             FileFormat.FIXED: lambda one: fixed_tables(one, source, tell),
-            FileFormat.XML: lambda one: once(xml_tables(one, source, tell)),
+            FileFormat.XML: lambda one: once(xml_tables(one, source, tell, twin)),
             FileFormat.HL7: lambda one: once(segment_tables(one, source, part, self.parts)),
             FileFormat.ODM: lambda one: once(odm_tables(one, part, self.declare, self.parts)),
             FileFormat.DATASET_JSON: lambda one: dataset_tables(one, self.declare),
@@ -235,8 +238,12 @@ class Reading:
         if source.format in each:
             return self._each(reopen, opened, each[source.format])
         if source.format in WORKBOOKS:
-            return workbook_pages(reopen, source, tell)
-        return statistics_pages(reopen, source) if source.format in STATISTICS else parquet_tables(reopen)
+            return workbook_pages(reopen, source, tell, twin)
+        return (
+            statistics_pages(reopen, source)
+            if source.format in STATISTICS
+            else _told_apart(parquet_tables(reopen), elsewhere)
+        )
 
     def _each(
         self,
@@ -335,3 +342,22 @@ def _elsewhere(source: FilesSource, context: Context, own: str | None = None) ->
     """What of the columns may stand elsewhere: of those of one part of the files, or of all of them."""
     tables = [name for name, part in source.tables_of_parts().items() if own is None or part == own]
     return Elsewhere(source.mask, map(context.protection.matcher, tables))
+
+
+def _told_apart(pages: Iterator[Any], elsewhere: Elsewhere) -> Iterator[Any]:
+    """Pages whose reader gives each column the name in the file, by which the mask knows all of one name."""
+    rules = elsewhere.without_mask()
+    for page in pages:
+        names = page.column_names
+        if len(set(names)) < len(names):
+            for name in {name for name in names if names.count(name) > 1}:
+                _refuse_twin(rules, name, f"{name}_2")
+        yield page
+
+
+def _refuse_twin(elsewhere: Elsewhere, name: str, twin: str) -> None:
+    if elsewhere.misses(name, twin):
+        raise BrokenFileError(
+            f"has several columns called {name}, and source.protect or source.mask treats {name} alone: say what "
+            f"becomes of {twin} as well"
+        )

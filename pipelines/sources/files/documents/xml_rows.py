@@ -20,29 +20,33 @@ TEXT = "text"
 
 
 def xml_tables(
-    reopen: Callable[[], Any], source: FileReading, tell: Callable[[str], None] = lambda _: None
+    reopen: Callable[[], Any],
+    source: FileReading,
+    tell: Callable[[str], None] = lambda _: None,
+    twin: Callable[[str, str], None] = lambda *_: None,
 ) -> Iterator[pa.Table]:
-    """The rows of a file. `source.row_path` says which elements they are; `tell` is given sentences about the file.
+    """The rows of a file. `source.row_path` says which elements they are; `tell` is given sentences about the file, and
+    `twin` a name that two things have, with the one under which the second lands.
 
     Raises:
         BrokenFileError: the file is no whole XML, or has no element at the path's beginning.
     """
     path = tuple(step for step in str(source.row_path).split("/") if step)
     found = False
-    for page in text_pages(_rows(reopen, path)):
+    for page in text_pages(_rows(reopen, path, twin)):
         found = True
         yield page
     if not found:
         tell("has no element at row_path: look whether it is written as in the file")
 
 
-def _rows(reopen: Callable[[], Any], path: tuple[str, ...]) -> Iterator[TextRow]:
+def _rows(reopen: Callable[[], Any], path: tuple[str, ...], twin: Callable[[str, str], None]) -> Iterator[TextRow]:
     root = None
     for element in elements(reopen, (path[-1],), lambda found: _way(found)[: len(path)] == path):
         way = _way(element)
         root = way[0] if way else path[-1]
         if way == path[:-1]:
-            yield row_of(element)
+            yield row_of(element, twin)
     if root is not None and root != path[0]:
         raise BrokenFileError(f"begins with another element than row_path does: name the path from '{root}' on")
 
@@ -52,14 +56,22 @@ def _way(element: Any) -> tuple[str, ...]:
     return tuple(local_name(each) for each in reversed(list(element.iterancestors())))
 
 
-def row_of(element: Any) -> TextRow:
+class _Row(dict[str, str | None]):
     """The columns of one element."""
-    row: TextRow = {}
+
+    def __init__(self, twin: Callable[[str, str], None]) -> None:
+        super().__init__()
+        self.twin = twin
+
+
+def row_of(element: Any, twin: Callable[[str, str], None] = lambda *_: None) -> TextRow:
+    """The columns of one element."""
+    row = _Row(twin)
     _fill(row, "", element)
     return row
 
 
-def _fill(row: TextRow, prefix: str, element: Any) -> None:
+def _fill(row: _Row, prefix: str, element: Any) -> None:
     children = [child for child in element if isinstance(child.tag, str)]
     text = _text(element)
     for name, value in element.attrib.items():
@@ -79,12 +91,14 @@ def _fill(row: TextRow, prefix: str, element: Any) -> None:
             _put(row, f"{prefix}{name}_all", as_json([_said(each) for each in found]))
 
 
-def _put(row: TextRow, name: str, value: str | None) -> None:
+def _put(row: _Row, name: str, value: str | None) -> None:
     """Set a column. Two things of one name, such as an attribute and an element, are told apart by a number."""
     number, free = 1, name
     while free in row:
         number += 1
         free = f"{name}_{number}"
+    if number > 1:
+        row.twin(name, free)
     row[free] = value
 
 

@@ -28,16 +28,20 @@ _KINDS = {bool: "bool", int: "number", float: "number", date: "date", datetime: 
 
 
 def workbook_pages(
-    reopen: Callable[[], Any], source: FileReading, tell: Callable[[str], None] = lambda _: None
+    reopen: Callable[[], Any],
+    source: FileReading,
+    tell: Callable[[str], None] = lambda _: None,
+    twin: Callable[[str, str], None] = lambda *_: None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """The rows of a workbook's sheets, page by page. `tell` gets sentences about the file, which begin after its name.
+    """The rows of a workbook's sheets, page by page. `tell` gets sentences about the file, which begin after its name,
+    and `twin` a name that two columns have, with the one under which the second lands.
 
     Raises:
         BrokenFileError: when it can't be read, or has none of the sheets that the source names.
     """
     with _opened(reopen(), source) as sheets:
         for sheet in _chosen(sheets, source.sheet, tell):
-            yield from _Table(sheet, source, tell).pages()
+            yield from _Table(sheet, source, tell, twin).pages()
 
 
 def sheets_of(reopen: Callable[[], Any], source: FileReading) -> list[tuple[str, dict[str, str]]]:
@@ -98,7 +102,12 @@ class _Table:
     sheet: Sheet
     source: FileReading
     tell: Callable[[str], None]
+    twin: Callable[[str, str], None] = lambda *_: None
     names: list[str] = field(default_factory=list)
+    titles: list[tuple[int, list[Any]]] = field(default_factory=list)
+    """The rows that have the names."""
+    wide: list[tuple[int, int, str]] | None = None
+    """Titles that are merged over several columns: from and to which, from 1. None: nobody has asked yet."""
     unknown: int = 0
     places: list[str] = field(default_factory=list)
     """Where the first cells without a value stand, and what they are."""
@@ -111,7 +120,7 @@ class _Table:
             if not any(value is not None for value in row):
                 continue
             while len(self.names) < len(row):
-                self.names.append(self._distinct(f"column_{len(self.names) + 1}"))
+                self.names.append(self._distinct(self._beyond(len(self.names) + 1)))
             row += [None] * (len(self.names) - len(row))
             origin = {SHEET: self.sheet.name} if self.source.origin else {}
             page.append({**origin, **dict(zip(self.names, row, strict=True))})
@@ -143,6 +152,7 @@ class _Table:
         titles = [values + [None] * (width - len(values)) for _, values in rows]
         if any(value is None for values in titles for value in values):
             self._spread(rows, titles)
+        self.titles = rows
         for place, column in enumerate(zip(*titles, strict=True), start=1):
             parts = dict.fromkeys(_written(value) for value in column if value is not None)
             self.names.append(self._distinct(" ".join(parts).strip() or f"column_{place}"))
@@ -159,11 +169,26 @@ class _Table:
                     if number in at:
                         at[number][place - 1] = title
 
+    def _beyond(self, place: int) -> str:
+        """The name of a column behind those with a title: of what is merged over it, or its place."""
+        if self.wide is None:
+            at = dict(self.titles)
+            # Asked for late, for a workbook says at its end what is merged.
+            self.wide = [
+                (merged.left, merged.right, _written(at[merged.top][merged.left - 1]))
+                for merged in (self.sheet.merged() if at else ())
+                if merged.left <= len(at.get(merged.top, ())) and at[merged.top][merged.left - 1] is not None
+            ]
+        parts = dict.fromkeys(title for left, right, title in self.wide if left <= place <= right)
+        return " ".join(parts).strip() or f"column_{place}"
+
     def _distinct(self, name: str) -> str:
         number, distinct = 1, name
         while distinct in self.names:
             number += 1
             distinct = f"{name}_{number}"
+        if number > 1:
+            self.twin(name, distinct)
         return distinct
 
     def _known(self, value: Any, number: int, place: int, nulls: frozenset[str]) -> Any:

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -297,3 +298,28 @@ def test_the_safe_harbor_treats_columns_by_their_names_and_values(platform: Plat
         "reached_by": None,
     }  # fmt: skip
     assert date(1970, 1, 31) not in found[0]
+
+
+@pytest.mark.parametrize("form", ["csv", "xml", "xlsx"])
+def test_a_second_column_of_a_protected_name_does_not_land_in_clear(platform: Platform, inbox: Path, form: str) -> None:
+    if form == "csv":
+        (inbox / "a.csv").write_text("id,ssn,ssn\n1,canary,canary\n")
+        (inbox / "b.csv").write_text("id,ssn\n2,canary\n")
+    elif form == "xml":
+        (inbox / "a.xml").write_text('<e><p id="1" ssn="canary"><ssn>canary</ssn></p></e>')
+        (inbox / "b.xml").write_text('<e><p id="2" ssn="canary"/></e>')
+    for name, merged in (("a", "B1:C1"), ("b", None)) if form == "xlsx" else ():
+        book = openpyxl.Workbook()
+        book.active.append(["id", "ssn", None if merged else "other"])
+        book.active.append([1 if merged else 2, "canary", "canary" if merged else "x"])
+        if merged:
+            book.active.merge_cells(merged)
+        book.save(inbox / f"{name}.xlsx")
+    source = {"type": "files", "url": str(inbox), "format": form, "table": "t", "glob": f"*.{form}"}
+    source |= {"row_path": "/e/p"} if form == "xml" else {}
+    connector = platform.add({**source, "protect": {"rules": [{"path": "ssn", "method": "redact"}]}})
+    sentence = platform.run(connector).sentence
+    assert f"a.{form} has several columns called ssn" in sentence
+    assert "say what becomes of ssn_2 as well" in sentence
+    assert platform.duck(f"SELECT id FROM connector_{connector}.t") == [(2,)]
+    assert "canary" not in str(platform.duck(f"FROM connector_{connector}.t"))

@@ -83,3 +83,21 @@ def test_repetitions_of_what_is_hidden_do_not_land_beside_it(said: Any, masked: 
     assert first.column_names == second.column_names == [name for name in PAGE.column_names if name not in gone]
     assert {sentence.partition(": ")[2].partition(" ")[0] for sentence in told} == gone
     assert len(told) == len(gone)
+
+
+@pytest.mark.parametrize(
+    ("said", "masked", "misses"),
+    [
+        (None, (), False),
+        (None, ("ssn",), True),
+        (None, ("ssn", "ssn_2"), False),
+        ({"rules": [{"path": "ssn", "method": "redact"}]}, (), True),
+        ({"rules": [{"path": "ssn", "method": "redact"}, {"path": "ssn_2", "method": "as_is"}]}, (), False),
+        ({"rules": [{"names": ["ssn"], "method": "drop"}]}, (), False),
+        ({"rules": [{"path": "ssn", "method": "redact"}], "keep": {"dm": ["ssn"]}}, (), False),
+        ({"rules": [{"path": "other", "method": "redact"}]}, (), False),
+    ],
+    ids=str,
+)
+def test_a_second_column_of_the_name_is_missed_by_what_hides_the_first(said: Any, masked: Any, misses: bool) -> None:
+    assert elsewhere(said, masked).misses("ssn", "ssn_2") is misses
