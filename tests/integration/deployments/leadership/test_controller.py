@@ -139,11 +139,12 @@ async def test_who_asks_gets_the_leaders_report_long_before_a_poll(
     make_settings: Callable[..., Settings], store: Store, api: httpx.Client
 ) -> None:
     number = await insert(store)
-    async with running(make_settings()):
+    settings = make_settings(lease_ttl_seconds=4 * PATIENCE)  # the leader's own second look is as late
+    async with running(settings):
         await eventually(in_phase(store, number, Phase.SYNCED))
         (row,) = api.post("/deployments/filter", json={}).json()
         api.patch(f"/deployments/{row['id']}", json={"description": "mine"}).raise_for_status()
-        async with running(make_settings(), ASK) as asking:
+        async with running(settings, ASK) as asking:
             conclusion = await asyncio.wait_for(asking.task, PATIENCE)
         assert conclusion.ending is Ending.ANSWERED
         assert conclusion.result is not None
