@@ -170,7 +170,7 @@ def test_the_destination_follows_whatever_changes_and_dies(
     platform: Platform, emr: Sql, warehouse: Sql, forge: Forge, kind: tuple[str, str]
 ) -> None:
     # The same changes each time: a new walk that fails belongs into a soak, not into somebody's unrelated change.
-    walk(1, 8 if kind[1] == "evolve" else 5, kind, platform, emr, warehouse if kind[0] == "postgres" else platform.duck,
+    walk(1, 8 if kind[1] == "evolve" else 3, kind, platform, emr, warehouse if kind[0] == "postgres" else platform.duck,
          forge)  # fmt: skip
 
 
