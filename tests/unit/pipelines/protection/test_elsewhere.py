@@ -75,7 +75,6 @@ PAGE = pa.table({"pid_3": ["1"], "pid_3_4": ["KH"], "pid_3_all": ["[]"], "pid_31
         ({"rules": [{"values": "emails", "method": "redact"}]}, (), {"pid_3_all", "pid_31_all"}),
         ({"rules": [{"path": "pid_5", "method": "drop"}]}, (), set()),
     ],
-    ids=str,
 )
 def test_repetitions_of_what_is_hidden_do_not_land_beside_it(said: Any, masked: Any, gone: set[str]) -> None:
     told: list[str] = []
