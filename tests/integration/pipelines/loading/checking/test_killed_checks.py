@@ -31,13 +31,16 @@ def places(count: int, seed: int) -> list[str]:
     return [f"check:{int(CALLS ** chosen.random())}" for _ in range(count)]
 
 
+LONG = pytest.mark.timeout(3600)
+
+
 def cases() -> Iterator[Any]:
     """Few in each run of the tests; many in `make soak`."""
     for destination in ("duckdb", "postgres"):
         for on_failure in ("fail", "hold", "warn"):
             yield pytest.param(destination, on_failure, 1, id=f"{destination}-{on_failure}")
             yield pytest.param(
-                destination, on_failure, 40, id=f"{destination}-{on_failure}-long", marks=pytest.mark.soak
+                destination, on_failure, 40, id=f"{destination}-{on_failure}-long", marks=[pytest.mark.soak, LONG]
             )
 
 
