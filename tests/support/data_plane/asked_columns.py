@@ -46,13 +46,14 @@ class Asked:
                 yield f"{table.name}.{name}: was {before} and is {kind}, and nobody has approved it"
         beside = {*_types(there, f"{table.name}__history")} - {*standing, "_deleted_at", "valid_from", "valid_to"}
         yield from (f"{table.name}__history.{name}: does not stand in the table" for name in beside)
+        rows = table.source().values()
         for name, kind in table.columns.items():
-            if name not in standing and (name, _KINDS[kind]) in approved:
+            # Of a table without a row nothing is read, and so nothing is added.
+            if name not in standing and (name, _KINDS[kind]) in approved and rows:
                 yield f"{table.name}.{name}: was approved and does not stand there"
         waiting = {name for name, _, state in self._told(table.name, "retyped") if state != "approved"}
         table.held = frozenset(table.columns) - standing.keys()
         untold = {*table.held} - {name for name, _, _ in self._told(table.name)}
-        rows = table.source().values()
         yield from (
             f"{table.name}.{name}: nobody was asked" for name in untold if any(row[name] is not None for row in rows)
         )
