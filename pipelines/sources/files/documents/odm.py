@@ -4,6 +4,7 @@ A row is one occurrence of the group, with where it stands (study, subject, even
 repeated) and a column an item. What the items mean stands in the codebook. Source: the ODM schemas, www.cdisc.org.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -89,21 +90,23 @@ def _row(group: Any) -> TextRow:
     place.pop("item_group_oid", None)
     row: TextRow = {**place, "transaction_type": _inherited(group, "TransactionType")}
     nulls = []
+    found: defaultdict[str, list[str]] = defaultdict(list)  # an item should stand once; of one that does not, all lands
     for item in group:
         if not isinstance(item.tag, str) or not local_name(item).startswith("ItemData"):
             continue
         column = _column(item.get("ItemOID"))
+        row.setdefault(column, None)
         if item.get("IsNull") == "Yes":
             nulls.append(column)
-            row.setdefault(column, None)
             continue
-        values = _values(item)
+        found[column] += _values(item)
+        unit = item.find("{*}MeasurementUnitRef")
+        if unit is not None and (oid := unit.get("MeasurementUnitOID")):
+            found[f"{column}_unit"].append(oid)
+    for column, values in found.items():
         row[column] = values[0] if values else None
         if len(values) > 1:
             row[f"{column}_all"] = as_json(values)
-        unit = item.find("{*}MeasurementUnitRef")
-        if unit is not None:
-            row[f"{column}_unit"] = unit.get("MeasurementUnitOID")
     row["null_items"] = ", ".join(nulls) or None
     return row
 

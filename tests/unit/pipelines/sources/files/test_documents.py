@@ -60,6 +60,21 @@ def test_groups_within_groups_and_items_of_several_values_land() -> None:
     assert (row["IT.DRUG"], row["IT.DRUG_all"]) == ("aspirin", '["aspirin","ibuprofen"]')
 
 
+def test_an_item_that_stands_twice_in_its_group_lands_with_both_values() -> None:
+    unit = '<MeasurementUnitRef MeasurementUnitOID="{}"/>'
+    items = (
+        f'<ItemData ItemOID="WT" Value="71">{unit.format("kg")}</ItemData>'
+        f'<ItemData ItemOID="WT" Value="156">{unit.format("lb")}</ItemData>'
+        '<ItemData ItemOID="SEX" Value="F"/><ItemData ItemOID="SEX" IsNull="Yes"/>'
+    )
+    group = f'<ItemGroupData ItemGroupOID="G">{items}</ItemGroupData>'
+    data = f'<ClinicalData StudyOID="S"><SubjectData SubjectKey="1">{group}</SubjectData></ClinicalData>'
+    (row,) = rows(odm_tables(of(f'<ODM xmlns="http://www.cdisc.org/ns/odm/v1.3">{data}</ODM>'), "G"))
+    assert (row["WT"], row["WT_all"]) == ("71", '["71","156"]')
+    assert (row["WT_unit"], row["WT_unit_all"]) == ("kg", '["kg","lb"]')
+    assert (row["SEX"], row["null_items"]) == ("F", "SEX")
+
+
 def test_audit_records_and_codes_are_tables_of_their_own() -> None:
     (audit,) = rows(odm_tables(of(ODM_13), "AuditRecord"))
     assert {name: audit[name] for name in ("subject_key", "item_group_oid", "user_oid", "recorded_at", "reason")} == {
