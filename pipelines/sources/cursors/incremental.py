@@ -272,6 +272,11 @@ class Increment(ItemTransform[Any, dict[str, Any]]):
         named = f"The cursor '{self.cursor.path}' of {self._table}"
         if self._bounds is not None and order.kind is not Kind.MOMENT:
             raise ConfigurationError(f"{named} holds no moments: a backfill needs a cursor that holds moments.")
+        if order.kind is Kind.TEXT and self.cursor.fhir:
+            raise ConfigurationError(
+                f"{named} holds text that is no instant as FHIR writes it, such as 2024-01-31T08:00:00Z, so nobody can "
+                "tell which version of a resource is newer: that is for the server's people to mend."
+            )
         if order.kind is Kind.TEXT and not self.cursor.text:
             raise ConfigurationError(
                 f"{named} holds text that is neither a moment, such as 2024-01-31T08:00:00Z, nor a number, so nobody "

@@ -133,10 +133,10 @@ def check(tally: Tally, paginator: BasePaginator, way: Mapping[str, Any], *, gue
     if not guessed and isinstance(paginator, SinglePagePaginator):
         return  # the connector says that there is no more
     if doubt := _doubt(tally) or _nothing_at(paginator, way):
+        way_out = tally.way_out or "set the paginator of the resource, or single_page if that is all."
         tally.remark(
-            f"{tally.table} came on one page of {tally.last_rows} rows, {doubt}: rows may be missing. Set the "
-            f"paginator of "
-            "the resource, or single_page if that is all."
+            f"{tally.table} came on one page of {tally.last_rows} rows, {doubt}: rows may be missing. "
+            f"{way_out[0].upper()}{way_out[1:]}"
         )
 
 

@@ -59,6 +59,9 @@ def test_a_full_page_without_a_total_or_a_next_one_is_told() -> None:
     _, remarks = search(lambda asked: bundle(*range(50)))
     assert len(remarks) == 1
     assert "one page of 50 rows, which is full" in remarks[0]
+    assert remarks[0].endswith(
+        "Raise source.page_size, or set source.check_complete to false if the server counts something else."
+    )
 
 
 @pytest.mark.parametrize(

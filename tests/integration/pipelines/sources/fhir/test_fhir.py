@@ -55,6 +55,14 @@ def test_a_masked_element_that_no_resource_has_yet_stops_nothing(
     assert "canary" not in str(platform.duck(f"SELECT * FROM connector_{connector}.patient"))
 
 
+def test_an_instant_that_is_none_is_for_the_servers_people(platform: Platform) -> None:
+    with WebServer(FhirServer(patient(1, "yesterday"))) as web:
+        connector = platform.add(source(web.url, resource_types=["Patient"]))
+        with pytest.raises(ConfigurationError, match=r"no instant as FHIR writes it.* the server's people") as caught:
+            platform.run(connector)
+    assert "yesterday" not in str(caught.value)
+
+
 def test_an_element_has_the_type_that_the_connector_declares(platform: Platform) -> None:
     server = FhirServer(patient(1, "2024-01-01T00:00:00Z"), patient(2, "2024-01-01T00:00:01Z") | {"birthDate": "1974"})
     with WebServer(server) as web:
