@@ -262,6 +262,7 @@ class Settings(Part):
     audit_keep_days: Annotated[int, Field(ge=1)] | None = None
     heartbeat_seconds: Annotated[float, Field(gt=0)] | None = None
     loads_keep_days: Annotated[int, Field(ge=1)] | None = None
+    split_bytes: Annotated[int, Field(ge=1024 * 1024)] | None = None
     fork_server_max_age_seconds: Annotated[float, Field(ge=1)] | None = None
     fork_server_max_megabytes: Annotated[int, Field(ge=1)] | None = None
     notification_block: str | None = None

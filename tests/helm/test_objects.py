@@ -575,6 +575,7 @@ def test_settings_reach_the_application_under_its_own_names() -> None:
     ours = {name for name in data if name.startswith("CAI_")}
     assert ours <= {f"CAI_{name.upper()}" for name in Settings.model_fields}
     assert data["CAI_LEASE_TTL_SECONDS"] == "20"
+    assert data["CAI_SPLIT_BYTES"] == "1099511627776", "no exponent"
     assert data["CAI_LOCAL_FILE_ROOTS"] == "/mnt/a,/mnt/b"
     assert json.loads(data["CAI_DEFAULT_DESTINATION"])["type"] == "postgres"
 

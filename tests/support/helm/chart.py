@@ -141,7 +141,12 @@ MATRIX: dict[str, dict[str, Any]] = {
             "runs": {"extraEnv": [{"name": "Y", "value": "2"}], "pods": {"labels": {"e": "f"}}},
             "alerts": {"existingSecret": "alerts"},
             "server": {"uiApiUrl": "https://elsewhere.example/api", "keepFlowRunsDays": 0},
-            "settings": {"leaseTtlSeconds": 20, "applyConcurrency": 10, "localFileRoots": ["/mnt/a", "/mnt/b"]},
+            "settings": {
+                "leaseTtlSeconds": 20,
+                "splitBytes": 2**40,
+                "applyConcurrency": 10,
+                "localFileRoots": ["/mnt/a", "/mnt/b"],
+            },
             "networkPolicy": {"sourcesTo": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
         },
     ),
