@@ -108,8 +108,8 @@ async def create_connector(  # noqa: PLR0917  # its parameters are a form in Pre
     Args:
         name: What people call it, such as Lab results. No two connectors have the same name.
         source: Where the rows come from.
-        schedule: When it runs, as cron: `0 2 * * *` is every day at 02:00, `0 8 * * MON-FRI` Monday through Friday at
-            08:00, `H * * * *` every hour, at a minute of its own. Empty: only when started by hand.
+        schedule: When it runs, as cron: 0 2 * * * (every day at 02:00), 0 8 * * MON-FRI (Monday through Friday at
+            08:00), H * * * * (every hour, at a minute of its own). Empty: only when started by hand.
         timezone: The time zone of the schedule, such as Europe/Berlin.
         is_active: Off: it is saved deactivated, and runs once it is activated.
         description: What it is for.
@@ -163,8 +163,8 @@ async def update_connector(  # noqa: PLR0917  # its parameters are a form in Pre
         connector_id: The connector's number.
         name: Another name.
         source: Another source, as a whole. A tab is refused where it would silently take something away.
-        schedule: Another schedule, as cron: `0 2 * * *` is every day at 02:00, `0 8 * * MON-FRI` Monday through Friday
-            at 08:00, `H * * * *` every hour, at a minute of its own.
+        schedule: Another schedule, as cron: 0 2 * * * (every day at 02:00), 0 8 * * MON-FRI (Monday through Friday at
+            08:00), H * * * * (every hour, at a minute of its own).
         timezone: Another time zone for the schedule.
         description: Another description.
         destination: Another destination, as a whole. The next run is a full load there.

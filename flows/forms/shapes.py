@@ -45,6 +45,11 @@ class _Part(BaseModel):
         return {name: value for name in names if (value := getattr(self, name)) not in ("", [])}
 
 
+def _kind(name: str) -> Any:
+    """What a form is of: a choice of one, since the newer UI draws a constant as a text that can be typed into."""
+    return Field(name, title="Kind", json_schema_extra={"enum": [name]})
+
+
 class TypeForm(_Part):
     """The type of one column."""
 
@@ -95,7 +100,7 @@ class SqlDatabaseForm(_Part):
 
     model_config = ConfigDict(title="SQL database")
 
-    kind: Literal["sql_database"] = "sql_database"
+    kind: Literal["sql_database"] = _kind("sql_database")
     credentials: str = Field(title="Credentials", description=_CREDENTIALS)
     database_schema: str = Field("", title="Schema", description="Empty: the database's default schema.")
     tables: list[TableForm] = Field(title="Tables")
@@ -141,7 +146,7 @@ class RestApiForm(_Part):
 
     model_config = ConfigDict(title="REST API")
 
-    kind: Literal["rest_api"] = "rest_api"
+    kind: Literal["rest_api"] = _kind("rest_api")
     base_url: str = Field(title="Base address", description="Such as https://emr.example.org/api, without a password.")
     bearer_token: str = Field("", title="Bearer token", description=f"Empty: no login. {_CREDENTIALS}")
     resources: list[ResourceForm] = Field(title="Resources")
@@ -159,7 +164,7 @@ class FhirForm(_Part):
 
     model_config = ConfigDict(title="FHIR server")
 
-    kind: Literal["fhir"] = "fhir"
+    kind: Literal["fhir"] = _kind("fhir")
     base_url: str = Field(title="Base address", description="Such as https://fhir.example.org/r4, without a password.")
     bearer_token: str = Field("", title="Bearer token", description=f"Empty: no login. {_CREDENTIALS}")
     resource_types: list[str] = Field([], title="Resource types", description=f"Empty: {_FHIR_TYPES}.")
@@ -178,7 +183,7 @@ class RedcapForm(_Part):
 
     model_config = ConfigDict(title="REDCap project")
 
-    kind: Literal["redcap"] = "redcap"
+    kind: Literal["redcap"] = _kind("redcap")
     api_url: str = Field(title="API address", description="Such as https://redcap.example.org/api/.")
     token: str = Field(title="Token", description=_CREDENTIALS)
     forms: list[str] = Field([], title="Forms", description="Empty: all of them.")
@@ -196,7 +201,7 @@ class FilesForm(_Part):
 
     model_config = ConfigDict(title="Files")
 
-    kind: Literal["files"] = "files"
+    kind: Literal["files"] = _kind("files")
     url: str = Field(title="Directory or bucket", description="Such as s3://clinic/labs, or an absolute path.")
     glob: str = Field("", title="Pattern", description="Such as **/*.csv.")
     format: Annotated[FileFormat | Literal[""], OneOf(FileFormat, "")] = Field(
@@ -242,7 +247,7 @@ class DuckdbForm(_Part):
 
     model_config = ConfigDict(title="DuckDB file")
 
-    kind: Literal["duckdb"] = "duckdb"
+    kind: Literal["duckdb"] = _kind("duckdb")
     path: str = Field(title="Path", description="A relative one starts in the data directory.")
 
     def connector_json(self) -> dict[str, Any]:
@@ -255,7 +260,7 @@ class PostgresForm(_Part):
 
     model_config = ConfigDict(title="PostgreSQL")
 
-    kind: Literal["postgres"] = "postgres"
+    kind: Literal["postgres"] = _kind("postgres")
     credentials: str = Field(title="Credentials", description=_CREDENTIALS)
 
     def connector_json(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Needs Chromium on the machine. `CAI_SCREENSHOTS=docs/images` keeps what is seen 
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -64,7 +65,10 @@ async def joined(platform: dict[str, str]) -> dict[str, str]:
         except (httpx.HTTPError, KeyError):
             return None
         ui = variables["PREFECT_API_URL"].removesuffix("/api")
-        return {**variables, "form": f"{ui}/deployments/deployment/{listed[0]['id']}/run"} if listed else None
+        if not listed:
+            return None
+        way = f"deployments/deployment/{listed[0]['id']}/run"
+        return {**variables, "form": f"{ui}/{way}", "newer form": f"{ui}/v2/{way}"}
 
     found: dict[str, str] = await until(forms, START_SECONDS)
     return found
@@ -161,6 +165,31 @@ async def test_a_connector_made_in_the_ui_lands_rows(page: Any, joined: dict[str
         await until(ended, 120)
         (last,) = (await api.get(f"{where}/runs")).json()["items"]
         assert (last["id"], last["state"], last["rowsLoaded"]) == (run["id"], "Completed", VISITS), last["message"]
+
+        # The same form in the newer of Prefect's UIs.
+        await fill_in_newer(page, joined["newer form"], directory=joined["CAI_DATA_DIR"])
+        await submit(page)
+
+        async def named() -> Any:
+            items = (await api.get("/api/v1/connectors")).json()["items"]
+            return next((item for item in items if item["name"] == "Files of the clinic"), None)
+
+        source = (await until(named))["source"]
+        assert (source["type"], source["table"]) == ("files", "labs")
+
+
+async def fill_in_newer(page: Any, form: str, *, directory: str) -> None:
+    """The form for a connector of files, in the newer UI."""
+    await page.goto(form)
+    await page.get_by_label("name", exact=True).fill("Files of the clinic")
+    await page.get_by_role("tab", name="Files").click()
+    # The kind is chosen, from one, and nobody types another.
+    await page.locator("button", has_text=re.compile("^files$")).wait_for()
+    assert await page.get_by_role("textbox", name="Kind (Optional)").count() == 0
+    assert "`" not in await page.locator("body").inner_text(), "help is shown as it is written"
+    await page.get_by_label("Directory or bucket", exact=True).fill(directory)
+    await page.get_by_label("Table (Optional)", exact=True).fill("labs")
+    await page.get_by_label("schedule (Optional)", exact=True).fill("0 3 * * *")
 
 
 async def submit(page: Any) -> None:
