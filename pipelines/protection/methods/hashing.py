@@ -5,9 +5,6 @@ import json
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.hmac import HMAC
-
 
 class Hashing:
     """The hashes of one key.
@@ -17,6 +14,9 @@ class Hashing:
     """
 
     def __init__(self, key: bytes) -> None:
+        from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415  # of loads that hash alone
+        from cryptography.hazmat.primitives.hmac import HMAC  # noqa: PLC0415
+
         self._begun = HMAC(key, SHA256()).copy
 
     def digest(self, message: bytes) -> bytes:
