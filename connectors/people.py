@@ -136,6 +136,7 @@ EVERYTHING = (Grant(Role.ADMIN),)
 """The grants of the platform itself, and of whoever holds CAI_API_TOKEN."""
 
 CONTROLLER = Actor("controller", Via.CONTROLLER)
+"""Who does what the controller does by itself."""
 
 PLATFORM = Person(Actor("platform", Via.FORM), EVERYTHING)
 """Whoever comes through a door that asks for no name: a form in the Prefect UI, a program on this machine."""

@@ -14,7 +14,6 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +98,7 @@ class Splitting:
         ):
             columns = self._aim.columns
             cursor.execute(f"INSERT INTO {self._aim.name}({columns}) SELECT {columns} FROM {self._into}")  # noqa: S608
-            found = (found[0], found[1] if found[1] == cursor.rowcount else cursor.rowcount)
+            found = (found[0], cursor.rowcount)
             cursor.execute(f"DROP TABLE {self._into}")
         cursor.execute(f"DROP TABLE {self._notes}")
         if found != (self._count, self._offer.seen.rows):
@@ -148,13 +147,9 @@ class Splitting:
 
     def _drop(self) -> None:
         """Leave nothing behind, as far as that can be done; the next try of the table drops what is left."""
-        with contextlib.suppress(Exception), self._transaction() as cursor:
+        sql = self._sql
+        with contextlib.suppress(Exception), sql.begin_transaction(), sql.native_connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '5s'")
             cursor.execute(f"DROP TABLE IF EXISTS {self._notes}")
             if not self._aim.is_staged:
                 cursor.execute(f"DROP TABLE IF EXISTS {self._into}")
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Any]:
-        with self._sql.begin_transaction(), self._sql.native_connection.cursor() as cursor:
-            cursor.execute("SET LOCAL lock_timeout = '5s'")
-            yield cursor

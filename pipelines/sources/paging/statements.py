@@ -302,6 +302,7 @@ def _named(fields: list[Field], names: tuple[str, ...]) -> tuple[str, int] | Non
 
 
 def whole(value: Any) -> int | None:
+    """A value as the whole number that it is or that its text says; None: it is none."""
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -312,6 +313,7 @@ def whole(value: Any) -> int | None:
 
 
 def truth(value: Any) -> bool | None:
+    """A value as the true or false that it is or that its text says; None: it says neither."""
     if isinstance(value, bool):
         return value
     return {"true": True, "false": False}.get(value.strip().lower()) if isinstance(value, str) else None
