@@ -75,13 +75,37 @@ def _parsed(
     except TooDeepError:
         raise
     except ValueError:
-        raise no_json(text, where, fields) from None
+        value = _without_commas(text, where, fields, remark, repeated)
     if has_half_a_pair(text):
         remark(
             f"The answer of {where} has characters of which only half is there, as where a text was cut: each landed "
             "as the character U+FFFD. Have the server cut texts between characters."
         )
     return value
+
+
+def _without_commas(text: str, where: str, fields: Fields, remark: Remark, repeated: Repeated) -> Any:
+    """The value of a text that has commas behind last values, and is JSON otherwise: no value is lost without them."""
+    bare = _COMMA.sub(lambda found: found[1] or found[0], text) if _is_closed(text) else ""
+    try:
+        value = parse_leniently(bare, repeated)
+    except ValueError:
+        raise no_json(text, where, fields) from None
+    remark(
+        f"The answer of {where} has commas behind the last value of a list or an object, which is no JSON: it was read "
+        "without them. Have the server send JSON."
+    )
+    return value
+
+
+_COMMA = re.compile(r'"(?:[^"\\]|\\.)*"|,(\s*[\]}])', re.DOTALL)
+"""A text, or a comma before a closing bracket."""
+
+
+def _is_closed(text: str) -> bool:
+    """Whether a text ends as it begins: then it was not cut off."""
+    stripped = text.strip()
+    return stripped[:1] + stripped[-1:] in {"{}", "[]"}
 
 
 def complaint(content: bytes, content_type: str) -> str:
@@ -110,6 +134,7 @@ def complaint_in(body: Any) -> str:
 _COMPLAINTS = (
     *("error", "errors", "issue", "details", "text", "message", "error_message", "errorMessage", "error_description"),
     *("detail", "description", "title", "reason", "fault", "faultstring", "msg", "status_message", "info"),
+    *("errmsg", "errorMsg", "messages", "resultMsg", "resultMessage", "returnMsg", "statusMessage", "Information"),
 )
 """The names under which servers say what is wrong."""
 
@@ -127,7 +152,14 @@ def no_json(text: str, where: str, fields: Fields) -> RunError:
                 f"The answer of {where} is a list of JSON lines, which this kind can't read: ask for one JSON "
                 f"document, or read it as a file. Check {fields.request}."
             )
-        return TransientError(f"The answer of {where} is broken JSON: it was cut off, or the server failed meanwhile.")
+        if (at := _broken_within(text)) is None:
+            return TransientError(
+                f"The answer of {where} is broken JSON: it was cut off, or the server failed meanwhile."
+            )
+        return ConfigurationError(
+            f"The answer of {where} is no JSON, and was not cut off: at character {at} it is written otherwise. "
+            f"Have the server send JSON, or check {fields.request}."
+        )
     if _PASSING.search(text[:2000]):
         return TransientError(f"The answer of {where} is no JSON but a message that the server can't answer now.")
     return ConfigurationError(f"The answer of {where} is no JSON: check {fields.place}.")
@@ -158,6 +190,20 @@ def _page(text: str, where: str, fields: Fields) -> RunError:
             f"The answer of {where} is no JSON but a page that says that the server is being maintained or failed."
         )
     return ConfigurationError(f"The answer of {where} is no JSON but a web page: check {fields.place}.")
+
+
+def _broken_within(text: str) -> int | None:
+    """Where a text that is whole, and in which no server says that it failed, is no JSON. None: nobody knows."""
+    try:
+        json.JSONDecoder(strict=False).decode(text)
+    except json.JSONDecodeError as error:
+        end = len(text.rstrip()) - 1
+        near = text[max(0, error.pos - 1000) : error.pos + 2000]
+        if _is_closed(text) and error.pos < end and not ("<" in near and _PASSING.search(near)):
+            return error.pos + 1
+    except RecursionError:
+        pass
+    return None
 
 
 def _is_lines(text: str) -> bool:

@@ -22,7 +22,7 @@ from pipelines.sources.paging import completeness
 from pipelines.sources.paging.completeness import Tally
 from pipelines.sources.paging.paginators import Cursor, Link, Numbered, detected, paginator_of
 from pipelines.sources.paging.repeats import Seen, mark_of, marks_of_each
-from pipelines.sources.paging.said_errors import error_in, is_passing_error
+from pipelines.sources.paging.said_errors import Failure, doubt_in, failure_in, is_a_word, is_passing_error
 from pipelines.sources.paging.selecting import Rows, found_out, rivals, rows_at, rows_under
 from pipelines.sources.paging.verdicts import Judge, Verdict
 
@@ -142,8 +142,14 @@ class _Reading:
         if body is None:
             return [], False
         found = self._found(body)
-        if error := error_in(body, has_rows=bool(found.rows) and not found.is_row, is_row=found.is_row):
-            raise self._failed(body, error)
+        if failure := failure_in(
+            body,
+            has_rows=bool(found.rows) and not found.is_row,
+            is_row=found.is_row,
+            asked=asks.params,
+            by_words=asks.check_complete,
+        ):
+            raise self._failed(failure)
         if response.status_code == _ACCEPTED and (not found.rows or found.is_row):
             raise TransientError(f"The source answered 202 at {self._where}: what was asked for is not ready yet.")
         if not found.found:
@@ -164,6 +170,8 @@ class _Reading:
                 f"the first: "
                 "say by data_selector which one holds them."
             )
+        if not found.rows:
+            self._look_at_its_words(body)
         self._had_rows = self._had_rows or bool(found.rows)
         return found.rows, found.is_row
 
@@ -180,13 +188,30 @@ class _Reading:
             self._keys = found_out(body)
         return rows_under(self._keys, body)
 
-    def _failed(self, body: Any, where: str) -> RunError:
-        words = safe_words(complaint_in(body), self._known())
+    def _failed(self, failure: Failure) -> RunError:
+        said = complaint_in(failure.about)
+        words = safe_words(said, self._known())
         told = f" It says: {words}." if words else ""
-        sentence = f"The answer of {self._where} is an error, at '{where}', though its status is 200"
-        if is_passing_error(complaint_in(body)):
+        sentence = f"The answer of {self._where} is an error, at '{failure.at}', though its status is 200"
+        if is_passing_error(said):
             return TransientError(f"{sentence}: the server can't answer now.{told}")
-        return ConfigurationError(f"{sentence}: check {self._client.fields.request}.{told}")
+        return ConfigurationError(f"{sentence}: check {self._client.fields.request}.{told}{self._way_out(failure.at)}")
+
+    def _way_out(self, at: str) -> str:
+        if self._question.select is not None or not is_a_word(at):
+            return ""
+        return " If it is none, set check_complete of the resource to false."
+
+    def _look_at_its_words(self, body: Any) -> None:
+        """Tell what an answer without rows says, where that may be an error."""
+        if not self._question.check_complete or not (at := doubt_in(body, self._question.params)):
+            return
+        words = safe_words(complaint_in(body), self._known())
+        self._client.remark(
+            f"An answer of {self._where} has no rows and says something at '{at}', which may mean that it failed"
+            + (f": {words}." if words else ".")
+            + " If not, set check_complete of the resource to false."
+        )
 
     def _nothing_found(self, body: Any) -> None:
         """A path that names nothing in an answer that has something else. Later it only means that the list is left

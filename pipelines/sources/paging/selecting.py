@@ -5,6 +5,7 @@ the other is an answer. Everything here is pure.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -13,19 +14,11 @@ from dlt.common.jsonpath import compile_path
 from dlt.sources.helpers.rest_client.detector import RECORD_KEY_PATTERNS, find_all_lists
 
 from pipelines.errors import ConfigurationError
-from pipelines.sources.paging.statements import names_in, plain
+from pipelines.sources.paging.said_errors import OF_ANSWERS, says_nothing
+from pipelines.sources.paging.statements import SAID_OF_NOTHING, plain
 
 _MANY = re.compile(r"\[\*\]|\.\*|\[\?|\.\.|\[\d*:")
 """Where a path begins to name more than one value."""
-
-_SAID_OF_NOTHING = names_in(
-    "kind etag selflink self first prev previous last next nextlink nextpagetoken nextcursor total "
-    "totalcount count size limit offset page pages pagesize perpage meta metadata links link pagination "
-    "paging cursors cursor hasmore hasnext more took status success ok version timestamp requestid api "
-    "apiversion totalresults totalitems totalpages error errors context odatacontext odatacount "
-    "odatanextlink odataetag currentpage"
-)
-"""What an answer may hold that has no row, and so leaves the list out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +81,7 @@ def _is_empty_place(path: str, body: Any) -> bool:
             return True
         if places and many[0] == "[?":
             return True
-    return isinstance(body, dict) and all(plain(key) in _SAID_OF_NOTHING for key in body)
+    return isinstance(body, dict) and (all(plain(key) in SAID_OF_NOTHING for key in body) or says_nothing(body))
 
 
 def found_out(body: Any) -> tuple[str, ...] | None:
@@ -107,7 +100,7 @@ def rows_under(keys: tuple[str, ...] | None, body: Any) -> Rows:
     if isinstance(body, list):
         return Rows(body)
     if keys is None:
-        return Rows([] if _says_none(body) else [body], is_row=True)
+        return Rows([]) if _says_none(body) else Rows([body], is_row=True)
     value = body
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
@@ -127,7 +120,14 @@ def _says_none(body: Any) -> bool:
     none = any(
         names.get(name) == 0 and names[name] is not False for name in ("total", "totalcount", "totalresults", "count")
     )
-    return not names or (none and names.keys() <= _SAID_OF_NOTHING)
+    return (
+        not names or (none and names.keys() <= SAID_OF_NOTHING) or says_nothing(body) or _is_empty_envelope(names, body)
+    )
+
+
+def _is_empty_envelope(names: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """Whether the place for rows has none, and all else is said of the answer."""
+    return len(names) < len(body) and names.keys() <= OF_ANSWERS
 
 
 def _has(keys: tuple[str, ...], body: dict[str, Any]) -> bool:

@@ -72,6 +72,15 @@ _MORE = names_in(
 _LAST = names_in("last islast islastpage done isdone")
 _PARTIAL = names_in("incompleteresults timedout partial partialresults ispartial")
 
+SAID_OF_NOTHING = names_in(
+    "kind etag selflink self first prev previous last next nextlink nextpagetoken nextcursor total "
+    "totalcount count size limit offset page pages pagesize perpage meta metadata links link pagination "
+    "paging cursors cursor hasmore hasnext more took status success ok version timestamp requestid api "
+    "apiversion totalresults totalitems totalpages error errors context odatacontext odatacount "
+    "odatanextlink odataetag currentpage"
+)
+"""What an answer may hold that has no row, and so leaves the list out."""
+
 _TOTAL_HEADERS = (
     "X-Total-Count",
     "X-Total",

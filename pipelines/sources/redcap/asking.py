@@ -17,7 +17,7 @@ from pipelines.sources.http.answers import complaint, complaint_in
 from pipelines.sources.http.client import Client
 from pipelines.sources.http.error_words import safe_words
 from pipelines.sources.http.sending import PostRedirectedError
-from pipelines.sources.paging.said_errors import error_in, is_passing_error
+from pipelines.sources.paging.said_errors import failure_in, is_passing_error
 
 FIELDS = Fields(
     url="source.api_url",
@@ -100,13 +100,13 @@ class Project:
 def _rows(answer: Any, content: str, known: Iterable[str]) -> list[dict[str, Any]]:
     if isinstance(answer, list) and all(isinstance(row, dict) for row in answer):
         return answer
-    if error := error_in(answer, has_rows=False, is_row=False):
-        words = safe_words(complaint_in(answer), known)
+    if error := failure_in(answer, has_rows=False, is_row=False):
+        words = safe_words(complaint_in(error.about), known)
         told = f" It says: {words}." if words else ""
-        if is_passing_error(complaint_in(answer)):
-            raise TransientError(f"REDCap can't answer {content} now, and says so at '{error}'.{told}")
+        if is_passing_error(complaint_in(error.about)):
+            raise TransientError(f"REDCap can't answer {content} now, and says so at '{error.at}'.{told}")
         raise ConfigurationError(
-            f"REDCap answered {content} with an error, at '{error}': check source.content and source.forms.{told}"
+            f"REDCap answered {content} with an error, at '{error.at}': check source.content and source.forms.{told}"
         )
     if content == "project" and isinstance(answer, dict):
         return [answer]

@@ -296,6 +296,15 @@ def says(body: bytes, paginator: Any = None, **question: Any) -> list[Any]:
         (b'{"code": 401, "message": "canary", "data": null}', ConfigurationError),
         (b'{"items": [], "hasErrors": true}', ConfigurationError),
         (b'{"result": "fail", "items": []}', ConfigurationError),
+        (b'{"items": [], "message": "Search failed"}', ConfigurationError),
+        (b'{"code": 1, "msg": "failed", "data": []}', ConfigurationError),
+        (b'{"code": 1, "msg": "failed", "data": null}', ConfigurationError),
+        (b'{"items": [], "message": "Upstream timed out for canary"}', TransientError),
+        (b'{"items": [], "messages": [{"level": "ERROR", "text": "canary"}]}', ConfigurationError),
+        (b'{"items": [], "status": "REQUEST_DENIED"}', ConfigurationError),
+        (b'{"items": [], "meta": {"status": 401, "msg": "canary"}}', ConfigurationError),
+        (b'{"status": {"code": -1, "message": "canary"}, "items": []}', ConfigurationError),
+        (b'{"errcode": 40001, "errmsg": "canary"}', ConfigurationError),
     ],
 )
 @pytest.mark.parametrize("selector", [None, "$", "items"])
@@ -344,10 +353,38 @@ def test_a_selector_that_finds_nothing_fails(selector: str) -> None:
         (None, b"[]"),
         (None, b"{}"),
         (None, b'{"total": 0, "next": null}'),
+        (None, b'{"items": [], "message": "ok"}'),
+        (None, b'{"items": [], "code": 0, "status": "success", "errors": {}}'),
+        (None, b'{"items": [], "message": "No errors, and could not find any visits"}'),
+        (None, b'{"items": [], "status": "ZERO_RESULTS", "resultCode": "00"}'),
+        (None, b'{"items": [], "status": "expired", "params": {"status": "failed"}}'),
+        (None, b'{"items": [], "messages": [{"type": "info", "text": "Invalid rows are left out"}]}'),
+        (None, b'{"id": 7, "message": "Invalid consent", "code": 1234, "status": "rejected", "visits": []}'),
+        (None, b'{"code": 0, "msg": "ok", "data": null}'),
+        ("items", b'{"message": "No records found"}'),
+        (None, b'{"message": "No records found"}'),
     ],
 )
 def test_an_empty_list_is_an_answer(selector: str | None, body: bytes) -> None:
-    assert says(body, data_selector=selector) == []
+    rows, remarks, _ = read(Api(), None, lambda path, query: Answer(body), data_selector=selector)
+    assert (rows, remarks) == ([], [])
+
+
+def test_what_may_mean_a_failure_is_told_and_what_only_repeats_the_question_is_not() -> None:
+    _, remarks, _ = read(Api(), None, lambda path, query: Answer(b'{"items": [], "message": "Canary, please upgrade"}'))
+    assert len(remarks) == 1
+    assert "has no rows and says something at 'message', which may mean that it failed" in remarks[0]
+    assert "Canary" not in remarks[0]
+    assert says(b'{"items": [], "message": "Search failed"}', check_complete=False) == []
+    assert says(b'{"items": [], "status": "failed"}', params={"status": "failed"}) == []
+
+
+def test_a_later_page_that_says_that_it_failed_is_no_end() -> None:
+    def extra(path: str, query: dict[str, str]) -> Answer | None:
+        return Answer(b'{"items": [], "message": "Search failed"}') if query.get("offset") == "10" else None
+
+    with pytest.raises(ConfigurationError, match="is an error, at 'message', though its status is 200"):
+        read(Api(paging=Paging.OFFSET), {"type": "offset", "limit": 10, "total_path": None}, extra)
 
 
 @pytest.mark.parametrize(("value", "is_none"), [(b'""', True), (b"false", True), (b'"none"', False), (b"true", False)])

@@ -84,6 +84,14 @@ def test_a_name_with_several_values_is_told(content: str, kind: str) -> None:
     assert "gives one name several values" in remarks[0]
 
 
+def test_commas_behind_the_last_value_are_left_out_and_told() -> None:
+    content = b'[{"a": ",]", "b": "x\\",}", },\n {"c": [1, 2,],},\n]'
+    value, remarks = read(content)
+    assert value == [{"a": ",]", "b": 'x",}'}, {"c": [1, 2]}]
+    assert len(remarks) == 1
+    assert "has commas behind the last value" in remarks[0]
+
+
 def test_a_charset_that_may_be_wrong_is_told() -> None:
     value, remarks = read('{"a": "é"}'.encode(), "application/json; charset=latin-1")
     assert value == {"a": "Ã©"}
@@ -96,7 +104,11 @@ def test_a_charset_that_may_be_wrong_is_told() -> None:
         (b"", TransientError, "is empty"),
         (b" \n", TransientError, "is empty"),
         (b'[{"name": "canary"}, {"na', TransientError, "broken JSON"),
-        (b'{"a": 1, canary}', TransientError, "broken JSON"),
+        (b'[{"name": "canary"}', TransientError, "broken JSON"),
+        (b'[{"name": "canary"}, {"na<br />Fatal error: canary"}]', TransientError, "broken JSON"),
+        (b'{"a": 1, canary}', ConfigurationError, "was not cut off: at character 10"),
+        (b"[{'name': 'canary'}]", ConfigurationError, "was not cut off: at character 3"),
+        (b'[{"a": 1,, "name": "canary"}]', ConfigurationError, "was not cut off"),
         (b'{"name": "canary"}\n{"name": "canary"}\n', ConfigurationError, "JSON lines"),
         (b"<!DOCTYPE html><h1>Down for maintenance</h1>canary", TransientError, "being maintained or failed"),
         (b"<br />\n<b>Fatal error</b>: Allowed memory size of 1 canary", TransientError, "ran out of memory"),
