@@ -253,7 +253,8 @@ class _Reading:
             return True
         if (mark := _mark(request)) in self._asked:
             raise ConfigurationError(
-                "The source names the same next page again and again: check the paginator and the path to its link."
+                "The source names the same next page again and again: check the paginator, the path to its link or "
+                "cursor, and the parameter that takes the cursor."
             )
         self._asked.add(mark)
         return True

@@ -16,7 +16,7 @@ from connectors.sources.http import PageNumberPaginator, Paginator, PlainPaginat
 from pipelines.errors import ConfigurationError
 from pipelines.sources.http.links import next_address, related
 from pipelines.sources.paging.selecting import compiled, values_at
-from pipelines.sources.paging.statements import Reference, Statement, stated
+from pipelines.sources.paging.statements import Reference, Statement, stated, whole
 from pipelines.sources.paging.unnamed_pages import Candidate, cursors_in, links_in
 
 __all__ = [
@@ -129,10 +129,23 @@ class HeaderLink(_Followed):
 class Stated(_Followed):
     """By whatever the answer names as its next page: an address, or a cursor whose parameter is known."""
 
-    def __init__(self, *, links_only: bool = False) -> None:
+    def __init__(self, *, links_only: bool = False, parameters: tuple[str, ...] = ()) -> None:
+        """`parameters`: those that may take the cursor, the likeliest first; none: the one that goes with its name."""
         super().__init__()
         self._links_only = links_only
+        self._parameters = parameters
         self._reference: Reference | None = None
+        self._not_heeded: tuple[str, ...] = ()
+
+    @property
+    def may_take_another(self) -> bool:
+        """Whether there is a parameter left to try."""
+        return len(self._parameters) > 1
+
+    def take_another(self) -> None:
+        """The server does not heed the parameter: the next one is tried."""
+        self._not_heeded += self._parameters[:1]
+        self._parameters = self._parameters[1:]
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Finds the address or the cursor."""
@@ -148,7 +161,9 @@ class Stated(_Followed):
         following = self._reference
         if following is not None and not following.is_link and following.parameter:
             params: Any = request.params or {}
-            request.params = {**params, following.parameter: following.value}
+            params = {name: value for name, value in params.items() if name not in self._not_heeded}
+            parameter = next(iter(self._parameters), following.parameter)
+            request.params = {**params, parameter: following.value}
         super().update_request(request)
 
 
@@ -243,7 +258,15 @@ def detected(said: Statement, rows: int, method: str, asked: Mapping[str, Any]) 
             may_begin_at_one=said.current_page not in {0, 1}, base_page=base, page_param="page", total_path=None
         )
     if following is not None and following.parameter:
-        return Stated()
+        return Stated(parameters=_parameters(following.path, whole(following.value), following.parameter, said))
     if said.offset is not None and said.limit is not None and said.total is not None and said.offset[1] == 0 and rows:
         return Offset(said.limit[1] or rows, offset_param=said.offset[0], limit_param=said.limit[0], total_path=None)
     return SinglePagePaginator()
+
+
+def _parameters(path: str, number: int | None, usual: str, said: Statement) -> tuple[str, ...]:
+    """The parameters that may take what stands at a path: a number under `next` may be that of a page, or a cursor."""
+    if path.rpartition(".")[2] != "next" or number is None:
+        return ()
+    following = 2 if said.current_page is None else said.current_page + 1
+    return ("page", usual) if number == following else (usual, "page")

@@ -11,7 +11,7 @@ from dlt.sources.helpers.rest_client.paginators import BasePaginator, RangePagin
 
 from pipelines.errors import ConfigurationError
 from pipelines.sources.paging.completeness import Tally
-from pipelines.sources.paging.paginators import Numbered, Offset
+from pipelines.sources.paging.paginators import Numbered, Offset, Stated
 from pipelines.sources.paging.repeats import Seen, mark_of, mark_of_rows, marks_of_each
 
 MOST_EMPTY_PAGES = 50
@@ -67,6 +67,9 @@ class Judge:
             return Verdict.KEEP
         if isinstance(paginator, RangePaginator):
             return self._repeated_number(paginator, is_last=is_last)
+        if is_last and self._tally.kept_pages == 1 and isinstance(paginator, Stated) and paginator.may_take_another:
+            paginator.take_another()
+            return Verdict.SKIP
         self._repeats += 1
         if self._repeats >= MOST_REPEATS:
             raise ConfigurationError(

@@ -55,6 +55,24 @@ def test_a_cursor_whose_parameter_is_known_is_followed(paging: Paging) -> None:
     assert ids(read(Api(paging=paging))[0]) == list(range(30))
 
 
+@pytest.mark.parametrize("takes", ["page", "cursor"])
+@pytest.mark.parametrize("step", [1, 100])
+@pytest.mark.parametrize("last", [None, 2])
+def test_a_number_as_the_next_is_that_of_a_page_or_a_cursor(takes: str, step: int, last: int | None) -> None:
+    def extra(path: str, query: dict[str, str]) -> Answer:
+        number = (int(query.get(takes, 1)) - 1) // step
+        rows = [{"id": number * 10 + at} for at in range(10)]
+        following = 1 + (number + 1) * step if number < 2 else last and 1 + step
+        return Answer(json.dumps({"items": rows, "next": following}).encode())
+
+    if last is None:
+        rows, remarks, _ = read(Api(), None, extra)
+        assert (ids(rows), remarks) == (list(range(30)), [])
+        return
+    with pytest.raises(ConfigurationError, match="names the same next page again and again"):  # 2, 3, 2, ...
+        read(Api(), None, extra)
+
+
 def test_a_link_whose_name_holds_a_point_is_a_path() -> None:
     shape = {"type": "json_link", "next_url_path": "@odata.nextLink"}
     assert ids(read(Api(paging=Paging.ODATA), shape)[0]) == list(range(30))
