@@ -266,9 +266,8 @@ _SENTENCES: dict[Reason, tuple[Kind, str | tuple[str, str]]] = {
     ),
     Reason.FOREIGN_KEY: (
         Kind.CONFIGURATION,
-        "A row{place} breaks the foreign key{constraint} of the {side}{code}: drop it there, for tables are loaded "
-        "one by "
-        "one.",
+        "A row{place} breaks the foreign key{constraint} of the {side}{code}: drop it there, or make it DEFERRABLE, "
+        "for tables are loaded one by one.",
     ),
     Reason.CHECK: (
         Kind.CONFIGURATION,

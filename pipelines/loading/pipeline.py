@@ -29,6 +29,7 @@ from pipelines.loading.measures.table_loads import Measured, new_columns, rows_w
 from pipelines.loading.measures.table_sizes import sizes
 from pipelines.loading.opening import Opened, alone, open_destination
 from pipelines.loading.preparation import Preparation
+from pipelines.loading.replacing.emptied_tables import columns_before, take_back
 from pipelines.loading.replacing.refresh import Refresh
 from pipelines.loading.streaming.streams import Streams
 from pipelines.loading.summary import Summary
@@ -186,6 +187,7 @@ class LoadPipeline:
         )
         for resource in resources:
             self._prepared.prepare(resource)
+        before = columns_before(self.pipeline, self._prepared.fitters, full_refresh=self.full_refresh)
         with row_counts.counting_rejected(self._measured.counts), self._checking.counting(self.pipeline, resources):
             extracted = self.pipeline.extract(
                 source_of(job.name, resources, contract_of(job)),
@@ -193,6 +195,7 @@ class LoadPipeline:
                 table_format=self._opened.target.table_format,  # type: ignore[arg-type]
                 refresh="drop_resources" if self.full_refresh else None,
             )
+        take_back(self.pipeline, before)
         self.mask.check(every_table=len(resources) == len(found))
         self.protection.check(self.remarks, every_table=len(resources) == len(found))
         older = newest_rows.keep_newest(self.pipeline, extracted, job.directory, self._prepared.versions)

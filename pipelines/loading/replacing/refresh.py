@@ -186,14 +186,20 @@ class SwappingClient(SqlJobClientBase):
         self.sql_client.execute_sql(f"INSERT INTO {name}({columns}) SELECT {columns} FROM {beside}")  # noqa: S608
 
     def _wait_no_longer(self) -> None:
-        """Limit how long the transaction waits for others."""
+        """Limit how long the transaction waits for others, and have what may wait for its end do so."""
 
     def _shape(self, table: str, *, beside: bool = False) -> Shape:
         """The columns of a table, or of the one beside it; none when it is not there."""
         raise NotImplementedError
 
     def _empty(self, table: str) -> None:
-        """Remove a table of which the source has no rows; one that a view shows is emptied."""
+        """Empty a table of which the source has no rows; one that no resource fills any more is removed."""
+        if self._shape(table):
+            how = "DELETE FROM" if table in self.schema.tables or self._is_shown(table) else "DROP TABLE"
+            self.sql_client.execute_sql(f"{how} {self.sql_client.make_qualified_table_name(table)}")
+
+    def _is_shown(self, table: str) -> bool:
+        """Whether a view shows a table."""
         raise NotImplementedError
 
     def _fit(self, table: str, old: Shape, new: Shape) -> list[str]:
@@ -217,11 +223,6 @@ class SwappingDuckDb(SwappingClient, DuckDbClient):
     def _is_shown(self, table: str) -> bool:
         views = "SELECT 1 FROM duckdb_views() WHERE NOT internal AND contains(sql, %s) LIMIT 1"
         return bool(self.sql_client.execute_sql(views, table))
-
-    def _empty(self, table: str) -> None:
-        if self._shape(table):
-            how = "DELETE FROM" if self._is_shown(table) else "DROP TABLE"
-            self.sql_client.execute_sql(f"{how} {self.sql_client.make_qualified_table_name(table)}")
 
     def _fit(self, table: str, old: Shape, new: Shape) -> list[str]:
         more = [nullable for name, (_, nullable) in new.items() if name not in old]
@@ -262,6 +263,7 @@ class SwappingPostgres(SwappingClient, PostgresClient):
 
     def _wait_no_longer(self) -> None:
         self.sql_client.execute_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+        self.sql_client.execute_sql("SET CONSTRAINTS ALL DEFERRED")  # keys of others' tables, where rows come again
 
     def _shape(self, table: str, *, beside: bool = False) -> Shape:
         if beside:
@@ -275,10 +277,8 @@ class SwappingPostgres(SwappingClient, PostgresClient):
         name = self.sql_client.make_qualified_table_name(table)
         return {column for (column,) in self.sql_client.execute_sql(_SHOWN, name) or ()}
 
-    def _empty(self, table: str) -> None:
-        if self._shape(table):
-            how = "DELETE FROM" if self._shown(table) else "DROP TABLE"
-            self.sql_client.execute_sql(f"{how} {self.sql_client.make_qualified_table_name(table)}")
+    def _is_shown(self, table: str) -> bool:
+        return bool(self._shown(table))
 
     def _fit(self, table: str, old: Shape, new: Shape) -> list[str]:
         gone = [column for column in old if column not in new]

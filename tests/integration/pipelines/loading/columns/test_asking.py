@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, QueryBuilder
 
 from pipelines.load_history import Told
 from tests.support.data_plane.platform import Platform, Sql
@@ -154,3 +156,38 @@ def test_what_was_approved_is_a_type_and_another_is_asked_about_again(platform: 
     assert platform.duck(f"SELECT n, CAST(extra AS varchar) FROM connector_{connector}.visit") == [
         (None, "2024-01-01 10:00:00")
     ]
+
+
+@pytest.mark.parametrize("destination", [*DESTINATIONS, "delta"])
+def test_a_refresh_of_a_table_that_is_empty_keeps_what_people_have_decided_and_made(
+    platform: Platform, emr: Sql, warehouse: Sql, destination: str
+) -> None:
+    emr("CREATE TABLE visit (id int PRIMARY KEY, n int); INSERT INTO visit VALUES (1, 1)")
+    lake = {"type": "filesystem", "format": "delta", "url": str(platform.settings.data_dir / "lake")}
+    source = {"type": "sql_database", "credentials": EMR, "tables": [{"name": "visit", "primary_key": "id"}]}
+    where = {"postgres": POSTGRES, "delta": lake}.get(destination)
+    connector = platform.add({**source, "schema_contract": "ask"}, destination=where)
+    platform.run(connector)
+    if destination == "postgres":
+        warehouse(f"GRANT SELECT ON connector_{connector}.visit TO pg_monitor")
+    emr("ALTER TABLE visit ADD secret text DEFAULT 'SECRET'")
+    platform.run(connector)
+    decide(platform, "refused", "secret")
+    emr("DELETE FROM visit")
+    platform.run(connector, full_refresh=True)
+    emr("ALTER TABLE visit ALTER n TYPE text; INSERT INTO visit VALUES (2, 'two', 'SECRET')")
+    summary = platform.run(connector)
+    assert "'n' was bigint and has values that are text" in summary.news
+    if destination == "delta":
+        path = platform.settings.data_dir / "lake" / f"connector_{connector}" / "visit"
+        found = QueryBuilder().register("visit", DeltaTable(path)).execute("SELECT * FROM visit").read_all()
+        assert [(row["id"], row["n"]) for row in pa.table(found).to_pylist()] == [(2, None)]
+        assert "secret" not in pa.table(found).column_names
+        return
+    ask = warehouse if destination == "postgres" else platform.duck
+    assert columns(ask, connector) == ["id", "n"]
+    assert ask(f"SELECT id, n FROM connector_{connector}.visit") == [(2, None)]
+    if destination == "postgres":
+        assert warehouse(f"SELECT has_table_privilege('pg_monitor', 'connector_{connector}.visit', 'select')") == [
+            (True,)
+        ]
