@@ -6,7 +6,7 @@ Counted by the runs and not from Prefect's: each is counted once, whoever restar
 connector last succeeded. What is derived of it (auto-pause, freshness) is computed and never stored.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -210,6 +210,16 @@ class SchemaChange:
     state: Decision
     decided_by: str | None
     decided_at: datetime | None
+
+
+def of_one_event(changes: Iterable[SchemaChange]) -> list[list[SchemaChange]]:
+    """Changes by what happened: columns of a table that one run found to be gone, or emptied, are one event."""
+    events: dict[tuple[Any, ...], list[SchemaChange]] = {}
+    for each in changes:
+        together = each.kind in {ChangeKind.GONE, ChangeKind.EMPTIED} and each.run_id is not None
+        about = (each.run_id, each.kind, each.state, each.decided_by) if together else (each.id,)
+        events.setdefault((each.connector_id, each.table_name, *about), []).append(each)
+    return [*events.values()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,8 +239,10 @@ DONE = {
 """What each action of the history is called. One that is not here is shown by its own name."""
 
 
-def change_words(change: SchemaChange) -> str:
-    """A change at the source, as the end of a sentence about its table."""
+def change_words(changes: Sequence[SchemaChange]) -> str:
+    """What happened at the source, as the end of a sentence about its table."""
+    change, more = changes[0], len(changes) > 1
+    names = f"columns {', '.join(each.column_name for each in changes)}" if more else f"column {change.column_name}"
     match change.kind:
         case ChangeKind.NEW:
             return f"the column {change.column_name} ({change.type_after}) is new at the source"
@@ -249,9 +251,9 @@ def change_words(change: SchemaChange) -> str:
         case ChangeKind.RETYPED:
             return f"{change.column_name}, which is {change.type_before}, has values that are {change.type_after}"
         case ChangeKind.GONE:
-            return f"the column {change.column_name} is gone at the source"
+            return f"the {names} {'are' if more else 'is'} gone at the source"
         case ChangeKind.EMPTIED:
-            return f"the column {change.column_name} has no values any more"
+            return f"the {names} {'have' if more else 'has'} no values any more"
 
 
 def done(action: str) -> str:

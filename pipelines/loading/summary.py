@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from connectors.comparisons import TableComparison
 from connectors.loads import Sweep, TableLoad
-from pipelines.loading.columns.shape_changes import Change
+from pipelines.loading.columns.shape_changes import Change, words_of
 from pipelines.wording import counted
 
 
@@ -75,10 +75,10 @@ class Summary:
         told = [each for each in self.changes if f"{each.table_name}.{each.column_name}" in new]
         if not told:
             return self
-        by_table: dict[str, list[str]] = {each.table_name: [] for each in told}
+        by_table: dict[str, list[Change]] = {each.table_name: [] for each in told}
         for each in told:
-            by_table[each.table_name].append(each.words)
-        words = "; ".join(f"of table {table}, {', '.join(found)}" for table, found in by_table.items())
+            by_table[each.table_name].append(each)
+        words = "; ".join(f"of table {table}, {', '.join(words_of(found))}" for table, found in by_table.items())
         wait = " Nothing of it lands until somebody approves it." if self.asks else ""
         return replace(self, news=f"The source has changed: {words}.{wait}")
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from connectors.connector import InvalidConnectorError
 from connectors.errors import ForbiddenError, NoSuchRunError, NotFoundError, PrefectUnavailableError, RequestError
 from connectors.limits.ids import parse_id
-from connectors.loads import Decision
+from connectors.loads import Decision, of_one_event
 from connectors.people import Act, Verdict, may
 from connectors.runs import Options, Run
 from connectors.sources.write_rules import Comparison
@@ -81,7 +81,7 @@ async def _page(
         comparisons=await service.comparisons(connector_id)
         if may(person, Act.RUN, entry.row.team) is Verdict.ALLOWED
         else (),
-        changes=await service.schema_changes(connector_id),
+        changes=of_one_event(await service.schema_changes(connector_id)),
         progress={run.id: each for run, each in zip(going, told, strict=True)},
         names=names_of(entry.row.source),
         typed=typed,
@@ -126,11 +126,13 @@ async def _decide(number: str, service: Service, sent: Mapping[str, str], *, app
 
 
 async def _decide_change(number: str, service: Service, sent: Mapping[str, str], *, approved: bool) -> Response:
-    """Approve a change at the source, or refuse it."""
+    """Approve what has changed at the source, or refuse it: each column of one event, one after the other."""
     decision = Decision.APPROVED if approved else Decision.REFUSED
-    change = await service.decide_change(parse_id(number) or 0, parse_id(sent.get("change", "")) or 0, decision)
+    ids = [parse_id(text) or 0 for text in sent.get("change", "").split()] or [0]
+    changes = [await service.decide_change(parse_id(number) or 0, change_id, decision) for change_id in ids]
     said = "the next load brings it" if approved else "nothing of it lands"
-    return go_to(f"/connectors/{number}", f"{change.column_name} has been {decision.value}: {said}.")
+    names, have = ", ".join(each.column_name for each in changes), "have" if len(changes) > 1 else "has"
+    return go_to(f"/connectors/{number}", f"{names} {have} been {decision.value}: {said}.")
 
 
 def _run_id(text: str) -> UUID:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request, Response
 
 from connectors.freshness import Freshness
+from connectors.loads import of_one_event
 from connectors.people import Act, Person, Verdict, may
 from database.connectors import Filter
 from use_cases.connectors import Service
@@ -104,14 +105,16 @@ async def _held(service: Service, person: Person) -> list[Section]:
 async def _changed(service: Service, person: Person) -> list[Section]:
     """Columns that are not what they were at the source, and wait until somebody approves them."""
     found = await service.changes_waiting(MOST + 1)
+    entries = {change.id: entry for entry, change in found}
     cards = []
-    for entry, change in found[:MOST]:
-        where, form = f"/connectors/{entry.row.id}", {"change": str(change.id)}
+    for changes in of_one_event(change for _, change in found[:MOST]):
+        first, entry = changes[0], entries[changes[0].id]
+        where, form = f"/connectors/{entry.row.id}", {"change": " ".join(str(each.id) for each in changes)}
         buttons = [
             Button("Approve it", f"{where}/approve", form, decides=True),
             Button("Refuse it", f"{where}/refuse", form, decides=True),
         ]
-        sentence = f"Of table {change.table_name}, {change_words(change)}, since {ago(change.first_seen_at, now())}."
+        sentence = f"Of table {first.table_name}, {change_words(changes)}, since {ago(first.first_seen_at, now())}."
         cards.append(Card(entry, sentence, buttons if _may(person, Act.CHANGE, entry.row.team) else ()))
     return [Section("source changed", "warn", cards, len(found) > MOST, "Nothing of it lands until it is approved.")]
 

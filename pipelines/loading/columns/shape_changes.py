@@ -1,6 +1,6 @@
 """Changes of a table's shape at its source: what came in one load, and what stands in the destination. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,10 +41,24 @@ class Change:
                 if self.type_before == self.type_after:
                     return f"{name} has values of {self.type_after} that are larger than before"
                 return f"{name} was {self.type_before} and has values that are {self.type_after}"
-            case ChangeKind.GONE:
-                return f"{name} is gone"
-            case ChangeKind.EMPTIED:
-                return f"{name} has no values any more"
+            case _:
+                return name
+
+
+def words_of(changes: Iterable[Change]) -> Iterator[str]:
+    """Changes of a table as parts of a sentence: columns that are gone, or emptied, are one part."""
+    lost: dict[ChangeKind, list[str]] = {ChangeKind.GONE: [], ChangeKind.EMPTIED: []}
+    for each in changes:
+        if each.kind in lost:
+            lost[each.kind].append(each.column_name)
+        else:
+            yield each.words
+    for kind, names in lost.items():
+        is_one = len(names) == 1
+        if names and kind is ChangeKind.GONE:
+            yield f"{quoted(names)} {'is' if is_one else 'are'} gone"
+        elif names:
+            yield f"{quoted(names)} {'has' if is_one else 'have'} no values any more"
 
 
 def changes_of(table: str, fitter: "Fitter", *, keeps_empty: bool) -> list[Change]:

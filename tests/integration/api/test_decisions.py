@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -121,6 +122,16 @@ async def test_a_change_at_the_source_is_approved_or_refused(
     assert (approved["state"], approved["decidedBy"]) == ("approved", "this machine")
     about = {"schema_change": waiting["id"], "table": "visit", "column": "extra", "change": "new"}
     assert await decisions(engine) == [("refuse", about), ("approve", about)]
+    gone = {"connector_id": made, "table_name": "visit", "kind": "gone", "state": "waiting", "run_id": uuid4()}
+    async with engine.begin() as connection:  # two columns that one run found to be gone are one thing to decide
+        for name in ("first", "second"):
+            await connection.execute(sa.insert(schema_changes).values(**gone, column_name=name))
+    page = (await api.get("/for-you")).text
+    assert "the columns first, second are gone at the source" in page
+    (ids,) = set(re.findall(r'name="change" value="([^"]*)"', page))
+    await api.post(f"/connectors/{made}/approve", data={**csrf, "change": ids})
+    assert "the columns first, second are gone" not in (await api.get("/for-you")).text
+    assert [action for action, _ in (await decisions(engine))[2:]] == ["approve", "approve"]
     problem = assert_problem(await api.post(f"{CONNECTORS}/{made}/schema-changes/{applied['id']}/approve"), 404)
     assert problem["type"].endswith(":no-such-change")
 

@@ -91,16 +91,17 @@ def test_a_column_lands_once_it_is_approved_in_old_rows_too(
 
 
 def test_what_is_gone_or_renamed_is_told(platform: Platform, emr: Sql) -> None:
-    emr("CREATE TABLE visit (id int PRIMARY KEY, a text, b int); INSERT INTO visit VALUES (1, 'x', 1)")
+    emr("CREATE TABLE visit (id int PRIMARY KEY, a text, b int, b2 date); INSERT INTO visit VALUES (1, 'x', 1)")
+    emr("UPDATE visit SET b2 = '2024-01-01'")
     connector = add(platform)
     platform.run(connector)
     emr("ALTER TABLE visit RENAME a TO c")
     summary = platform.run(connector)
     assert "of table visit, 'a' seems to be called 'c' now" in summary.sentence
     assert changes(platform) == [("c", "renamed", "text", "text", "a", "waiting")]
-    assert columns(platform.duck, connector) == ["a", "b", "id"]
-    emr("ALTER TABLE visit DROP b")
-    assert "'b' is gone" in platform.run(connector).sentence
+    assert columns(platform.duck, connector) == ["a", "b", "b2", "id"]
+    emr("ALTER TABLE visit DROP b, DROP b2")
+    assert "'b', 'b2' are gone" in platform.run(connector).sentence
     assert ("b", "gone", "bigint", None, None, "waiting") in changes(platform)
     assert "The source has changed" not in platform.run(connector).sentence
 
