@@ -77,6 +77,15 @@ def held_tables(query: Query, connector_id: int) -> dict[str, dict[str, Any]]:
     return (found or {}).get("held") or {}
 
 
+def withheld_deletes(query: Query, connector_id: int) -> dict[str, int]:
+    """How many rows were found to be gone of the tables whose deletes wait for a person, by table."""
+    found = query(
+        "SELECT json_object_agg(table_name, gone) AS gone FROM cai_withheld_deletes WHERE connector_id = %(id)s",
+        {"id": connector_id},
+    )
+    return (found or {}).get("gone") or {}
+
+
 def note_comparisons(query: Query, connector_id: int, found: str, run_id: str | None) -> None:
     """Note how tables compare with the source, in the place of what was noted of them before.
 

@@ -29,7 +29,7 @@ from pipelines.loading.measures.table_loads import Measured, new_columns, rows_w
 from pipelines.loading.measures.table_sizes import sizes
 from pipelines.loading.opening import Opened, alone, open_destination
 from pipelines.loading.preparation import Preparation
-from pipelines.loading.replacing.emptied_tables import columns_before, take_back
+from pipelines.loading.replacing.emptied_tables import keeping_columns
 from pipelines.loading.replacing.refresh import Refresh
 from pipelines.loading.streaming.streams import Streams
 from pipelines.loading.summary import Summary
@@ -177,25 +177,19 @@ class LoadPipeline:
             raise ConfigurationError(" ".join(refusal.message for refusal in refusals))
         found = open_source(job.connector.source, context)
         resources = chosen(found, asked)
-        self._prepared = Preparation(
-            job,
-            self._opened,
-            (self.mask, self.protection),
-            self._measured,
-            (self.remarks, rejected),
-            streams=self._streams,
-        )
+        told, hiding = (self.remarks, rejected), (self.mask, self.protection)
+        self._prepared = Preparation(job, self._opened, hiding, self._measured, told, streams=self._streams)
         for resource in resources:
             self._prepared.prepare(resource)
-        before = columns_before(self.pipeline, self._prepared.fitters, full_refresh=self.full_refresh)
-        with row_counts.counting_rejected(self._measured.counts), self._checking.counting(self.pipeline, resources):
+        kept = keeping_columns(self.pipeline, self._prepared.fitters if self.full_refresh else ())
+        counted = row_counts.counting_rejected(self._measured.counts)
+        with kept, counted, self._checking.counting(self.pipeline, resources):
             extracted = self.pipeline.extract(
                 source_of(job.name, resources, contract_of(job)),
                 loader_file_format=self._opened.target.file_format,  # type: ignore[arg-type]
                 table_format=self._opened.target.table_format,  # type: ignore[arg-type]
                 refresh="drop_resources" if self.full_refresh else None,
             )
-        take_back(self.pipeline, before)
         self.mask.check(every_table=len(resources) == len(found))
         self.protection.check(self.remarks, every_table=len(resources) == len(found))
         older = newest_rows.keep_newest(self.pipeline, extracted, job.directory, self._prepared.versions)

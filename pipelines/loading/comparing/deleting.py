@@ -4,8 +4,8 @@ One transaction a table, in which the guard counts before anything is touched: i
 it has happened, note of the sweep included, or nothing. A row that comes again loses its mark.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from connectors.sources.deletes import Deletes
@@ -33,10 +33,14 @@ class Guard:
     """Of a table's rows, 0 to 1."""
     lifted: bool = False
     """Somebody has looked, and lets it through."""
+    shown: Mapping[str, int] = field(default_factory=dict)
+    """How many rows were said to be gone, by table, of those that waited: that is what was looked at."""
 
-    def withholds(self, gone: int, rows: int) -> bool:
-        """Whether so many of so many rows are too many."""
-        return not self.lifted and gone > self.fraction * rows
+    def withholds(self, table: str, gone: int, rows: int) -> bool:
+        """Whether so many of so many rows are too many: more than usual, and more than usual beyond what was shown."""
+        if self.lifted and table not in self.shown:
+            return False
+        return gone > self.fraction * rows + (self.shown[table] if self.lifted else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ def sweep(session: Session, keys: Reread, mode: Deletes, guard: Guard, together:
     ((gone,),) = session.ask("SELECT count(*) FROM gone_rows")
     rows = session.ask(f"SELECT count(*) FROM {name} t WHERE {live}")[0][0] if gone else None  # noqa: S608
     missed, before = (gone, rows) if rows is None or not keys.appended else _replaced(session, keys, live, rows)
-    withheld = before is not None and guard.withholds(missed, before)
+    withheld = before is not None and guard.withholds(table, missed, before)
     now = datetime.now(UTC).isoformat()
     if gone and not withheld:
         change = f"UPDATE {name} AS t SET {mark} = '{now}'" if mode is Deletes.MARK else f"DELETE FROM {name} AS t"  # noqa: S608

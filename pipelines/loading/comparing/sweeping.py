@@ -18,6 +18,7 @@ from connectors.sources.redcap import Content, RedcapSource
 from connectors.sources.rest_api import RestApiSource
 from connectors.sources.sql_database import SqlDatabaseSource
 from connectors.sources.write_rules import landed_table, normalised
+from database.decisions import by_runs
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import Step
 from pipelines.loading.comparing.deleting import Deleted, Guard, last_sweeps, refuse_own_column, sweep
@@ -76,7 +77,9 @@ def sweep_tables(
         return []
     with as_fault(place.job.secrets.redact, Step.EXTRACT):
         read = _read(place, connector.source, tables, listed)
-    guard = Guard(place.job.settings.max_delete_fraction, lifted=options.allow_mass_delete)
+    lifted = options.allow_mass_delete
+    shown = by_runs.withheld_deletes(place.job.locks.query, connector.id) if lifted else {}
+    guard = Guard(place.job.settings.max_delete_fraction, lifted, shown)
     modes = {normalised(name): how.deletes for name, how in tables.items()}
     by_file = isinstance(connector.source, FilesSource)
     together = landed_table(RECORD) if RECORD in tables and isinstance(connector.source, RedcapSource) else None

@@ -6,30 +6,25 @@ lake's) it would have columns that nobody knows. So the schema takes back the co
 them nothing that others have made of the table: views, grants, comments, keys of other tables.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 
 from dlt import Pipeline
 from dlt.common.schema.typing import TTableSchema
 
 
-def columns_before(pipeline: Pipeline, tables: Collection[str], *, full_refresh: bool) -> dict[str, TTableSchema]:
-    """The tables of a pipeline that a full refresh is about to forget."""
-    if not full_refresh or not pipeline.default_schema_name:
-        return {}
-    known = pipeline.default_schema.tables
-    return {name: deepcopy(known[name]) for name in tables if name in known and _has_columns(known[name])}
-
-
-def take_back(pipeline: Pipeline, before: dict[str, TTableSchema]) -> None:
-    """Have the schema know those of them again of which there is no row. Comes right after the extract.
+@contextmanager
+def keeping_columns(pipeline: Pipeline, tables: Collection[str]) -> Iterator[None]:
+    """Have the schema know those of these tables again, after the extract inside, of which there was no row.
 
     If the process dies here, or before the load is complete, the schema of before stands.
     """
-    if not before:
-        return
-    schema = pipeline.default_schema
+    known = pipeline.default_schema.tables if pipeline.default_schema_name else {}
+    before = {name: deepcopy(known[name]) for name in tables if name in known and _has_columns(known[name])}
+    yield
     for name, table in before.items():
+        schema = pipeline.default_schema
         if name not in schema.tables or not _has_columns(schema.tables[name]):
             schema.update_table(table)
 

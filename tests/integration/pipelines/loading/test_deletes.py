@@ -95,6 +95,13 @@ def test_too_many_are_kept_and_told_once_until_somebody_allows_it(
         assert ask(f"SELECT count(*) FROM connector_{connector}.visit") == [(20,)]
     assert [each.outcome for each in told] == ["withheld", "completed", "completed"]
     assert waiting(platform) == [(connector, "visit", number, 20)]
+    if gone == "half":  # what a person lets through is what was shown, and not what a source says by then
+        emr("ALTER TABLE visit RENAME TO visits; CREATE VIEW visit AS SELECT * FROM visits WHERE id > 17")
+        summary = platform.run(connector, tables=("visit",), allow_mass_delete=True)
+        assert "17 of 20 rows of table 'visit' are gone at the source" in summary.sentence
+        assert waiting(platform) == [(connector, "visit", 17, 20)]
+        assert ask(f"SELECT count(*) FROM connector_{connector}.visit") == [(20,)]
+        emr("DROP VIEW visit; ALTER TABLE visits RENAME TO visit")
     platform.run(connector, tables=("visit",), allow_mass_delete=True)
     assert waiting(platform) == [], "nothing waits for a person any more"
     assert ask(f"SELECT count(*) FROM connector_{connector}.visit") == [(20 - number,)]
