@@ -6,7 +6,7 @@ lake's) it would have columns that nobody knows. So the schema takes back the co
 them nothing that others have made of the table: views, grants, comments, keys of other tables.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 
@@ -20,7 +20,7 @@ def keeping_columns(pipeline: Pipeline, tables: Collection[str]) -> Iterator[Non
 
     If the process dies here, or before the load is complete, the schema of before stands.
     """
-    known = pipeline.default_schema.tables if pipeline.default_schema_name else {}
+    known: Mapping[str, TTableSchema] = pipeline.default_schema.tables if pipeline.default_schema_name else {}
     before = {name: deepcopy(known[name]) for name in tables if name in known and _has_columns(known[name])}
     yield
     for name, table in before.items():
