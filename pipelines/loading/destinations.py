@@ -7,6 +7,7 @@ own choice for DuckDB and PostgreSQL (INSERT statements) is some hundred times s
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,8 @@ class Target:
     """Told how many columns the widest table has that is about to be loaded."""
     make: Callable[[], None] = lambda: None
     """Makes what must be there before a pipeline opens it. Called by a run that has the destination for itself."""
+    kept: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Leaves open what is opened in this block, which a run enters that has the destination for itself."""
 
 
 def open_target(
@@ -154,7 +157,8 @@ OUTSIDE = (
 
 
 def _duckdb(path: Path, staging: str, version: str, *, one_thread: bool, by_width: bool) -> Target:
-    from pipelines.loading.replacing.refresh import RefreshedDuckDb  # noqa: PLC0415  # dlt costs seconds: only in a run
+    from pipelines.access.duckdb_connections import KeptConnection  # noqa: PLC0415  # dlt costs seconds: only in a run
+    from pipelines.loading.replacing.refresh import RefreshedDuckDb  # noqa: PLC0415
 
     # dlt would open whatever stands there; a directory of clinical data is for its owner alone.
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +176,7 @@ def _duckdb(path: Path, staging: str, version: str, *, one_thread: bool, by_widt
         # Each has all of DuckDB's threads.
         max_parallel_load_jobs=1,
     )
+    target.pool = KeptConnection(credentials)
 
     def fit(widest: int) -> None:
         if by_width:
@@ -179,7 +184,7 @@ def _duckdb(path: Path, staging: str, version: str, *, one_thread: bool, by_widt
 
     exclusive = f"duckdb:{path.resolve()}"
     make = lambda: make_duckdb_file(path, version)  # noqa: E731
-    return Target(target, "parquet", exclusive=exclusive, swaps=True, fit=fit, make=make)
+    return Target(target, "parquet", exclusive=exclusive, swaps=True, fit=fit, make=make, kept=target.pool.kept)
 
 
 def memory_for(widest: int) -> int:

@@ -83,7 +83,7 @@ def alone(job: Job, target: Target) -> Iterator[None]:
     if target.exclusive is None:
         yield
         return
-    with job.locks.hold(name_key(target.exclusive), _wait_for_the_file):
+    with job.locks.hold(name_key(target.exclusive), _wait_for_the_file), target.kept():
         yield
 
 

@@ -12,6 +12,7 @@ from dlt.extract import DltResource
 
 from connectors.connector import by_key_refusals
 from connectors.sources.write_rules import Comparison, SchemaContract, normalised
+from pipelines.access.dlt_settings import use_environment_alone
 from pipelines.connector_lock import LockLostError, name_key
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import ConfigurationError, Step
@@ -80,6 +81,7 @@ def configure(kind: str = "") -> None:
         "SOURCES__DATA_WRITER__BUFFER_MAX_ITEMS": str(WIDE_ROWS if kind in WIDE else ROWS),
     }
     os.environ.update(CONFIGURATION | of_kind)
+    use_environment_alone()
     # Rows are many and hold no cycles: by Python's own threshold (700) a third of the time of JSON goes into looking.
     gc.set_threshold(COLLECTED_EVERY, 20, 20)
     # DuckDB files and load files hold patients' data: they are for the worker's user alone.

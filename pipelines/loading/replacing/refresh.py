@@ -10,14 +10,17 @@ If the process dies anywhere before, old rows, old schema and old cursors stand.
 Rows are deleted and copied rather than tables renamed, as in PostgreSQL a view belongs to a table and not to a name.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from dlt import Pipeline
+from dlt.common.destination.capabilities import DestinationCapabilitiesContext
 from dlt.common.destination.client import FollowupJobRequest, LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
+from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema.typing import TSchemaTables
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
 from dlt.destinations.impl.duckdb.factory import duckdb
@@ -25,6 +28,7 @@ from dlt.destinations.impl.postgres.factory import postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
+from pipelines.access.duckdb_connections import KeptConnection
 from pipelines.errors import ConfigurationError
 from pipelines.loading.columns.widening import LOCK_SECONDS
 from pipelines.loading.one_schema import OneSchemaClient, OneSchemaPostgres
@@ -310,8 +314,32 @@ class SwappingOneSchema(SwappingPostgres, OneSchemaClient):
     """The same for a login that owns one schema only."""
 
 
-class RefreshedDuckDb(duckdb):
-    """dlt's DuckDB destination, whose full refresh is a swap."""
+class KnownCapabilities:
+    """A destination whose capabilities are worked out once: dlt asks some fifty times a load, of settings that stay."""
+
+    def capabilities(
+        self, config: Any = None, naming: NamingConvention | None = None
+    ) -> DestinationCapabilitiesContext:
+        """What the destination can: by a configuration, or by what was passed to it."""
+        if config is not None:
+            return super().capabilities(config, naming)  # type: ignore[misc, no-any-return]
+        known = self.__dict__.setdefault("_known", {})
+        key = naming and (type(naming), naming.max_length)
+        if key not in known:
+            known[key] = super().capabilities(None, naming)  # type: ignore[misc]
+        return copy.deepcopy(known[key])  # type: ignore[no-any-return]
+
+
+class RefreshedDuckDb(KnownCapabilities, duckdb):
+    """dlt's DuckDB destination, whose full refresh is a swap, and whose clients share one connection."""
+
+    pool: KeptConnection
+
+    def configuration(self, initial_config: Any, accept_partial: bool = False) -> Any:
+        """The resolved configuration of a client, which borrows from the destination's pool."""
+        config = super().configuration(initial_config, accept_partial)
+        config.credentials.conn_pool = self.pool
+        return config
 
     @property
     def client_class(self) -> type[DuckDbClient]:
@@ -319,7 +347,7 @@ class RefreshedDuckDb(duckdb):
         return SwappingDuckDb
 
 
-class RefreshedPostgres(postgres):
+class RefreshedPostgres(KnownCapabilities, postgres):
     """dlt's PostgreSQL destination, whose full refresh is a swap."""
 
     @property
@@ -328,7 +356,7 @@ class RefreshedPostgres(postgres):
         return SwappingPostgres
 
 
-class RefreshedOneSchema(OneSchemaPostgres):
+class RefreshedOneSchema(KnownCapabilities, OneSchemaPostgres):
     """The same for a login that owns one schema only."""
 
     @property
