@@ -1,12 +1,13 @@
 """Changes that a filled-in update form asks for: only what is filled in, and nothing is lost in silence. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from connectors.connector import ConnectorRow, validate
 from connectors.limits.closed_sets import ClosedSet
-from flows.forms.shapes import DestinationForm, JsonForm, SourceForm, label, lost
+from connectors.sources.write_rules import normalised
+from flows.forms.shapes import BEARER, DestinationForm, JsonForm, SourceForm, label
 
 
 class Removable(ClosedSet):
@@ -52,6 +53,40 @@ class Changes:
             if form is not None and meant is not None and not isinstance(form, JsonForm)
             for way in lost(saved, form.connector_json(), meant.model_dump(mode="json", by_alias=True))
         ]
+
+
+_EVERY_KIND = ("mask", "schema_contract")
+"""Keys that mean the same in every kind of source or destination."""
+
+
+def lost(old: Any, said: Mapping[str, Any], meant: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """What is saved and would be gone once a form's JSON stands in its place: most settings have no field.
+
+    Tables and resources are what the form is about: one that it does not name is gone because the user wants that.
+
+    Args:
+        old: the JSON as it is saved, which anybody may have written.
+        said: the form's.
+        meant: the form's with every default, as it is once it has been validated.
+
+    Yields:
+        The way to each such setting in the form's JSON, such as `("tables", "0", "columns")`.
+    """
+    if not isinstance(old, Mapping):
+        return
+    for key in old if old.get("type") == said.get("type") else _EVERY_KIND:
+        value = old.get(key)
+        if key not in said:
+            if key in meant and value not in (None, "", [], {}, meant[key]):
+                yield BEARER if isinstance(value, Mapping) and value.get("type") == "bearer" else (key,)
+        elif key == "ssh":
+            for way in lost(value, said[key], meant[key]):
+                yield (key, *way)
+        elif key in ("tables", "resources") and isinstance(value, list):
+            known = {normalised(str(item.get("name"))): item for item in value if isinstance(item, Mapping)}
+            for index, (item, whole) in enumerate(zip(said[key], meant[key], strict=True)):
+                for way in lost(known.get(normalised(item["name"])), item, whole):
+                    yield (key, str(index), *way)
 
 
 def filled_in(values: Mapping[str, Any]) -> dict[str, Any]:

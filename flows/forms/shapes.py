@@ -6,7 +6,7 @@ JSON, so forms have their own, flat ones. They check nothing: what a form says g
 sent, and is refused in the same sentences, which are put into the form's own words here. This module is pure.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,7 +16,7 @@ from connectors.refusals import Refusal
 from connectors.sources.fhir import FhirSource
 from connectors.sources.file_formats import FileFormat
 from connectors.sources.secret_references import WAY_OUT, reference_from_text
-from connectors.sources.write_rules import ColumnType, normalised
+from connectors.sources.write_rules import ColumnType
 
 _CREDENTIALS = (
     "Where the secret is, never the secret itself: the name of a Secret block (emr-token), a block as type/name "
@@ -78,6 +78,29 @@ def _typed(types: Sequence[TypeForm]) -> dict[str, Any]:
     return {"types": found} if found else {}
 
 
+_SSH = ("host", "port", "user", "private_key", "host_key")
+_SshHost = Annotated[str, Field(title="SSH server", description="Its name, where the database is behind one.")]
+_SshPort = Annotated[int | None, Field(title="SSH port", description="Empty: 22.")]
+_SshUser = Annotated[str, Field(title="SSH user", description="Whom to log in there as.")]
+_SshPrivateKey = Annotated[str, Field(title="SSH private key", description=_CREDENTIALS)]
+_SshHostKey = Annotated[
+    str,
+    Field(
+        title="SSH host key",
+        description="The fingerprint of the SSH server's own key (SHA256:...), or first_use. Empty: a key that the "
+        "worker knows.",
+    ),
+]
+
+
+def _ssh(form: _Part) -> dict[str, Any]:
+    """The SSH server that a form names, if any, as the connector's JSON has it."""
+    said = {name: value for name in _SSH if (value := getattr(form, f"ssh_{name}")) not in ("", None)}
+    if "private_key" in said:
+        said["private_key"] = reference_from_text(said["private_key"])
+    return {"ssh": said} if said else {}
+
+
 class TableForm(_Part):
     """One table or view."""
 
@@ -105,13 +128,18 @@ class SqlDatabaseForm(_Part):
     database_schema: str = Field("", title="Schema", description="Empty: the database's default schema.")
     tables: list[TableForm] = Field(title="Tables")
     mask: Masked = []
+    ssh_host: _SshHost = ""
+    ssh_port: _SshPort = None
+    ssh_user: _SshUser = ""
+    ssh_private_key: _SshPrivateKey = ""
+    ssh_host_key: _SshHostKey = ""
 
     def connector_json(self) -> dict[str, Any]:
         """As the connector's JSON has it (docs/sources.md)."""
         schema = {"schema": self.database_schema} if self.database_schema else {}
         tables = [table.connector_json() for table in self.tables]
         said = {"type": self.kind, "credentials": reference_from_text(self.credentials), **schema, "tables": tables}
-        return said | self.given("mask")
+        return said | _ssh(self) | self.given("mask")
 
 
 class ResourceForm(_Part):
@@ -262,10 +290,15 @@ class PostgresForm(_Part):
 
     kind: Literal["postgres"] = _kind("postgres")
     credentials: str = Field(title="Credentials", description=_CREDENTIALS)
+    ssh_host: _SshHost = ""
+    ssh_port: _SshPort = None
+    ssh_user: _SshUser = ""
+    ssh_private_key: _SshPrivateKey = ""
+    ssh_host_key: _SshHostKey = ""
 
     def connector_json(self) -> dict[str, Any]:
         """As the connector's JSON has it (docs/sources.md)."""
-        return {"type": self.kind, "credentials": reference_from_text(self.credentials)}
+        return {"type": self.kind, "credentials": reference_from_text(self.credentials)} | _ssh(self)
 
 
 SourceForm = SqlDatabaseForm | RestApiForm | FhirForm | RedcapForm | FilesForm | JsonForm
@@ -281,45 +314,17 @@ def _bearer(token: str) -> dict[str, Any]:
     return {"auth": {"type": "bearer", "token": reference_from_text(token)}} if token else {}
 
 
-# --- what a form would take away -------------------------------------------------------------------------------------
-
-_EVERY_KIND = ("mask", "schema_contract")
-"""Keys that mean the same in every kind of source or destination."""
-
-_BEARER = ("auth", "token")
-"""The only login that has a field."""
-
-
-def lost(old: Any, said: Mapping[str, Any], meant: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """What is saved and would be gone once a form's JSON stands in its place: most settings have no field.
-
-    Tables and resources are what the form is about: one that it does not name is gone because the user wants that.
-
-    Args:
-        old: the JSON as it is saved, which anybody may have written.
-        said: the form's.
-        meant: the form's with every default, as it is once it has been validated.
-
-    Yields:
-        The way to each such setting in the form's JSON, such as `("tables", "0", "columns")`.
-    """
-    if not isinstance(old, Mapping):
-        return
-    for key in old if old.get("type") == said.get("type") else _EVERY_KIND:
-        value = old.get(key)
-        if key not in said:
-            if key in meant and value not in (None, "", [], {}, meant[key]):
-                yield _BEARER if isinstance(value, Mapping) and value.get("type") == "bearer" else (key,)
-        elif key in ("tables", "resources") and isinstance(value, list):
-            known = {normalised(str(item.get("name"))): item for item in value if isinstance(item, Mapping)}
-            for index, (item, whole) in enumerate(zip(said[key], meant[key], strict=True)):
-                for way in lost(known.get(normalised(item["name"])), item, whole):
-                    yield (key, str(index), *way)
-
-
 # --- refusals in the form's words ------------------------------------------------------------------------------------
 
-_FIELDS = {("schema",): "database_schema", _BEARER: "bearer_token"}
+BEARER = ("auth", "token")
+"""The only login that has a field."""
+
+_FIELDS: dict[tuple[str, ...], str] = {
+    ("schema",): "database_schema",
+    BEARER: "bearer_token",
+    **{("ssh", name): f"ssh_{name}" for name in _SSH},
+    ("ssh",): "ssh_host",
+}
 """The fields that say something under another name than the JSON does."""
 
 _STORED = "What you typed is now stored in Prefect: if it is a password or token, replace it where it is used."

@@ -26,6 +26,7 @@ from connectors.status import Phase, Reason, Status
 from database.store import Store
 from database.tables import connectors
 from flows import connector_forms
+from flows.forms.changes import lost
 from flows.forms.pages import connector_page
 from flows.forms.shapes import (
     DuckdbForm,
@@ -40,7 +41,6 @@ from flows.forms.shapes import (
     TableForm,
     TypeForm,
     label,
-    lost,
     sentence,
 )
 from prefect_api.artifacts import Artifact, Artifacts
@@ -227,7 +227,12 @@ def test_a_source_says_what_a_connector_may_say(form: Any, expected: dict[str, A
     assert validate(sample(source=said))
 
 
-@pytest.mark.parametrize("form", [DuckdbForm(path="labs.duckdb"), PostgresForm(credentials="warehouse")])
+BEHIND = PostgresForm(
+    credentials="warehouse", ssh_host="bastion", ssh_port=2222, ssh_user="loader", ssh_private_key="bastion-key"
+)
+
+
+@pytest.mark.parametrize("form", [DuckdbForm(path="labs.duckdb"), PostgresForm(credentials="warehouse"), BEHIND])
 def test_a_destination_says_what_a_connector_may_say(form: Any) -> None:
     assert validate(sample(destination=form.connector_json()))
 
@@ -265,13 +270,16 @@ REST = RestApiForm(base_url="https://emr.example.org", resources=[ResourceForm(n
         (REST.connector_json() | {"mask": ["name"], "headers": {"a": "b"}}, SOURCE, ["Masked columns"]),
         ({"type": "duckdb", "path": "a", "schema_contract": "freeze"}, DuckdbForm(path="b"), ["schema_contract"]),
         ({"type": "filesystem", "url": "/lake", "format": "delta"}, DuckdbForm(path="b"), []),
+        (SQL | {"ssh": BEHIND.connector_json()["ssh"]}, SOURCE, ["SSH server"]),
+        (BEHIND.connector_json(), BEHIND.model_copy(update={"ssh_port": None}), ["SSH port"]),
+        (BEHIND.connector_json(), BEHIND, []),
         ("not even an object", SOURCE, []),
         ({"type": "sql_database", "tables": "none", "typo": 1}, SOURCE, []),
     ],
 )
 def test_what_a_tab_has_no_field_for_is_told_before_it_is_lost(saved: Any, form: Any, expected: list[str]) -> None:
     said = form.connector_json()
-    side = "destination" if isinstance(form, DuckdbForm) else "source"
+    side = "destination" if isinstance(form, DuckdbForm | PostgresForm) else "source"
     meant = getattr(validate(sample(**{side: said})), side).model_dump(mode="json", by_alias=True)
     assert [label(form, way) for way in lost(saved, said, meant)] == expected
 
@@ -629,6 +637,10 @@ STORED = "What you typed is now stored in Prefect: if it is a password or token,
         (
             {"destination": PostgresForm(credentials="postgresql://me:hunter2@db/emr")},
             "Destination, Credentials: it takes the name of a Secret block",
+        ),
+        (
+            {"destination": BEHIND.model_copy(update={"ssh_private_key": "-----BEGIN hunter2"})},
+            "Destination, SSH private key: it takes the name of a Secret block",
         ),
         ({"timeout_seconds": -1}, "timeout_seconds must be more than 0."),
     ],
