@@ -18,6 +18,7 @@ from connectors.credentials import uses_of
 from connectors.destinations import Destination
 from connectors.destinations.duckdb import DuckdbDestination
 from connectors.destinations.postgres import PostgresDestination
+from pipelines.access import tunnels
 from pipelines.access.credential_rules import rules_of_test
 from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.access.secrets import Secrets
@@ -36,7 +37,7 @@ def writable(row: ConnectorRow, settings: Settings) -> tuple[bool, str]:
     secrets = Secrets()
     with secrets.guard():
         try:
-            with as_fault(secrets.redact, Step.LOAD):
+            with tunnels.kept(), as_fault(secrets.redact, Step.LOAD):
                 secrets.permit(rules_of_test(row, settings), uses_of(None, row.destination))
                 _try(row, secrets, settings)
         except psycopg2.Error:
@@ -49,7 +50,7 @@ def writable(row: ConnectorRow, settings: Settings) -> tuple[bool, str]:
 def _try(row: ConnectorRow, secrets: Secrets, settings: Settings) -> None:
     """Return when it can be written. Raises `RunError`, or whatever a driver does."""
     # dlt costs seconds, which importing this module must not.
-    from pipelines.loading.destinations import open_target  # noqa: PLC0415
+    from pipelines.loading.destinations import address_of, open_target  # noqa: PLC0415
 
     named = row.destination is not None
     said = row.destination if named else settings.destination
@@ -59,6 +60,7 @@ def _try(row: ConnectorRow, secrets: Secrets, settings: Settings) -> None:
         _hold_below(destination, settings, named=named)
         _file(settings.data_dir / destination.path)
         return
+    denied = DeniedHosts.of(settings) if named else None
     target = open_target(  # of PostgreSQL it asks for the login's rights on the dataset
         destination,
         row.id,
@@ -66,10 +68,10 @@ def _try(row: ConnectorRow, secrets: Secrets, settings: Settings) -> None:
         settings.data_dir,
         roots=tuple(settings.local_destination_roots) if named else None,
         dataset=dataset,
-        denied=DeniedHosts.of(settings) if named else None,
+        denied=denied,
     )
     if isinstance(destination, PostgresDestination):
-        _not_read_only(secrets, destination)
+        _not_read_only(address_of(destination, secrets, settings.data_dir, denied or DeniedHosts()))
         return
     import dlt  # noqa: PLC0415
 
@@ -102,11 +104,9 @@ def _file(path: Path) -> None:
         )
 
 
-def _not_read_only(secrets: Secrets, destination: PostgresDestination) -> None:
+def _not_read_only(url: str) -> None:
     """Return when the server takes writes: a standby has all rights and takes none. Raises `ConfigurationError`."""
-    from pipelines.access.database_urls import postgres_url  # noqa: PLC0415
-
-    connection = psycopg2.connect(postgres_url(secrets.resolve(destination.credentials)), connect_timeout=10)
+    connection = psycopg2.connect(url, connect_timeout=10)
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean")

@@ -80,7 +80,7 @@ def probe(
     secrets = Secrets()
     with secrets.guard():
         try:
-            with as_fault(secrets.redact, Step.EXTRACT), tunnels.kept():
+            with tunnels.kept(), as_fault(secrets.redact, Step.EXTRACT):
                 secrets.permit(rules or CredentialRules(), uses)
                 mask, protection = mask_of(source, settings), protection_of(source, settings, profile)
                 remarks = Remarks()

@@ -1,9 +1,10 @@
 """Settings that every kind of destination takes. Pure."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from connectors.sources.asking.ssh import refuse_ssh
 from connectors.sources.unions import OfAKind
 from connectors.sources.write_rules import Contract
 
@@ -19,3 +20,8 @@ class AnyDestination(OfAKind):
             "false: two that would are refused."
         ),
     ] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_reached_as_it_can_be(cls, value: Any) -> Any:
+        return refuse_ssh(value, cls.model_fields, "a PostgreSQL destination")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from connectors.destinations.base import AnyDestination
+from connectors.sources.asking.ssh import Ssh
 from connectors.sources.secret_references import Credential
 
 
@@ -13,3 +14,4 @@ class PostgresDestination(AnyDestination):
 
     type: Literal["postgres"]
     credentials: Annotated[Credential, Field(description="Its address, with user and password.")]
+    ssh: Ssh = None

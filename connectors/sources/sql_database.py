@@ -1,12 +1,12 @@
 """The source `sql_database`: tables and views of a relational database. Pure."""
 
-import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from connectors.sources.asking.ssh import Ssh
 from connectors.sources.deletes import LandingWithDeletes
-from connectors.sources.secret_references import Credential, HostKeyText, Name, Strict, refused
+from connectors.sources.secret_references import Credential, Name, refused
 from connectors.sources.write_rules import (
     AnySource,
     Columns,
@@ -61,34 +61,6 @@ class SqlTable(LandingWithDeletes):
         return (*self.columns, *([self.cursor_column] if self.cursor_column else [])) if self.columns else ()
 
 
-def _ssh_host(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:]+", value):
-        raise refused("{field} must be a host's name alone, such as 'bastion.example.org': its port goes into port.")
-    return value
-
-
-class SshTunnel(Strict):
-    """The SSH server through which a database is reached."""
-
-    host: Annotated[Name, AfterValidator(_ssh_host), Field(description="The SSH server's name or address.")]
-    port: Annotated[int, Field(ge=1, le=65_535, description="Its port.")] = 22
-    user: Annotated[Name, Field(description="Whom to log in as.")]
-    private_key: Annotated[
-        Credential,
-        Field(
-            description="The private key to log in with, as OpenSSH writes it: a secret that holds it, or JSON with "
-            "`private_key` and `passphrase`."
-        ),
-    ]
-    host_key: Annotated[
-        HostKeyText | None,
-        Field(
-            description="The fingerprint of the SSH server's own key, as `SHA256:...`, or `first_use`, which accepts "
-            "the key that comes first and no other later. null: a key that the worker's known_hosts holds."
-        ),
-    ] = None
-
-
 class SqlDatabaseSource(AnySource):
     """Tables of a relational database that SQLAlchemy reaches."""
 
@@ -105,13 +77,7 @@ class SqlDatabaseSource(AnySource):
     schema_name: Annotated[
         Name | None, Field(alias="schema", description="Where the tables are. null: the database's default schema.")
     ] = None
-    ssh: Annotated[
-        SshTunnel | None,
-        Field(
-            description="The SSH server through which the database is reached, whose address in `credentials` is then "
-            "as that server sees it. null: it is reached directly."
-        ),
-    ] = None
+    ssh: Ssh = None
 
     @model_validator(mode="after")
     def _tables_are_distinct(self) -> Self:

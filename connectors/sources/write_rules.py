@@ -13,6 +13,7 @@ from anyascii import anyascii
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from connectors.limits.closed_sets import ClosedSet
+from connectors.sources.asking.ssh import refuse_ssh
 from connectors.sources.protection.checks import refuse_unsafe
 from connectors.sources.protection.rules import Protection
 from connectors.sources.secret_references import Name, Strict, refused
@@ -317,6 +318,11 @@ class AnySource(OfAKind):
             "rows may leave, by a profile or the connector's own. Patterns and names find no name in a free text."
         ),
     ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_reached_as_it_can_be(cls, value: Any) -> Any:
+        return refuse_ssh(value, cls.model_fields, "sql_database")
 
     @model_validator(mode="after")
     def _cursors_stay_plain(self) -> Self:

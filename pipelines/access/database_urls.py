@@ -16,6 +16,7 @@ from pipelines.wording import quoted
 EXAMPLE = "postgresql://user:password@host:5432/database"
 POSTGRES = {"postgresql", "postgres"}
 POSTGRES_PORT = 5432
+_PLACE = {"host", "hostaddr", "port"}
 SSLMODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 
 
@@ -96,12 +97,9 @@ def postgres_places(url: str) -> list[tuple[str | None, int, str | None]]:
     In its own reading: several hosts, and parameters that go before what stands in front of them (`host`, `hostaddr`,
     `port`, `dbname`). None as host is a socket of this machine; a database that is not named is the user's.
     """
-    import psycopg2.extensions  # noqa: PLC0415  # only in a run
-
     parts = urlsplit(url.strip())
-    try:
-        found: dict[str, Any] = psycopg2.extensions.parse_dsn(urlunsplit(parts._replace(scheme="postgresql")))
-    except psycopg2.Error:
+    found = _dsn(url)
+    if found is None:
         return [(parts.hostname, parts.port or POSTGRES_PORT, parts.path.lstrip("/") or None)]  # the driver says why
     named = [host or None for host in str(found.get("host") or "").split(",")]
     if addresses := [address for address in str(found.get("hostaddr") or "").split(",") if address]:
@@ -109,6 +107,52 @@ def postgres_places(url: str) -> list[tuple[str | None, int, str | None]]:
     ports = [int(port) if port else POSTGRES_PORT for port in str(found.get("port") or "").split(",")]
     database = found.get("dbname") or found.get("user")
     return [(host, port, database) for host in named for port in dict.fromkeys(ports)]
+
+
+def one_place(url: str, side: str) -> tuple[str, int]:
+    """The only host and port that libpq would connect to by an address of PostgreSQL, as an SSH server is told them.
+
+    Raises:
+        ConfigurationError: the address of this side's database names none, or several.
+    """
+    found = _dsn(url) or {}
+    host, address, port = (str(found.get(name) or "") for name in ("host", "hostaddr", "port"))
+    if not (host or address) or host.startswith(("/", "@")) or "," in host + address + port:
+        raise not_one_place(side)
+    return address or host, int(port or POSTGRES_PORT)
+
+
+def not_one_place(side: str) -> ConfigurationError:
+    """The refusal of an address by which an SSH server can't be told where a database is."""
+    return ConfigurationError(
+        f"{side}.credentials must name one host and its port, as the SSH server of {side}.ssh knows them, such as "
+        f"postgresql://user:password@localhost:{POSTGRES_PORT}/database."
+    )
+
+
+def postgres_through(url: str, address: str, port: int) -> str:
+    """An address of PostgreSQL that leads to another place, where certificates are still judged by its own host.
+
+    libpq connects to `hostaddr`, and judges certificates by `host`.
+    """
+    found = _dsn(url) or {}
+    parts = urlsplit(url.strip())
+    host = str(found.get("host") or found.get("hostaddr") or "")
+    login, at, _ = parts.netloc.rpartition("@")
+    named = f"[{host}]" if ":" in host else host
+    given = [each for each in parts.query.split("&") if each and unquote(each.partition("=")[0]) not in _PLACE]
+    query = "&".join([*given, f"hostaddr={address}"])
+    return urlunsplit(parts._replace(netloc=f"{login}{at}{named}:{port}", query=query))
+
+
+def _dsn(url: str) -> dict[str, Any] | None:
+    """What libpq reads in an address of PostgreSQL; None where it can't."""
+    import psycopg2.extensions  # noqa: PLC0415  # only in a run
+
+    try:
+        return dict(psycopg2.extensions.parse_dsn(urlunsplit(urlsplit(url.strip())._replace(scheme="postgresql"))))
+    except psycopg2.Error:
+        return None
 
 
 def postgres_url(value: Any) -> str:

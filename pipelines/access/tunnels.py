@@ -3,7 +3,10 @@
 The server's key is checked before a login is sent (`host_keys`), and its host is judged as every other. A tunnel lasts
 as long as the run, or the test, that asked for it; one whose SSH connection was lost opens another for the next
 session, so a step that is tried again needs to know nothing of it. What a database is asked for goes through it unread:
-its own TLS stays, and so does the name that its certificate is checked against (`pipelines.sources.sql.reaching`).
+its own TLS stays, and so does the name that its certificate is checked against.
+
+The tunnel's threads are Python's. A driver that waits for an answer without letting go of Python's lock would wait for
+ever: both of PostgreSQL's do so when they cancel (`pipelines.access.postgres_cancelling`).
 """
 
 import contextlib
@@ -16,10 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from connectors.sources.sql_database import SshTunnel
+from connectors.sources.asking.ssh import SshTunnel
 from pipelines.access.buckets import KNOWN_HOSTS, as_json, private_key
 from pipelines.access.denied_hosts import DeniedHosts, address_of
 from pipelines.access.host_keys import host_key_policy
+from pipelines.error_causes.database_errors import TUNNELS
 from pipelines.errors import ConfigurationError, TransientError
 
 LOOPBACK = "127.0.0.1"
@@ -43,6 +47,8 @@ logger = logging.getLogger("prefect.pipelines")
 class Way:
     """An SSH server, how to log in there, and what is behind it."""
 
+    side: str
+    """Whose `ssh` it is, in sentences: `source` or `destination`."""
     ssh: SshTunnel
     login: Any = field(repr=False)
     """The resolved private key: a text, or JSON in one."""
@@ -54,7 +60,7 @@ class Way:
     @property
     def key(self) -> str:
         """What tells two ways apart, without the private key."""
-        return hashlib.sha256(repr((self.ssh, self.login, self.to)).encode()).hexdigest()
+        return hashlib.sha256(repr((self.side, self.ssh, self.login, self.to)).encode()).hexdigest()
 
 
 class Tunnel:
@@ -78,10 +84,12 @@ class Tunnel:
             self._hang_up()
             raise
         self.port = int(self._listener.getsockname()[1])
+        TUNNELS.add(self.port)
         threading.Thread(target=self._accept, name="ssh-tunnel", daemon=True).start()
 
     def close(self) -> None:
         """End it, and every session that goes through it."""
+        TUNNELS.discard(self.port)
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -95,7 +103,7 @@ class Tunnel:
         """A way from the SSH server to the database; raises what opening a tunnel does."""
         import paramiko  # noqa: PLC0415  # an extra
 
-        host, port = self._way.to
+        side, (host, port) = self._way.side, self._way.to
         with self._lock:
             transport = None if self._client is None else self._client.get_transport()
             if transport is None or not transport.is_active():
@@ -107,15 +115,15 @@ class Tunnel:
         except paramiko.ChannelException as error:
             if error.code == REFUSED:
                 raise TransientError(
-                    "The SSH server of source.ssh reaches no database at the host and port that source.credentials "
+                    f"The SSH server of {side}.ssh reaches no database at the host and port that {side}.credentials "
                     "names: it is down, or its address is not what the SSH server knows it by."
                 ) from None
             raise ConfigurationError(
-                "The SSH server of source.ssh lets this user forward no connection to the database: have its people "
+                f"The SSH server of {side}.ssh lets this user forward no connection to the database: have its people "
                 "allow it (AllowTcpForwarding, PermitOpen)."
             ) from None
         except (paramiko.SSHException, OSError, EOFError):
-            raise _lost() from None
+            raise _lost(self._way.side) from None
 
     def _taken(self) -> Any:
         """The way that was found at first, if nobody has used it and it still stands, else a new one."""
@@ -163,26 +171,27 @@ def _joined(connection: socket.socket, channel: Any) -> None:
             connection.sendall(piece)
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    channel.close()
+    with contextlib.suppress(OSError, EOFError):  # the SSH connection may be gone
+        channel.close()
     thread.join()
 
 
-def _lost() -> TransientError:
-    return TransientError("The SSH server of source.ssh does not answer, or has ended the connection.")
+def _lost(side: str) -> TransientError:
+    return TransientError(f"The SSH server of {side}.ssh does not answer, or has ended the connection.")
 
 
 def _logged_in(way: Way) -> Any:
     """A paramiko client that is logged in; raises what opening a tunnel does."""
     import paramiko  # noqa: PLC0415  # an extra
 
-    ssh = way.ssh
+    ssh, side = way.ssh, way.side
     login = as_json(way.login)
     login = login if isinstance(login, dict) else {"private_key": login}
     text, passphrase = login.get("private_key", login.get("value")), login.get("passphrase")
-    key = private_key(text if isinstance(text, str) else "", passphrase, "source.ssh.private_key")
+    key = private_key(text if isinstance(text, str) else "", passphrase, f"{side}.ssh.private_key")
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(
-        host_key_policy(ssh.host_key, way.data_dir / KNOWN_HOSTS, "source.ssh.host_key", "the source's SSH server")
+        host_key_policy(ssh.host_key, way.data_dir / KNOWN_HOSTS, f"{side}.ssh.host_key", f"the {side}'s SSH server")
     )
     try:
         address = address_of(way.denied, ssh.host, ssh.port)
@@ -196,12 +205,12 @@ def _logged_in(way: Way) -> Any:
     except paramiko.AuthenticationException:
         client.close()
         raise ConfigurationError(
-            "The SSH server of source.ssh refuses the login: check source.ssh.user, and that it knows the public half "
-            "of source.ssh.private_key."
+            f"The SSH server of {side}.ssh refuses the login: check {side}.ssh.user, and that it knows the public half "
+            f"of {side}.ssh.private_key."
         ) from None
     except (paramiko.SSHException, OSError, EOFError):
         client.close()
-        raise _lost() from None
+        raise _lost(side) from None
     except ConfigurationError:  # of its key, or its host
         client.close()
         raise

@@ -83,9 +83,8 @@ def discover(
         RunError: the source can't be reached or asked, in a sentence without a secret.
     """
     secrets = Secrets()
-    with secrets.guard(), as_fault(secrets.redact, Step.EXTRACT):
+    with secrets.guard(), tunnels.kept(), as_fault(secrets.redact, Step.EXTRACT):
         secrets.permit(rules or CredentialRules(), uses)
         context = Context.of(settings, secrets, rehearsal=True)
         module = cast(DiscoveryModule, importlib.import_module(f"{__name__}.{source.type}"))
-        with tunnels.kept():
-            return module.discover(source, context, cursor)
+        return module.discover(source, context, cursor)

@@ -115,6 +115,9 @@ _IN_ADDRESS = re.compile(
     rf"(database|Unknown database) [\"'](?P<database>{_NAME})[\"']"
     rf"|(parameter: |connection option )\"(?P<parameter>{_NAME})\"|invalid (?P<setting>{_NAME}) value:"
 )
+TUNNELS: set[int] = set()
+"""Ports of this machine that lead into SSH tunnels (`pipelines.access.tunnels`): to people they say nothing."""
+
 _SERVER = re.compile(r'connection to server at "([A-Za-z0-9._:/-]+)"(?: \([^)]*\))?, port (\d+) failed')
 
 
@@ -150,8 +153,14 @@ def names_of(causes: list[BaseException], cause: BaseException, known: Collectio
         column=found["column"],
         constraint=constraint if re.fullmatch(_NAME, constraint) else None,
         address=next((name for name in address.groupdict().values() if name), None) if address else None,
-        server=f"{server.group(1)}:{server.group(2)}" if server else None,
+        server=_place(server.group(1), int(server.group(2))) if server else None,
     )
+
+
+def _place(host: str, port: int) -> str:
+    if host == "127.0.0.1" and port in TUNNELS:
+        return "the far end of its SSH tunnel"
+    return f"{host}:{port}"
 
 
 def _table_of(causes: list[BaseException]) -> str | None:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg2  # type: ignore[import-untyped]
@@ -24,6 +24,7 @@ from database.control import load_parts
 from pipelines.access import tunnels
 from pipelines.access.credential_rules import rules_of
 from pipelines.access.denied_hosts import DeniedHosts
+from pipelines.access.postgres_cancelling import cancel
 from pipelines.access.secrets import Secrets
 from pipelines.access.source_limits import has_place
 from pipelines.connector_lock import Locks, connector_key
@@ -64,6 +65,15 @@ class _Helped:
         return load_parts.goes_on(self.locks.query, self.load_id, connector_key(self.connector.id))
 
 
+@dataclass(frozen=True, slots=True)
+class _Between:
+    """The databases between which parts are copied: addresses with logins, and a session where they go."""
+
+    here: str = field(repr=False)
+    there: str = field(repr=False)
+    writing: Any
+
+
 def help_load(load_id: int, settings: Settings, run_id: str | None = None) -> str:
     """Copy parts of a load for as long as there are some that nobody has; says what was done, in a sentence.
 
@@ -71,7 +81,7 @@ def help_load(load_id: int, settings: Settings, run_id: str | None = None) -> st
         RunError: with one sentence that holds no secret.
     """
     secrets = Secrets()
-    with secrets.guard(), as_fault(secrets.redact, Step.LOAD):
+    with secrets.guard(), tunnels.kept(), as_fault(secrets.redact, Step.LOAD):
         url = settings.resolved_database_url()
         secrets.hide(url)
         with Locks.open(url, secrets.redact) as locks:
@@ -103,36 +113,38 @@ def _help(helped: _Helped, settings: Settings, secrets: Secrets) -> str:
     source, destination = helped.connector.source, destination_of(helped.connector, settings)
     if not isinstance(source, SqlDatabaseSource) or not isinstance(destination, PostgresDestination):
         return OVER
-    with tunnels.kept():
-        engine = reached(source, Context.of(settings, secrets))
-        there = address_of(destination, secrets, DeniedHosts.of(settings))
-        here = postgres_reader.address(engine.url)
-        with contextlib.closing(psycopg2.connect(there, client_encoding="UTF8")) as writing:
-            count = rows = 0
-            while (copied := _next(helped, here, writing)) is not None:
-                count, rows = count + 1, rows + copied
+    engine = reached(source, Context.of(settings, secrets))
+    # As for the load itself: where operations have the platform's own destination is their matter.
+    denied = DeniedHosts() if helped.connector.destination is None else DeniedHosts.of(settings)
+    there = address_of(destination, secrets, settings.data_dir, denied)
+    here = postgres_reader.address(engine.url)
+    with contextlib.closing(psycopg2.connect(there, client_encoding="UTF8")) as writing:
+        count = rows = 0
+        between = _Between(here, there, writing)
+        while (copied := _next(helped, between)) is not None:
+            count, rows = count + 1, rows + copied
     return f"Copied {count} parts with {rows:,} rows." if helped.goes_on else OVER
 
 
-def _next(helped: _Helped, here: str, writing: Any) -> int | None:
+def _next(helped: _Helped, between: _Between) -> int | None:
     """Copy a part that nobody has; None: there is none, or the load has ended."""
     query, load_id = helped.locks.query, helped.load_id
     for part in load_parts.open_parts(query, load_id) if helped.goes_on else ():
         with helped.locks.trying(part_key(load_id, part)) as ours:
             if ours and load_parts.is_open(query, load_id, part):
-                rows, size = _copied(helped, Part.of(part.number, part.how), here, writing)
+                rows, size = _copied(helped, Part.of(part.number, part.how), between)
                 load_parts.is_in(query, load_id, part, rows=rows, size=size, run_id=helped.run_id)
                 return rows
     return None
 
 
-def _copied(helped: _Helped, part: Part, here: str, writing: Any) -> tuple[int, int]:
-    snapshot = Snapshot(part.shared)
-    snapshot.address = here
+def _copied(helped: _Helped, part: Part, between: _Between) -> tuple[int, int]:
+    snapshot, writing = Snapshot(part.shared), between.writing
+    snapshot.address = between.here
 
     def stop() -> None:
         snapshot.cancel()
-        writing.cancel()
+        cancel(writing, between.there)
 
     with contextlib.closing(snapshot), _watched(helped, stop):
         try:

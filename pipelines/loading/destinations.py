@@ -18,8 +18,9 @@ from connectors.destinations.filesystem import DestinationFormat, FilesystemDest
 from connectors.destinations.other import OtherDestination
 from connectors.destinations.places import Places, is_below, local_path, outside, path_of
 from connectors.destinations.postgres import PostgresDestination
+from pipelines.access import tunnels
 from pipelines.access.buckets import KNOWN_HOSTS, as_json, bucket_of, host_of
-from pipelines.access.database_urls import postgres_places, postgres_url
+from pipelines.access.database_urls import one_place, postgres_places, postgres_through, postgres_url
 from pipelines.access.denied_hosts import DeniedHosts, check_credentials
 from pipelines.access.secrets import Secrets
 from pipelines.errors import ConfigurationError
@@ -107,6 +108,7 @@ def open_target(
 
     Raises:
         ConfigurationError: when its credentials or the package that it needs are missing, or its place is forbidden.
+        TransientError: it is behind an SSH server, and there is no way through now.
     """
     if roots is not None:
         hold_below(destination, (data_dir, *roots))
@@ -117,7 +119,7 @@ def open_target(
         case DuckdbDestination(path=path, storage_version=version):
             return _duckdb(data_dir / path, staging, version, one_thread=one_thread, by_width=by_width)
         case PostgresDestination():
-            return _postgres(address_of(destination, secrets, denied), staging, dataset)
+            return _postgres(address_of(destination, secrets, data_dir, denied), staging, dataset)
         case FilesystemDestination():
             return _filesystem(destination, secrets, data_dir, denied)
         case OtherDestination(type=kind, credentials=reference):
@@ -125,17 +127,24 @@ def open_target(
             return _other(kind, value, staging, None if roots is None else (data_dir, *roots), denied)
 
 
-def address_of(destination: PostgresDestination, secrets: Secrets, denied: DeniedHosts) -> str:
-    """The address of a PostgreSQL that rows may go to, with its login.
+def address_of(destination: PostgresDestination, secrets: Secrets, data_dir: Path, denied: DeniedHosts) -> str:
+    """The address of a PostgreSQL that rows may go to, with its login; of one behind an SSH server, that of a tunnel.
 
     Raises:
-        ConfigurationError: it is none, or on a host that is denied or that its credential is not for.
+        ConfigurationError: it is none, or on a host that is denied or that its credential is not for; or the SSH server
+            lets nobody through.
+        TransientError: the SSH server, or the database behind it, does not answer.
     """
     url = postgres_url(secrets.resolve(destination.credentials))
     for host, port, database in postgres_places(url):
         secrets.hold_to(destination.credentials, host)
         denied.check(host, port, database)
-    return url
+    ssh = destination.ssh
+    if ssh is None:
+        return url
+    to, key = one_place(url, "destination"), secrets.resolve(ssh.private_key)
+    here = tunnels.through(tunnels.Way("destination", ssh, key, to, denied, data_dir))
+    return postgres_through(url, tunnels.LOOPBACK, here)
 
 
 def hold_below(destination: Destination, roots: tuple[Path, ...]) -> None:

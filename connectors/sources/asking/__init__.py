@@ -1,1 +1,1 @@
-"""Asking: when a source is asked."""
+"""Asking: when a source is asked, and the way there."""

@@ -11,7 +11,7 @@ reading of all keys. If the process dies here, nothing was changed.
 import contextlib
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from connectors.sources import Source
 from connectors.sources.sql_database import SqlDatabaseSource, SqlTable
 from connectors.sources.write_rules import landed_table, letters_and_digits, normalised
 from pipelines.access import postgres_sessions
+from pipelines.access.postgres_cancelling import cancel_of
 from pipelines.loading.columns.known_columns import landed_name
 from pipelines.loading.comparing.deleting import DELETED_AT
 from pipelines.loading.comparing.reading import Place, Reread
@@ -85,8 +86,10 @@ def differing(place: Place, source: Source, tables: Iterable[str]) -> dict[str, 
         if table.name not in wanted or masked & {letters_and_digits(name) for name in table.primary_key}:
             continue
         try:
-            with postgres_sessions.adbc(address(engine.url)) as connection, connection.cursor() as cursor:
-                read = _compared(place, _At(cursor, engine, source.schema_name, table), table)
+            at = address(engine.url)
+            with postgres_sessions.adbc(at) as connection, connection.cursor() as cursor:
+                there = _At(cursor, cancel_of(connection, cursor, at), engine, source.schema_name, table)
+                read = _compared(place, there, table)
         except dbapi.Error as error:
             logger.debug("The keys of %s are read as a whole: %s", table.name, place.job.secrets.redact(str(error)))
             continue
@@ -98,9 +101,16 @@ def differing(place: Place, source: Source, tables: Iterable[str]) -> dict[str, 
 class _At:
     """A table at the source."""
 
-    def __init__(self, cursor: Any, engine: sa.Engine, schema: str | None, table: SqlTable) -> None:
+    def __init__(
+        self,
+        cursor: Any,
+        stop: Callable[[], None],
+        engine: sa.Engine,
+        schema: str | None,
+        table: SqlTable,
+    ) -> None:
         quote = engine.dialect.identifier_preparer
-        self._cursor = cursor
+        self._cursor, self._stop = cursor, stop
         self.name = quote.format_table(sa.table(table.name, schema=schema))
         self.quoted = quote.quote_identifier
 
@@ -111,7 +121,7 @@ class _At:
             self._cursor.execute(statement)
             yield from self._cursor.fetch_record_batch()
 
-        return ahead(read, self._cursor.adbc_cancel)
+        return ahead(read, self._stop)
 
     def ask(self, statement: str) -> list[tuple[Any, ...]]:
         """The rows of a short answer."""

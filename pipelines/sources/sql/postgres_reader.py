@@ -15,6 +15,7 @@ from dlt.sources.sql_database import BaseTableLoader
 from sqlalchemy.dialects import postgresql
 
 from pipelines.access import postgres_sessions
+from pipelines.access.postgres_cancelling import cancel_of
 from pipelines.rows.marks import with_beside
 from pipelines.rows.read_ahead import ahead
 from pipelines.sources.sql import postgres_values
@@ -100,7 +101,9 @@ class PostgresLoader(BaseTableLoader):
                 query, shared = border, offer.shared
         columns = [_selected(self.table.c[column.name]) for column in query.selected_columns]
         statement = self._statement(query.with_only_columns(*columns))
-        with postgres_sessions.adbc(address(self.engine.url)) as connection, connection.cursor() as cursor:
+        place = address(self.engine.url)
+        with postgres_sessions.adbc(place) as connection, connection.cursor() as cursor:
+            stop = cancel_of(connection, cursor, place)
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
 
             def read() -> Iterator[pa.Table]:
@@ -114,7 +117,7 @@ class PostgresLoader(BaseTableLoader):
                     for batch in batches:
                         yield self._landed(batch)
 
-            yield from ahead(read, cursor.adbc_cancel)
+            yield from ahead(read, stop)
 
     def _statement(self, query: Any) -> str:
         compiled = query.compile(self.engine, compile_kwargs={"literal_binds": True})

@@ -5,10 +5,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from connectors.sources.sql_database import SqlDatabaseSource, SshTunnel
+from connectors.sources.asking.ssh import SshTunnel
+from connectors.sources.sql_database import SqlDatabaseSource
 from pipelines.access import tunnels
-from pipelines.access.database_urls import POSTGRES_PORT, database_url, hold_sqlite, postgres_places
-from pipelines.errors import ConfigurationError
+from pipelines.access.database_urls import (
+    database_url,
+    hold_sqlite,
+    not_one_place,
+    one_place,
+    postgres_places,
+    postgres_through,
+)
 from pipelines.sources import Context
 from pipelines.sources.sql.dialects import open_engine, sync_url
 
@@ -34,43 +41,35 @@ def reached(source: SqlDatabaseSource, context: Context) -> sa.Engine:
             context.denied.check(host, port, database)
     elif dialect in _PORTS:
         context.denied.check(address.host, address.port or _PORTS[dialect], address.database)
-    return open_engine(url) if source.ssh is None else _tunnelled(address, source.ssh, context)
+    return open_engine(url) if source.ssh is None else _tunnelled(url, source.ssh, context)
 
 
-def _tunnelled(url: sa.URL, ssh: SshTunnel, context: Context) -> sa.Engine:
+def _tunnelled(url: str, ssh: SshTunnel, context: Context) -> sa.Engine:
     """The engine of a database behind an SSH server, whose certificate is still checked against its own name."""
-    dialect = url.get_backend_name()
-    host, port = _behind(url)
-    way = tunnels.Way(ssh, context.secrets.resolve(ssh.private_key), (host, port), context.denied, context.data_dir)
-    here = tunnels.through(way)
-    if dialect == "postgresql":
-        # libpq connects to `hostaddr`, and judges certificates by `host`.
-        given = {name: value for name, value in url.query.items() if name not in {"host", "port", "hostaddr"}}
-        return open_engine(url.set(host=host, port=here, query=given | {"hostaddr": tunnels.LOOPBACK}))
-    if url.drivername.endswith("+pymysql"):
-        engine = open_engine(url)
+    address = sync_url(url)
+    is_postgres = address.get_backend_name() == "postgresql"
+    to = one_place(url, "source") if is_postgres else _behind(address)
+    key = context.secrets.resolve(ssh.private_key)
+    here = tunnels.through(tunnels.Way("source", ssh, key, to, context.denied, context.data_dir))
+    if is_postgres:
+        return open_engine(postgres_through(url, tunnels.LOOPBACK, here))
+    if address.drivername.endswith("+pymysql"):
+        engine = open_engine(address)
         _connect_pymysql_to(engine, here)
         return engine
-    return open_engine(url.set(host=tunnels.LOOPBACK, port=here))
+    return open_engine(address.set(host=tunnels.LOOPBACK, port=here))
 
 
 def _behind(url: sa.URL) -> tuple[str, int]:
     """Host and port of the database, as the SSH server sees it.
 
     Raises:
-        ConfigurationError: the address names none, or several.
+        ConfigurationError: the address names none.
     """
-    dialect = url.get_backend_name()
-    found: list[tuple[str | None, int | None]] = [(url.host, url.port or _PORTS.get(dialect))]
-    if dialect == "postgresql":
-        found = [(host, port) for host, port, _ in postgres_places(url.render_as_string(hide_password=False))]
-    (host, port), *others = found
-    if others or not host or host.startswith(("/", "@")) or not port:
-        raise ConfigurationError(
-            "source.credentials must name one host and its port, as the SSH server of source.ssh knows them, such as "
-            f"postgresql://user:password@localhost:{POSTGRES_PORT}/database."
-        )
-    return host, port
+    port = url.port or _PORTS.get(url.get_backend_name())
+    if not url.host or not port:
+        raise not_one_place("source")
+    return url.host, port
 
 
 def _connect_pymysql_to(engine: sa.Engine, port: int) -> None:

@@ -1,12 +1,15 @@
 """An SSH server that forwards connections, as a clinic's bastion does: paramiko's own server."""
 
 import contextlib
+import io
 import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import paramiko
+
+from pipelines.access.host_keys import fingerprint
 
 
 class SshGate(paramiko.ServerInterface):  # type: ignore[misc]
@@ -41,6 +44,7 @@ class SshGate(paramiko.ServerInterface):  # type: ignore[misc]
             far = socket.create_connection((self.known.get(destination[0], destination[0]), destination[1]), 5)
         except OSError:
             return paramiko.OPEN_FAILED_CONNECT_FAILED
+        far.settimeout(None)  # a session may be silent for long
         transport = threading.current_thread()
         threading.Thread(target=_forward, args=(transport, chanid, far), daemon=True).start()
         return paramiko.OPEN_SUCCEEDED
@@ -80,7 +84,8 @@ def _forward(transport: Any, chanid: int, far: socket.socket) -> None:
         with contextlib.suppress(OSError, EOFError):
             while piece := far.recv(65536):
                 channel.sendall(piece)
-        channel.close()
+        with contextlib.suppress(OSError, EOFError):  # the connection may be gone
+            channel.close()
 
     threading.Thread(target=back, daemon=True).start()
     with contextlib.suppress(OSError, EOFError):
@@ -102,3 +107,22 @@ def ssh_gate(key: paramiko.PKey, known: dict[str, str] | None = None) -> Iterato
     finally:
         gate.close()
         thread.join(10)
+
+
+def text_of(key: paramiko.PKey, passphrase: str | None = None) -> str:
+    """A private key as OpenSSH writes it."""
+    text = io.StringIO()
+    key.write_private_key(text, passphrase)
+    return text.getvalue()
+
+
+def ssh_of(gate: SshGate, **more: Any) -> dict[str, Any]:
+    """The `ssh` of a connector that goes through a gate; what is None is left out."""
+    ssh = {
+        "host": "127.0.0.1",
+        "port": gate.port,
+        "user": "clinic",
+        "private_key": {"env": "CAI_SECRET_SSH"},
+        "host_key": fingerprint(gate.host_key.asbytes()),
+    }
+    return {name: value for name, value in (ssh | more).items() if value is not None}

@@ -8,6 +8,8 @@ from connectors.connector import ConnectorRow, InvalidConnectorError, validate, 
 
 SOURCE = {"type": "files", "url": "/data", "format": "csv", "table": "labs"}
 EMR = {"env": "CAI_SECRET_EMR"}
+POSTGRES = {"type": "postgres", "credentials": {"secret": "warehouse"}}
+SSH = {"host": "bastion", "user": "u", "private_key": {"secret": "k"}}
 
 
 def row(**values: Any) -> ConnectorRow:
@@ -42,6 +44,10 @@ def test_a_load_trusts_a_row_whose_schedule_is_wrong_and_takes_it_for_none() -> 
     [
         ({"source": {**SOURCE, "url": 7}}, "/source/url"),
         ({"destination": {"type": "postgres"}}, "/destination/credentials"),
+        ({"destination": {**POSTGRES, "ssh": {**SSH, "host": "bastion:22"}}}, "/destination/ssh/host"),
+        ({"destination": {**POSTGRES, "ssh": {**SSH, "private_key": "-----BEGIN"}}}, "/destination/ssh/private_key"),
+        ({"destination": {"type": "duckdb", "path": "x.duckdb", "ssh": SSH}}, "/destination/ssh"),
+        ({"destination": {"type": "redshift", "credentials": {"secret": "x"}, "ssh": SSH}}, "/destination/ssh"),
         ({"dataset_name": "Labs!"}, "/dataset_name"),
         ({"run_policy": {"retries": -1}}, "/run_policy/retries"),
     ],

@@ -25,3 +25,8 @@ def test_the_key_of_a_tunnel_goes_to_the_ssh_server_and_the_database_is_named_by
         ("emr", None),
         ("key", "bastion.example.org"),
     ]
+    destination = {"type": "postgres", "credentials": {"secret": "dw"}, "ssh": ssh}
+    assert [(use.reference, use.host, use.pointer) for use in uses_of(None, destination)] == [
+        ("dw", None, "/destination/credentials"),
+        ("key", "bastion.example.org", "/destination/ssh/private_key"),
+    ]

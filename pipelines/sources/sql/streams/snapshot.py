@@ -15,6 +15,8 @@ from typing import IO, Any
 import psycopg2  # type: ignore[import-untyped]
 from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ  # type: ignore[import-untyped]
 
+from pipelines.access.postgres_cancelling import cancel
+
 BLOCK_BYTES = 256 * 1024
 """How much of a stream passes at a time."""
 
@@ -93,8 +95,7 @@ class Snapshot:
     def cancel(self) -> None:
         """End what another thread has it do."""
         if self._connection is not None:
-            with contextlib.suppress(Exception):  # it may be gone, which is what is wanted
-                self._connection.cancel()
+            cancel(self._connection, self.address)
 
     def close(self) -> None:
         """Let the moment go, and end what another thread has it do."""

@@ -1,14 +1,8 @@
 """A database behind an SSH server: read, looked at, tested and compared through a tunnel whose far end was checked."""
 
-import contextlib
-import datetime
-import io
 import json
 import os
 import re
-import socket
-import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +10,6 @@ from urllib.parse import urlsplit
 
 import paramiko
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import TypeAdapter
 
 from connectors.sources import Source
@@ -35,16 +25,11 @@ from pipelines.source_test import probe
 from pipelines.sources import Context
 from pipelines.sources.sql.reaching import reached
 from tests.support.data_plane.platform import Platform, Sql
-from tests.support.servers.ssh_gate import SshGate, ssh_gate
+from tests.support.data_plane.tls import tls_in_front
+from tests.support.servers.ssh_gate import SshGate, ssh_gate, ssh_of, text_of
 
 NAME = "emr.clinic.test"
 """The database's name, which only the gate knows."""
-
-
-def text_of(key: paramiko.PKey, passphrase: str | None = None) -> str:
-    text = io.StringIO()
-    key.write_private_key(text, passphrase)
-    return text.getvalue()
 
 
 @pytest.fixture
@@ -60,17 +45,10 @@ def gate(emr: Sql, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshGate]:
 
 
 def source_of(gate: SshGate, **more: Any) -> dict[str, Any]:
-    ssh = {
-        "host": "127.0.0.1",
-        "port": gate.port,
-        "user": "clinic",
-        "private_key": {"env": "CAI_SECRET_SSH"},
-        "host_key": fingerprint(gate.host_key.asbytes()),
-    }
     return {
         "type": "sql_database",
         "credentials": {"env": "CAI_SECRET_EMR"},
-        "ssh": {name: value for name, value in (ssh | more).items() if value is not None},
+        "ssh": ssh_of(gate, **more),
         "tables": [{"name": "visit", "primary_key": "id"}],
     }
 
@@ -156,63 +134,6 @@ def test_a_lost_connection_may_pass_and_the_next_session_has_another(platform: P
         with pytest.raises(Exception, match=r".") as gone:
             engine.connect()
         assert isinstance(classify(gone.value, Step.EXTRACT), TransientError)
-
-
-@contextlib.contextmanager
-def tls_in_front(url: str, directory: Path, name: str) -> Iterator[int]:
-    """PostgreSQL with a certificate for this name, which is its own authority, in `{directory}/ca.pem`."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(Encoding.PEM)
-    (directory / "ca.pem").write_bytes(pem)
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (directory / "server.pem").write_bytes(pem + secret)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "server.pem")
-    to = urlsplit(url)
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve(connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            connection.recv(8)  # SSLRequest
-            connection.sendall(b"S")
-            near = context.wrap_socket(connection, server_side=True)
-            far = socket.create_connection(("127.0.0.1", to.port or 0))
-
-            def back() -> None:
-                with contextlib.suppress(OSError):
-                    while piece := far.recv(65536):
-                        near.sendall(piece)
-
-            threading.Thread(target=back, daemon=True).start()
-            with near, far:
-                while piece := near.recv(65536):
-                    far.sendall(piece)
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
 
 
 @pytest.mark.parametrize(("name", "lands"), [(NAME, True), ("other.clinic.test", False)])

@@ -210,6 +210,7 @@ SENTENCES: list[tuple[Any, str, str]] = [
     (tunnelled(host="bastion:22"), "/source/ssh/host", "its port goes into port"),
     (tunnelled(host_key="ab:cd"), "/source/ssh/host_key", "must be a fingerprint as ssh-keygen -l writes it"),
     (tunnelled(private_key=f"-----BEGIN {CANARY}"), "/source/ssh/private_key", "create a Secret block"),
+    (fhir(ssh={"host": "bastion"}), "/source/ssh", "source.ssh works with sql_database only, and what is named here"),
     (fhir(overlap=3), "/source/overlap", "needs patients"),
     *(
         (
@@ -251,7 +252,13 @@ POLICY = {"overlap": "queue", "missed_runs": "all", "retries": 1, "retry_delay_s
     ("adapter", "examples"),
     [
         (SOURCE, [*CONTRACT, rest(paginator={"type": "offset", "limit": 1, "stop_after_empty_page": True})]),
-        (DESTINATION, [{"type": "filesystem", "url": "/lake", "format": "csv", "credentials": {"secret": "x"}}]),
+        (
+            DESTINATION,
+            [
+                {"type": "filesystem", "url": "/lake", "format": "csv", "credentials": {"secret": "x"}},
+                {"type": "postgres", "credentials": {"secret": "x"}, "ssh": tunnelled()["ssh"]},
+            ],
+        ),
         (TypeAdapter(RunPolicy), [{**POLICY, "auto_pause_after": 1}]),
     ],
     ids=["source", "destination", "run_policy"],

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import pytest
 
+from connectors.sources.asking.ssh import SshTunnel
 from connectors.sources.secret_references import EnvRef
-from connectors.sources.sql_database import SshTunnel
 from pipelines.access.buckets import Bucket
 from pipelines.access.denied_hosts import DeniedHosts
 from pipelines.access.secrets import Secrets
@@ -186,7 +186,7 @@ def test_what_holds_a_resolved_secret_does_not_show_it() -> None:
         {"host": "gate.example.org", "user": "reader", "private_key": {"env": "CAI_SECRET_GATE"}}
     )
     holders = [
-        Way(ssh, {"private_key": "canary-1"}, ("db", 5432), DeniedHosts(), Path()),
+        Way("source", ssh, {"private_key": "canary-1"}, ("db", 5432), DeniedHosts(), Path()),
         Bucket("s3://labs", {"aws_secret_access_key": "canary-1"}, {"password": "canary-1"}),
         TokenRequest(Mock(spec=Sender), "https://id.example.org", {"client_secret": "canary-1"}),
     ]

@@ -1,9 +1,7 @@
 """Tables that several runs copy: what they leave, and what becomes of parts whose run dies."""
 
-import contextlib
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from pipelines.host import PlainHost
 from pipelines.loading.summary import Summary
 from pipelines.run import run_connector
 from pipelines.sources.sql.streams import fitness
-from settings import Settings
+from tests.support.data_plane.helpers import Helpers
 from tests.support.data_plane.killing import PART_POINTS, SPLIT_POINTS, Forge
 from tests.support.data_plane.platform import Platform
 from tests.support.data_plane.samples import EMR
@@ -24,36 +22,6 @@ from tests.support.data_plane.samples import EMR
 Sql = Callable[[str], list[tuple[Any, ...]]]
 POSTGRES = {"type": "postgres", "credentials": {"env": "CAI_SECRET_WAREHOUSE"}}
 ROWS = 3_000
-
-
-@dataclass
-class Helpers(PlainHost):
-    """A host whose runs are helped by threads, each of which is through before it is looked at what they did."""
-
-    settings: Settings
-    said: list[str] = field(default_factory=list)
-    asked: list[int] = field(default_factory=list)
-    first: bool = True
-    """They have all parts that they want before the run itself takes one."""
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    @contextlib.contextmanager
-    def helped(self, load_id: int, runs: int) -> Iterator[None]:
-        self.asked.append(runs)
-        threads = [threading.Thread(target=self._help, args=(load_id,)) for _ in range(runs)]
-        for thread in threads:
-            thread.start()
-        if self.first:
-            for thread in threads:
-                thread.join()
-        yield
-        for thread in threads:
-            thread.join()
-
-    def _help(self, load_id: int) -> None:
-        self.said.append(help_load(load_id, self.settings))
 
 
 def fill(emr: Sql) -> None:
