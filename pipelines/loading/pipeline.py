@@ -295,16 +295,13 @@ class LoadPipeline:
 
     def _size_before(self, client: Any) -> None:
         """Count the rows of the tables in which rows may be replaced, by a client that is open anyway."""
-        replaced = [table for table in self._rows() if self.full_refresh or not self._appends(table)]
+        replaced = [table for table in self._rows() if self.full_refresh or not _appends(self.pipeline, table)]
         self._measured.before = sizes(client, replaced, sum(self.seconds.values()))
 
     def _size_after(self, client: Any) -> None:
         """Count the rows of the tables that were written, but for those that were too large to be counted before."""
-        known = [table for table in self._rows() if table in self._measured.before or self._appends(table)]
+        known = [table for table in self._rows() if table in self._measured.before or _appends(self.pipeline, table)]
         self._measured.after = sizes(client, known, sum(self.seconds.values()))
-
-    def _appends(self, table: str) -> bool:
-        return self.pipeline.default_schema.tables[table].get("write_disposition") == "append"
 
     def summary(self) -> Summary:
         """What this run loaded."""
@@ -335,6 +332,10 @@ class LoadPipeline:
             asks=self._prepared.contract_is(SchemaContract.ASK),
             tables=self._measured.tables(self._prepared.fitters, rows, schema, loaded),
         )
+
+
+def _appends(pipeline: dlt.Pipeline, table: str) -> bool:
+    return pipeline.default_schema.tables[table].get("write_disposition") == "append"
 
 
 def look_at_tables(job: Job, opened: Opened) -> None:
