@@ -63,6 +63,9 @@ WORKBOOKS = frozenset({FileFormat.XLSX, FileFormat.XLSB, FileFormat.ODS})
 STATISTICS = frozenset({FileFormat.XPT, FileFormat.SAS7BDAT, FileFormat.SAV, FileFormat.DTA})
 """Files of statistics programs."""
 
+LABELLED = frozenset({FileFormat.SAV, FileFormat.DTA})
+"""Files whose labels of values a program may have made of the values of their rows (AUTORECODE, `encode`)."""
+
 DESCRIBED = STATISTICS | {FileFormat.ODM, FileFormat.DATASET_JSON}
 """Files that say what their columns mean, which lands as a codebook."""
 

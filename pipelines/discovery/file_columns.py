@@ -1,7 +1,7 @@
 """Columns of a file, by its first rows or by what it says of itself. No value of a row leaves it."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -11,7 +11,7 @@ import pyarrow as pa
 from connectors.discovery import Column, may_identify
 from connectors.sources.file_formats import PARTED, DecimalMark, FileFormat
 from connectors.sources.files import FilesSource
-from pipelines.rows.csv_to_arrow import typed
+from pipelines.rows.csv_to_arrow import PART_OF_DAY, typed
 from pipelines.rows.table import Table
 from pipelines.sources import Context
 from pipelines.sources.files import OF_TEXT
@@ -63,15 +63,18 @@ def _kinds(source: FilesSource, context: Context, store: Store, file: Found) -> 
     if not isinstance(page, pa.Table):
         yield from _of_rows(page[:LOOKED_AT])
         return
-    said = {**declared, **source.types}
+    days = {name for name, kind in declared.items() if kind == PART_OF_DAY}
+    said = {name: kind for name, kind in declared.items() if name not in days} | source.types
     for name, values in zip(page.column_names, page.slice(0, LOOKED_AT).columns, strict=True):
-        kind = said.get(name) or (_of_text(name, values, source) if source.format in OF_TEXT else str(values.type))
+        kind = said.get(name) or (
+            _of_text(name, values, source, days) if source.format in OF_TEXT else str(values.type)
+        )
         yield name, _OF_COLUMNS.get(kind, kind)
 
 
-def _of_text(name: str, values: pa.ChunkedArray, source: FilesSource) -> str:
+def _of_text(name: str, values: pa.ChunkedArray, source: FilesSource, days: Set[str]) -> str:
     """The type that a column of text would land with."""
-    table = Table(comma=source.decimal is DecimalMark.COMMA)
+    table = Table(comma=source.decimal is DecimalMark.COMMA, days=days)
     with contextlib.suppress(pa.ArrowInvalid):
         typed(pa.table({name: values}), table)
     return next(iter(table.known.values()), "text")

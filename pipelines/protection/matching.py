@@ -124,6 +124,13 @@ class Matcher:
             found = state.children[name] = self._into_name(state, name)
         return found
 
+    def beside(self, name: str) -> State:
+        """What is known of a column that a reader has put beside another: what is of that, for the words at the end of
+        its name are the reader's. A path that names it is meant."""
+        own = self._into_name(self.first, name)
+        is_meant = own.rule is not None and own.kept and self.rules[own.rule].path is not None
+        return own if is_meant else self.child(self.first, name.partition(BESIDE)[0])
+
     def _into_name(self, state: State, name: str) -> State:
         spelled = letters_and_digits(name)
         taken = {after for position in state.positions for after in self._into(position, name, spelled)}

@@ -83,11 +83,19 @@ class Protection:
         """A mark of what is done to a table's rows, which is another when that is; None where nothing is."""
         from pipelines.protection.table import mark_of  # noqa: PLC0415  # dlt costs seconds
 
-        found, may = self.matcher(table), may_leave(self._where, table)
-        if found is None and may is None:
+        found, where = self.matcher(table), self._conditions(table)
+        if found is None and may_leave(where, table) is None:
             return None
         keep = None if found is None or not found.keeps else said_of(self._treatment.keep, table)
-        return mark_of(found.rules if found is not None else (), keep, self._where, self._patients(table))
+        return mark_of(found.rules if found is not None else (), keep, where, self._patients(table))
+
+    def chooses(self, table: str) -> bool:
+        """Whether some rows of a table may not leave the source."""
+        return may_leave(self._conditions(table), table) is not None
+
+    def _conditions(self, table: str) -> tuple[Condition, ...]:
+        """The conditions that may be for a table. One that describes data has no columns of theirs, but is named."""
+        return tuple(each for each in self._where if each.tables) if self._describing(table) else self._where
 
     def treats(self, table: str, column: str) -> bool:
         """Whether values of a column, or of a path in one, may land otherwise than they are, or not at all."""
@@ -153,7 +161,7 @@ class Protection:
         Raises:
             ConfigurationError: when rows could then not be told apart, or nothing of them would land.
         """
-        matcher, may = self.matcher(resource.name), may_leave(self._where, resource.name)
+        matcher, may = self.matcher(resource.name), may_leave(self._conditions(resource.name), resource.name)
         if matcher is None and may is None:
             return
         from pipelines.protection.table import Protecting, patients_of  # noqa: PLC0415  # dlt costs seconds

@@ -150,9 +150,9 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
 
         return forget
 
-    def look(self, name: str) -> State:
-        """What is known of a column, which from now on is one of the table's."""
-        state = self.matcher.child(self.matcher.first, name)
+    def look(self, name: str, *, beside: bool = False) -> State:
+        """What is known of a column, which from now on is one of the table's. `beside`: a reader has made it so."""
+        state = self.matcher.beside(name) if beside else self.matcher.child(self.matcher.first, name)
         if name not in self._noted:
             self._noted.add(name)
             if word := word_of(self.matcher, state):
@@ -225,8 +225,10 @@ class Protecting(ItemTransform[Any, dict[str, Any]]):
     def _state_of(self, field: pa.Field, names: Sequence[str]) -> State:
         """What is known of a column; of one that stands beside another, what is of that."""
         base = field.name.partition(BESIDE)[0]
+        if base != field.name and is_beside(field):
+            return self.look(field.name, beside=True)
         state = self.look(field.name)
-        beside = base != field.name and (is_beside(field) or base in names)
+        beside = base != field.name and base in names
         return self.matcher.child(self.matcher.first, base) if beside and (state.passed or not state.kept) else state
 
     def _check_key(self, name: str, values: pa.ChunkedArray, state: State) -> None:

@@ -32,6 +32,9 @@ _PATTERNS = {
     "date": rf"^{_DAY}$",
     "timestamp": rf"^{_DAY}[T ]{_CLOCK}(:[0-5][0-9](\.[0-9]{{1,6}})?)?(Z|[-+]([01][0-9]|2[0-3]):?[0-5][0-9])?$",
 }
+PART_OF_DAY = "part of a day or moment"
+"""What a reader declares of a column whose texts are days or moments, or what is known of one: `2024`, `2024-05`."""
+_NUMBERS = frozenset({"bigint", "double"})
 _WRITTEN = {
     "bigint": (pa.int64(), 1 - 10**18, 10**18 - 1),
     "date": (pa.date32(), date(1, 1, 1), date(9999, 12, 31)),
@@ -75,7 +78,7 @@ def _columns(  # noqa: PLR0911  # a way for each kind of column
         return [(column, pa.chunked_array([array]), kind) for column, array, kind in parts]
     is_key = landed in table.keys
     known = declared or table.known.get(landed) or table.presumption(name)
-    kind, doubles = (known, None) if known is not None else _inferred(values, is_key=is_key)
+    kind, doubles = (known, None) if known is not None else _inferred(values, is_key=is_key, is_day=name in table.days)
     if kind not in _PATTERNS:
         return [(landed, written, "text")]
     if kind == "double":
@@ -98,11 +101,15 @@ def _with_points(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(values, r"^(-?[0-9]+),([0-9]+)$", r"\1.\2")
 
 
-def _inferred(values: pa.ChunkedArray, *, is_key: bool) -> tuple[str, "Doubles | None"]:
+def _inferred(values: pa.ChunkedArray, *, is_key: bool, is_day: bool = False) -> tuple[str, "Doubles | None"]:
     """The type of a new column by its first values, which are read already when they are doubles."""
     first = values.slice(0, _LOOKED_AT)
     for kind, pattern in _PATTERNS.items():
-        if (kind == "double" and is_key) or not _all(pc.match_substring_regex(first, pattern)):
+        if (
+            (kind == "double" and is_key)
+            or (is_day and kind in _NUMBERS)
+            or not _all(pc.match_substring_regex(first, pattern))
+        ):
             continue
         if kind == "double":
             doubles = Doubles.of(values)

@@ -1,6 +1,6 @@
 """The table that rows land in, as far as their way there must know it: names, types, keys, and what users declare."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from pipelines.remarks import Remarks
@@ -25,6 +25,8 @@ class Table:
     remarks: Remarks = field(default_factory=Remarks)
     comma: bool = False
     """Numbers in texts are written with a comma, as in 7,40."""
+    days: Set[str] = frozenset()
+    """Columns that hold days or moments, perhaps parts of one, by the source's names: `2024` is no number there."""
 
     def __post_init__(self) -> None:
         self._declared = {Rule().landed(name): kind for name, kind in self.types.items()}

@@ -15,7 +15,7 @@ from dlt.extract.items_transform import ItemTransform
 from connectors.sources.write_rules import landed_table, snake_case
 from pipelines.remarks import Remarks
 from pipelines.rows.arrow_names import renamed
-from pipelines.rows.csv_to_arrow import typed
+from pipelines.rows.csv_to_arrow import PART_OF_DAY, typed
 from pipelines.rows.json_to_arrow import json_columns
 from pipelines.rows.names import ColumnNames, Rule
 from pipelines.rows.table import Table
@@ -62,6 +62,7 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
         self._of_text = of_text
         self._comma = comma
         self._keeps_digits = keeps_digits
+        self._days: set[str] = set()
         self._tables: dict[bool, Table] = {}
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
@@ -91,7 +92,10 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
     def declare(self, types: Mapping[str, str]) -> None:
         """Take types of columns that the rows' file says itself. What the connector says goes before them."""
         for name, kind in types.items():
-            self.types.setdefault(name, kind)
+            if kind == PART_OF_DAY:
+                self._days.add(name)
+            else:
+                self.types.setdefault(name, kind)
 
     def remember(self) -> Callable[[], None]:
         """Note what is known of names and types by now; what is given takes it back to that."""
@@ -133,6 +137,7 @@ class ToArrow(ItemTransform[Any, dict[str, Any]]):
                 presumed=self._presumed,
                 remarks=self.remarks,
                 comma=self._comma,
+                days=self._days,
             )
         return self._tables[of_arrow]
 

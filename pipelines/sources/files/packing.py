@@ -9,6 +9,7 @@ import contextlib
 import functools
 import gzip
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,12 +24,16 @@ from pipelines.sources.files import archives
 from pipelines.sources.files.faults import BrokenFileError
 
 ZIP = b"PK\x03\x04"
-_STREAMS: dict[bytes, tuple[str, Callable[[Any], Any]]] = {
+_EMPTY_ZIP = b"PK\x05\x06"
+_Packing = tuple[str, Callable[[Any], Any]]
+_ZSTD: _Packing = ("zstd", lambda raw: pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
+_STREAMS: dict[bytes, _Packing] = {
     b"\x1f\x8b": ("gzip", lambda raw: gzip.GzipFile(fileobj=raw)),
     b"BZh": ("bzip2", bz2.BZ2File),
-    b"\x28\xb5\x2f\xfd": ("zstd", lambda raw: pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")),
+    b"\x28\xb5\x2f\xfd": _ZSTD,
 }
-_SHOWN = 3
+_SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+"""How a frame of zstd begins that has no text: programs that pack in parts (pzstd) put one before each."""
 
 
 class _Unpacked(io.RawIOBase):
@@ -88,7 +93,7 @@ def stream(raw: Any, start: bytes) -> Any:
     for magic, (name, opened) in _STREAMS.items():
         if start.startswith(magic):
             return _Unpacked(raw, name, opened)
-    return raw
+    return _Unpacked(raw, *_ZSTD) if _SKIPPED.match(start) else raw
 
 
 def members(
@@ -103,26 +108,30 @@ def members(
     raw = reopen()
     start = raw.read(len(ZIP))
     raw.seek(0)
-    if start != ZIP:
+    if start not in {ZIP, _EMPTY_ZIP}:
         yield reopen
         return
     archive = opened.enter_context(archives.opened(raw))
-    names = sorted(member.filename for member in archive.infolist() if not member.is_dir())
-    for name in names:
+    # By the entries and not by their names, of which an archive may have one twice.
+    entries = sorted((entry for entry in archive.infolist() if not entry.is_dir()), key=lambda entry: entry.filename)
+    for name in (entry.filename for entry in entries):
         if name.startswith(("/", "\\")) or ".." in PurePosixPath(name.replace("\\", "/")).parts or ":" in name[:3]:
             raise BrokenFileError("is a zip archive with a member whose name goes out of it: correct or remove it")
-    names = [
-        name for name in names if not name.startswith("__MACOSX/") and not PurePosixPath(name).name.startswith(".")
-    ]
+    files = [entry for entry in entries if not _is_hidden(entry.filename)]
     ends = tuple(f".{ending}{more}" for ending in ENDINGS[source.format] for more in ("", ".gz", ".bz2", ".zst"))
-    chosen = names if len(names) == 1 else [name for name in names if name.lower().endswith(ends)]
+    chosen = files if len(files) == 1 else [entry for entry in files if entry.filename.lower().endswith(ends)]
     if not chosen:
         raise BrokenFileError(f"is a zip archive without a file that ends as .{ENDINGS[source.format][0]}")
-    if others := len(names) - len(chosen):
-        tell(f"is a zip archive of which {others} of {len(names)} files were left alone, for their names end otherwise")
-    for name in chosen:
-        yield functools.partial(_opened, archive, name, opened)
+    if others := len(files) - len(chosen):
+        tell(f"is a zip archive of which {others} of {len(files)} files were left alone, for their names end otherwise")
+    for entry in chosen:
+        yield functools.partial(_opened, archive, entry, opened)
 
 
-def _opened(archive: zipfile.ZipFile, name: str, opened: contextlib.ExitStack) -> Any:
-    return opened.enter_context(archive.open(name))
+def _is_hidden(name: str) -> bool:
+    """Whether a member is one that a system puts beside others, or that nobody is shown."""
+    return name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith(".")
+
+
+def _opened(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, opened: contextlib.ExitStack) -> Any:
+    return opened.enter_context(archive.open(entry))

@@ -18,13 +18,14 @@ import dlt
 from connectors.sources.deletes import Deletes
 from connectors.sources.file_formats import (
     CSV_SETTINGS,
+    LABELLED,
     LATER_SETTINGS,
     STATISTICS,
     WORKBOOKS,
     FileFormat,
 )
 from connectors.sources.files import FilesSource
-from connectors.sources.write_rules import BadRows, WriteDisposition
+from connectors.sources.write_rules import CODEBOOK, BadRows, WriteDisposition
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.protection.elsewhere import Elsewhere
 from pipelines.rows.rejected import Line, Rejected
@@ -334,8 +335,23 @@ def _codebook(
             pages = dataset_codebook(reopen, name)
         case _:
             pages = codebook_pages(reopen, source, name)
-    elsewhere = _elsewhere(source, context)
-    return (lines for page in pages if (lines := elsewhere.of_codebook(page)))
+    elsewhere, labels = _elsewhere(source, context), _labels_may_leave(source, context)
+    return (
+        lines for page in pages if (lines := elsewhere.of_codebook(row for row in page if labels or not row["value"]))
+    )
+
+
+def _labels_may_leave(source: FilesSource, context: Context) -> bool:
+    """Whether labels of values land: of some programs they may be made of rows that may not leave the source."""
+    protection, codebook = context.protection, f"{source.table}{CODEBOOK}"
+    if source.format not in LABELLED or not protection.chooses(source.table) or protection.chooses(codebook):
+        return True
+    context.remarks.add(
+        f"Labels of values don't land in {codebook}: they may be made of rows that source.protect.where keeps back. To "
+        f"have them, give it a condition of that table's own: `tables`: `{codebook}`, `path`: `variable`, `op`: "
+        "`exists`."
+    )
+    return False
 
 
 def _elsewhere(source: FilesSource, context: Context, own: str | None = None) -> Elsewhere:

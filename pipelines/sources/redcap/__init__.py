@@ -14,14 +14,15 @@ from dlt.extract import DltResource
 
 from connectors.sources.deletes import Deletes
 from connectors.sources.redcap import Checkboxes, Content, Layout, RedcapSource
-from connectors.sources.write_rules import normalised
+from connectors.sources.write_rules import letters_and_digits, normalised
 from pipelines.errors import ConfigurationError
 from pipelines.protection.elsewhere import Elsewhere
 from pipelines.rows.memory import give_back, keep_little
 from pipelines.sources import Context
 from pipelines.sources.http.client import source_client
 from pipelines.sources.redcap.asking import FIELDS, Project
-from pipelines.sources.redcap.dictionary import Dictionary, Setup, is_set
+from pipelines.sources.redcap.described import without_values
+from pipelines.sources.redcap.dictionary import Dictionary, Field, Setup, box_columns, is_set
 from pipelines.sources.redcap.enriching import Enriching
 from pipelines.sources.redcap.instruments import RECORD, Instruments
 from pipelines.sources.redcap.keys import RECORD_KEYS
@@ -31,9 +32,6 @@ from pipelines.sources.together import Spool, read_together
 from pipelines.wording import quoted
 
 TABLES = {Content.FORM_EVENT_MAPPING: "form_event_mapping"}
-
-VALUES = ("select_choices_or_calculations", "field_annotation")
-"""What of the dictionary's line of a field has values in it."""
 
 
 def resources(source: RedcapSource, context: Context) -> list[DltResource]:
@@ -54,7 +52,7 @@ def resources(source: RedcapSource, context: Context) -> list[DltResource]:
         made = _by_instrument if source.layout is Layout.BY_INSTRUMENT else _wide
         found += made(project, dictionary, source, context)
     if source.report is not None:
-        found.append(_report(project, source.report, context))
+        found.append(_report(project, source.report, source, context))
     return found
 
 
@@ -83,35 +81,52 @@ def _whole(project: Project, content: Content, source: RedcapSource, context: Co
     def rows() -> Iterator[Any]:
         found = project.ask(content)
         if content is Content.METADATA:
-            found = [_without_values(row, source, context) for row in found]
+            found = without_values(found, lambda field: _values_stand(field, source, context))
         yield found if context.row_limit is None else found[: context.row_limit]
 
     return as_tables(dlt.resource(rows, name=table, write_disposition="replace"), table)
 
 
-def _without_values(row: dict[str, Any], source: RedcapSource, context: Context) -> dict[str, Any]:
-    """A field's line of the dictionary: without values that it may have, where those of the field are hidden."""
-    table = row.get("form_name") or RECORD if source.layout is Layout.BY_INSTRUMENT else RECORD
+def _values_stand(field: Field, source: RedcapSource, context: Context) -> bool:
+    """Whether what a field may hold may be quoted: all of its columns land as they are."""
+    table = (field.form or RECORD) if source.layout is Layout.BY_INSTRUMENT else RECORD
     elsewhere = Elsewhere(source.mask, [context.protection.matcher(table)])
-    stands = elsewhere.values_stand(str(row.get("field_name")))
-    return row if stands else {**row, **{name: "" for name in VALUES if name in row}}
+    boxes = box_columns(field) if source.checkboxes is Checkboxes.COLUMNS and field.kind == "checkbox" else []
+    return all(map(elsewhere.values_stand, boxes or [field.name]))
 
 
-def _report(project: Project, number: int, context: Context) -> DltResource:
+def _report(project: Project, number: int, source: RedcapSource, context: Context) -> DltResource:
     """A report, which REDCap gives as a whole, and by which nobody can ask for a part of it."""
     table = f"report_{number}"
 
     def rows() -> Iterator[Any]:
         found = project.ask("report", report_id=str(number))
+        found = _by_field(found, project, source, context)
         yield found if context.row_limit is None else found[: context.row_limit]
 
     return as_tables(dlt.resource(rows, name=table, write_disposition="replace"), table)
 
 
+def _by_field(
+    rows: list[dict[str, Any]], project: Project, source: RedcapSource, context: Context
+) -> list[dict[str, Any]]:
+    """Rows of a report, in which a field of checkboxes that is hidden has the name by which it is: one column."""
+    if source.checkboxes is Checkboxes.COLUMNS or not (source.mask or source.protect):
+        return rows
+    dictionary = Dictionary.of(project.ask(Content.METADATA))
+    hidden = _hidden(dictionary, context)
+    boxes = tuple(each for each in dictionary.fields if letters_and_digits(each.name) in hidden)
+    return Enriching(Dictionary(boxes), as_codes=True).rows(rows)
+
+
 def _enriching(source: RedcapSource, context: Context, dictionary: Dictionary, **more: Any) -> Enriching:
     as_codes = source.checkboxes is Checkboxes.CODES
-    hidden = {*context.mask.columns, *context.protection.hidden(dictionary.by_name())}
-    return Enriching(dictionary, source.labels, as_codes, masked=hidden, **more)
+    return Enriching(dictionary, source.labels, as_codes, masked=_hidden(dictionary, context), **more)
+
+
+def _hidden(dictionary: Dictionary, context: Context) -> set[str]:
+    """The fields that do not land as they are, by their letters and digits."""
+    return {*context.mask.columns, *context.protection.hidden(dictionary.by_name())}
 
 
 def _wide(project: Project, dictionary: Dictionary, source: RedcapSource, context: Context) -> list[DltResource]:

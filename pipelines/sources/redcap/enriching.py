@@ -35,10 +35,12 @@ class Enriching:
         """The column beside which each new one stands."""
         self._beside: dict[tuple[str, str], str] = {}
         self.lists: set[str] = set()
-        """The columns that hold lists."""
+        """The columns that hold lists. What lands of a hidden one is no list."""
         for name in self._boxes if self.as_codes else ():
+            if self._is_masked(name):
+                continue
             self.lists.add(name)
-            if self.labels and not self._is_masked(name):
+            if self.labels:
                 self.lists.add(self._column(name, "label"))
 
     def rows(self, rows: list[Row]) -> list[Row]:

@@ -11,6 +11,7 @@ from typing import Any
 import ijson
 import pyarrow as pa
 
+from pipelines.rows.csv_to_arrow import PART_OF_DAY
 from pipelines.sources.files.decoding import unpacked
 from pipelines.sources.files.documents.text_pages import TextRow, as_json, text_pages
 from pipelines.sources.files.documents.trees import Watched
@@ -18,7 +19,7 @@ from pipelines.sources.files.faults import BrokenFileError
 
 TYPES = {
     "string": "text", "URI": "text", "integer": "bigint", "decimal": "decimal", "float": "double", "double": "double",
-    "boolean": "bool",
+    "boolean": "bool", **dict.fromkeys(("date", "datetime", "time"), PART_OF_DAY),
 }  # fmt: skip
 """Types of columns by those of the format. A date may be a part of one, so what it is shows in the values."""
 

@@ -107,7 +107,7 @@ def messages(text: io.RawIOBase, encoding: str | None = None) -> Iterator[Messag
         BrokenFileError: for a line that is no segment, and where counts do not agree.
     """
     message: Message | None = None
-    number = in_batch = 0
+    number = in_batch = batches = before = 0
     opened: list[str] = []
     for line, segment in _lines(text):
         name = segment[:3]
@@ -126,8 +126,9 @@ def messages(text: io.RawIOBase, encoding: str | None = None) -> Iterator[Messag
             elif name in {"FHS", "BHS"}:
                 opened.append(name)
                 in_batch = 0
+                batches, before = (batches + 1, before) if name == "BHS" else (0, number)
             else:
-                _close(opened, segment, line, in_batch)
+                _close(opened, segment, line, in_batch if name == "BTS" else (batches, number - before))
         elif message is None:
             raise BrokenFileError(f"has a segment in line {line} that belongs to no message: messages begin with MSH")
         else:
@@ -145,14 +146,24 @@ def _lines(text: io.RawIOBase) -> Iterator[tuple[int, str]]:
             yield number, segment
 
 
-def _close(opened: list[str], segment: str, line: int, in_batch: int) -> None:
-    """Take note of the end of a batch or file, and compare what it says with what came."""
+def _close(opened: list[str], segment: str, line: int, came: int | tuple[int, int]) -> None:
+    """Take note of the end of a batch or file, and compare what it says with what came.
+
+    `came`: the messages of a batch; of a file its batches, and its messages, which senders count there instead.
+    """
     begin = {"BTS": "BHS", "FTS": "FHS"}[segment[:3]]
     if not opened or opened.pop() != begin:
         raise BrokenFileError(f"has in line {line} the end of what has not begun: {segment[:3]} without {begin}")
     said = segment[4:].split(segment[3:4] or "|", 1)[0].strip()
-    if begin == "BHS" and said.isdigit() and int(said) != in_batch:
-        raise BrokenFileError(f"says in line {line} that the batch has {said} messages, and it has {in_batch}")
+    if not said.isdigit():
+        return
+    if isinstance(came, int):
+        if int(said) != came:
+            raise BrokenFileError(f"says in line {line} that the batch has {said} messages, and it has {came}")
+    elif int(said) not in came:
+        raise BrokenFileError(
+            f"says in line {line} that the file has {said} batches, and it has {came[0]}, of {came[1]} messages"
+        )
 
 
 def _check_characters(message: Message, encoding: str | None) -> None:

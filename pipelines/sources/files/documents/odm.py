@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from connectors.sources.file_formats import AUDIT_RECORDS
+from pipelines.rows.csv_to_arrow import PART_OF_DAY
 from pipelines.sources.files.documents.parts import Parts
 from pipelines.sources.files.documents.text_pages import TextRow, as_json, text_pages
 from pipelines.sources.files.documents.trees import elements, local_name
@@ -36,6 +37,12 @@ _UNREAD = ("{*}Signature", "{*}Annotation", "{*}Query")
 
 _TEXTS = frozenset({"text", "string", "hexBinary", "base64Binary", "URI", "partialDate", "partialTime"})
 """Types of items whose values are texts, even if all of them are digits."""
+
+_DAYS = frozenset({
+    "date", "time", "datetime", "partialDatetime", "durationDatetime", "intervalDatetime", "incompleteDate",
+    "incompleteTime", "incompleteDatetime",
+})  # fmt: skip
+"""Types of items whose values are days or times, or parts of one, and no numbers: `2024` is a year."""
 
 
 def odm_tables(
@@ -64,8 +71,9 @@ def _rows(
     for element in elements(reopen, ("MetaDataVersion", "SubjectData", "ReferenceData", "AuditRecords", *_OUTSIDE)):
         name = local_name(element)
         if name == "MetaDataVersion":
-            items = element.iterfind(".//{*}ItemDef")
-            declare({_column(item.get("OID")): "text" for item in items if item.get("DataType") in _TEXTS})
+            items = {_column(item.get("OID")): item.get("DataType") for item in element.iterfind(".//{*}ItemDef")}
+            declare({name: "text" for name, kind in items.items() if kind in _TEXTS})
+            declare({name: PART_OF_DAY for name, kind in items.items() if kind in _DAYS})
             continue
         if name in _OUTSIDE:
             parts.unread[name] += 1

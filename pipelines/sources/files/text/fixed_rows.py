@@ -12,6 +12,8 @@ from connectors.sources.files import FileReading
 from pipelines.sources.files.decoding import BLOCK_BYTES, Utf8, unpacked
 
 PAGE_ROWS = 50_000
+_END_OF_FILE = "\x1a"
+"""How older systems write it."""
 
 
 def fixed_tables(reopen: Callable[[], Any], source: FileReading, tell: Callable[[str], None]) -> Iterator[pa.Table]:
@@ -26,7 +28,9 @@ def fixed_tables(reopen: Callable[[], Any], source: FileReading, tell: Callable[
             number += 1
             if len(line) > end and line[end:].strip() and not longer:
                 longer = number
-        if kept := [line for line in page if line.strip() and not _is_comment(line, source.comment)]:
+        if kept := [
+            line for line in page if line.strip().strip(_END_OF_FILE) and not _is_comment(line, source.comment)
+        ]:
             yield _table(pa.array(kept, pa.string()), source, nulls)
     if longer:
         tell(f"has text behind the last of its fields, from line {longer} on, which was not read: name it in fields")

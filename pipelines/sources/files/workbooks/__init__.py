@@ -130,8 +130,9 @@ class _Table:
         if page:
             yield page
         if self.unknown:
-            cells = "1 cell has" if self.unknown == 1 else f"{self.unknown:,} cells have"
-            self.tell(f"{cells} no value, and none landed: {', '.join(self.places)}{'...' * (self.unknown > _SHOWN)}")
+            cells = "1 cell" if self.unknown == 1 else f"{self.unknown:,} cells"
+            more = "..." * (self.unknown > _SHOWN)
+            self.tell(f"has {cells} without a value, of which nothing landed: {', '.join(self.places)}{more}")
 
     def body(self) -> Iterator[tuple[int, list[Any]]]:
         """The rows below the names and above the end."""

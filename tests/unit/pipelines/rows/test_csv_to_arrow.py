@@ -168,3 +168,18 @@ def test_the_faster_ways_give_what_the_patterns_give(pages: list[list[str | None
         patched.setattr(csv_to_arrow, "_as_written", lambda *_: None)
         patched.setattr(csv_to_arrow.Doubles, "_plain", lambda *_: None)
         assert fast == landed()
+
+
+@pytest.mark.parametrize(
+    ("pages", "landed"),
+    [
+        ([["2024", "1961"], ["2024-05", "2024-05-01"]], {"v": ["2024-05", "2024-05-01"]}),
+        ([["2024-05-01"], ["2024", "--05-03", "2024-06-01"]], {
+            "v": [None, None, date(2024, 6, 1)], "v__v_text": ["2024", "--05-03", None],
+        }),
+    ],
+)  # fmt: skip
+def test_a_year_is_no_number_where_a_file_says_that_days_are(pages: list[list[str]], landed: dict[str, Any]) -> None:
+    table = Table(days={"v"})
+    found = [typed(pa.table({"v": page}), table) for page in pages]
+    assert found[-1].to_pydict() == landed

@@ -89,7 +89,10 @@ def test_formulas_are_text_or_what_they_last_were(platform: Platform, inbox: Pat
     tables = [{"table": "book", "format": "xlsx"}, {"table": "text", "format": "csv"}]
     connector = platform.add({"type": "files", "url": str(inbox), "tables": tables})
     told = platform.run(connector).sentence
-    assert "a.xlsx 2 cells have no value, and none landed: a formula that was never calculated in Sheet!B2" in told
+    assert (
+        "a.xlsx has 2 cells without a value, of which nothing landed: a formula that was never calculated in Sheet!B2"
+        in told
+    )
     assert platform.duck(f"SELECT id FROM connector_{connector}.book ORDER BY 1") == [(1,), (2,)]
     assert platform.duck(f"SELECT cell FROM connector_{connector}.text ORDER BY id") == [
         ("=1+1",),

@@ -92,7 +92,10 @@ def test_workbooks_land_with_their_types(platform: Platform, inbox: Path) -> Non
     connector = platform.add({"type": "files", "url": str(inbox), "table": "labs", "format": "xlsx", "mask": ["code"]})
     summary = platform.run(connector)
     told = " ".join(summary.remarks)
-    assert "a.xlsx 1 cell has no value, and none landed: a formula that was never calculated in Sheet!D4." in told
+    assert (
+        "a.xlsx has 1 cell without a value, of which nothing landed: a formula that was never calculated in Sheet!D4."
+        in told
+    )
     assert "Not loaded: b.xlsx is no whole zip file or workbook" in told
     rows = platform.duck(
         f"SELECT patient_id, length(code), taken, value, value__v_text FROM connector_{connector}.labs ORDER BY 1"

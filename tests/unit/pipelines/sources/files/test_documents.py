@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import pyarrow as pa
 import pytest
 
+from pipelines.rows.csv_to_arrow import PART_OF_DAY
 from pipelines.sources.files.documents.dataset_json import dataset_codebook, dataset_tables
 from pipelines.sources.files.documents.odm import odm_codebook, odm_tables
 from pipelines.sources.files.documents.xml_rows import xml_tables
@@ -116,7 +117,7 @@ def test_dataset_json_is_read_as_an_object_and_as_lines(lines: bool) -> None:
         {"USUBJID": "01-701", "LBSEQ": "1", "LBSTRESN": "7.40", "LBDTC": "2024-03"},
         {"USUBJID": "01-702", "LBSEQ": "2"},
     ]
-    assert declared == {"USUBJID": "text", "LBSEQ": "bigint", "LBSTRESN": "decimal"}
+    assert declared == {"USUBJID": "text", "LBSEQ": "bigint", "LBSTRESN": "decimal", "LBDTC": PART_OF_DAY}
     (page,) = dataset_codebook(of(text), "lb.json")
     assert [(row["variable"], row["label"], row["format"]) for row in page][2:] == [
         ("LBSTRESN", "Result", "decimal"),
@@ -188,7 +189,7 @@ def test_fixed_width_is_cut_by_characters() -> None:
     told: list[str] = []
     fields = [{"name": "id", "first": 1, "last": 4}, {"name": "name", "first": 5, "last": 10}]
     source = files_source(format="fixed", fields=fields, skip=1, comment="#", null_values=["", "."])
-    text = "head\n0007Jörg  \n#no\n  8 .     \n\n9\n0010Karl  rest\n"
+    text = "head\n0007Jörg  \n#no\n  8 .     \n\n9\n0010Karl  rest\n\x1a"
     assert rows(fixed_tables(of(text), source, told.append)) == [
         {"id": "0007", "name": "Jörg"},
         {"id": "8"},

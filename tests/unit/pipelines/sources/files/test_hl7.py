@@ -111,6 +111,10 @@ def test_a_batch_holds_what_it_says() -> None:
         rows(BATCH.format(3), "PID")
     with pytest.raises(BrokenFileError, match="is cut: its FHS has no end"):
         rows(BATCH.format(2).replace("FTS|1\r", ""), "PID")
+    # Of a file its batches are counted; some senders count its messages.
+    assert len(rows(BATCH.format(2).replace("FTS|1", "FTS|2"), "PID")) == 2
+    with pytest.raises(BrokenFileError, match="that the file has 3 batches, and it has 1, of 2 messages"):
+        rows(BATCH.format(2).replace("FTS|1", "FTS|3"), "PID")
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,8 @@ def test_odd_cells_are_read_and_those_without_a_value_told(prefix: str) -> None:
         {"text": date(2024, 5, 6), "day": None, "n": 12, "column_4": None, "column_5": None},
     ]
     assert told == [
-        "3 cells have no value, and none landed: #DIV/0! in One!A5, a formula that was never calculated in One!C5, "
+        "has 3 cells without a value, of which nothing landed: #DIV/0! in One!A5, "
+        "a formula that was never calculated in One!C5, "
         "a date that no calendar has in One!B6"
     ]
 
