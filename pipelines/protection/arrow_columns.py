@@ -17,7 +17,7 @@ from connectors.sources.protection.rules import MOST_DAYS, Kind, Rule
 from pipelines.protection.json_rows import JsonRows
 from pipelines.protection.matching import Matcher, State
 from pipelines.protection.methods.arrow_hashes import Known, encoded, hashes, once_each
-from pipelines.protection.methods.dates import DAY, FIRST, LAST, OLDEST_AGE
+from pipelines.protection.methods.dates import DAY, FIRST, LAST, MAY_BE, OLDEST_AGE
 from pipelines.protection.methods.hashing import hashing
 from pipelines.protection.treating import GONE, Treating
 from pipelines.rows.json_values import dump, parse
@@ -30,7 +30,7 @@ _OF_64_BITS = 18
 """Digits that a number of 64 bits has in any case."""
 
 _MAY_BE = {
-    Kind.DATES: r"^\s*[0-9]{4}(-[0-9]{2}-[0-9]{2}|[0-9]{4}([0-9]{4,6})?(\.[0-9]+)?([+-][0-9]{4})?\s*$)",
+    Kind.DATES: MAY_BE,
     Kind.EMAILS: "@",
     Kind.SSNS: r"[0-9]{3}[- ][0-9]{2}[- ][0-9]{4}",
     Kind.PHONE_NUMBERS: r"\+[0-9]|\([0-9]{3}\)|[0-9]{3}[ .-][0-9]{3}[ .-]",

@@ -74,8 +74,8 @@ class Rule(Strict):
     values: Annotated[
         Kind | None,
         Field(
-            description="Values at any depth by what they are: `dates` by their type or written as 2024-01-31, the "
-            "others wherever a text has one in it."
+            description="Values at any depth by what they are: `dates` by their type or written as one, such as "
+            "2024-01-31, 2024-01 or 1/31/2024, the others wherever a text has one in it."
         ),
     ] = None
     method: Annotated[Method, Field(description="What becomes of them.")]

@@ -281,11 +281,12 @@ def test_a_resource_type_of_which_a_profile_keeps_nothing_is_refused(platform: P
 def test_the_safe_harbor_treats_columns_by_their_names_and_values(platform: Platform, emr: Sql) -> None:
     emr(
         "CREATE TABLE visit (visit_id int primary key, patient_name text, birth_date date, zip text, age int, "
-        "admitted timestamptz, code text, weight numeric(6, 2), free_text text, reached_by text, remark_code text)"
+        "admitted timestamptz, code text, weight numeric(6, 2), free_text text, reached_by text, remark_code text, "
+        "seen text, onset text)"
     )
     emr(
         "INSERT INTO visit VALUES (1, 'canary', '1970-01-31', '10115', 95, '2024-01-31 08:00+00', 'I10', 72.5, "
-        "'canary', 'canary@a.org', 'canary')"
+        "'canary', 'canary@a.org', 'canary', '03/14/2019', '2019-03')"
     )
     table = {"name": "visit", "primary_key": "visit_id", "cursor_column": "admitted"}
     source = {"type": "sql_database", "credentials": EMR, "tables": [table], "protect": {"profile": "safe_harbor"}}
@@ -295,7 +296,7 @@ def test_the_safe_harbor_treats_columns_by_their_names_and_values(platform: Plat
     names = [row[0] for row in platform.duck(f"DESCRIBE connector_{connector}.visit")][:-1]
     assert dict(zip(names[1:], found[0], strict=False)) == {
         "birth_date": "1970", "zip": "101", "age": 90, "admitted": "2024", "code": "I10", "weight": 72.5,
-        "reached_by": None,
+        "reached_by": None, "seen": "2019", "onset": "2019",
     }  # fmt: skip
     assert date(1970, 1, 31) not in found[0]
 
