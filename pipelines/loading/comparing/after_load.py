@@ -113,6 +113,8 @@ class AfterLoad:
         """A sentence a table, of a run that does nothing but compare."""
         if self._job.options.reconcile is None:
             return ()
+        if not self._compared:
+            return ("Nothing was compared, for nothing has landed yet: load the connector first.",)
         return tuple(sentence_of(found, self._job.connector.dataset) for found in self._compared)
 
     @property

@@ -106,9 +106,17 @@ def _resource(client: Client, source: FhirSource, kind: str, context: Context) -
         since = source.since if increment is None else increment.start
         until = None if increment is None or increment.bounds is None else increment.bounds.end.strftime(MOMENT)
 
-        def bundles(start: Any) -> Iterator[Any]:
+        def bundles(start: Any, **others: Any) -> Iterator[Any]:
             moments = {} if start is None else {"_lastUpdated": [f"ge{start}", *([f"lt{until}"] if until else [])]}
-            return searched(client, kind, params | moments, check=source.check_complete)
+            check = source.check_complete and not others
+            return searched(client, kind, params | moments | others, check=check)
+
+        def newest(start: Any) -> dict[str, Any] | None:
+            try:
+                bundle = next(bundles(start, _count=1, _sort="-_lastUpdated"))
+            except (RunError, StopIteration):
+                return None  # it does not sort so
+            return next(iter(resources_in(bundle, kind)), None)
 
         def moved() -> None:
             client.remark(
@@ -130,6 +138,7 @@ def _resource(client: Client, source: FhirSource, kind: str, context: Context) -
             moved,
             merges=dlt.current.resource().write_disposition == "merge",
             short=short,
+            newest=newest,
         )
         yield from paged(found, first)
 

@@ -4,6 +4,8 @@ A resource that is updated between two pages moves to the end of the order, all 
 is found by its offset begins one resource too late: that one would be missing for good, for the cursor goes past it. So
 the next search begins at the last `lastUpdated` seen, by what stands there and not by how many stood before it. Links
 are followed where that can't be: in a page of one moment only, and where a server does not sort or does not filter.
+That one sorts is asked and not guessed from a page, for the resources of one may ascend by chance: what it did not give
+before such a page's end would be missing for good.
 
 A server that counts more resources than its page has and links to no other is read in the same way, and has to send as
 many as it has counted: else it does not sort, and those that it left out came nowhere.
@@ -24,6 +26,7 @@ def by_last_updated(
     *,
     merges: bool = True,
     short: Callable[[int, int], None] = lambda counted, came: None,
+    newest: Callable[[Any], dict[str, Any] | None] = lambda start: None,
 ) -> Iterator[list[dict[str, Any]]]:
     """The resources, page by page; those from a moment on once more, when one has moved between linked pages.
 
@@ -33,12 +36,15 @@ def by_last_updated(
         since: the moment to begin at; None: the very first.
         remark: tells that some may be missing, since each reading had one that moved.
         short: told when fewer came than a server without links has counted; raises, unless that may be.
+        newest: the first resource of a search from a moment on that is sorted the other way round; None where a server
+            gives none.
     """
     start = since
+    sorts = _Sorts(newest)
     # Where rows are not merged, those that come again would be there twice.
     for _ in range(MOST_READINGS if merges else 1):
         versions = Versions()
-        yield from _read(search, resources, start, versions, short)
+        yield from _read(search, resources, start, versions, short=short, sorts=sorts)
         again = versions.begin_again_at()
         if again is None:
             return
@@ -51,7 +57,9 @@ def _read(
     resources: Callable[[Any], list[dict[str, Any]]],
     start: Any,
     versions: Versions,
+    *,
     short: Callable[[int, int], None],
+    sorts: "_Sorts",
 ) -> Iterator[list[dict[str, Any]]]:
     known = set[tuple[Any, Any]]()
     follows = False
@@ -70,10 +78,13 @@ def _read(
             yield (new := [resource for resource, version in zip(found, named, strict=True) if version not in known])
             came += len(new)
             more = _goes_on(bundle)
-            if not more and number == 0 and _counted(bundle) > len(found):
+            if alone := not more and number == 0 and _counted(bundle) > len(found):
                 more, counted = True, max(counted, _counted(bundle))
             follows = follows or not _ascends(orders) or (number == 0 and _ignored(orders, begun))
             if follows or not more or not orders or orders[-1] <= (begun or orders[0]):
+                continue
+            if not alone and not sorts.by(start, named[0][0], orders[0]):
+                follows = True
                 continue
             resumed = moments[-1]
             break
@@ -83,6 +94,21 @@ def _read(
             return
         known = {version for version, order in zip(named, orders, strict=True) if order == orders[-1]}
         start = resumed
+
+
+class _Sorts:
+    """Whether a server sorts, asked once: then another resource, and a newer one, is the first the other way round."""
+
+    def __init__(self, newest: Callable[[Any], dict[str, Any] | None]) -> None:
+        self._newest = newest
+        self._known: bool | None = None
+
+    def by(self, start: Any, name: Any, order: Order) -> bool:
+        """`name` and `order` are of the first resource of a page."""
+        if self._known is None:
+            other = self._newest(start)
+            self._known = other is not None and other.get("id") != name and order < instant_of(_last_updated(other))
+        return self._known
 
 
 def _last_updated(resource: dict[str, Any]) -> Any:

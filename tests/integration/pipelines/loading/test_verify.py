@@ -84,6 +84,7 @@ def test_a_loss_a_surplus_and_a_change_are_found_by_their_keys(
     platform: Platform, source: None, warehouse: Sql, destination: str
 ) -> None:
     connector = add(platform, destination)
+    assert "nothing has landed yet" in platform.run(connector, reconcile="sums").sentence
     platform.run(connector)
 
     def do(statement: str) -> list[tuple[Any, ...]]:

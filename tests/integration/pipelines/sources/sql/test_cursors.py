@@ -84,6 +84,9 @@ def test_border_rows_of_files_land_once(platform: Platform, emr: Sql, tmp_path: 
     assert platform.run(connector).total_rows == 3
     emr(f"INSERT INTO visit VALUES {row}")
     assert platform.run(connector).total_rows == 1
+    emr("ALTER TABLE visit ADD more int DEFAULT 7")
+    emr("INSERT INTO visit VALUES ('2024-01-01 10:01Z', 3, 'b', 8)")
+    assert platform.run(connector).total_rows == 1
     assert platform.run(connector).total_rows == 0
 
 
@@ -315,3 +318,20 @@ def test_an_appended_row_that_lost_its_cursor_is_told(platform: Platform, emr: S
     emr("INSERT INTO visit VALUES (2, NULL)")
     with pytest.raises(ConfigurationError, match="missing or empty in some rows"):
         platform.run(connector)
+
+
+@pytest.mark.parametrize("written", ["duckdb", "delta"])
+def test_rows_of_a_day_of_sqlite_are_appended_as_often_as_they_are_there(
+    platform: Platform, sqlite: Sql, tmp_path: Path, written: str
+) -> None:
+    sqlite("CREATE TABLE visit (at DATE, value INT)")
+    sqlite("INSERT INTO visit VALUES ('2024-01-01', 1), ('2024-01-01', 1), ('2024-01-01', 2)")
+    lake = {"type": "filesystem", "url": str(tmp_path / "lake"), "format": "delta"}
+    connector = platform.add(table(), destination=lake if written == "delta" else None)
+    loaded = [platform.run(connector).total_rows]
+    sqlite("INSERT INTO visit VALUES ('2024-01-01', 1)")
+    loaded.append(platform.run(connector).total_rows)
+    sqlite("ALTER TABLE visit ADD COLUMN more TEXT DEFAULT 'm'")
+    sqlite("INSERT INTO visit VALUES ('2024-01-01', 3, 'm'), ('2024-01-02', 3, 'm')")
+    loaded += [platform.run(connector).total_rows for _ in range(2)]
+    assert loaded == [3, 1, 2, 0]
