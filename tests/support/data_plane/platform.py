@@ -82,6 +82,8 @@ def inbox(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     directory.mkdir()
     monkeypatch.setenv("CAI_LOCAL_FILE_ROOTS", str(directory))
     platform.settings = Settings()
+    # Each file of a test has just been written, and each load would wait for the second look at it.
+    monkeypatch.setattr("pipelines.sources.files.reading.LOOK_SECONDS", 0.05)
     return directory
 
 
