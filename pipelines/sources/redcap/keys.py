@@ -5,8 +5,8 @@ nothing of such a change but by the rows: their columns, and which of the key's 
 rows of an event are told apart, and the next one compares.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 RECORD_KEYS = ("redcap_event_name", "redcap_repeat_instrument", "redcap_repeat_instance")
@@ -55,6 +55,14 @@ class KeyShape:
             kept.get("repeats"),
             kept.get("events", {}),
             frozenset((event, instrument) for event, instrument in kept.get("instruments", ())),
+        )
+
+    def without(self, events: Collection[str]) -> "KeyShape":
+        """The same without some events."""
+        return replace(
+            self,
+            events={event: whole for event, whole in self.events.items() if event not in events},
+            instruments=frozenset(pair for pair in self.instruments if pair[0] not in events),
         )
 
     def kept(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from connectors.sources.deletes import Deletes
 from connectors.sources.redcap import RedcapSource
-from pipelines.errors import ConfigurationError
+from pipelines.errors import ConfigurationError, RunError
 from pipelines.sources import Context
 from pipelines.sources.cursors.asked import Asked, place_of
 from pipelines.sources.redcap.asking import Project
@@ -18,7 +18,7 @@ from pipelines.sources.redcap.changes import changed_since
 from pipelines.sources.redcap.clocks import FORMAT, not_after, not_before
 from pipelines.sources.redcap.instruments import RECORD
 from pipelines.sources.redcap.keys import KeyShape
-from pipelines.wording import counted
+from pipelines.wording import counted, quoted
 
 _TURNED = "The REDCap project was set up otherwise in the loads before (which events it has, or what of it repeats):"
 
@@ -45,8 +45,11 @@ class Reading:
         started = datetime.now(UTC)
         context = self._context
         part = bool(context.window) or context.row_limit is not None
-        ids, is_all = self._ids(state)
         before, now = KeyShape.of_state(state), KeyShape()
+        if lost := () if part else self._lost(before):
+            self._tell_of_lost(lost)
+            before = before.without(lost)
+        ids, is_all = self._ids({} if lost else state)
         turned: list[bool] = []
         for rows in self._and_others(ids, lambda: bool(turned) and not is_all):
             now = now.with_more(KeyShape.of_rows(rows))
@@ -65,6 +68,25 @@ class Reading:
             state |= {"since": started.strftime(FORMAT), "asked": self._asked.kept(state.get("asked"))}
             if now != KeyShape():
                 state |= (KeyShape() if turned else before).with_more(now).kept()
+
+    def _lost(self, before: KeyShape) -> tuple[str, ...]:
+        """Events of loads before that the project has no more: that changes no record by REDCap's dates and its log."""
+        had = {*before.events, *(event for event, _ in before.instruments)} - {""}
+        if not had:
+            return ()
+        try:
+            mapping = self._project.ask("formEventMapping")
+        except RunError:
+            return ()  # what REDCap does not say is no change
+        there = {str(row.get("unique_event_name")) for row in mapping}
+        return tuple(sorted(had - there)) if had & there else ()
+
+    def _tell_of_lost(self, events: tuple[str, ...]) -> None:
+        stay = self._source.deletes is Deletes.IGNORE
+        self._context.remarks.add(
+            f"The REDCap project no longer has the events {quoted(events)}, by these names: all of {RECORD} was read "
+            "anew" + (", and rows of those events stay: set source.deletes to mark or remove." if stay else ".")
+        )
 
     def all_ids(self) -> list[str]:
         """The ids of all records, asked for once however many tables want them."""

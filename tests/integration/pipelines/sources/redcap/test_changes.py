@@ -102,6 +102,21 @@ def test_deleted_and_renamed_records_and_instances_go(platform: Platform, layout
         assert platform.duck(keys.format("base")) == [("1", ""), ("two", "")]
 
 
+def test_rows_of_an_event_that_the_project_has_no_more_go(platform: Platform) -> None:
+    project = visits()
+    with WebServer(project) as web:
+        connector = platform.add(source(web.url, content=["record"], deletes="remove"))
+        platform.run(connector)
+        del project.events["week_arm_1"]  # by its people, which changes no record
+        project.cells = {cell: found for cell, found in project.cells.items() if cell[1] != "week_arm_1"}
+        assert "no longer has the events 'week_arm_1'" in platform.run(connector).sentence
+        assert platform.run(connector).remarks == ()
+    for table, rows in {"record": 4, "vitals": 2}.items():
+        assert platform.duck(f"SELECT count(*) FROM connector_{connector}.{table}") == [(rows,)]
+        gone = f"SELECT count(*) FROM connector_{connector}.{table} WHERE redcap_event_name = 'week_arm_1'"
+        assert platform.duck(gone) == [(0,)]
+
+
 def test_what_is_gone_is_marked_and_loses_its_mark_when_it_comes_again(platform: Platform) -> None:
     project = visits()
     with WebServer(project) as web:
