@@ -41,6 +41,8 @@ class Control(StrEnum):
     """One of several models, chosen by their `type`, with the fields of each."""
     LIST = "list"
     """Several of one model."""
+    GROUP = "group"
+    """One model with a secret in it, which JSON would be no place for."""
     JSON = "json"
 
 
@@ -55,7 +57,7 @@ class Field:
     required: bool = False
     options: tuple[str, ...] = ()
     fields: tuple["Field", ...] = ()
-    """Of LIST: those of one item, under the name `{name}.N`."""
+    """Of GROUP: its own; of LIST: those of one item, under the name `{name}.N`."""
     variants: tuple[tuple[str, str, tuple["Field", ...]], ...] = ()
     """Of ONE_OF: each `type` with its help and its fields."""
     value: str = ""
@@ -102,17 +104,22 @@ def _fields(schema: Schema, known: Schema, at: tuple[str, str], value: Any, but:
     ]
 
 
+_LABELS = {"ssh": "SSH server"}
+"""What keys are called that are no words."""
+
+
 def _field(schema: Schema, known: Schema, at: tuple[str, str], key: str, value: Any, *, required: bool) -> Field:
     shapes = _shapes(schema, known)
-    label = str(key).replace("_", " ").capitalize()
+    label = _LABELS.get(key) or str(key).replace("_", " ").capitalize()
     field = Field(at[0], label, _help(str(schema.get("description", ""))), Control.JSON, required, place=at[1])
     types = {each.get("type") for each in shapes}
     titles = {each.get("title") for each in shapes}
     if titles and titles <= {"SecretRef", "BlockRef", "EnvRef"}:
         return replace(field, control=Control.SECRET, value=reference_in_text(value))
     models = [each for each in shapes if "properties" in each]
-    if models and len(models) == len(shapes) and all("type" in each["properties"] for each in models):
-        return _one_of(field, models, known, value)
+    of_models = _of_models(field, models, known, at, value) if len(models) == len(shapes) else None
+    if of_models is not None:
+        return of_models
     listed = next((each for each in shapes if each.get("type") == "array"), None)
     if listed is not None and types <= {"array", "string"}:
         (item, *_) = _shapes(listed.get("items", {}), known)
@@ -137,6 +144,20 @@ def _field(schema: Schema, known: Schema, at: tuple[str, str], key: str, value: 
     if types == {"object"} and not models and _plain(shapes[0].get("additionalProperties"), known):
         return replace(field, control=Control.PAIRS, value=_pairs(value))
     return replace(field, value=json.dumps(value, ensure_ascii=False) if value not in (None, {}, []) else "")
+
+
+def _of_models(field: Field, models: Sequence[Schema], known: Schema, at: tuple[str, str], value: Any) -> Field | None:
+    """A field that is filled in by the fields of models; None where JSON does as well."""
+    if models and all("type" in each["properties"] for each in models):
+        return _one_of(field, models, known, value)
+    if len(models) != 1:
+        return None
+    inner = _fields(models[0], known, at, value, set())
+    if not any(each.control is Control.SECRET for each in inner):
+        return None
+    # Where all of it may be left out, nothing in it is needed.
+    needed = tuple(replace(each, required=each.required and field.required) for each in inner)
+    return replace(field, control=Control.GROUP, fields=needed)
 
 
 def _one_of(field: Field, models: Sequence[Schema], known: Schema, value: Any) -> Field:
@@ -217,6 +238,8 @@ def secrets(fields: Sequence[Field], sent: Sent) -> list[Field]:
                 found.append(field)
             case Control.ONE_OF:
                 found += secrets(_chosen(field, sent) or (), sent)
+            case Control.GROUP:
+                found += secrets(field.fields, sent)
             case Control.LIST:
                 for number in _numbers(field, sent):
                     found += secrets(field.fields_at(number), sent)
@@ -255,6 +278,8 @@ def _value(field: Field, sent: Sent) -> Any:
         case Control.ONE_OF:
             chosen = _chosen(field, sent)
             return None if chosen is None else {"type": text, **said(chosen, sent)}
+        case Control.GROUP:
+            return said(field.fields, sent)
         case Control.LIST:
             items = (said(field.fields_at(number), sent) for number in _numbers(field, sent))
             return [item for item in items if item]

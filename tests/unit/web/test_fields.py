@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from connectors.destinations import Destination
+from connectors.destinations.postgres import PostgresDestination
 from connectors.sources import Source
 from connectors.sources.unions import models_of
-from web.fields import Control, Field, fields_of, said
+from web.fields import Control, Field, fields_of, said, secrets
 
 SOURCES: list[dict[str, Any]] = [
     {
@@ -19,6 +20,7 @@ SOURCES: list[dict[str, Any]] = [
             {"name": "patient", "types": {"code": "text"}, "allow_empty": True},
         ],
         "mask": ["name", "dob"],
+        "ssh": {"host": "bastion", "port": 2222, "user": "reader", "private_key": {"secret": "emr-ssh"}},
     },
     {
         "type": "rest_api",
@@ -42,6 +44,8 @@ def flat(fields: list[Field] | tuple[Field, ...]) -> dict[str, str]:
         if field.control is Control.LIST:
             for item in field.items:
                 sent |= flat(item)
+        elif field.control is Control.GROUP:
+            sent |= flat(field.fields)
         elif field.control is Control.ONE_OF:
             sent[field.name] = field.value
             for _, _, inner in field.variants:
@@ -84,3 +88,12 @@ def test_a_variant_that_was_not_chosen_says_nothing() -> None:
     fields = fields_of(model_of(Source, {"type": "fhir"}), "source", {})
     sent = {"source.auth": "bearer", "source.auth.bearer.token": "emr", "source.auth.http_basic.password": "other"}
     assert said(fields, sent) == {"auth": {"type": "bearer", "token": {"secret": "emr"}}}
+
+
+def test_an_ssh_server_is_asked_for_by_fields_and_its_key_is_a_stored_secret() -> None:
+    (ssh,) = (each for each in fields_of(PostgresDestination, "destination", {}) if each.control is Control.GROUP)
+    assert ssh.label == "SSH server"
+    assert not any(each.required for each in ssh.fields)
+    assert [each.name for each in secrets([ssh], {})] == ["destination.ssh.private_key"]
+    assert said([ssh], {}) == {}
+    assert said([ssh], {"destination.ssh.host": "bastion"}) == {"ssh": {"host": "bastion"}}
