@@ -1,6 +1,17 @@
 """The pages: each module has one subject and a router."""
 
-from web.pages import connector, credentials, editing, inbox, listing, oversight, rules, taking_in, wizard
+from web.pages import (
+    connector,
+    credentials,
+    editing,
+    inbox,
+    limits,
+    listing,
+    oversight,
+    protections,
+    taking_in,
+    wizard,
+)
 
 ROUTERS = (
     listing.router,
@@ -11,6 +22,7 @@ ROUTERS = (
     inbox.router,
     oversight.router,
     credentials.router,
-    rules.router,
+    limits.router,
+    protections.router,
 )
 """In the order in which they are asked: `/connectors/new` is no number, and `/connectors/7/edit` no button."""
