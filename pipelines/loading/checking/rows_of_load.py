@@ -20,6 +20,7 @@ from pipelines.loading.checking.counts import Counts, counts_of, places_of
 from pipelines.loading.checking.findings import Finding
 from pipelines.loading.checking.passing import Passing
 from pipelines.loading.checking.tallies import A_DAY, number, shown
+from pipelines.sources.sql.names import quoted_name
 from pipelines.wording import counted, quoted
 
 MEMORY = "200MB"
@@ -100,9 +101,9 @@ class RowsOfLoad:
         column = normalised(name)
         kind = self._kind(column) if column in self.types else ""
         if kind == "VARCHAR":
-            moment = f"epoch(TRY_CAST({_name(column)} AS TIMESTAMPTZ))"
+            moment = f"epoch(TRY_CAST({quoted_name(column)} AS TIMESTAMPTZ))"
         elif kind.startswith(("TIMESTAMP", "DATE")):
-            moment = f"epoch({_name(column)})"
+            moment = f"epoch({quoted_name(column)})"
         else:
             return None
         found = self._ask(f"max({moment}) FILTER (WHERE {moment} <= {now + A_DAY})")
@@ -118,7 +119,7 @@ class RowsOfLoad:
         if all(self.types[name] for name in names) and all(there >= set(names) for there in in_each):
             return self.files
         path = self._directory / f"checked_{self.table}.parquet"
-        columns = ", ".join(map(_name, names))
+        columns = ", ".join(map(quoted_name, names))
         self._duck().execute(f"COPY (SELECT {columns} FROM {self._source}) TO {_text(str(path))} (FORMAT parquet)")  # noqa: S608
         return [path]
 
@@ -174,17 +175,19 @@ class RowsOfLoad:
 
     def _kind(self, column: str) -> str:
         """DuckDB's type of a column."""
-        described = self._duck().execute(f"DESCRIBE SELECT {_name(column)} FROM {self._source}")  # noqa: S608
+        described = self._duck().execute(f"DESCRIBE SELECT {quoted_name(column)} FROM {self._source}")  # noqa: S608
         return str(described.fetchall()[0][1])
 
     def _other_in_duckdb(self, name: str, values: Sequence[Any]) -> int:
-        parts = [_none_of(_name(place), self._kind(place), values) for place in places_of(name, self.types)]
+        parts = [_none_of(quoted_name(place), self._kind(place), values) for place in places_of(name, self.types)]
         return int(self._ask(f"count(*) FILTER (WHERE {' OR '.join(f'({part})' for part in parts)})"))
 
     def _doubled_in_duckdb(self, names: Sequence[str]) -> int:
         places = [places_of(name, self.types) for name in names]
-        there = " AND ".join(f"({' OR '.join(f'{_name(place)} IS NOT NULL' for place in found)})" for found in places)
-        columns = ", ".join(_name(place) for found in places for place in found)
+        there = " AND ".join(
+            f"({' OR '.join(f'{quoted_name(place)} IS NOT NULL' for place in found)})" for found in places
+        )
+        columns = ", ".join(quoted_name(place) for found in places for place in found)
         ((count,),) = (
             self._duck()
             .execute(
@@ -232,7 +235,3 @@ def _none_of(column: str, kind: str, values: Sequence[Any]) -> str:
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

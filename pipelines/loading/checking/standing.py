@@ -23,6 +23,7 @@ from pipelines.loading.comparing.deleting import DELETED_AT
 from pipelines.loading.comparing.sessions import has_sessions, questions
 from pipelines.loading.job import Job
 from pipelines.loading.opening import Opened, alone
+from pipelines.sources.sql.names import quoted_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ class _Lake:
         return "standing_rows"
 
     def column(self, name: str) -> str:
-        return '"' + name.replace('"', '""') + '"'
+        return quoted_name(name)
 
     def columns(self, table: str) -> list[str]:
         del table

@@ -27,11 +27,11 @@ from pipelines.loading.deduplication.newest_rows import (
     Extracted,
     columns_of,
     connected,
-    quoted_name,
     read_files,
     tables_of,
     write_without,
 )
+from pipelines.sources.sql.names import quoted_name
 
 
 @dataclass

@@ -22,6 +22,7 @@ from dlt import Pipeline
 from dlt.common.pipeline import ExtractInfo
 
 from connectors.sources.write_rules import BESIDE
+from pipelines.sources.sql.names import quoted_name
 
 DEDUPLICATED: dict[str, Any] = {"x-stage-data-deduplicated": True}
 """The hint by which dlt's merge leaves out its own search for keys that come twice."""
@@ -242,11 +243,6 @@ def read_files(table: Extracted) -> str:
     """What DuckDB reads the files of a table by, with the file and the number of each row."""
     files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in table.files)
     return f"read_parquet([{files}], union_by_name = true, filename = '__file', file_row_number = true)"
-
-
-def quoted_name(name: str) -> str:
-    """A name as DuckDB takes it."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def write_without(files: Sequence[Path], rows: pa.Table) -> None:

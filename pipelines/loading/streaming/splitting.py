@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from database.control import load_parts
 from pipelines.connector_lock import name_key
 from pipelines.errors import TransientError
-from pipelines.loading.deduplication.newest_rows import quoted_name
 from pipelines.loading.job import Job
 from pipelines.loading.streaming.parts import Part, copy_part, make_notes
 from pipelines.loading.streaming.places import take_place
+from pipelines.sources.sql.names import quoted_name
 from pipelines.sources.sql.streams.pieces import PIECES_A_RUN, pieces
 from pipelines.sources.sql.streams.snapshot import Snapshot
 

@@ -26,13 +26,13 @@ from connectors.sources.checks import checks_of
 from connectors.sources.sql_database import SqlDatabaseSource
 from pipelines.error_causes.classification import as_fault
 from pipelines.errors import Step, TransientError, UnexpectedError
-from pipelines.loading.deduplication.newest_rows import quoted_name
 from pipelines.loading.job import Job
 from pipelines.loading.measures.row_counts import RowCounts
 from pipelines.loading.streaming.column_types import sql_types
 from pipelines.loading.streaming.pump import Pumped, SourceError, pump
 from pipelines.loading.streaming.splitting import READ, Aim, Splitting
 from pipelines.rows.fitting import Fitter
+from pipelines.sources.sql.names import quoted_name
 from pipelines.sources.sql.streams.snapshot import Snapshot
 from pipelines.sources.sql.streams.wishes import Wish
 from pipelines.wording import quoted

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql
 
 from connectors.sources.write_rules import BESIDE, SchemaContract, WriteDisposition, letters_and_digits, normalised
 from pipelines.rows.types.columns import JSON, MOST_DIGITS, Column, integer_digits, new_column
+from pipelines.sources.sql.names import quoted_name
 from pipelines.sources.sql.streams.wishes import Wish
 from pipelines.wording import quoted
 
@@ -66,11 +67,6 @@ def odd_values(name: str, stored: Any) -> str:
         return f"max({column}) = '24:00'"
     # To PostgreSQL it is the greatest of all numbers. A numeric with a precision is never infinite.
     return f"max({column}) = 'NaN'" if type(stored) is sa.NUMERIC else ""
-
-
-def quoted_name(name: str) -> str:
-    """A name as SQL has it."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def holds(column: Column, arriving: pa.DataType, *, is_json: bool = False) -> bool:  # noqa: PLR0911  # a table of types

@@ -17,8 +17,9 @@ from dlt.extract.items_transform import ItemTransform
 
 from pipelines.errors import TransientError
 from pipelines.sources.cursors.incremental import Increment
+from pipelines.sources.sql.names import quoted_name
 from pipelines.sources.sql.streams import fitness
-from pipelines.sources.sql.streams.fitness import Origin, arrow_of, odd_values, quoted_name, reason_against
+from pipelines.sources.sql.streams.fitness import Origin, arrow_of, odd_values, reason_against
 from pipelines.sources.sql.streams.pieces import LEAST_VERSION, Piece, runs_for
 from pipelines.sources.sql.streams.snapshot import Snapshot
 from pipelines.sources.sql.streams.wishes import Wish
