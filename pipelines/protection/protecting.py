@@ -260,9 +260,11 @@ class Protection:
         ]
 
     def _refuse(self, missed: list[str], way_out: str) -> NoReturn:
+        dotted = next((label for label in missed if re.fullmatch(r"[\w.]+\.[\w.]+", label)), None)
+        hint = "" if dotted is None else f" (a name that has dots in it is written ['{dotted}'])"
         raise ConfigurationError(
             f"source.protect names {quoted(missed)}, which no table of this connector has: "
-            f"correct the spelling, {way_out}. Nothing was loaded."
+            f"correct the spelling{hint}, {way_out}. Nothing was loaded."
         )
 
     def _remark(self, step: "Protecting", remarks: Remarks) -> None:

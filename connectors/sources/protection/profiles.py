@@ -17,11 +17,13 @@ _NAMES = (
     "name", "names", "firstname", "lastname", "fullname", "surname", "maiden", "forename", "initials", "nickname",
     "alias", "next_of_kin", "nok", "guarantor", "employer", "spouse", "mother", "father", "relative", "guardian",
     "emergency_contact", "contact", "vorname", "nachname", "patientname",
-    "invnam",
+    "invnam", "patname", "patnam", "ptname", "subjname", "subjnam", "subjinit", "patinit", "ptinit", "givenname",
+    "middlename", "familyname", "lname", "fname", "mname",
 )  # fmt: skip
 _STREETS = (
     "address", "addr", "street", "road", "house_number", "apartment", "geocode", "latitude", "longitude", "lat", "lon",
-    "lng", "coordinates", "gps", "strasse", "adresse",
+    "lng", "coordinates", "gps", "strasse", "adresse", "streetaddress", "streetaddr", "homeaddress", "homeaddr",
+    "mailingaddress", "addressline",
 )  # fmt: skip
 _TOWNS = ("city", "town", "county", "district", "precinct", "municipality", "village", "parish", "ort", "stadt")
 _ZIPS = ("zip", "zip_code", "zipcode", "postal_code", "postcode", "postal", "plz")
@@ -41,11 +43,17 @@ _DATED = (
     "date", "dates", "datetime", "timestamp", "datum", "admitted_at", "discharged_at", "updated_at", "created_at",
     "modified_at", "recorded_at", "visited_at", "performed_at",
 )  # fmt: skip
-_CALLED = ("phone", "telephone", "tel", "mobile", "fax", "email", "e_mail", "mail", "telefon", "pager")
+_CALLED = (
+    "phone", "telephone", "tel", "mobile", "fax", "email", "e_mail", "mail", "telefon", "pager", "phonenumber",
+    "phoneno", "homephone", "workphone", "cellphone", "mobilephone", "telno", "faxno", "faxnumber", "emailaddress",
+    "emailaddr",
+)  # fmt: skip
 _NUMBERS = (
     "ssn", "social_security", "mrn", "medical_record", "patient_number", "nhs", "nino", "insurance", "policy",
     "member", "beneficiary", "subscriber", "health_plan", "account", "acct", "iban", "certificate", "license",
     "licence", "passport", "driver", "national_id", "tax_id", "medicare", "medicaid", "krankenversicherungsnummer",
+    "patientid", "patientnumber", "patientno", "patid", "ptid", "subjectid", "personid", "medrecno", "accountnumber",
+    "accountno", "acctno", "memberid", "policynumber", "policyno", "licensenumber", "licenseno", "nhsnumber",
     "usubjid", "subjid", "subject_key", "user_oid", "location_oid", "siteid", "invid",
 )  # fmt: skip
 _THINGS = (

@@ -109,6 +109,8 @@ class WholeFiles(ItemTransform[Any, dict[str, Any]]):
         self._held = Held(directory)
         self._remember = remember
         self._forget: list[Callable[[], None]] = []
+        self.rows = 0
+        """Rows of the file at hand that have come by now."""
 
     @property
     def waiting(self) -> bool:
@@ -117,6 +119,7 @@ class WholeFiles(ItemTransform[Any, dict[str, Any]]):
 
     def begin(self) -> None:
         """The next file's tables come."""
+        self.rows = 0
         self._forget = [remember() for remember in self._remember]
 
     def drop(self) -> None:
@@ -129,5 +132,6 @@ class WholeFiles(ItemTransform[Any, dict[str, Any]]):
         """Nothing for a table, and one for `END`."""
         if item is END:
             return self._held.take()
+        self.rows += item.num_rows
         self._held.add(item)
         return None

@@ -36,6 +36,7 @@ from pipelines.sources.files.documents.hl7 import segment_tables
 from pipelines.sources.files.documents.odm import odm_codebook, odm_tables
 from pipelines.sources.files.documents.parts import Parts
 from pipelines.sources.files.documents.xml_rows import xml_tables
+from pipelines.sources.files.emptied import Emptied
 from pipelines.sources.files.faults import BrokenFileError, UnsettledFileError
 from pipelines.sources.files.finding import Choice, waiting_sentence
 from pipelines.sources.files.holding import WholeFiles
@@ -99,26 +100,29 @@ class Reading:
         for sentence in self.choice.remarks:
             self.context.remarks.add(sentence)
         self._compare_settings(state)
-        if waiting := [file for file in self.choice.waiting if seen.get(_known_by(file)) != file.mark]:
+        if waiting := [file for file in self.choice.waiting if seen.get(file.known_by) != file.mark]:
             self.unsettled.append(f"{waiting_sentence(waiting, self.source)}.")
-        left = self.context.row_limit
+        left, emptied = self.context.row_limit, Emptied(state)
         if self.source.deletes is Deletes.REMOVE:
             # The rows of a file that is gone go after this load, so one that comes again is read again.
-            there = {_known_by(file) for file in self.choice.there}
+            there = {file.known_by for file in self.choice.there}
             for key in seen.keys() - there:
                 del seen[key]
         for file in self.choice.files:
-            key = _known_by(file)
+            key = file.known_by
             if seen.get(key) == file.mark:
                 continue
             count = yield from self._tried(file, left)
             if count is None:
                 continue
             self.whole += 1
+            emptied.note(key, self.whole_files.rows)
             if left is not None and (left := left - count) <= 0:
                 break
             # Reaches the destination with the rows, in the same load: if the process dies, neither does.
             seen[key] = file.mark
+        if not self.of_codebook:
+            emptied.leave_out(self.context, self.source, self.part, self.choice)
         for sentence in self.parts.sentences(self.source, self.part, state):
             self.context.remarks.add(sentence)
         self._conclude()
@@ -305,11 +309,6 @@ class Reading:
             self.context.remarks.add(f"Not loaded: {sentence}")
         for sentence in self.unsettled:
             self.context.remarks.add(f"Not loaded yet: {sentence}")
-
-
-def _known_by(file: Found) -> str:
-    """What a file's name is in the state."""
-    return hashlib.blake2b(file.name.encode("utf-8", "surrogateescape"), digest_size=9).hexdigest()
 
 
 def _read_as(source: FilesSource | None) -> str:

@@ -52,6 +52,11 @@ class Found:
     """Differs between two looks when the file does; unlike the mark, the same in a list and asked for by itself."""
 
     @property
+    def known_by(self) -> str:
+        """What its name is in the state."""
+        return hashlib.blake2b(self.name.encode("utf-8", "surrogateescape"), digest_size=9).hexdigest()
+
+    @property
     def shown(self) -> str:
         """The name as a sentence has it: names of other systems hold bytes that are no text."""
         return re.sub(r"[\x00-\x1f\x7f]", "?", os.fsencode(self.name).decode(errors="replace"))

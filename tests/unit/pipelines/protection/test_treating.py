@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.sources.protection.methods import Method
+from connectors.sources.protection.profiles import SHIPPED
 from connectors.sources.protection.rules import Condition, Kind, Op, Profile, Rule, Treatment
 from pipelines.errors import ConfigurationError
 from pipelines.protection.conditions import may_leave
@@ -321,6 +322,15 @@ def test_dates_are_known_however_they_are_written() -> None:
         [{"values": "dates", "method": "shift_dates"}], {"a": ["03/04/2019", "x"], "who": ["1", "1"]}, patient="who"
     )
     assert moved["a"] == [None, "x"]
+
+
+def test_profiles_know_words_that_clinics_write_as_one() -> None:
+    names = ["PATNAME", "PATIENTID", "PTID", "HOMEPHONE", "EMAILADDR", "STREETADDRESS", "MEMBERID", "SUBJINIT"]
+    row = dict.fromkeys(names, "canary")
+    for profile in SHIPPED.values():
+        found = landed(list(profile.rules), {**row, "PATHOLOGY": "x", "FNAMEX": "y"})
+        assert "canary" not in str(found)
+        assert (found["PATHOLOGY"], found["FNAMEX"]) == ("x", "y")
 
 
 # --- what is the same, and what is not let through -------------------------------------------------------------------

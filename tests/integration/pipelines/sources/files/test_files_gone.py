@@ -52,17 +52,18 @@ def test_rows_go_with_their_file_and_come_again_with_it(
     for connector in (removing, marking):
         platform.run(connector)
     marked, live = "_deleted_at IS NOT NULL", "_deleted_at IS NULL"
-    # One is gone, one comes anew with fewer rows, and one with other rows.
+    # One is gone, one comes anew with fewer rows, one with other rows, and one without any.
     (inbox / "day1.csv").unlink()
     put(inbox, 2, rows=3, at=1_700_000_100)
     put(inbox, 3, note="other", at=1_700_000_100)
-    left = [*of(0), *of(2, rows=3), *of(*range(3, FILES))]
+    put(inbox, 4, rows=0, at=1_700_000_100)
+    left = [*of(0), *of(2, rows=3), *of(3, *range(5, FILES))]
     for connector in (removing, marking):
         summary = platform.run(connector)
         assert "are gone at the source" not in summary.sentence
     assert standing(ask, removing) == left
     assert standing(ask, marking, live) == left
-    assert set(of(1)) | {203} <= set(standing(ask, marking, marked))
+    assert {*of(1, 4), 203} <= set(standing(ask, marking, marked))
     assert ask(f"SELECT DISTINCT note FROM connector_{removing}.labs WHERE _file = 'day3.csv'") == [("other",)]
     # The file that was gone comes again, as it was and with its old date.
     put(inbox, 1)
@@ -130,14 +131,18 @@ def test_rows_that_came_before_their_files_were_noted_stay(platform: Platform, i
     assert standing(platform.duck, connector) == of(*range(FILES))
 
 
-def test_masked_names_are_compared_as_they_landed(platform: Platform, inbox: Path) -> None:
+def test_masked_names_are_compared_as_they_landed_and_rows_that_no_longer_may_leave_go(
+    platform: Platform, inbox: Path
+) -> None:
     for number in range(FILES):
         put(inbox, number)
-    connector = add(platform, inbox, "duckdb", "remove", mask=["_file"])
+    where = {"where": [{"path": "note", "op": "!=", "value": "no consent"}]}
+    connector = add(platform, inbox, "duckdb", "remove", mask=["_file"], protect=where)
     platform.run(connector)
     (inbox / "day1.csv").unlink()
+    put(inbox, 2, note="no consent", at=1_700_000_100)
     platform.run(connector)
-    assert standing(platform.duck, connector) == of(0, *range(2, FILES))
+    assert standing(platform.duck, connector) == of(0, *range(3, FILES))
 
 
 @pytest.mark.parametrize(
