@@ -24,6 +24,9 @@ _UNFINISHED = re.compile(
 )
 """Ends of names that programs give to what is being written, to copies and to locks."""
 
+_PACKED_ALONE = re.compile(r"[^.]+\.(zip|gz|bz2|zst)", re.IGNORECASE)
+"""Names that don't say what is packed in them."""
+
 OF_THE_SYSTEM = "lost+found"
 """A directory of file systems themselves, which nobody else may read."""
 
@@ -74,7 +77,7 @@ def _by_name(files: Iterable[Found], source: FilesSource, only: str | None) -> C
         elif pattern is not None:
             asked = _matches(file.name, pattern)
         else:
-            asked = re.search(rf"\.({named})", last.lower()) is not None
+            asked = re.search(rf"\.({named})", last.lower()) is not None or _PACKED_ALONE.fullmatch(last) is not None
         if not asked:
             continue
         if source.pgp_key is None and locked.search(last):

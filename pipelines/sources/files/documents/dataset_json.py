@@ -23,6 +23,9 @@ TYPES = {
 }  # fmt: skip
 """Types of columns by those of the format. A date may be a part of one, so what it is shows in the values."""
 
+DEEPEST = 200
+"""Levels of a value; nobody could write one of many more."""
+
 
 @dataclass(slots=True)
 class _Dataset:
@@ -138,6 +141,8 @@ def _built(event: str, value: Any, events: Iterator[tuple[str, Any]]) -> Any:
         depth += (event in {"start_map", "start_array"}) - (event in {"end_map", "end_array"})
         if not depth:
             return builder.value
+        if depth > DEEPEST:
+            raise BrokenFileError(f"holds a value that is nested more than {DEEPEST} deep: correct or remove it")
         event, value = next(events)
 
 

@@ -137,6 +137,7 @@ def test_numbers_of_dataset_json_keep_their_digits() -> None:
         (json.dumps({**DATASET, "rows": [["01-701", 1]]}), "other values in row 1 than it describes columns"),
         (json.dumps({**DATASET, "rows": VALUES})[:-30], "is cut or damaged"),
         (json.dumps({"rows": VALUES, **DATASET}), "not described before its rows"),
+        (f'{{"columns": [{{"name": "a"}}], "rows": [[{"[" * 9_000}{"]" * 9_000}]]}}', "nested more than 200 deep"),
         ("[]", "does not begin with an object"),
         ("", "is cut or damaged"),
     ],

@@ -50,6 +50,10 @@ def test_what_is_left_alone_is_told() -> None:
     assert choice("a.csv|b.csv~").remarks == (
         "1 file was left alone, for the names are those of unfinished, hidden or saved copies: b.csv~.",
     )
+    assert choice("export.zip|x.tar.gz").remarks == (
+        "1 file was left alone, for the names end otherwise than .csv: export.zip; name them with glob if they belong "
+        "to the table.",
+    )
     assert choice("a.csv.md5|b.csv.bak|c.csv.part|d.csv.tmp|.e.csv|x.txt").remarks == (
         "4 files were left alone, for the names are those of unfinished, hidden or saved copies: .e.csv, b.csv.bak, "
         "c.csv.part, and 1 more.",
