@@ -14,3 +14,17 @@ class BrokenFileError(FileFaultError):
 
 class UnsettledFileError(FileFaultError):
     """The file is gone, grows or has changed while it was read: the next run may find it whole."""
+
+
+MOST_COLUMNS = 20_000
+"""Of a table of a file. A small file can have very many more, with which no destination ends in a useful time."""
+
+
+def check_width(columns: int) -> None:
+    """Refuse a file whose table would have more columns than any has.
+
+    Raises:
+        BrokenFileError: it would.
+    """
+    if columns > MOST_COLUMNS:
+        raise BrokenFileError(f"has more than {MOST_COLUMNS:,} columns, as no table has: correct or remove it")

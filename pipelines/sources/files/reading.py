@@ -37,7 +37,7 @@ from pipelines.sources.files.documents.odm import odm_codebook, odm_tables
 from pipelines.sources.files.documents.parts import Parts
 from pipelines.sources.files.documents.xml_rows import xml_tables
 from pipelines.sources.files.emptied import Emptied
-from pipelines.sources.files.faults import BrokenFileError, UnsettledFileError
+from pipelines.sources.files.faults import BrokenFileError, UnsettledFileError, check_width
 from pipelines.sources.files.finding import Choice, waiting_sentence
 from pipelines.sources.files.holding import WholeFiles
 from pipelines.sources.files.origin import with_origin
@@ -176,6 +176,7 @@ class Reading:
             try:
                 with contextlib.ExitStack() as opened:
                     for page in self._rows(file, opened, way):
+                        check_width(_width(page))
                         rows = page if left is None else page[: left - count]
                         if self.source.origin and not self.of_codebook:
                             rows = with_origin(rows, file.shown, count)
@@ -309,6 +310,13 @@ class Reading:
             self.context.remarks.add(f"Not loaded: {sentence}")
         for sentence in self.unsettled:
             self.context.remarks.add(f"Not loaded yet: {sentence}")
+
+
+def _width(page: Any) -> int:
+    """The columns of a page, or of the row that has most of them."""
+    if hasattr(page, "num_columns"):
+        return int(page.num_columns)
+    return max((len(row) for row in page if isinstance(row, dict)), default=0)
 
 
 def _read_as(source: FilesSource | None) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.sources.files.faults import check_width
+
 PAGE_ROWS = 20_000
 
 TextRow = dict[str, str | None]
@@ -13,19 +15,26 @@ TextRow = dict[str, str | None]
 
 
 def text_pages(rows: Iterator[TextRow]) -> Iterator[pa.Table]:
-    """Rows page by page, each with the columns that its rows have, in the order in which they came."""
+    """Rows page by page, each with the columns that its rows have, in the order in which they came.
+
+    Raises:
+        BrokenFileError: they have more columns than any table.
+    """
     page: list[TextRow] = []
+    names: dict[str, None] = {}
     for row in rows:
         page.append(row)
+        names.update(dict.fromkeys(row))
+        # Before a page is made of them: one row may have so many that all others have no value there.
+        check_width(len(names))
         if len(page) >= PAGE_ROWS:
-            yield _table(page)
-            page = []
+            yield _table(page, names)
+            page, names = [], {}
     if page:
-        yield _table(page)
+        yield _table(page, names)
 
 
-def _table(page: list[TextRow]) -> pa.Table:
-    names = dict.fromkeys(name for row in page for name in row)
+def _table(page: list[TextRow], names: dict[str, None]) -> pa.Table:
     return pa.table({name: pa.array([row.get(name) for row in page], pa.string()) for name in names})
 
 

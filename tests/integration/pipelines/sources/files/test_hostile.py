@@ -57,6 +57,10 @@ HOSTILE: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "laughs.xml": (f"{LAUGHS}{ROWS}".encode(), {"row_path": "/export/patient"}, "declares a document type"),
     "outside.xml": (f"{OUTSIDE}{ROWS}".encode(), {"row_path": "/export/patient"}, "is no whole XML"),
     "deep.xml": (b"<export>" + b"<patient>" * 100_000, {"row_path": "/export/patient"}, "is no whole XML"),
+    "wide.csv": (b"c," * 30_000 + b"c\n" + b"," * 30_000 + b"\n", {}, "has more than 20,000 columns"),
+    "wide.jsonl": (
+        json.dumps({str(number): 1 for number in range(30_000)}).encode(), {}, "has more than 20,000 columns",
+    ),
     "laughs.odm": (f"{LAUGHS}{TRIAL}".encode(), {"format": "odm", "parts": ["IG"]}, "declares a document type"),
     "outside.odm": (f"{OUTSIDE}{TRIAL}".encode(), {"format": "odm", "parts": ["IG"]}, "is no whole XML"),
     "laughs.xlsx": (changed(workbook(), SHEET, with_declaration(LAUGHS)), {}, "declares a document type in"),

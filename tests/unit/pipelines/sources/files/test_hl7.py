@@ -123,6 +123,7 @@ def test_a_batch_holds_what_it_says() -> None:
         ("PID|1\r", "in line 1 that belongs to no message"),
         ("MSH|^~\\&|A\rOBX|1|ST|x||first\nsecond line of the text|\r", "has no segment in line 3: a line break"),
         ("MSH\rPID|1\r", "names no separators"),
+        ("MSH|^~\\&|A\rPID|" + "x|" * 30_000 + "\r", "has more than 20,000 columns"),
         (ORU.replace("UNICODE UTF-8", "8859/2"), "set encoding to 'iso8859-2'"),
         (ORU.replace("UNICODE UTF-8", "KS X 1001"), "not known here: set encoding"),
     ],
