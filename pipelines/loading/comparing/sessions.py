@@ -67,6 +67,9 @@ class Session(Protocol):
     def views_on(self, table: str, column: str) -> list[str]:
         """The views because of which a column takes no other type."""
 
+    def study(self, table: str) -> None:
+        """Let the planner know a table's values, where it knows nothing of them yet."""
+
 
 def has_sessions(destination: Destination) -> bool:
     """Whether a destination is one of those."""
@@ -183,6 +186,9 @@ class _DuckDb(_Named):
         del table, column
         return []  # a view belongs to a name there, and takes whatever has it
 
+    def study(self, table: str) -> None:
+        del table  # it keeps what it needs with the rows
+
 
 class _Postgres(_Named):
     row_place = "ctid"
@@ -248,6 +254,12 @@ class _Postgres(_Named):
             f"AND a.attname = '{column}' ORDER BY 1"
         )
         return [view for (view,) in rows]
+
+    def study(self, table: str) -> None:
+        name = self.table(table)
+        place = name.replace("'", "''")
+        if self.ask(f"SELECT 1 FROM pg_class WHERE oid = to_regclass('{place}') AND reltuples <= 0"):  # noqa: S608
+            self.ask(f"ANALYZE {name}")
 
 
 class _Questions(_Postgres):
