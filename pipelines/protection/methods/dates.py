@@ -13,6 +13,9 @@ import re
 from datetime import date, datetime, timedelta
 from typing import Any
 
+LONGEST = 80
+"""Signs of a text that may be a date: longer ones are looked at no further, nor remembered."""
+
 FIRST, LAST = date.min.toordinal(), date.max.toordinal()
 
 OLDEST_AGE = 89
@@ -129,7 +132,7 @@ def shifted(value: Any, days: int) -> Any:
 def is_date(value: Any) -> bool:
     """Whether a value is a date by its type, or a text that says more of one than its year."""
     if isinstance(value, str):
-        return _is_written(value)
+        return len(value) <= LONGEST and _is_written(value)
     return isinstance(value, datetime | date)
 
 
