@@ -137,8 +137,9 @@ class FhirSource(SourceWithChecks):
     deletes: Annotated[
         Deletes,
         Field(
-            description="What happens to resources that an export says were deleted: `remove` deletes their rows, "
-            "`mark` puts the moment into their column `_deleted_at`, `ignore` leaves them."
+            description="What happens to resources that an export, or the history of a type (`_history`) where it is "
+            "searched, says were deleted: `remove` deletes their rows, `mark` puts the moment into their column "
+            "`_deleted_at`, `ignore` leaves them."
         ),
     ] = Deletes.IGNORE
     check_complete: Annotated[
@@ -230,11 +231,12 @@ class FhirSource(SourceWithChecks):
             "group": self.group,
             "export_level": self.export_level,
             "type_filters": self.type_filters,
-            "deletes": None if self.deletes is Deletes.IGNORE else self.deletes,
         }
         for name in (name for name, value in given.items() if value):
             if self.mode is Mode.SEARCH:
                 raise refused("{field} is of an export: set mode to bulk or auto, or leave it out.", name)
+        if self.patients is not None and self.deletes is not Deletes.IGNORE:
+            raise refused("{field} can't be used with patients: what is gone of a patient nobody says.", "deletes")
         if self.patients is not None and self.mode is not Mode.SEARCH:
             raise refused("{field} are of a search: set mode to search, or use group.", "patients")
         if self.overlap is not None and self.patients is None:

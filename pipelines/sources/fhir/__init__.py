@@ -10,6 +10,7 @@ from typing import Any
 import dlt
 from dlt.extract import DltResource
 
+from connectors.sources.deletes import Deletes
 from connectors.sources.fhir import FhirSource
 from connectors.sources.fhir_offers import unoffered
 from pipelines.errors import ConfigurationError, Fields, RunError
@@ -21,6 +22,7 @@ from pipelines.sources.fhir import bulk
 from pipelines.sources.fhir.bulk import CURSOR
 from pipelines.sources.fhir.bundles import MORE, resources_in, searched
 from pipelines.sources.fhir.capability import Offered, asked_once
+from pipelines.sources.fhir.deletions import deleted_since
 from pipelines.sources.fhir.pages import by_last_updated
 from pipelines.sources.fhir.patients import Patients
 from pipelines.sources.fhir.views import digest_of, with_views
@@ -141,8 +143,18 @@ def _resource(client: Client, source: FhirSource, kind: str, context: Context) -
             newest=newest,
         )
         yield from paged(found, first)
+        if since is not None and increment is not None and window is None and not context.full_refresh:
+            _note_deleted(client, source, kind, str(since), context)
 
     resource = dlt.resource(search, name=kind, primary_key="id", write_disposition="merge")
     if increment is not None:
         resource.add_step(increment)
     return as_tables(resource, kind, first, keeps_digits=True, types=source.types)
+
+
+def _note_deleted(client: Client, source: FhirSource, kind: str, since: str, context: Context) -> None:
+    """Note what was deleted since a moment, which goes before the rows of this load land."""
+    if source.deletes is Deletes.IGNORE or context.exports is None or context.directory is None:
+        return
+    if ids := deleted_since(client, kind, since, context.directory, check=source.check_complete):
+        context.exports.gone.setdefault(kind, []).extend(ids)

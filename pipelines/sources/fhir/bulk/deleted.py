@@ -46,10 +46,20 @@ def _add(bundle: Any, ids: dict[str, list[str]]) -> int:
     unread = 0
     for entry in entries:
         request = entry.get("request") if isinstance(entry, dict) else None
-        url = request.get("url") if isinstance(request, dict) and request.get("method") == "DELETE" else None
-        named = _ADDRESS.fullmatch(url) if isinstance(url, str) else None
+        named = _address(request) if isinstance(request, dict) and request.get("method") == "DELETE" else None
         if named is None:
             unread += 1
         else:
             ids.setdefault(named[1], []).append(named[2])
     return unread
+
+
+def named_in(request: Mapping[str, Any]) -> str | None:
+    """The id of the resource that an entry's request is about."""
+    found = _address(request)
+    return found[2] if found else None
+
+
+def _address(request: Mapping[str, Any]) -> re.Match[str] | None:
+    url = request.get("url")
+    return _ADDRESS.fullmatch(url) if isinstance(url, str) else None

@@ -198,7 +198,7 @@ SENTENCES: list[tuple[Any, str, str]] = [
     ({"type": "files", "url": "/data", "glob": "../*"}, "/source/glob", "must be a pattern below the url"),
     ({"type": "fhir", "base_url": "http://f", "since": "yesterday"}, "/source/since", "must be a date, such as"),
     (fhir(group="g1"), "/source/group", "source.group is of an export: set mode to bulk or auto"),
-    (fhir(deletes="mark"), "/source/deletes", "is of an export"),
+    (fhir(deletes="mark", patients={"group": "g1"}), "/source/deletes", "can't be used with patients"),
     (fhir(mode="bulk", group="a/b"), "/source/group", "must be the id of a FHIR resource"),
     (fhir(mode="auto", group="g", export_level="patient"), "/source/export_level", "can't be used with group"),
     (fhir(mode="bulk", type_filters=["Observation?"]), "/source/type_filters/0", "must be a search of one type"),

@@ -11,7 +11,7 @@ import pytest
 from connectors.sources.fhir import FhirSource
 from pipelines.errors import ConfigurationError, TransientError
 from pipelines.source_test import probe
-from tests.support.data_plane.platform import Platform
+from tests.support.data_plane.platform import Platform, Sql
 from tests.support.servers.fhir import FhirServer, patient
 from tests.support.servers.http_server import Answer, Asked, WebServer
 from tests.support.servers.peers import fhir_server
@@ -40,6 +40,56 @@ def test_every_page_lands_and_only_changes_come_again(platform: Platform) -> Non
         f"FROM connector_{connector}.patient"
     )
     assert (rows, ids, family, other) == (95, 95, "Chalmers", 1)
+
+
+class Historian(FhirServer):
+    """Has a history of each type as well, the newest entry first, of as many entries a page as it likes."""
+
+    entries: list[dict[str, Any]]
+
+    def __call__(self, asked: Asked) -> Any:
+        if not asked.path.endswith("/_history"):
+            return super().__call__(asked)
+        at = int(asked.query.get("at", 0))
+        link = [{"relation": "next", "url": f"{asked.path}?at={at + 1}"}] if at + 1 < len(self.entries) else []
+        entry = self.entries[at : at + 1]
+        return {"resourceType": "Bundle", "type": "history", "total": len(self.entries), "link": link, "entry": entry}
+
+    def delete(self, name: str) -> dict[str, Any]:
+        self.resources = [item for item in self.resources if item["id"] != name]
+        return {"request": {"method": "DELETE", "url": f"Patient/{name}"}}
+
+
+@pytest.mark.parametrize("deletes", ["remove", "mark"])
+def test_what_a_history_says_was_deleted_goes_and_what_came_again_stays(
+    platform: Platform, warehouse: Sql, deletes: str
+) -> None:
+    server = Historian(*(patient(number, "2024-01-01T00:00:00Z") for number in range(9)))
+    postgres = {"type": "postgres", "credentials": {"env": "CAI_SECRET_WAREHOUSE"}} if deletes == "mark" else None
+    ask = warehouse if postgres else platform.duck
+    with WebServer(server) as web:
+        keys = {"resource_types": ["Patient"], "deletes": deletes, "history": True}
+        connector = platform.add(source(web.url, **keys), destination=postgres)
+        platform.run(connector)
+        assert not any("_history" in asked.path for asked in web.asked), "a first load has nothing to delete"
+        again = patient(5, "2024-01-03T00:00:00Z")
+        server.entries = [server.delete("p3"), {"resource": again, "request": {"method": "PUT"}}, server.delete("p5")]
+        server.resources.append(again)
+        summary = platform.run(connector)
+        assert summary.remarks == ()
+        (history,) = [asked.query["_since"] for asked in web.asked if "_since" in asked.query]
+        assert history == "2023-12-31T23:55:00Z"
+        live = " WHERE _deleted_at IS NULL" if deletes == "mark" else ""
+        names = [name for (name,) in ask(f"SELECT id FROM connector_{connector}.patient{live} ORDER BY 1")]
+        assert names == ["p0", "p1", "p2", "p4", "p5", "p6", "p7", "p8"]
+        versions = f"SELECT id, valid_to IS NULL FROM connector_{connector}.patient__history WHERE id IN ('p3', 'p5')"
+        seen = sorted(ask(versions))
+        assert seen == [("p3", False), ("p5", False), ("p5", True)]
+        platform.run(connector)
+        assert sorted(ask(versions)) == seen, "what is said again changes nothing"
+        web.answer = lambda asked: Answer({"error": "no"}, status=404) if "_history" in asked.path else server(asked)
+        with pytest.raises(ConfigurationError, match=r"set source\.deletes to ignore"):
+            platform.run(connector)
 
 
 def test_a_masked_element_that_no_resource_has_yet_stops_nothing(
