@@ -55,7 +55,7 @@ class RunInput(Input):
         StrictBool,
         Field(
             description="true: somebody has looked, and rows that are gone at the source go from the destination, "
-            "however many they are."
+            "as many as were found to be: where more are by then, it is asked again."
         ),
     ] = False
     ignore_quiet_hours: Annotated[
