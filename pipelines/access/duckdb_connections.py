@@ -3,7 +3,8 @@
 dlt opens a file anew for each of its clients, of which a load has some ten, and opening and closing one (threads,
 buffers, a checkpoint) takes longer than loading a thousand rows into it. So all clients of a destination borrow from
 one pool, which keeps its connection while the run has the file for itself, and lets go of it before another run may
-have it. If the process dies, DuckDB's log holds what was committed, as with any connection.
+have it. A large load does not keep it: what DuckDB has in memory it gives back only with the file. If the process dies,
+DuckDB's log holds what was committed, as with any connection.
 """
 
 import contextlib

@@ -78,12 +78,18 @@ def open_destination(job: Job, directory: Path, *, full_refresh: bool) -> Opened
 
 
 @contextlib.contextmanager
-def alone(job: Job, target: Target) -> Iterator[None]:
-    """Holds the destination where it takes only one run at a time: a DuckDB file."""
+def alone(job: Job, target: Target, *, keep: bool = True) -> Iterator[None]:
+    """Holds the destination where it takes only one run at a time: a DuckDB file.
+
+    `keep`: it stays open meanwhile; else what it has in memory is given back between two uses.
+    """
     if target.exclusive is None:
         yield
         return
-    with job.locks.hold(name_key(target.exclusive), _wait_for_the_file), target.kept():
+    with (
+        job.locks.hold(name_key(target.exclusive), _wait_for_the_file),
+        target.kept() if keep else contextlib.nullcontext(),
+    ):
         yield
 
 

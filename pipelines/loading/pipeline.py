@@ -31,7 +31,7 @@ from pipelines.loading.measures.table_sizes import sizes
 from pipelines.loading.opening import Opened, alone, open_destination
 from pipelines.loading.preparation import Preparation
 from pipelines.loading.replacing.emptied_tables import keeping_columns
-from pipelines.loading.replacing.refresh import Refresh
+from pipelines.loading.replacing.refresh import Refresh, is_little
 from pipelines.loading.streaming.streams import Streams
 from pipelines.loading.summary import Summary
 from pipelines.protection.masking import Mask, mask_of
@@ -223,7 +223,7 @@ class LoadPipeline:
         load_ids = self.pipeline.list_normalized_load_packages()
         if not load_ids:
             return
-        with alone(self.job, self._opened.target):
+        with alone(self.job, self._opened.target, keep=is_little(self.pipeline)):
             self._after.delete_named(self._place, self._exports)
             self._measured.named = self._after.named
             if not self._announced:

@@ -100,15 +100,18 @@ def workers_for(pipeline: Pipeline, kind: str) -> int:
 
     Each thread needs sessions of its own, and to open one takes as long as to copy thousands of rows.
     """
-    if kind != "postgres":
-        return MANY_WORKERS
+    return 1 if kind == "postgres" and is_little(pipeline) else MANY_WORKERS
+
+
+def is_little(pipeline: Pipeline) -> bool:
+    """Whether what a pipeline has ready is loaded in a moment."""
     size = sum(
         job.file_size
         for load_id in pipeline.list_normalized_load_packages()
         for jobs in pipeline.get_load_package_info(load_id).jobs.values()
         for job in jobs
     )
-    return 1 if size <= LITTLE_BYTES else MANY_WORKERS
+    return size <= LITTLE_BYTES
 
 
 def _written(pipeline: Pipeline) -> frozenset[str]:
