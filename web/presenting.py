@@ -57,7 +57,7 @@ KINDS = {
     "sql_database": ("Database", "Tables of PostgreSQL, MySQL, SQL Server, Oracle or SQLite"),
     "fhir": ("FHIR server", "Patients, encounters and observations of an R4 or R5 server"),
     "redcap": ("REDCap project", "Records, forms and logs of a study"),
-    "files": ("Files", "CSV, JSON lines or parquet in a folder, bucket or SFTP server"),
+    "files": ("Files", "CSV, Excel, JSON, parquet, SAS, SPSS, Stata, HL7 or ODM in a folder, bucket or SFTP server"),
     "rest_api": ("Web API", "Any address that answers with JSON"),
     "duckdb": ("DuckDB file", "A file on the platform's own disk"),
     "postgres": ("PostgreSQL", "Tables of a PostgreSQL database"),

@@ -86,6 +86,11 @@ def hosts_in(text: str) -> list[str]:
     return [each for each in re.split(r"[,\s]+", text) if each]
 
 
+def secret_in(text: str) -> str:
+    """A secret as it was typed or pasted: with its lines, as of a private key, and without an empty one around it."""
+    return text.replace("\r\n", "\n").strip("\n")
+
+
 def why_not_kept(name: str, value: str, hosts: Sequence[str], team: str | None) -> str | None:
     """What is wrong with a credential that is about to be stored, as a sentence; None when nothing is."""
     if not value.strip():
@@ -127,7 +132,7 @@ async def store_typed(
     goes_to = {pending[use.reference]: use.host for use in _uses(said) if use.reference in pending}
     refused: dict[str, list[str]] = {}
     for name, each in typed.items():
-        called, value = sent.get(f"{name}.new.name", "").strip(), sent.get(f"{name}.new.value", "")
+        called, value = sent.get(f"{name}.new.name", "").strip(), secret_in(sent.get(f"{name}.new.value", ""))
         hosts = hosts_in(sent.get(f"{name}.new.hosts", ""))
         if not hosts:
             hosts = hosts_in(goes_to.get(name) or hostname(value) or "")

@@ -13,7 +13,7 @@ from connectors.sources.secret_references import Credential, reference_from_text
 from use_cases.queries import too_low
 from web.refusing import PageRoute
 from web.rendering import Changer, Sent, Visitor, go_to, page
-from web.typed_secrets import credentials_of, hosts_in, why_not_kept
+from web.typed_secrets import credentials_of, hosts_in, secret_in, why_not_kept
 
 router = APIRouter(route_class=PageRoute)
 
@@ -58,7 +58,8 @@ async def make_credential(request: Request, person: Changer, sent: Sent) -> Resp
     name, hosts = sent.get("name", "").strip(), hosts_in(sent.get("hosts", ""))
     team = sent.get("team", "").strip() or person.home
     reference = sent.get("reference", "").strip()
-    why = why_not_kept(name, reference or sent.get("value", ""), hosts, team)
+    value = secret_in(sent.get("value", ""))
+    why = why_not_kept(name, reference or value, hosts, team)
     if why is not None:
         return await _page(request, person, 422, why, sent)
     only = [host_named(host) or "" for host in hosts]
@@ -66,7 +67,7 @@ async def make_credential(request: Request, person: Changer, sent: Sent) -> Resp
         if reference:
             await kept.register(name, *_named_by(reference), team, only)
         else:
-            await kept.keep(name, sent["value"], team, only)
+            await kept.keep(name, value, team, only)
     except ForbiddenError as error:
         return await _page(request, person, 403, str(error), sent)
     except RequestError as error:

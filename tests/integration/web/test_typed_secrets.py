@@ -60,6 +60,17 @@ def login(**more: str) -> dict[str, str]:
     return {"step": "login", "draft": draft, "source.base_url": ADDRESS, "source.auth": "bearer", **named}
 
 
+async def test_a_private_key_keeps_its_lines(ann: Browser, kept: KeptValues) -> None:
+    key = "-----BEGIN\r\n{}\r\n-----END\r\n"
+    await ann.send_form(NEW, NEW, **login(new__name="emr", new__value=key.format(1)))
+    for name, value in (("lab", key.format(2)), ("token", "of one line \r\n")):
+        await ann.send_form("/credentials", "/credentials", name=name, value=value, hosts="emr.example.org")
+    assert [*kept.values.values()] == ["-----BEGIN\n1\n-----END", "-----BEGIN\n2\n-----END", "of one line "]
+    refused = await ann.send_form(NEW, NEW, **login(new__name="nothing typed"))
+    for page in (refused, await ann.get("/credentials")):
+        assert re.search(r'<textarea id="[^"]*value"[^>]*class="secret"', page.text)  # one line would join them
+
+
 async def test_a_secret_is_stored_in_the_wizard_and_the_connector_names_it(
     ann: Browser, admin: httpx.AsyncClient, kept: KeptValues, database_url: str
 ) -> None:
