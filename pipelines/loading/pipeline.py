@@ -31,7 +31,7 @@ from pipelines.loading.measures.table_sizes import sizes
 from pipelines.loading.opening import Opened, alone, open_destination
 from pipelines.loading.preparation import Preparation
 from pipelines.loading.replacing.emptied_tables import keeping_columns
-from pipelines.loading.replacing.refresh import Refresh, is_little
+from pipelines.loading.replacing.refresh import Refresh, is_little, workers_for
 from pipelines.loading.streaming.streams import Streams
 from pipelines.loading.summary import Summary
 from pipelines.protection.masking import Mask, mask_of
@@ -223,7 +223,8 @@ class LoadPipeline:
         load_ids = self.pipeline.list_normalized_load_packages()
         if not load_ids:
             return
-        with alone(self.job, self._opened.target, keep=is_little(self.pipeline)):
+        little = is_little(self.pipeline)
+        with alone(self.job, self._opened.target, keep=little):
             self._after.delete_named(self._place, self._exports)
             self._measured.named = self._after.named
             if not self._announced:
@@ -242,7 +243,8 @@ class LoadPipeline:
                 self._opened.widening.align_staging()
             beside = self.full_refresh and self._opened.target.swaps
             with self._streams.loading(self._measured.before):
-                self._refresh.load(self.pipeline, self.remarks, kind=self.job.destination.type, beside=beside)
+                workers = workers_for(self.job.destination.type, little=little)
+                self._refresh.load(self.pipeline, self.remarks, workers=workers, beside=beside)
             try:
                 # ... or wrote, and what that one has announced is not this one's to withdraw.
                 self.job.locks.check()

@@ -79,28 +79,28 @@ class Refresh:
     def __init__(self) -> None:
         self._swap: Swap | None = None
 
-    def load(self, pipeline: Pipeline, remarks: Remarks, *, kind: str, beside: bool) -> None:
-        """Let a pipeline load what it has ready. `beside`: beside the old rows; else as in any other load.
+    def load(self, pipeline: Pipeline, remarks: Remarks, *, workers: int, beside: bool) -> None:
+        """Let a pipeline load what it has ready, by so many threads.
 
-        `kind` is the destination's.
+        `beside`: beside the old rows; else as in any other load.
         """
         if beside and self._swap is None:
             self._swap = Swap(_written(pipeline))
         token = SWAP.set(self._swap if beside else None)
         try:
-            pipeline.load(workers=workers_for(pipeline, kind))
+            pipeline.load(workers=workers)
         finally:
             SWAP.reset(token)
         for sentence in self._swap.remarks if self._swap else ():
             remarks.add(sentence)
 
 
-def workers_for(pipeline: Pipeline, kind: str) -> int:
+def workers_for(kind: str, *, little: bool) -> int:
     """How many threads load what a pipeline has ready, by the kind of the destination: one for little in PostgreSQL.
 
     Each thread needs sessions of its own, and to open one takes as long as to copy thousands of rows.
     """
-    return 1 if kind == "postgres" and is_little(pipeline) else MANY_WORKERS
+    return 1 if kind == "postgres" and little else MANY_WORKERS
 
 
 def is_little(pipeline: Pipeline) -> bool:
